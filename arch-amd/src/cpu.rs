@@ -1,0 +1,259 @@
+//! A processor with SVM, while the kernel runs on it.
+
+use core::arch::x86_64::__cpuid_count;
+
+use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::guest_walk::{Access, GuestPaging, walk};
+use plinth_arch_x86::per_cpu::PerCpu;
+use plinth_arch_x86::root_state::last_code;
+use plinth_arch_x86::user::{self, UserRegisters};
+use plinth_arch_x86::{msr, reset, sleep};
+use plinth_extension_api::abi::IdAnswer;
+use plinth_hal::{
+    Exit, ExitClass, GuestMemory, Gva, HostCpu, HostFault, IdPolicy, PAGE_SIZE, PhysicalMemory,
+    ProcessorEvent, Spa, UserExit,
+    VsHw,
+};
+
+use crate::launch::BackendPages;
+use crate::vmcb::exit;
+use crate::vs::SvmVs;
+use crate::{Svm, emulate, exits, switch};
+
+/// MSRs that the extension may read: they tell about the machine, and nothing about the kernel.
+const READABLE: [u32; 8] = [
+    0x10,        // TSC
+    0xFE,        // MTRR capabilities
+    0x277,       // PAT
+    0x2FF,       // MTRR default type
+    0xC001_0010, // SYSCFG
+    0xC001_0015, // HWCR
+    0xC001_001A, // TOP_MEM
+    0xC001_001D, // TOP_MEM2
+];
+
+/// The processor.
+#[derive(Debug)]
+pub struct SvmCpu {
+    per_cpu: *mut PerCpu,
+    host_state: u64,
+    /// The VMCB whose hidden state the processor holds; `None`: the host's.
+    hidden_of: Option<u64>,
+    apic: LocalApic,
+    id: u32,
+}
+
+impl SvmCpu {
+    /// The processor that the caller runs on.
+    ///
+    /// # Safety
+    /// The kernel's address space, descriptor tables and system-call MSRs are loaded, SVM is on, the global interrupt
+    /// flag is clear, and `pages` holds this processor's structures.
+    pub(crate) unsafe fn new(pages: BackendPages) -> Self {
+        let apic = LocalApic::current();
+        Self {
+            per_cpu: pages.per_cpu(),
+            host_state: pages.host_state(),
+            hidden_of: None,
+            apic,
+            id: apic.id(),
+        }
+    }
+
+    /// Puts the guest's hidden state away and the host's in its place.
+    #[inline]
+    fn load_host(&mut self) {
+        if let Some(vmcb) = self.hidden_of.take() {
+            // SAFETY: the VMCB is the one it was loaded from; a VS is destroyed only after a turn of the
+            // extension, which begins here.
+            unsafe {
+                switch::vmsave(vmcb);
+                switch::vmload(self.host_state);
+            }
+        }
+    }
+
+    #[inline]
+    fn load_guest(&mut self, vmcb: u64) {
+        if self.hidden_of == Some(vmcb) {
+            return;
+        }
+        self.load_host();
+        // SAFETY: a VS's VMCB has hidden state from its creation on.
+        unsafe { switch::vmload(vmcb) };
+        self.hidden_of = Some(vmcb);
+    }
+
+    #[inline]
+    fn switch(&mut self, vs: &mut SvmVs, exit_page: Spa) {
+        self.load_guest(vs.physical());
+        vs.load_rax_rsp(exit_page);
+        // SAFETY: the VMCB is a live VS's with nested paging on, the exit page is this PP's, and the guest's hidden
+        // state has just been loaded.
+        unsafe { switch::run(vs.physical(), exit_page.raw()) };
+        vs.store_rax_rsp(exit_page);
+        let control = &mut vs.vmcb().control;
+        control.tlb_control = 0;
+        control.clean = crate::vmcb::clean::ALL;
+        redeliver(control);
+    }
+}
+
+/// An event whose delivery was cut off by the exit is delivered again (AMD APM vol. 2, 15.7.2), unless it was a
+/// software interrupt or exception: the instruction runs again and raises it anew.
+#[inline]
+fn redeliver(control: &mut crate::vmcb::Control) {
+    const TYPE_SOFTWARE: u64 = 4;
+    let event = control.exit_interrupt_info;
+    let valid = event & crate::vmcb::EVENT_VALID != 0;
+    let software = event >> 8 & 7 == TYPE_SOFTWARE || matches!(event & 0xff, 3 | 4) && event >> 8 & 7 == 3;
+    control.event_injection = if valid && !software { event } else { 0 };
+}
+
+impl HostCpu for SvmCpu {
+    type Arch = Svm;
+
+    fn hardware_id(&self) -> u32 {
+        self.id
+    }
+
+    #[inline]
+    fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
+        self.load_host();
+        // SAFETY: `new` was told that everything is loaded; `load_host` has put the hidden part back.
+        unsafe { user::run(self.per_cpu, context) }
+    }
+
+    #[inline]
+    fn run(
+        &mut self,
+        vs: &mut SvmVs,
+        exit_page: Spa,
+        policy: &IdPolicy,
+        guest: &impl GuestMemory,
+        declared: &mut u64,
+    ) -> Exit {
+        loop {
+            self.switch(vs, exit_page);
+            match vs.view().control.exit_code as u32 {
+                exit::CPUID => {
+                    if !answer(vs, exit_page, policy, guest) {
+                        return Exit::of(ExitClass::IdRead);
+                    }
+                    *declared += 1;
+                }
+                exit::IRET => vs.interrupt_return(),
+                exit::INVD => {
+                    // Caches are written back, never just dropped: the kernel's own data is in them.
+                    emulate::write_back_caches();
+                    if vs.advance(guest, exit_page).is_err() {
+                        return exits::classify(vs, exit_page);
+                    }
+                }
+                exit::NMI => {
+                    // SAFETY: the kernel's IDT is loaded (#VMEXIT restored it), interrupts are off.
+                    unsafe { sleep::take_pending_nmi() };
+                    return Exit::of(ExitClass::Kick);
+                }
+                _ => return exits::classify(vs, exit_page),
+            }
+        }
+    }
+
+    fn kick(&self, hardware_id: u32) {
+        self.apic.send_nmi(hardware_id);
+    }
+
+    fn park(&mut self, wake: impl Fn() -> bool) -> bool {
+        if wake() {
+            return false;
+        }
+        // SAFETY: the kernel's IDT is loaded and interrupts are off, as always in the kernel.
+        unsafe { sleep::halt_until_nmi() }
+    }
+
+    fn relax(&self) {
+        core::hint::spin_loop();
+    }
+
+    fn read_register(&mut self, register: u64) -> Result<u64, HostFault> {
+        msr::read_guarded(u32::try_from(register).map_err(|_| HostFault)?)
+    }
+
+    fn write_register(&mut self, _: u64, _: u64) -> Result<(), HostFault> {
+        // `may_write` lists none.
+        Err(HostFault)
+    }
+
+    fn may_read(register: u64) -> bool {
+        READABLE.iter().any(|readable| u64::from(*readable) == register)
+    }
+
+    fn may_write(_: u64) -> bool {
+        false
+    }
+
+    fn flush_host_tlb(&mut self) {
+        x86_64::instructions::tlb::flush_all();
+    }
+
+    fn emulate(&mut self, vs: &mut SvmVs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
+        emulate::as_bare_machine(vs, exit, guest, exit_page)
+    }
+
+    fn forward(&mut self, event: ProcessorEvent) {
+        self.apic.forward(event);
+    }
+
+    fn can_promote(&mut self, vs: &SvmVs, guest: &impl GuestMemory) -> bool {
+        self.load_host();
+        let local = 0u8;
+        let stack = (&raw const local as u64) & !(PAGE_SIZE - 1);
+        let identity = |address: u64, access| maps_identity(vs, guest, address, access);
+        identity(last_code(), Access::fetch(false))
+            && [stack - PAGE_SIZE, stack, stack + PAGE_SIZE]
+                .into_iter()
+                .all(|page| identity(page, Access::write(false)) || page == stack + PAGE_SIZE)
+    }
+
+    fn reset_machine(&mut self) {
+        reset::machine();
+    }
+}
+
+/// Whether the guest's own tables map an address to itself.
+fn maps_identity(vs: &SvmVs, guest: &impl GuestMemory, address: u64, access: Access) -> bool {
+    let save = &vs.view().save;
+    let paging = GuestPaging::from_registers(save.cr0, save.cr3, save.cr4, save.efer);
+    let found = walk(&paging, Gva::new(address), access, |entry| guest.read_u64(entry));
+    found.is_ok_and(|gpa| gpa.raw() == address)
+}
+
+/// Serves CPUID from a declared answer. Returns false, and changes nothing, where none is declared.
+#[inline]
+fn answer(vs: &mut SvmVs, exit_page: Spa, policy: &IdPolicy, guest: &impl GuestMemory) -> bool {
+    let memory = vs.memory();
+    let at = |number: u64| Spa::new(exit_page.raw() + number * 8);
+    let (leaf, subleaf) = (vs.view().save.rax as u32, memory.read_u64(at(1)) as u32);
+    let Some(found) = policy.find(leaf, subleaf) else { return false };
+    if vs.advance(guest, exit_page).is_err() {
+        return false;
+    }
+    let [rax, rbx, rcx, rdx] = result(found, leaf, subleaf);
+    memory.write_u64(at(0), rax);
+    memory.write_u64(at(3), rbx);
+    memory.write_u64(at(1), rcx);
+    memory.write_u64(at(2), rdx);
+    true
+}
+
+#[inline]
+fn result(answer: &IdAnswer, leaf: u32, subleaf: u32) -> [u64; 4] {
+    let native = if answer.keep == [0; 4] { [0; 4] } else { native(leaf, subleaf) };
+    core::array::from_fn(|index| u64::from(native[index] & answer.keep[index] | answer.set[index]))
+}
+
+fn native(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let result = __cpuid_count(leaf, subleaf);
+    [result.eax, result.ebx, result.ecx, result.edx]
+}

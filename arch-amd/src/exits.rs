@@ -1,0 +1,79 @@
+//! Exit codes and what they mean everywhere.
+
+use plinth_arch_x86::msr;
+use plinth_extension_api::abi::MemoryAccess;
+use plinth_hal::{Exit, ExitClass, PhysicalMemory, Spa};
+
+use crate::permission_maps::ROOT_TAG;
+use crate::vmcb::exit;
+use crate::vs::SvmVs;
+
+/// [`Exit::detail`] of processor control by an MSR; 0 is by the APIC's page.
+pub(crate) const BY_MSR: u64 = 1;
+
+/// Sorts the exit that has just happened.
+#[inline]
+pub(crate) fn classify(vs: &mut SvmVs, exit_page: Spa) -> Exit {
+    let control = &vs.view().control;
+    let (code, info) = (control.exit_code as u32, control.exit_info);
+    match code {
+        exit::CPUID => Exit::of(ExitClass::IdRead),
+        exit::NESTED_PAGE_FAULT => nested_page_fault(vs, info),
+        exit::MSR => msr_access(vs, info[0], exit_page),
+        exit::NMI => Exit::of(ExitClass::Kick),
+        exit::VMMCALL => {
+            Exit { class: ExitClass::Hypercall, number: 0, detail: u64::from(vs.view().save.cpl) }
+        }
+        exit::IOIO => port_access(info[0]),
+        exit::VMRUN
+        | exit::VMLOAD
+        | exit::VMSAVE
+        | exit::STGI
+        | exit::CLGI
+        | exit::SKINIT
+        | exit::INVLPGA => Exit::of(ExitClass::Virtualization),
+        exit::EXCEPTION_DB if vs.is_stepping() => Exit::of(ExitClass::Reserved),
+        exit::INVD => Exit::of(ExitClass::Cache),
+        exit::SHUTDOWN => Exit::of(ExitClass::Shutdown),
+        exit::INVALID => Exit::of(ExitClass::EntryRefused),
+        _ => Exit { class: ExitClass::Other, number: u64::from(code), detail: info[0] },
+    }
+}
+
+fn msr_access(vs: &SvmVs, info: u64, exit_page: Spa) -> Exit {
+    const RCX: u64 = 1;
+    let number = vs.memory().read_u64(Spa::new(exit_page.raw() + RCX * 8)) & 0xffff_ffff;
+    let write = info & 1 != 0;
+    let owned = number == u64::from(msr::index::APIC_BASE) || number == u64::from(msr::index::X2APIC_ICR);
+    match (write, owned && is_root(vs)) {
+        (true, true) => Exit { class: ExitClass::Processor, number, detail: BY_MSR },
+        (true, false) => Exit { class: ExitClass::RegisterWrite, number, detail: 0 },
+        (false, _) => Exit { class: ExitClass::RegisterRead, number, detail: 0 },
+    }
+}
+
+fn is_root(vs: &SvmVs) -> bool {
+    vs.view().control.asid == u32::from(ROOT_TAG)
+}
+
+/// EXITINFO1 of IOIO (AMD APM vol. 2, 15.10.2): port 31:16, size 6:4, bit 0 for IN.
+fn port_access(info: u64) -> Exit {
+    let class = if info & 1 != 0 { ExitClass::PortRead } else { ExitClass::PortWrite };
+    Exit { class, number: info >> 16 & 0xffff, detail: info >> 4 & 7 }
+}
+
+/// EXITINFO1 is a page-fault error code (AMD APM vol. 2, 15.25.6), EXITINFO2 the guest-physical address.
+fn nested_page_fault(vs: &SvmVs, info: [u64; 2]) -> Exit {
+    const WRITE: u64 = 1 << 1;
+    const FETCH: u64 = 1 << 4;
+    const PAGE_WALK: u64 = 1 << 33;
+    let mut access = MemoryAccess::empty();
+    access.set(MemoryAccess::WRITE, info[0] & WRITE != 0);
+    access.set(MemoryAccess::EXECUTE, info[0] & FETCH != 0);
+    access.set(MemoryAccess::PAGE_WALK, info[0] & PAGE_WALK != 0);
+    let apic = plinth_arch_x86::apic::LocalApic::current().page();
+    if access == MemoryAccess::WRITE && info[1] & !0xFFF == apic && is_root(vs) {
+        return Exit { class: ExitClass::Processor, number: info[1], detail: 0 };
+    }
+    Exit { class: ExitClass::Memory, number: info[1], detail: access.bits() }
+}

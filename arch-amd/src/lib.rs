@@ -1,0 +1,46 @@
+//! The AMD SVM backend.
+//!
+//! Nested paging, ASIDs, permission maps, clean bits; next-RIP saving, decode assists and flush-by-ASID where
+//! the processor has them. XCR0 and the FPU are never touched: kernel and extension run without them, so
+//! the guest's stay where they are and XSETBV needs no intercept.
+
+#![no_std]
+
+mod cpu;
+mod emulate;
+mod exits;
+mod features;
+mod instruction;
+mod launch;
+mod permission_maps;
+mod processor;
+mod registers;
+mod switch;
+mod vmcb;
+mod vs;
+
+pub use cpu::SvmCpu;
+pub use features::is_our_vendor;
+pub use launch::{SvmRoot, launch, refusal};
+pub use permission_maps::SvmVm;
+pub use vs::SvmVs;
+
+use plinth_arch_x86::user::UserRegisters;
+use plinth_arch_x86::{IdentityMemory, KernelFormat, NptFormat};
+
+/// AMD SVM.
+#[derive(Debug)]
+pub struct Svm;
+
+impl plinth_hal::Arch for Svm {
+    const NAME: &'static str = "AMD SVM";
+
+    type HostFormat = KernelFormat;
+    type NestedFormat = NptFormat;
+    type Memory = IdentityMemory;
+    type User = UserRegisters;
+    type Vm = SvmVm;
+    type Vs = SvmVs;
+    type Cpu = SvmCpu;
+    type RootState = SvmRoot;
+}

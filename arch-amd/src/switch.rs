@@ -1,0 +1,103 @@
+//! The world switch: from the kernel into a guest and back.
+//!
+//! VMRUN and #VMEXIT exchange most state by themselves. What they leave (FS, GS, TR, LDTR and the system-call
+//! MSRs) moves by VMSAVE and VMLOAD, and only when the extension is entered: an exit that the kernel
+//! serves finds the guest's still in place. The general registers go straight from and to the exit page.
+
+use core::arch::{asm, naked_asm};
+
+/// Runs the guest of the VMCB until it exits.
+///
+/// # Safety
+/// 1. `vmcb` is the physical address of a VMCB that the kernel has set up, with nested paging on; `registers` is
+///    an exit page.
+/// 2. EFER.SVME is set, VM_HSAVE_PA holds a page of this processor's, the global interrupt flag is clear and the
+///    guest's hidden state is loaded.
+#[unsafe(naked)]
+pub(crate) unsafe extern "sysv64" fn run(vmcb: u64, registers: u64) {
+    naked_asm!(
+        "push rbx",
+        "push rbp",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "push rsi",
+        "mov rax, rdi",
+        "mov rcx, [rsi + 8 * 1]",
+        "mov rdx, [rsi + 8 * 2]",
+        "mov rbx, [rsi + 8 * 3]",
+        "mov rbp, [rsi + 8 * 5]",
+        "mov rdi, [rsi + 8 * 7]",
+        "mov r8, [rsi + 8 * 8]",
+        "mov r9, [rsi + 8 * 9]",
+        "mov r10, [rsi + 8 * 10]",
+        "mov r11, [rsi + 8 * 11]",
+        "mov r12, [rsi + 8 * 12]",
+        "mov r13, [rsi + 8 * 13]",
+        "mov r14, [rsi + 8 * 14]",
+        "mov r15, [rsi + 8 * 15]",
+        "mov rsi, [rsi + 8 * 6]",
+        "vmrun rax",
+        "pop rax",
+        "mov [rax + 8 * 1], rcx",
+        "mov [rax + 8 * 2], rdx",
+        "mov [rax + 8 * 3], rbx",
+        "mov [rax + 8 * 5], rbp",
+        "mov [rax + 8 * 6], rsi",
+        "mov [rax + 8 * 7], rdi",
+        "mov [rax + 8 * 8], r8",
+        "mov [rax + 8 * 9], r9",
+        "mov [rax + 8 * 10], r10",
+        "mov [rax + 8 * 11], r11",
+        "mov [rax + 8 * 12], r12",
+        "mov [rax + 8 * 13], r13",
+        "mov [rax + 8 * 14], r14",
+        "mov [rax + 8 * 15], r15",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbp",
+        "pop rbx",
+        "ret",
+    )
+}
+
+/// Loads FS, GS, TR, LDTR and the system-call MSRs from a VMCB.
+///
+/// # Safety
+/// `vmcb` is the physical address of a VMCB whose hidden state was saved by [`vmsave`]; EFER.SVME is set.
+#[inline]
+pub(crate) unsafe fn vmload(vmcb: u64) {
+    // SAFETY: forwarded to the caller. The kernel itself uses none of what is loaded.
+    unsafe { asm!("vmload rax", in("rax") vmcb, options(nostack, preserves_flags)) };
+}
+
+/// Saves them into a VMCB.
+///
+/// # Safety
+/// `vmcb` is the physical address of a page that holds a VMCB; EFER.SVME is set.
+#[inline]
+pub(crate) unsafe fn vmsave(vmcb: u64) {
+    // SAFETY: forwarded to the caller.
+    unsafe { asm!("vmsave rax", in("rax") vmcb, options(nostack, preserves_flags)) };
+}
+
+/// Clears the global interrupt flag: no interrupt, NMI or SMI arrives until it is set.
+///
+/// # Safety
+/// EFER.SVME is set.
+pub(crate) unsafe fn clgi() {
+    // SAFETY: forwarded to the caller.
+    unsafe { asm!("clgi", options(nomem, nostack, preserves_flags)) };
+}
+
+/// Sets it.
+///
+/// # Safety
+/// EFER.SVME is set, and the IDT can take whatever is pending.
+pub(crate) unsafe fn stgi() {
+    // SAFETY: forwarded to the caller.
+    unsafe { asm!("stgi", options(nomem, nostack, preserves_flags)) };
+}

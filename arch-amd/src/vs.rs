@@ -1,0 +1,403 @@
+//! One virtual state on SVM: a VMCB and a place for the general registers while it is not active.
+
+use core::mem::offset_of;
+
+use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::decode::CodeSize;
+use plinth_arch_x86::root_state::{RSP, RootState, Segment, TableRegister};
+use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS};
+use plinth_hal::{
+    BadInstruction, BadRegister, Event, Exit, FrameSource, GuestMemory, OutOfFrames, PAGE_SIZE,
+    PhysicalMemory, ProcessorEvent, Spa, VsHw,
+};
+
+use crate::features::Features;
+use crate::launch::{SvmRoot, copy_hidden_state};
+use crate::permission_maps::{ROOT_TAG, SvmVm};
+use crate::vmcb::{self, EFER_SVME, Vmcb, clean, misc};
+use crate::{Svm, instruction, processor, registers};
+
+/// The VMCB, and behind it the page of the saved general registers.
+const PAGES: usize = 2;
+
+/// RFLAGS.TF.
+pub(crate) const TRAP_FLAG: u64 = 1 << 8;
+/// RFLAGS bit 1 reads as 1.
+const FLAGS_RESET: u64 = 1 << 1;
+/// CR0.ET, and caches disabled: the state after INIT (AMD APM vol. 2, table 14-1).
+const CR0_RESET: u64 = 0x6000_0010;
+/// The PAT after a reset.
+const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// Exception vector 1.
+const DEBUG_VECTOR: u32 = 1;
+
+/// A VS on SVM.
+#[derive(Debug)]
+pub struct SvmVs {
+    vmcb: &'static mut Vmcb,
+    memory: IdentityMemory,
+    registers: Spa,
+    pub(crate) features: Features,
+    asid: u32,
+    /// An NMI was injected and the guest's handler has not ended: IRET is intercepted.
+    nmi_blocked: bool,
+    /// Another NMI came meanwhile.
+    nmi_pending: bool,
+    /// The trap flag is the kernel's; what the guest's was.
+    stepping: Option<bool>,
+}
+
+impl SvmVs {
+    #[inline]
+    pub(crate) fn vmcb(&mut self) -> &mut Vmcb {
+        self.vmcb
+    }
+
+    #[inline]
+    pub(crate) fn view(&self) -> &Vmcb {
+        self.vmcb
+    }
+
+    #[inline]
+    pub(crate) fn memory(&self) -> IdentityMemory {
+        self.memory
+    }
+
+    /// Where the processor finds the VMCB.
+    #[inline]
+    pub(crate) fn physical(&self) -> u64 {
+        &raw const *self.vmcb as u64
+    }
+
+    /// Says which parts of the VMCB the processor must read again.
+    pub(crate) fn changed(&mut self, bits: u64) {
+        self.vmcb.control.clean &= !bits;
+    }
+
+    /// The default size of operands and addresses of the code that runs.
+    pub(crate) fn code_size(&self) -> CodeSize {
+        const LONG: u16 = 1 << 9;
+        const DEFAULT_32: u16 = 1 << 10;
+        const EFER_LMA: u64 = 1 << 10;
+        let cs = self.vmcb.save.cs.attributes;
+        match () {
+            () if self.vmcb.save.efer & EFER_LMA != 0 && cs & LONG != 0 => CodeSize::Bits64,
+            () if cs & DEFAULT_32 != 0 => CodeSize::Bits32,
+            () => CodeSize::Bits16,
+        }
+    }
+
+    /// Moves RIP past an instruction that was carried out for the guest: what the hardware does then.
+    pub(crate) fn set_next(&mut self, next: u64) {
+        self.vmcb.save.rip = next;
+        self.vmcb.control.interrupt_shadow = 0;
+        if self.vmcb.save.rflags & TRAP_FLAG != 0 && self.stepping.is_none() {
+            const SINGLE_STEP: u64 = 1 << 14;
+            self.vmcb.save.dr6 |= SINGLE_STEP;
+            self.changed(clean::DEBUG_REGISTERS);
+            self.inject(Event::Exception { vector: DEBUG_VECTOR as u8, error_code: None });
+        }
+    }
+
+    /// The guest's NMI handler is about to end.
+    pub(crate) fn interrupt_return(&mut self) {
+        self.nmi_blocked = false;
+        self.vmcb.control.intercept_misc &= !misc::IRET;
+        self.changed(clean::INTERCEPTS);
+        if core::mem::take(&mut self.nmi_pending) {
+            self.inject(Event::Nmi);
+        }
+    }
+
+    /// Puts the guest's own trap flag back after a single step.
+    fn end_step(&mut self, guest_flag: bool) {
+        self.vmcb.control.intercept_exceptions &= !(1 << DEBUG_VECTOR);
+        if !guest_flag {
+            self.vmcb.save.rflags &= !TRAP_FLAG;
+        }
+        self.changed(clean::INTERCEPTS);
+    }
+
+    /// The state of the processor that the guest takes back: the inverse of [`VsHw::init_root`].
+    pub(crate) fn to_root_state(&self, exit_page: Spa) -> RootState {
+        let save = &self.vmcb.save;
+        let mut registers = [0; 16];
+        for (number, register) in registers.iter_mut().enumerate() {
+            *register = self.memory.read_u64(Spa::new(exit_page.raw() + number as u64 * 8));
+        }
+        RootState {
+            registers,
+            rip: save.rip,
+            rflags: save.rflags,
+            cr0: save.cr0,
+            cr2: save.cr2,
+            cr3: save.cr3,
+            cr4: save.cr4,
+            efer: save.efer & !EFER_SVME,
+            dr6: save.dr6,
+            dr7: save.dr7,
+            pat: save.pat,
+            es: save.es,
+            cs: save.cs,
+            ss: save.ss,
+            ds: save.ds,
+            gdtr: TableRegister { limit: save.gdtr.limit as u16, base: save.gdtr.base },
+            idtr: TableRegister { limit: save.idtr.limit as u16, base: save.idtr.base },
+        }
+    }
+
+    fn copy_registers(&self, memory: &impl PhysicalMemory, from: Spa, to: Spa) {
+        for offset in (0..GENERAL_REGISTERS as u64 * 8).step_by(8) {
+            let value = memory.read_u64(Spa::new(from.raw() + offset));
+            memory.write_u64(Spa::new(to.raw() + offset), value);
+        }
+    }
+}
+
+fn table(register: TableRegister) -> Segment {
+    Segment { selector: 0, attributes: 0, limit: u32::from(register.limit), base: register.base }
+}
+
+impl VsHw for SvmVs {
+    type Arch = Svm;
+
+    fn create(
+        memory: IdentityMemory,
+        frames: &mut impl FrameSource,
+        vm: &SvmVm,
+    ) -> Result<Self, OutOfFrames> {
+        let first = frames.allocate(PAGES)?;
+        // SAFETY: two fresh pages of the pool, zeroed and identity mapped, which nobody but this VS knows; all
+        // zeroes is a valid `Vmcb`.
+        let vmcb = unsafe { &mut *(first.raw() as *mut Vmcb) };
+        let features = Features::current();
+        let asid = 1 + (u32::from(vm.tag()) - 1) % (features.asids.max(2) - 1);
+        let registers = Spa::new(first.raw() + PAGE_SIZE);
+        let mut vs = Self {
+            vmcb,
+            memory,
+            registers,
+            features,
+            asid,
+            nmi_blocked: false,
+            nmi_pending: false,
+            stepping: None,
+        };
+        vs.init_control(vm);
+        vs.init_reset_state();
+        Ok(vs)
+    }
+
+    fn destroy(self, frames: &mut impl FrameSource) {
+        frames.free(Spa::new(self.physical()), PAGES);
+    }
+
+    fn init_root(&mut self, root: &SvmRoot, exit_page: Spa) {
+        copy_hidden_state(root.hidden, self.vmcb);
+        let root = &root.state;
+        let save = &mut self.vmcb.save;
+        save.cr0 = root.cr0;
+        save.cr2 = root.cr2;
+        save.cr3 = root.cr3;
+        save.cr4 = root.cr4;
+        save.efer = root.efer | EFER_SVME;
+        save.dr6 = root.dr6;
+        save.dr7 = root.dr7;
+        save.pat = root.pat;
+        save.rip = root.rip;
+        save.rflags = root.rflags;
+        (save.es, save.cs, save.ss, save.ds) = (root.es, root.cs, root.ss, root.ds);
+        (save.gdtr, save.idtr) = (table(root.gdtr), table(root.idtr));
+        save.cpl = 0;
+        for (number, register) in root.registers.iter().enumerate() {
+            self.memory.write_u64(Spa::new(exit_page.raw() + number as u64 * 8), *register);
+        }
+        self.changed(clean::ALL);
+    }
+
+    #[inline]
+    fn describe(&self, exit: &Exit, exit_page: Spa) {
+        let page = exit_page.raw();
+        let memory = &self.memory;
+        let write = |offset: usize, value| memory.write_u64(Spa::new(page + offset as u64), value);
+        let (control, save) = (&self.vmcb.control, &self.vmcb.save);
+        write(offset_of!(ExitPage, code), control.exit_code);
+        write(offset_of!(ExitPage, info), control.exit_info[0]);
+        write(offset_of!(ExitPage, info) + 8, control.exit_info[1]);
+        write(offset_of!(ExitPage, event), control.exit_interrupt_info);
+        write(offset_of!(ExitPage, instruction_pointer), save.rip);
+        write(offset_of!(ExitPage, flags), save.rflags);
+        write(offset_of!(ExitPage, privilege), u64::from(save.cpl));
+        write(offset_of!(ExitPage, number), exit.number);
+        write(offset_of!(ExitPage, detail), exit.detail);
+    }
+
+    #[inline]
+    fn advance(&mut self, guest: &impl GuestMemory, _: Spa) -> Result<(), BadInstruction> {
+        let next = instruction::next_rip(self, guest)?;
+        self.set_next(next);
+        Ok(())
+    }
+
+    fn inject(&mut self, event: Event) {
+        const UNDEFINED_VECTOR: u64 = 6;
+        let raw = match event {
+            Event::Nmi if self.nmi_blocked => {
+                self.nmi_pending = true;
+                return;
+            }
+            Event::Nmi => {
+                self.nmi_blocked = true;
+                self.vmcb.control.intercept_misc |= misc::IRET;
+                self.changed(clean::INTERCEPTS);
+                vmcb::EVENT_NMI | 2
+            }
+            Event::Undefined => vmcb::EVENT_EXCEPTION | UNDEFINED_VECTOR,
+            Event::Exception { vector, error_code: None } => vmcb::EVENT_EXCEPTION | u64::from(vector),
+            Event::Exception { vector, error_code: Some(code) } => {
+                vmcb::EVENT_EXCEPTION | vmcb::EVENT_ERROR_CODE | u64::from(vector) | u64::from(code) << 32
+            }
+        };
+        self.vmcb.control.event_injection = vmcb::EVENT_VALID | raw;
+    }
+
+    fn read(&self, register: u64) -> Result<u64, BadRegister> {
+        registers::read(&self.vmcb.save, register).ok_or(BadRegister)
+    }
+
+    fn write(&mut self, register: u64, value: u64) -> Result<(), BadRegister> {
+        registers::write(&mut self.vmcb.save, register, value).ok_or(BadRegister)?;
+        self.changed(clean::ALL);
+        Ok(())
+    }
+
+    fn flush_tlb(&mut self) {
+        let one = self.features.flush_by_asid;
+        self.vmcb.control.tlb_control = if one { vmcb::FLUSH_ASID } else { vmcb::FLUSH_ALL };
+    }
+
+    fn processor_control(
+        &mut self,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        exit_page: Spa,
+    ) -> Result<ProcessorEvent, BadInstruction> {
+        processor::control(self, exit, guest, exit_page)
+    }
+
+    fn reset(&mut self, exit_page: Spa) {
+        self.init_reset_state();
+        (self.nmi_blocked, self.nmi_pending) = (false, false);
+        self.vmcb.control.intercept_misc &= !misc::IRET;
+        self.vmcb.control.event_injection = 0;
+        self.vmcb.control.interrupt_shadow = 0;
+        if self.stepping.take().is_some() {
+            self.end_step(false);
+        }
+        for number in 0..16 {
+            self.memory.write_u64(Spa::new(exit_page.raw() + number * 8), 0);
+        }
+        // RDX holds the processor's family, model and stepping after a reset (AMD APM vol. 2, table 14-1).
+        let signature = core::arch::x86_64::__cpuid(1).eax;
+        self.memory.write_u64(Spa::new(exit_page.raw() + 2 * 8), u64::from(signature));
+        self.changed(clean::ALL);
+    }
+
+    fn start(&mut self, entry: u64) {
+        let cs = &mut self.vmcb.save.cs;
+        cs.selector = (entry << 8) as u16;
+        cs.base = entry << 12;
+        self.vmcb.save.rip = 0;
+        self.changed(clean::ALL);
+    }
+
+    fn single_step(&mut self, on: bool) {
+        match (on, self.stepping) {
+            (true, None) => {
+                self.stepping = Some(self.vmcb.save.rflags & TRAP_FLAG != 0);
+                self.vmcb.save.rflags |= TRAP_FLAG;
+                self.vmcb.control.intercept_exceptions |= 1 << DEBUG_VECTOR;
+                self.changed(clean::INTERCEPTS);
+            }
+            (false, Some(guest_flag)) => {
+                self.stepping = None;
+                self.end_step(guest_flag);
+            }
+            _ => {}
+        }
+    }
+
+    fn registers_at(&self) -> Spa {
+        self.registers
+    }
+
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
+        self.copy_registers(memory, exit_page, self.registers);
+    }
+
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {
+        self.copy_registers(memory, self.registers, exit_page);
+    }
+}
+
+impl SvmVs {
+    fn init_control(&mut self, vm: &SvmVm) {
+        let control = &mut self.vmcb.control;
+        control.intercept_misc =
+            misc::NMI | misc::INIT | misc::CPUID | misc::INVD | misc::INVLPGA | misc::IOIO | misc::MSR | misc::SHUTDOWN;
+        if vm.tag() != ROOT_TAG {
+            control.intercept_misc |= misc::INTR | misc::HLT;
+        }
+        control.intercept_svm = vmcb::SVM_INSTRUCTIONS;
+        control.msrpm_base = vm.msrpm().raw();
+        control.iopm_base = vm.iopm().raw();
+        control.asid = self.asid;
+        control.nested_enable = 1;
+        control.nested_cr3 = vm.nested_root().raw();
+        self.flush_tlb();
+    }
+
+    /// The state after INIT (AMD APM vol. 2, table 14-1), but for what INIT leaves alone.
+    fn init_reset_state(&mut self) {
+        const DATA: u16 = 0x93;
+        const CODE: u16 = 0x9B;
+        const LDT: u16 = 0x82;
+        const TSS: u16 = 0x8B;
+        let segment = |attributes| Segment { selector: 0, attributes, limit: 0xffff, base: 0 };
+        let save = &mut self.vmcb.save;
+        (save.es, save.ss, save.ds, save.fs, save.gs) =
+            (segment(DATA), segment(DATA), segment(DATA), segment(DATA), segment(DATA));
+        save.cs = Segment { selector: 0xF000, attributes: CODE, limit: 0xffff, base: 0xFFFF_0000 };
+        (save.gdtr, save.idtr) = (segment(0), segment(0));
+        (save.ldtr, save.tr) = (segment(LDT), segment(TSS));
+        save.cpl = 0;
+        save.efer = EFER_SVME;
+        (save.cr0, save.cr2, save.cr3, save.cr4) = (CR0_RESET, 0, 0, 0);
+        (save.dr6, save.dr7) = (0xFFFF_0FF0, 0x400);
+        (save.rip, save.rflags) = (0xFFF0, FLAGS_RESET);
+        if save.pat == 0 {
+            save.pat = PAT_RESET;
+        }
+        save.rax = 0;
+        save.rsp = 0;
+    }
+
+    /// Takes RAX and RSP, which the VMCB holds, from the exit page.
+    #[inline]
+    pub(crate) fn load_rax_rsp(&mut self, exit_page: Spa) {
+        self.vmcb.save.rax = self.memory.read_u64(exit_page);
+        self.vmcb.save.rsp = self.memory.read_u64(Spa::new(exit_page.raw() + RSP as u64 * 8));
+    }
+
+    /// Puts them back.
+    #[inline]
+    pub(crate) fn store_rax_rsp(&self, exit_page: Spa) {
+        self.memory.write_u64(exit_page, self.vmcb.save.rax);
+        self.memory.write_u64(Spa::new(exit_page.raw() + RSP as u64 * 8), self.vmcb.save.rsp);
+    }
+
+    /// Whether the kernel single-steps the guest.
+    pub(crate) fn is_stepping(&self) -> bool {
+        self.stepping.is_some()
+    }
+}

@@ -1,0 +1,226 @@
+//! A processor.
+
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
+
+use plinth_extension_api::abi::{ExitPage, register};
+use plinth_hal::{
+    Event, Exit, ExitClass, Gpa, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
+};
+
+use crate::Sim;
+use crate::execute::Flow;
+use crate::machine::{Machine, PowerLoss, Trace, wait_until};
+use crate::mmu::{HOST_TAG, Space, Tlb};
+use crate::state::StateCache;
+use crate::user::SimUser;
+use crate::vs::SimVs;
+
+/// The first register that an extension may write; it may read those below too.
+pub const WRITABLE_REGISTERS: u64 = 0x10;
+/// The first register that an extension may not even read. The machine lacks some of those it may.
+pub const DENIED_REGISTERS: u64 = 0x40;
+
+/// A value of CR0 that no processor runs with.
+pub const IMPOSSIBLE_CR0: u64 = u64::MAX;
+
+/// A processor, with its TLB and what it keeps of the VS that it ran last.
+pub struct SimCpu {
+    pub(crate) machine: &'static Machine,
+    pub(crate) number: usize,
+    pub(crate) tlb: Tlb,
+    pub(crate) host: Space,
+    pub(crate) cache: StateCache,
+}
+
+impl SimCpu {
+    /// Processor `number`, with its host tables at `host_root`.
+    pub fn new(machine: &'static Machine, number: usize, host_root: Spa) -> Self {
+        let host = Space { root: host_root, tag: HOST_TAG };
+        Self { machine, number, tlb: Tlb::default(), host, cache: StateCache::default() }
+    }
+
+    fn flush(&mut self, tag: u16) {
+        if !self.machine.trouble.ignores_flushes.load(Ordering::Relaxed) {
+            self.tlb.flush(tag);
+        }
+    }
+
+    /// Loads what the kernel changed, or refuses to.
+    fn enter_guest(&mut self, vs: &mut SimVs) -> Result<(), Exit> {
+        let refuses = self.machine.trouble.refuses_entry.load(Ordering::SeqCst) >> self.number & 1 != 0;
+        let impossible = vs.state.get(register::X86_CR0) == Some(IMPOSSIBLE_CR0);
+        if refuses || impossible || vs.space.tag == HOST_TAG {
+            return Err(Exit::of(ExitClass::EntryRefused));
+        }
+        if std::mem::take(&mut vs.flush) {
+            self.flush(vs.space.tag);
+        }
+        self.cache.load(vs.serial, &vs.state, vs.marks);
+        vs.marks = crate::state::Marks::NONE;
+        if let Some(event) = vs.event.take() {
+            self.machine.record(Trace::Event(event));
+        }
+        Ok(())
+    }
+
+    /// Stores what the guest changed of its state.
+    fn leave_guest(&mut self, vs: &mut SimVs) {
+        if let Some(state) = self.cache.state() {
+            vs.state.clone_from(state);
+        }
+    }
+
+    fn run_guest(
+        &mut self,
+        vs: &mut SimVs,
+        exit_page: Spa,
+        policy: &IdPolicy,
+        guest: &impl GuestMemory,
+        declared: &mut u64,
+    ) -> Exit {
+        loop {
+            self.machine.check_power();
+            if self.machine.take_interrupt(self.hardware_id()) {
+                return Exit::of(ExitClass::Kick);
+            }
+            match self.execute(vs, exit_page) {
+                Flow::Again => std::thread::yield_now(),
+                Flow::Next(instruction) => vs.instruction_pointer = instruction,
+                Flow::Exit(exit) if self.answer_declared(vs, &exit, exit_page, policy, guest) => *declared += 1,
+                Flow::Exit(exit) => return exit,
+            }
+            if vs.step {
+                return Exit::of(ExitClass::Reserved);
+            }
+        }
+    }
+
+    /// Gives a declared answer, if the exit asks for one.
+    fn answer_declared(
+        &self,
+        vs: &mut SimVs,
+        exit: &Exit,
+        exit_page: Spa,
+        policy: &IdPolicy,
+        guest: &impl GuestMemory,
+    ) -> bool {
+        if exit.class != ExitClass::IdRead {
+            return false;
+        }
+        let (leaf, subleaf) = (self.general(exit_page, 0) as u32, self.general(exit_page, 1) as u32);
+        let Some(answer) = policy.find(leaf, subleaf) else { return false };
+        if vs.advance(guest, exit_page).is_err() {
+            return false;
+        }
+        let own = Machine::id_answer(leaf, subleaf);
+        self.set_id_results(exit_page, std::array::from_fn(|i| own[i] & answer.keep[i] | answer.set[i]));
+        true
+    }
+
+    /// A general register of the running VS.
+    pub(crate) fn general(&self, exit_page: Spa, number: u64) -> u64 {
+        self.machine.ram.load(Spa::new(exit_page.raw() + (number & 31) * 8))
+    }
+
+    /// Sets a general register of the running VS.
+    pub(crate) fn set_general(&self, exit_page: Spa, number: u64, value: u64) {
+        self.machine.ram.store(Spa::new(exit_page.raw() + (number & 31) * 8), value);
+    }
+
+    /// Puts the four results of an ID read where they belong.
+    pub(crate) fn set_id_results(&self, exit_page: Spa, results: [u32; 4]) {
+        for (number, result) in [0, 3, 1, 2].into_iter().zip(results) {
+            self.set_general(exit_page, number, result.into());
+        }
+    }
+}
+
+impl HostCpu for SimCpu {
+    type Arch = Sim;
+
+    fn hardware_id(&self) -> u32 {
+        Machine::hardware_id(self.number)
+    }
+
+    fn enter_user(&mut self, context: &mut SimUser) -> UserExit {
+        context.run(self)
+    }
+
+    fn run(
+        &mut self,
+        vs: &mut SimVs,
+        exit_page: Spa,
+        policy: &IdPolicy,
+        guest: &impl GuestMemory,
+        declared: &mut u64,
+    ) -> Exit {
+        if let Err(refused) = self.enter_guest(vs) {
+            return refused;
+        }
+        let exit = self.run_guest(vs, exit_page, policy, guest, declared);
+        self.leave_guest(vs);
+        exit
+    }
+
+    fn kick(&self, hardware_id: u32) {
+        self.machine.interrupt(hardware_id);
+    }
+
+    fn park(&mut self, wake: impl Fn() -> bool) -> bool {
+        self.machine.sleep(self.hardware_id(), wake);
+        self.machine.take_interrupt(self.hardware_id())
+    }
+
+    fn relax(&self) {
+        self.machine.check_power();
+        std::thread::yield_now();
+    }
+
+    fn read_register(&mut self, register: u64) -> Result<u64, HostFault> {
+        self.machine.register(register).ok_or(HostFault)
+    }
+
+    fn write_register(&mut self, register: u64, value: u64) -> Result<(), HostFault> {
+        if self.machine.set_register(register, value) { Ok(()) } else { Err(HostFault) }
+    }
+
+    fn may_read(register: u64) -> bool {
+        register < DENIED_REGISTERS
+    }
+
+    fn may_write(register: u64) -> bool {
+        (WRITABLE_REGISTERS..DENIED_REGISTERS).contains(&register)
+    }
+
+    fn flush_host_tlb(&mut self) {
+        self.flush(HOST_TAG);
+    }
+
+    fn emulate(&mut self, vs: &mut SimVs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
+        self.answer_bare(vs, exit, guest, exit_page)
+    }
+
+    fn can_promote(&mut self, vs: &SimVs, guest: &impl GuestMemory) -> bool {
+        let tables = vs.state.get(register::X86_CR3).unwrap_or(0).max(0x1000);
+        let willing = !self.machine.trouble.refuses_promotion.load(Ordering::Relaxed);
+        willing && guest.read_u64(Gpa::new(tables & !7)).is_some()
+    }
+
+    fn forward(&mut self, event: ProcessorEvent) {
+        self.machine.forward(event);
+    }
+
+    fn reset_machine(&mut self) {
+        self.machine.lose_power(PowerLoss::Reset);
+        wait_until(self.machine, "the restart", || false);
+    }
+}
+
+/// Delivers an exception to a VS in place of its instruction.
+pub(crate) fn raise(vs: &mut SimVs, vector: u8) {
+    vs.inject(Event::Exception { vector, error_code: Some(0) });
+}
+
+/// Where a field of the exit page lies.
+pub const EXIT_NUMBER: u64 = offset_of!(ExitPage, number) as u64;

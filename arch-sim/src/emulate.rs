@@ -1,0 +1,69 @@
+//! The bare machine's answers, for when the extension is gone.
+
+use plinth_hal::{Event, Exit, ExitClass, GuestMemory, Spa, VsHw};
+
+use crate::cpu::{SimCpu, raise};
+use crate::isa::Op;
+use crate::machine::{FEATURE_LEAF, Machine, VIRTUALIZATION};
+use crate::vs::SimVs;
+
+impl SimCpu {
+    /// Answers an exit as the bare machine would, without its virtualization extension. Returns whether it
+    /// knows the exit.
+    pub(crate) fn answer_bare(
+        &mut self,
+        vs: &mut SimVs,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        registers: Spa,
+    ) -> bool {
+        match exit.class {
+            ExitClass::IdRead => self.set_id_results(registers, self.bare_id(registers)),
+            ExitClass::RegisterRead => return self.bare_register_read(vs, exit, registers),
+            ExitClass::RegisterWrite => return self.bare_register_write(vs, exit, guest),
+            ExitClass::PortRead => self.set_general(registers, 0, self.machine.port(exit.number)),
+            ExitClass::PortWrite => self.bare_port_write(vs, exit, guest),
+            ExitClass::Virtualization => {
+                vs.inject(Event::Undefined);
+                vs.skip();
+                return true;
+            }
+            _ => return false,
+        }
+        vs.skip();
+        true
+    }
+
+    fn bare_id(&self, registers: Spa) -> [u32; 4] {
+        let leaf = self.general(registers, 0) as u32;
+        let mut answer = Machine::id_answer(leaf, self.general(registers, 1) as u32);
+        if leaf == FEATURE_LEAF {
+            answer[0] &= !VIRTUALIZATION;
+        }
+        answer
+    }
+
+    fn bare_register_read(&self, vs: &mut SimVs, exit: &Exit, registers: Spa) -> bool {
+        match self.machine.register(exit.number) {
+            Some(value) => self.set_general(registers, 0, value),
+            None => raise(vs, 13),
+        }
+        vs.skip();
+        true
+    }
+
+    fn bare_register_write(&self, vs: &mut SimVs, exit: &Exit, guest: &impl GuestMemory) -> bool {
+        let Some(Op::RegisterWrite { value, .. }) = vs.instruction(guest) else { return false };
+        if !self.machine.set_register(exit.number, value) {
+            raise(vs, 13);
+        }
+        vs.skip();
+        true
+    }
+
+    fn bare_port_write(&self, vs: &SimVs, exit: &Exit, guest: &impl GuestMemory) {
+        if let Some(Op::PortWrite { value, .. }) = vs.instruction(guest) {
+            self.machine.set_port(exit.number, value);
+        }
+    }
+}

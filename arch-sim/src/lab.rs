@@ -1,0 +1,219 @@
+//! A machine with the kernel on it, played by the loader: the place where a test begins.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use plinth_extension_api::abi::{ExitClass, GENERAL_REGISTERS};
+use plinth_hal::{PAGE_SIZE, Spa, UserVa};
+use plinth_kernel::{Departure, Kernel, Platform, PrepareError};
+use plinth_launch::image::Machine as ImageMachine;
+use plinth_launch::{LaunchInfo, LaunchStatus, MAGIC, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION};
+
+use crate::cpu::SimCpu;
+use crate::extension::Extension;
+use crate::format::SimFormat;
+use crate::image::ExtensionImage;
+use crate::isa::{Op, SIZE};
+use crate::machine::{
+    CONTROL_PAGE, MEMORY_END, Machine, Memory, PHYSICAL_END, PowerLoss, RESERVATION, USER_BASE,
+};
+use crate::{RootState, Sim};
+
+/// Where the pool begins: the kernel's image is below it.
+const POOL: u64 = RESERVATION.start + 0x10000;
+/// Where the program of a processor's root VS lies; each has a page of its own.
+const PROGRAMS: u64 = 0x10_0000;
+/// How long a test may take before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a test may choose.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Pages in the kernel's pool.
+    pub pool_pages: u64,
+    /// The extension's file.
+    pub image: ExtensionImage,
+    /// Random bits.
+    pub entropy: u64,
+    /// The launch contract's memory end, in bytes.
+    pub memory_end: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { pool_pages: 900, image: ExtensionImage::default(), entropy: 0x1234, memory_end: MEMORY_END }
+    }
+}
+
+/// How a processor's time under the hypervisor ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It never began; the state is what the launch was called with.
+    Abandoned(LaunchStatus, RootState),
+    /// The bare machine goes on from there.
+    Promoted(RootState),
+    /// The machine stopped.
+    PowerLost(PowerLoss),
+}
+
+/// The machine, the kernel on it, and the processors at work.
+pub struct Lab {
+    /// The machine.
+    pub machine: &'static Machine,
+    /// The kernel.
+    pub kernel: &'static Kernel<Sim>,
+    running: Vec<(usize, JoinHandle<Ended>)>,
+}
+
+impl Lab {
+    /// A machine on which `extension` is going to run.
+    pub fn new(extension: Extension) -> Self {
+        Self::with(&Setup::default(), extension).expect("the ordinary setup is right")
+    }
+
+    /// The same with another setup.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn with(setup: &Setup, extension: Extension) -> Result<Self, PrepareError> {
+        let machine = Machine::new(POOL..POOL + setup.pool_pages * PAGE_SIZE);
+        let _ = machine.extension.set(extension);
+        let kernel: &'static Kernel<Sim> = Box::leak(Box::default());
+        kernel.prepare(platform(machine, setup))?;
+        Ok(Self { machine, kernel, running: Vec::new() })
+    }
+
+    /// Where the program of a processor's root VS lies.
+    pub const fn program_of(pp: usize) -> u64 {
+        PROGRAMS + pp as u64 * PAGE_SIZE
+    }
+
+    /// The state of the OS on a processor at launch: about to run its program.
+    pub fn root_state(pp: usize) -> RootState {
+        let registers = std::array::from_fn(|register| (pp * 100 + register) as u64);
+        RootState { instruction_pointer: Self::program_of(pp), registers }
+    }
+
+    /// Puts a program into memory.
+    pub fn load(&self, at: u64, program: &[Op]) {
+        load(self.machine, at, program);
+    }
+
+    /// Launches a processor whose OS goes on with `program`. Returns once it is the root VM, or has ended.
+    ///
+    /// # Panics
+    /// If neither happens in time.
+    pub fn launch(&mut self, pp: usize, program: &[Op]) {
+        self.load(Self::program_of(pp), program);
+        let before = self.kernel.launched_pps();
+        let (kernel, machine) = (self.kernel, self.machine);
+        let handle = std::thread::spawn(move || run_processor(kernel, machine, pp));
+        let start = Instant::now();
+        while self.kernel.launched_pps() <= before && !handle.is_finished() {
+            assert!(start.elapsed() < PATIENCE, "processor {pp} neither launched nor failed");
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        self.running.push((pp, handle));
+    }
+
+    /// Waits until a processor has left the hypervisor.
+    ///
+    /// # Panics
+    /// If it does not, or with the panic that it ended by.
+    pub fn end(&mut self, pp: usize) -> Ended {
+        let position = self.running.iter().position(|(running, _)| *running == pp);
+        let (_, handle) = self.running.swap_remove(position.expect("it was launched"));
+        let start = Instant::now();
+        while !handle.is_finished() {
+            if start.elapsed() > PATIENCE {
+                self.machine.lose_power(PowerLoss::Off);
+                panic!("processor {pp} hangs; trace {:?}", self.machine.trace());
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        handle.join().unwrap_or_else(|payload| resume_unwind(payload))
+    }
+
+    /// Launches one processor with `program` and waits until it is done.
+    pub fn run(&mut self, program: &[Op]) -> Ended {
+        self.launch(0, program);
+        self.end(0)
+    }
+
+    /// Exits of a class on a processor.
+    pub fn exits(&self, pp: usize, class: ExitClass) -> u64 {
+        self.kernel.exit_count(pp, class)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.machine.lose_power(PowerLoss::Off);
+    }
+}
+
+/// Puts a program into a machine's memory.
+pub fn load(machine: &Machine, at: u64, program: &[Op]) {
+    for (index, op) in program.iter().enumerate() {
+        for (word, value) in op.encode().into_iter().enumerate() {
+            machine.ram.store(Spa::new(at + index as u64 * SIZE + word as u64 * 8), value);
+        }
+    }
+}
+
+fn platform(machine: &'static Machine, setup: &Setup) -> Platform<Sim> {
+    Platform {
+        info: contract(setup),
+        extension: Vec::leak(setup.image.bytes()),
+        memory: Memory(machine),
+        host_format: SimFormat::new(),
+        nested_format: SimFormat::new(),
+        elf_machine: ImageMachine::X86_64,
+        physical_end: PHYSICAL_END,
+        device_pages: [Some(Spa::new(CONTROL_PAGE)), None],
+        trapped_page: Some(Spa::new(CONTROL_PAGE)),
+        user_base: UserVa::new(USER_BASE),
+    }
+}
+
+fn contract(setup: &Setup) -> LaunchInfo {
+    let mut info = LaunchInfo {
+        magic: MAGIC,
+        version: VERSION,
+        reservation: Range { start: RESERVATION.start, size: RESERVATION.end - RESERVATION.start },
+        kernel_segment_count: 2,
+        pool: Range { start: POOL, size: setup.pool_pages * PAGE_SIZE },
+        memory_end: setup.memory_end,
+        pp_count: 4,
+        entropy: [setup.entropy; 4],
+        ..LaunchInfo::default()
+    };
+    let segment = |at: u64, flags| Segment { range: Range { start: RESERVATION.start + at, size: 0x4000 }, flags };
+    info.kernel_segments[0] = segment(0, SEGMENT_EXECUTE);
+    info.kernel_segments[1] = segment(0x4000, SEGMENT_WRITE);
+    info
+}
+
+/// What a loader's call of the kernel's entry does, on the processor's own thread.
+fn run_processor(kernel: &'static Kernel<Sim>, machine: &'static Machine, pp: usize) -> Ended {
+    let root = Lab::root_state(pp);
+    let resources = match kernel.prepare_pp(pp, 1) {
+        Ok(resources) => resources,
+        Err(error) => return Ended::Abandoned(error.into(), root),
+    };
+    let cpu = SimCpu::new(machine, pp, resources.host_root);
+    let departed = catch_unwind(AssertUnwindSafe(|| kernel.run_pp(resources, cpu, root)));
+    match departed {
+        Ok(Departure::Abandon(status, root)) => Ended::Abandoned(status, root),
+        Ok(Departure::Promote(vs)) => {
+            let register = |index: usize| Spa::new(resources.exit_page.raw() + index as u64 * 8);
+            let registers: [u64; GENERAL_REGISTERS] = std::array::from_fn(|index| machine.ram.load(register(index)));
+            Ended::Promoted(RootState { instruction_pointer: vs.instruction_pointer, registers })
+        }
+        Err(payload) => match payload.downcast::<PowerLoss>() {
+            Ok(loss) => Ended::PowerLost(*loss),
+            Err(payload) => resume_unwind(payload),
+        },
+    }
+}

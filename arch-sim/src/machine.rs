@@ -1,0 +1,274 @@
+//! The machine: what its processors share, and what a test may look at or break.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use plinth_hal::{Event, PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa};
+
+use crate::extension::Extension;
+use crate::ram::Ram;
+
+/// End of the memory that the machine's map shows.
+pub const MEMORY_END: u64 = 16 << 20;
+/// End of the physical address space.
+pub const PHYSICAL_END: u64 = 1 << 40;
+/// Memory that the machine's map does not show.
+pub const HIGH_MEMORY: Range<u64> = 4 << 30..(4 << 30) + (1 << 20);
+/// What the loader gave to the hypervisor.
+pub const RESERVATION: Range<u64> = 8 << 20..12 << 20;
+/// The page by which guests start and stop processors.
+pub const CONTROL_PAGE: u64 = 15 << 20;
+/// The lowest of the extension's addresses.
+pub const USER_BASE: u64 = 1 << 46;
+/// A system register whose accesses always exit.
+pub const OWNED_REGISTER: u64 = 0x17;
+/// Bit of ID leaf [`FEATURE_LEAF`] in its first result: this processor can run guests.
+pub const VIRTUALIZATION: u32 = 1 << 2;
+/// The ID leaf with the processor's features.
+pub const FEATURE_LEAF: u32 = 1;
+
+const PROCESSORS: usize = 8;
+
+/// How long anything in a test may take before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Something that a guest program left for the test to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// A value that it reported.
+    Value(u64),
+    /// An event that was delivered to it.
+    Event(Event),
+}
+
+/// Faults that a test puts into the machine or into the backend.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    /// The backend forgets to flush TLBs.
+    pub ignores_flushes: AtomicBool,
+    /// The backend forgets to mark state as changed.
+    pub ignores_marks: AtomicBool,
+    /// Processors, by number, that refuse to enter any VS.
+    pub refuses_entry: AtomicU64,
+    /// The bare machine cannot take a VS back.
+    pub refuses_promotion: AtomicBool,
+}
+
+/// Why a processor's thread ends without leaving the hypervisor: the payload of its unwinding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerLoss {
+    /// The test is over.
+    Off,
+    /// The machine was restarted.
+    Reset,
+}
+
+/// What other processors can reach of one.
+#[derive(Default)]
+struct Line {
+    interrupt: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+/// The machine.
+pub struct Machine {
+    /// Its memory.
+    pub ram: Ram,
+    /// What is broken about it.
+    pub trouble: Trouble,
+    pub(crate) extension: OnceLock<Extension>,
+    lines: [Line; PROCESSORS],
+    loss: OnceLock<PowerLoss>,
+    trace: Mutex<Vec<Trace>>,
+    registers: Mutex<BTreeMap<u64, u64>>,
+    ports: Mutex<BTreeMap<u64, u64>>,
+    device_writes: Mutex<Vec<u64>>,
+    forwarded: Mutex<Vec<ProcessorEvent>>,
+    states: AtomicU64,
+}
+
+/// Locks, whatever became of a thread that held the lock.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Machine {
+    /// A machine whose kernel may write to `pool`. It lives for ever, as machines do.
+    pub fn new(pool: Range<u64>) -> &'static Self {
+        let banks = [0..CONTROL_PAGE, CONTROL_PAGE + PAGE_SIZE..MEMORY_END, HIGH_MEMORY];
+        Box::leak(Box::new(Self {
+            ram: Ram::new(&banks, pool),
+            trouble: Trouble::default(),
+            extension: OnceLock::new(),
+            lines: Default::default(),
+            loss: OnceLock::new(),
+            trace: Mutex::default(),
+            registers: Mutex::new((0..0x20).map(|register| (register, register << 8)).collect()),
+            ports: Mutex::default(),
+            device_writes: Mutex::default(),
+            forwarded: Mutex::default(),
+            states: AtomicU64::new(0),
+        }))
+    }
+
+    /// The interrupt controller's id of processor `number`: anything but its number.
+    pub const fn hardware_id(number: usize) -> u32 {
+        10 + 3 * number as u32
+    }
+
+    /// The processor's own answer to an ID read.
+    pub const fn id_answer(leaf: u32, subleaf: u32) -> [u32; 4] {
+        let first = if leaf == FEATURE_LEAF { VIRTUALIZATION | 1 } else { leaf.wrapping_mul(0x11) };
+        [first, subleaf, 0xB0B0, 0xC0C0]
+    }
+
+    /// A non-maskable interrupt for the processor with that id.
+    pub fn interrupt(&self, hardware_id: u32) {
+        let line = self.line(hardware_id);
+        line.interrupt.store(true, Ordering::SeqCst);
+        let _guard = lock(&line.lock);
+        line.wake.notify_all();
+    }
+
+    /// Whether an interrupt is pending; it no longer is.
+    pub(crate) fn take_interrupt(&self, hardware_id: u32) -> bool {
+        self.line(hardware_id).interrupt.swap(false, Ordering::SeqCst)
+    }
+
+    /// Sleeps until an interrupt is pending, or `wake`.
+    pub(crate) fn sleep(&self, hardware_id: u32, wake: impl Fn() -> bool) {
+        let line = self.line(hardware_id);
+        let mut guard = lock(&line.lock);
+        while !wake() && !line.interrupt.load(Ordering::SeqCst) {
+            self.check_power();
+            let waited = line.wake.wait_timeout(guard, Duration::from_millis(5));
+            guard = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn line(&self, hardware_id: u32) -> &Line {
+        &self.lines[(hardware_id as usize - 10) / 3]
+    }
+
+    /// Ends every processor's thread.
+    pub fn lose_power(&self, loss: PowerLoss) {
+        let _ = self.loss.set(loss);
+    }
+
+    /// Why the power is gone, if it is.
+    pub fn power_loss(&self) -> Option<PowerLoss> {
+        self.loss.get().copied()
+    }
+
+    /// Ends the calling processor's thread if the power is gone.
+    pub(crate) fn check_power(&self) {
+        if let Some(loss) = self.power_loss() {
+            std::panic::resume_unwind(Box::new(loss));
+        }
+    }
+
+    /// Adds to the trace.
+    pub(crate) fn record(&self, entry: Trace) {
+        lock(&self.trace).push(entry);
+    }
+
+    /// What guests have reported so far.
+    pub fn trace(&self) -> Vec<Trace> {
+        lock(&self.trace).clone()
+    }
+
+    /// The values in the trace.
+    pub fn values(&self) -> Vec<u64> {
+        let value = |entry: &Trace| if let Trace::Value(value) = entry { Some(*value) } else { None };
+        lock(&self.trace).iter().filter_map(value).collect()
+    }
+
+    /// A system register, if the machine has it.
+    pub fn register(&self, register: u64) -> Option<u64> {
+        lock(&self.registers).get(&register).copied()
+    }
+
+    /// Sets a system register. Returns whether the machine has it.
+    pub fn set_register(&self, register: u64, value: u64) -> bool {
+        lock(&self.registers).get_mut(&register).map(|there| *there = value).is_some()
+    }
+
+    /// What was last written to a port.
+    pub fn port(&self, port: u64) -> u64 {
+        lock(&self.ports).get(&port).copied().unwrap_or(0xFF)
+    }
+
+    /// Writes a port.
+    pub fn set_port(&self, port: u64, value: u64) {
+        lock(&self.ports).insert(port, value);
+    }
+
+    /// A write to the control page that starts and stops nothing reaches the device.
+    pub(crate) fn write_device(&self, value: u64) {
+        lock(&self.device_writes).push(value);
+    }
+
+    /// The writes that reached the device behind the control page.
+    pub fn device_writes(&self) -> Vec<u64> {
+        lock(&self.device_writes).clone()
+    }
+
+    pub(crate) fn forward(&self, event: ProcessorEvent) {
+        lock(&self.forwarded).push(event);
+    }
+
+    /// What guests wanted done to processors that do not run under the hypervisor.
+    pub fn forwarded(&self) -> Vec<ProcessorEvent> {
+        lock(&self.forwarded).clone()
+    }
+
+    /// A number that no VS had before.
+    pub(crate) fn next_state(&self) -> u64 {
+        self.states.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Waits, yielding, until `done`; panics after a while and ends with the power.
+pub(crate) fn wait_until(machine: &Machine, what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        machine.check_power();
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The kernel's way to the memory.
+#[derive(Clone, Copy)]
+pub struct Memory(pub &'static Machine);
+
+impl PhysicalMemory for Memory {
+    fn read_u64(&self, at: Spa) -> u64 {
+        self.0.ram.load(at)
+    }
+
+    fn write_u64(&self, at: Spa, value: u64) {
+        self.0.ram.check_pool(at, 8);
+        self.0.ram.store(at, value);
+    }
+
+    fn read_bytes(&self, at: Spa, buffer: &mut [u8]) {
+        self.0.ram.load_bytes(at, buffer);
+    }
+
+    fn write_bytes(&self, at: Spa, bytes: &[u8]) {
+        self.0.ram.check_pool(at, bytes.len() as u64);
+        self.0.ram.store_bytes(at, bytes);
+    }
+
+    fn zero_page(&self, frame: Spa) {
+        assert!(frame.is_aligned(PAGE_SIZE), "{frame} is no page");
+        for offset in (0..PAGE_SIZE).step_by(8) {
+            self.write_u64(Spa::new(frame.raw() + offset), 0);
+        }
+    }
+}

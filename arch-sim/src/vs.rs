@@ -1,0 +1,226 @@
+//! A VS on the simulated hardware.
+
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
+
+use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register};
+use plinth_hal::{
+    BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestMemory, OutOfFrames, PhysicalMemory,
+    ProcessorEvent, Spa, Target, VsHw,
+};
+
+use crate::isa::{Op, SIZE};
+use crate::machine::{CONTROL_PAGE, Memory};
+use crate::mmu::Space;
+use crate::state::{Marks, State};
+use crate::vm::{Maps, SimVm};
+use crate::{RootState, Sim};
+
+/// One VS. Its general registers are in a frame of the pool while it is not active.
+pub struct SimVs {
+    memory: Memory,
+    frame: Spa,
+    /// Tells it from every other VS that ever was.
+    pub(crate) serial: u64,
+    pub(crate) space: Space,
+    pub(crate) maps: Maps,
+    /// Address of the next instruction. Loaded and stored at every run.
+    pub instruction_pointer: u64,
+    /// Privilege level in bits 1:0. Loaded and stored at every run.
+    pub flags: u64,
+    pub(crate) state: State,
+    pub(crate) marks: Marks,
+    pub(crate) flush: bool,
+    pub(crate) event: Option<Event>,
+    pub(crate) step: bool,
+}
+
+/// What the guest wrote to the control page: command in bits 63:56, target id in 55:32, entry in 31:0.
+mod command {
+    pub(super) const DEVICE: u64 = 0;
+    pub(super) const RESET: u64 = 1;
+    pub(super) const START: u64 = 2;
+    pub(super) const OTHERS: u64 = 0xFF_FFFF;
+    pub(super) const ALL: u64 = 0xFF_FFFE;
+}
+
+/// The instruction that resets a processor, by its id.
+pub const fn reset(id: u32) -> Op {
+    Op::Store { address: CONTROL_PAGE, value: command::RESET << 56 | (id as u64) << 32 }
+}
+
+/// The instruction that resets every processor but its own.
+pub const fn reset_others() -> Op {
+    Op::Store { address: CONTROL_PAGE, value: command::RESET << 56 | command::OTHERS << 32 }
+}
+
+/// The instruction that starts every processor that waits, its own included.
+pub const fn start_all(entry: u32) -> Op {
+    Op::Store { address: CONTROL_PAGE, value: command::START << 56 | command::ALL << 32 | entry as u64 }
+}
+
+/// The instruction that starts a processor at `entry`.
+pub const fn start(id: u32, entry: u32) -> Op {
+    Op::Store { address: CONTROL_PAGE, value: command::START << 56 | (id as u64) << 32 | entry as u64 }
+}
+
+impl SimVs {
+    /// The instruction at its next address, as the kernel reads it.
+    pub(crate) fn instruction(&self, guest: &impl GuestMemory) -> Option<Op> {
+        let mut words = [0; 4];
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = guest.read_u64(Gpa::new(self.instruction_pointer + index as u64 * 8))?;
+        }
+        Op::decode(words)
+    }
+
+    pub(crate) fn skip(&mut self) {
+        self.instruction_pointer += SIZE;
+    }
+
+    fn control_write(&self, value: u64) -> Result<ProcessorEvent, BadInstruction> {
+        let target = match value >> 32 & 0xFF_FFFF {
+            command::OTHERS => Target::Others,
+            command::ALL => Target::All,
+            id => Target::Id(id as u32),
+        };
+        match value >> 56 {
+            command::DEVICE => {
+                self.memory.0.write_device(value);
+                Ok(ProcessorEvent::Done)
+            }
+            command::RESET => Ok(ProcessorEvent::Reset(target)),
+            command::START => Ok(ProcessorEvent::Start { target, entry: value & 0xFFFF_FFFF }),
+            _ => Err(BadInstruction),
+        }
+    }
+
+    fn copy_registers(memory: &impl PhysicalMemory, from: Spa, to: Spa) {
+        for offset in (0..GENERAL_REGISTERS as u64).map(|register| register * 8) {
+            let value = memory.read_u64(Spa::new(from.raw() + offset));
+            memory.write_u64(Spa::new(to.raw() + offset), value);
+        }
+    }
+
+    fn write_registers(&self, at: Spa, values: &[u64; GENERAL_REGISTERS]) {
+        for (register, value) in values.iter().enumerate() {
+            self.memory.write_u64(Spa::new(at.raw() + register as u64 * 8), *value);
+        }
+    }
+}
+
+impl VsHw for SimVs {
+    type Arch = Sim;
+
+    fn create(memory: Memory, frames: &mut impl FrameSource, vm: &SimVm) -> Result<Self, OutOfFrames> {
+        Ok(Self {
+            memory,
+            frame: frames.allocate(1)?,
+            serial: memory.0.next_state(),
+            space: vm.space,
+            maps: vm.maps,
+            instruction_pointer: 0,
+            flags: 0,
+            state: State::reset(),
+            marks: Marks::ALL,
+            flush: false,
+            event: None,
+            step: false,
+        })
+    }
+
+    fn destroy(self, frames: &mut impl FrameSource) {
+        frames.free(self.frame, 1);
+    }
+
+    fn init_root(&mut self, root: &RootState, exit_page: Spa) {
+        self.instruction_pointer = root.instruction_pointer;
+        self.write_registers(exit_page, &root.registers);
+    }
+
+    fn describe(&self, exit: &Exit, exit_page: Spa) {
+        let write = |offset: usize, value| {
+            self.memory.write_u64(Spa::new(exit_page.raw() + offset as u64), value);
+        };
+        write(offset_of!(ExitPage, code), exit.class as u64);
+        write(offset_of!(ExitPage, instruction_pointer), self.instruction_pointer);
+        write(offset_of!(ExitPage, flags), self.flags);
+        write(offset_of!(ExitPage, privilege), self.flags & 3);
+        write(offset_of!(ExitPage, number), exit.number);
+        write(offset_of!(ExitPage, detail), exit.detail);
+    }
+
+    fn advance(&mut self, guest: &impl GuestMemory, _exit_page: Spa) -> Result<(), BadInstruction> {
+        self.instruction(guest).filter(|op| op.exits()).ok_or(BadInstruction)?;
+        self.skip();
+        Ok(())
+    }
+
+    fn inject(&mut self, event: Event) {
+        self.event = Some(event);
+    }
+
+    fn read(&self, number: u64) -> Result<u64, BadRegister> {
+        match number {
+            register::INSTRUCTION_POINTER => Ok(self.instruction_pointer),
+            register::FLAGS => Ok(self.flags),
+            _ => self.state.get(number).ok_or(BadRegister),
+        }
+    }
+
+    fn write(&mut self, number: u64, value: u64) -> Result<(), BadRegister> {
+        match number {
+            register::INSTRUCTION_POINTER => self.instruction_pointer = value & !7,
+            register::FLAGS => self.flags = value,
+            _ => {
+                let group = self.state.set(number, value).ok_or(BadRegister)?;
+                if !self.memory.0.trouble.ignores_marks.load(Ordering::Relaxed) {
+                    self.marks.mark(group);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_tlb(&mut self) {
+        self.flush = true;
+    }
+
+    fn processor_control(
+        &mut self,
+        _exit: &Exit,
+        guest: &impl GuestMemory,
+        _exit_page: Spa,
+    ) -> Result<ProcessorEvent, BadInstruction> {
+        let Some(Op::Store { value, .. }) = self.instruction(guest) else { return Err(BadInstruction) };
+        let event = self.control_write(value)?;
+        self.skip();
+        Ok(event)
+    }
+
+    fn reset(&mut self, exit_page: Spa) {
+        self.write_registers(exit_page, &[0; GENERAL_REGISTERS]);
+        (self.state, self.marks) = (State::reset(), Marks::ALL);
+        (self.flags, self.event, self.step) = (0, None, false);
+    }
+
+    fn start(&mut self, entry: u64) {
+        self.instruction_pointer = entry & !7;
+    }
+
+    fn single_step(&mut self, on: bool) {
+        self.step = on;
+    }
+
+    fn registers_at(&self) -> Spa {
+        self.frame
+    }
+
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
+        Self::copy_registers(memory, exit_page, self.frame);
+    }
+
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {
+        Self::copy_registers(memory, self.frame, exit_page);
+    }
+}

@@ -1,0 +1,103 @@
+//! What several tests share; none uses everything.
+
+#![allow(dead_code, unreachable_pub, reason = "every test file compiles its own copy")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use plinth_arch_sim::extension::{Extension, Slot, User};
+use plinth_arch_sim::isa::Op;
+use plinth_arch_sim::lab::{Ended, Lab};
+use plinth_arch_sim::standard::{ExitInfo, Standard};
+use plinth_extension_api::abi::{Call, Error, ExitClass, Failure};
+
+/// The hypercall that calls the test's own code in the vmexit callback.
+pub const TEST_CALL: u64 = 0x7E57;
+/// A page of the root VM's memory that nothing else uses, for programs to meet in.
+pub const MEETING: u64 = 0x20_0000;
+
+/// Runs the test's code.
+pub const TEST: [Op; 2] = [Op::Set { register: 0, value: TEST_CALL }, Op::Hypercall];
+
+/// A program: its parts one after the other, then the hypercall that stops the hypervisor.
+pub fn program(parts: &[&[Op]]) -> Vec<Op> {
+    [parts.concat(), Op::STOP.to_vec()].concat()
+}
+
+/// Waits for and reads an ID leaf, and reports the first result.
+pub fn id_read(leaf: u64) -> [Op; 4] {
+    [
+        Op::Set { register: 0, value: leaf },
+        Op::Set { register: 1, value: 0 },
+        Op::IdRead,
+        Op::Report { register: 0 },
+    ]
+}
+
+/// The ordinary extension, which runs `test` in the vmexit callback of the hypercall [`TEST_CALL`].
+pub fn with_test(
+    standard: &Arc<Standard>,
+    test: impl Fn(&Standard, &User, ExitInfo) + Send + Sync + 'static,
+) -> Extension {
+    let own = standard.clone();
+    standard.extension().on(Slot::Vmexit, move |user, arguments| {
+        let exit = ExitInfo::new(arguments);
+        if exit.class == ExitClass::Hypercall && exit.register(user, 0) == TEST_CALL {
+            test(&own, user, exit);
+            own.advance_and_run(user);
+        }
+        own.vmexit(user, exit);
+    })
+}
+
+/// Runs `test` once in the vmexit callback on one processor, and makes sure that the root VM lives on
+/// and that nothing is lost.
+pub fn in_vmexit(test: impl Fn(&Standard, &User, ExitInfo) + Send + Sync + 'static) {
+    let done = Arc::new(AtomicBool::new(false));
+    let mark = done.clone();
+    let mut lab = Lab::new(with_test(&Standard::new(), move |standard, user, exit| {
+        test(standard, user, exit);
+        mark.store(true, Ordering::SeqCst);
+    }));
+    lab.launch(0, &program(&[&wait_for(1), &TEST]));
+    let before = (lab.kernel.free_frames(), lab.kernel.object_counts());
+    meet(&lab, 1);
+    promoted(&lab.end(0));
+    assert!(done.load(Ordering::SeqCst), "the test's code has run to its end");
+    let after = (lab.kernel.free_frames(), lab.kernel.object_counts());
+    assert_eq!(after.0, before.0, "frames");
+    assert_eq!(after.1[0], before.1[0], "VMs");
+}
+
+/// Spins until the meeting page's first word has a value.
+pub fn wait_for(value: u64) -> [Op; 1] {
+    [Op::Await { address: MEETING, value }]
+}
+
+/// Sets the meeting page's first word.
+pub fn meet(lab: &Lab, value: u64) {
+    lab.machine.ram.store(plinth_hal::Spa::new(MEETING), value);
+}
+
+/// Asserts that the processor is back on the bare machine.
+pub fn promoted(ended: &Ended) {
+    match ended {
+        Ended::Promoted(state) => assert_eq!(state.registers[0], 0, "the stop hypercall's result"),
+        other => panic!("not promoted: {other:?}"),
+    }
+}
+
+/// Asserts that a call fails so.
+pub fn refuses(answer: Result<[u64; 2], Failure>, register: u8, error: Error) {
+    assert_eq!(answer, Err(Failure::argument(register, error)));
+}
+
+/// Asserts that a call fails so, for no argument in particular.
+pub fn refuses_call(answer: Result<[u64; 2], Failure>, error: Error) {
+    assert_eq!(answer, Err(Failure::from(error)));
+}
+
+/// Every call but those that never return.
+pub fn returning_calls() -> impl Iterator<Item = Call> {
+    Call::ALL.iter().copied().filter(|call| !matches!(call, Call::ControlExit | Call::ControlWait))
+}

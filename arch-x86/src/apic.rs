@@ -1,0 +1,185 @@
+//! The local APIC, as far as the kernel has to own it: what starts and stops processors, and the NMI by which
+//! processors get each other's attention.
+//!
+//! In xAPIC mode the registers are a page; nested paging lets the guest read it, and each write comes here
+//! to be looked at and done. In x2APIC mode only writes of one MSR come.
+
+use plinth_hal::{ProcessorEvent, Target};
+
+use crate::msr;
+
+/// APIC register offsets (AMD APM vol. 2, 16.3.2).
+const ID: u64 = 0x20;
+const ICR_LOW: u64 = 0x300;
+const ICR_HIGH: u64 = 0x310;
+
+/// IA32_APIC_BASE: x2APIC mode.
+const X2APIC_ENABLED: u64 = 1 << 10;
+/// IA32_APIC_BASE: the page number.
+const BASE_MASK: u64 = 0x000F_FFFF_FFFF_F000;
+
+/// Interrupt command: delivery mode NMI, level asserted.
+const NMI: u32 = 0x4400;
+/// Interrupt command: not yet accepted.
+const PENDING: u32 = 1 << 12;
+
+/// This processor's local APIC.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalApic {
+    base: u64,
+}
+
+impl LocalApic {
+    /// The APIC of the processor that asks.
+    pub fn current() -> Self {
+        // SAFETY: every x86-64 processor has a local APIC with this MSR.
+        let base = unsafe { msr::read(msr::index::APIC_BASE) };
+        Self { base: base & BASE_MASK }
+    }
+
+    /// The page of its registers.
+    pub fn page(self) -> u64 {
+        self.base
+    }
+
+    fn x2apic(self) -> bool {
+        // SAFETY: as in `current`; the guest may have switched modes since.
+        unsafe { msr::read(msr::index::APIC_BASE) & X2APIC_ENABLED != 0 }
+    }
+
+    /// Its id.
+    pub fn id(self) -> u32 {
+        if self.x2apic() {
+            // SAFETY: x2APIC mode is on.
+            unsafe { msr::read(msr::index::X2APIC_ID) as u32 }
+        } else {
+            self.read(ID) >> 24
+        }
+    }
+
+    /// Sends an NMI to the processor with this id. A command that the guest is composing stays as it is.
+    pub fn send_nmi(self, id: u32) {
+        self.send(id, NMI);
+    }
+
+    fn send(self, id: u32, command: u32) {
+        if self.x2apic() {
+            // SAFETY: x2APIC mode is on; callers send only NMIs to processors that expect them, and INIT and SIPI
+            // to processors that are the guest's.
+            unsafe { msr::write(msr::index::X2APIC_ICR, u64::from(id) << 32 | u64::from(command)) };
+            return;
+        }
+        let high = self.read(ICR_HIGH);
+        self.wait_idle();
+        self.write(ICR_HIGH, id << 24);
+        self.write(ICR_LOW, command);
+        self.wait_idle();
+        self.write(ICR_HIGH, high);
+    }
+
+    /// Really sends an INIT or a SIPI.
+    pub fn forward(self, event: ProcessorEvent) {
+        /// Edge-triggered INIT, asserted.
+        const INIT: u32 = 0x4500;
+        const STARTUP: u32 = 0x4600;
+        let (target, command) = match event {
+            ProcessorEvent::Done => return,
+            ProcessorEvent::Reset(target) => (target, INIT),
+            ProcessorEvent::Start { target, entry } => (target, STARTUP | (entry & 0xff) as u32),
+        };
+        if let Target::Id(id) = target {
+            self.send(id, command);
+        }
+    }
+
+    fn wait_idle(self) {
+        while self.read(ICR_LOW) & PENDING != 0 {
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Does what the guest's write of `value` to the register at `offset` of the page does, unless it
+    /// starts or stops processors: that is the answer then.
+    pub fn guest_write(self, offset: u64, value: u32) -> ProcessorEvent {
+        if offset == ICR_LOW
+            && let Some(event) = classify(value, self.read(ICR_HIGH) >> 24)
+        {
+            return event;
+        }
+        self.write(offset, value);
+        ProcessorEvent::Done
+    }
+
+    /// The same for a write to the command register in x2APIC mode.
+    pub fn guest_command(self, value: u64) -> ProcessorEvent {
+        if let Some(event) = classify(value as u32, (value >> 32) as u32) {
+            return event;
+        }
+        // A reserved bit would fault here instead of in the guest: the guarded write swallows it.
+        // SAFETY: an interrupt that the guest may send to itself and its like; INIT and SIPI were sorted out.
+        let _ = unsafe { msr::write_guarded(msr::index::X2APIC_ICR, value) };
+        ProcessorEvent::Done
+    }
+
+    /// Reads the register at `offset`.
+    pub fn read(self, offset: u64) -> u32 {
+        // SAFETY: the page is the APIC's own, mapped by the kernel's tables; reading has no side effect.
+        unsafe { core::ptr::read_volatile((self.base + offset) as *const u32) }
+    }
+
+    fn write(self, offset: u64, value: u32) {
+        // SAFETY: as in `read`. The guest owns its APIC: no write of its can harm but INIT and SIPI, which do not
+        // come here, and the kernel itself writes only commands.
+        unsafe { core::ptr::write_volatile((self.base + (offset & 0xFF0)) as *mut u32, value) };
+    }
+}
+
+/// Delivery modes (AMD APM vol. 2, 16.5).
+const MODE_INIT: u32 = 5;
+const MODE_STARTUP: u32 = 6;
+
+/// What an interrupt command does to processors; `None` for a mere interrupt.
+fn classify(command: u32, destination: u32) -> Option<ProcessorEvent> {
+    let asserted = command & 1 << 14 != 0;
+    let edge = command & 1 << 15 == 0;
+    match command >> 8 & 7 {
+        // INIT with the level de-asserted only synchronizes arbitration ids, on old processors.
+        MODE_INIT if !asserted && !edge => Some(ProcessorEvent::Done),
+        MODE_INIT => Some(ProcessorEvent::Reset(target(command, destination)?)),
+        MODE_STARTUP => {
+            let entry = u64::from(command & 0xff);
+            Some(ProcessorEvent::Start { target: target(command, destination)?, entry })
+        }
+        _ => None,
+    }
+}
+
+/// Whom a command means, by its destination shorthand.
+fn target(command: u32, destination: u32) -> Option<Target> {
+    const LOGICAL: u32 = 1 << 11;
+    match command >> 18 & 3 {
+        0 if command & LOGICAL != 0 => Some(Target::Logical(destination)),
+        0 if destination == 0xff || destination == u32::MAX => Some(Target::All),
+        0 => Some(Target::Id(destination)),
+        // "Self" makes no sense for INIT and SIPI; the hardware ignores it (AMD APM vol. 2, table 16-5).
+        1 => Some(Target::Nobody),
+        2 => Some(Target::All),
+        _ => Some(Target::Others),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn init_and_startup_are_told_from_interrupts() {
+        assert_eq!(classify(0x4500, 3), Some(ProcessorEvent::Reset(Target::Id(3))));
+        assert_eq!(classify(0xC500, 3), Some(ProcessorEvent::Reset(Target::Id(3))));
+        assert_eq!(classify(0x8500, 3), Some(ProcessorEvent::Done));
+        assert_eq!(classify(0x4699, 1), Some(ProcessorEvent::Start { target: Target::Id(1), entry: 0x99 }));
+        assert_eq!(classify(0x000C_4500, 0), Some(ProcessorEvent::Reset(Target::Others)));
+        assert_eq!(classify(0x0400, 1), None, "an NMI");
+        assert_eq!(classify(0x00FB, 1), None, "a fixed interrupt");
+    }
+}

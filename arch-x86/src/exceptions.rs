@@ -1,0 +1,158 @@
+//! Exceptions while the hypervisor runs.
+//!
+//! From ring 3 they end the extension's turn. In the kernel there are two that are no bug: a guarded access
+//! to an MSR that does not exist, and the NMI that ends a processor's sleep.
+
+use core::arch::{global_asm, naked_asm};
+
+use x86_64::VirtAddr;
+use x86_64::structures::idt::InterruptDescriptorTable;
+
+use crate::{msr, sleep, user};
+
+/// Vectors that get a stub: the architecture's exceptions.
+const VECTORS: usize = 32;
+/// Bytes from one stub to the next.
+const STUB_SIZE: usize = 16;
+
+const NMI: u64 = 2;
+const DOUBLE_FAULT: usize = 8;
+const MACHINE_CHECK: usize = 18;
+
+// One stub for each vector: pushes a zero where the processor pushes no error code (AMD APM vol. 2, 8.2), then
+// the vector.
+global_asm!(
+    ".balign 16",
+    "plinth_exception_stubs:",
+    ".set vector, 0",
+    ".rept 32",
+    ".balign 16",
+    // Error codes come with vectors 8, 10 to 14, 17, 21, 29 and 30.
+    ".if ((0x60227D00 >> vector) & 1) == 0",
+    "push 0",
+    ".endif",
+    "push vector",
+    "jmp {entry}",
+    ".set vector, vector + 1",
+    ".endr",
+    entry = sym exception,
+);
+
+unsafe extern "C" {
+    static plinth_exception_stubs: [u8; VECTORS * STUB_SIZE];
+}
+
+/// The IDT of every processor.
+pub(crate) fn table(emergency_stack: u16) -> InterruptDescriptorTable {
+    let mut idt = InterruptDescriptorTable::new();
+    let stub = |vector: usize| {
+        let first = &raw const plinth_exception_stubs as u64;
+        VirtAddr::new_truncate(first + (vector * STUB_SIZE) as u64)
+    };
+    macro_rules! set {
+        ($($field:ident = $vector:expr),* $(,)?) => {$(
+            // SAFETY: the stub of that vector keeps every register and ends by IRETQ or in `user::user_fault`.
+            unsafe { idt.$field.set_handler_addr(stub($vector)) };
+        )*};
+    }
+    set!(
+        divide_error = 0,
+        debug = 1,
+        non_maskable_interrupt = 2,
+        breakpoint = 3,
+        overflow = 4,
+        bound_range_exceeded = 5,
+        invalid_opcode = 6,
+        device_not_available = 7,
+        invalid_tss = 10,
+        segment_not_present = 11,
+        stack_segment_fault = 12,
+        general_protection_fault = 13,
+        page_fault = 14,
+        x87_floating_point = 16,
+        alignment_check = 17,
+        simd_floating_point = 19,
+        virtualization = 20,
+        cp_protection_exception = 21,
+    );
+    // SAFETY: as above; the emergency stack is the one that `PerCpu::place` put into the TSS.
+    unsafe {
+        idt.double_fault.set_handler_addr(stub(DOUBLE_FAULT)).set_stack_index(emergency_stack);
+        idt.machine_check.set_handler_addr(stub(MACHINE_CHECK)).set_stack_index(emergency_stack);
+    }
+    idt
+}
+
+/// What a stub and the processor have pushed when the kernel itself faults.
+#[derive(Debug)]
+#[repr(C)]
+struct KernelFrame {
+    caller_saved: [u64; 9],
+    vector: u64,
+    error: u64,
+    rip: u64,
+    cs: u64,
+    rflags: u64,
+    rsp: u64,
+    ss: u64,
+}
+
+/// Where all stubs meet.
+///
+/// # Safety
+/// Only the stubs may jump here.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn exception() {
+    naked_asm!(
+        "test byte ptr [rsp + 24], 3",
+        "jnz {user_fault}",
+        "push rax",
+        "push rcx",
+        "push rdx",
+        "push rsi",
+        "push rdi",
+        "push r8",
+        "push r9",
+        "push r10",
+        "push r11",
+        "mov rdi, rsp",
+        // Nine registers, two words of the stub, five of the processor, from a 16-byte aligned start.
+        "cld",
+        "call {kernel_exception}",
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rdi",
+        "pop rsi",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
+        "add rsp, 16",
+        "iretq",
+        user_fault = sym user::user_fault,
+        kernel_exception = sym kernel_exception,
+    )
+}
+
+/// An exception in the kernel: goes on behind a guarded access, ends a sleep, else stops the processor.
+extern "sysv64" fn kernel_exception(frame: &mut KernelFrame) {
+    if frame.vector == NMI {
+        frame.rip = sleep::wake(frame.rip);
+        return;
+    }
+    if let Some(fixup) = msr::fixup(frame.rip) {
+        frame.rip = fixup;
+        return;
+    }
+    log::error!(
+        "the kernel faulted: vector {} error {:#x} at {:#x}, stack {:#x}; this processor stops. Please report it",
+        frame.vector,
+        frame.error,
+        frame.rip,
+        frame.rsp
+    );
+    loop {
+        x86_64::instructions::hlt();
+    }
+}

@@ -1,0 +1,29 @@
+//! What the two x86 vendors share: formats of page tables, and the pure parts of handling an exit.
+
+#![no_std]
+
+pub mod apic;
+pub mod console;
+pub mod decode;
+mod exceptions;
+mod ept_format;
+pub mod guest_walk;
+mod host_format;
+mod long_mode_entry;
+mod memory;
+pub mod msr;
+mod nested_format;
+pub mod per_cpu;
+pub mod reset;
+pub mod root_state;
+pub mod sleep;
+pub mod user;
+
+pub use ept_format::{EptCapabilities, EptFormat};
+pub use host_format::{HostFormat, KernelFormat, UserFormat};
+pub use long_mode_entry::PAT;
+pub use memory::IdentityMemory;
+pub use nested_format::NptFormat;
+
+#[cfg(test)]
+mod format_tests;

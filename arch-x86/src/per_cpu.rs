@@ -1,0 +1,145 @@
+//! What each processor needs of its own while the hypervisor is in charge: descriptor tables, the TSS, and
+//! the few words that the system-call entry reaches through GS.
+
+use core::mem::offset_of;
+
+use x86_64::VirtAddr;
+use x86_64::structures::idt::InterruptDescriptorTable;
+use x86_64::structures::tss::TaskStateSegment;
+
+use crate::{exceptions, msr, user};
+
+/// Selectors, in the order that SYSCALL and SYSRET want (AMD APM vol. 2, 6.1.1).
+pub const KERNEL_CS: u16 = 0x08;
+/// The kernel's stack segment.
+pub const KERNEL_SS: u16 = 0x10;
+/// The extension's stack segment.
+pub const USER_SS: u64 = 0x18 | 3;
+/// The extension's code segment.
+pub const USER_CS: u64 = 0x20 | 3;
+/// The task state segment.
+const TSS: u16 = 0x28;
+
+/// Pages that a [`PerCpu`] and its emergency stack take.
+pub const PER_CPU_PAGES: usize = 4;
+
+/// The entry of the interrupt stack table that double faults and machine checks use.
+const EMERGENCY_STACK: u16 = 0;
+
+/// One processor's structures. Lies at the start of [`PER_CPU_PAGES`] pages; the rest is the emergency stack.
+#[repr(C)]
+#[derive(Debug)]
+pub struct PerCpu {
+    tss: TaskStateSegment,
+    user_rsp: u64,
+    gdt: [u64; 7],
+    idt: InterruptDescriptorTable,
+}
+
+const _: () = assert!(size_of::<PerCpu>() <= 2 * 4096);
+
+/// Present, DPL 0 code, 64-bit (AMD APM vol. 2, 4.8).
+const CODE_64: u64 = 0x00AF_9B00_0000_FFFF;
+/// Present, DPL 0 data, writable.
+const DATA: u64 = 0x00CF_9300_0000_FFFF;
+/// DPL 3 in a descriptor.
+const RING_3: u64 = 3 << 45;
+
+impl PerCpu {
+    /// Where the TSS keeps RSP0, from the start of the structure.
+    pub(crate) const RSP0: usize = offset_of!(Self, tss) + offset_of!(TaskStateSegment, privilege_stack_table);
+    /// Where the system-call entry leaves the extension's RSP for a moment.
+    pub(crate) const USER_RSP: usize = offset_of!(Self, user_rsp);
+
+    /// Fills in the structure at `at`.
+    ///
+    /// # Safety
+    /// `at` is the start of [`PER_CPU_PAGES`] zeroed pages, mapped, exclusively the caller's, for ever.
+    pub unsafe fn place(at: *mut Self) {
+        let stack_top = at as u64 + PER_CPU_PAGES as u64 * 4096;
+        let mut tss = TaskStateSegment::new();
+        tss.interrupt_stack_table[EMERGENCY_STACK as usize] = VirtAddr::new_truncate(stack_top);
+        let base = at as u64 + offset_of!(Self, tss) as u64;
+        let gdt = [0, CODE_64, DATA, DATA | RING_3, CODE_64 | RING_3, tss_low(base), base >> 32];
+        let per_cpu = Self { tss, user_rsp: 0, gdt, idt: exceptions::table(EMERGENCY_STACK) };
+        // SAFETY: `at` is ours, aligned to a page and large enough, says the caller.
+        unsafe { at.write(per_cpu) };
+    }
+
+    /// Loads the descriptor tables, the segments and the task register.
+    ///
+    /// # Safety
+    /// 1. `this` was placed by [`Self::place`], and this processor alone uses it.
+    /// 2. The processor is in 64-bit mode at privilege level 0, with interrupts off, and the caller goes on
+    ///    in the kernel's image.
+    pub unsafe fn load(this: *mut Self) {
+        let gdt = Pseudo { limit: 7 * 8 - 1, base: this as u64 + offset_of!(Self, gdt) as u64 };
+        let idt = Pseudo {
+            limit: (size_of::<InterruptDescriptorTable>() - 1) as u16,
+            base: this as u64 + offset_of!(Self, idt) as u64,
+        };
+        // SAFETY: by (1) both tables are valid and stay; the selectors loaded are those of this GDT, and by (2) the
+        // far return goes on in this function. The TSS descriptor is an available one: nobody has loaded it.
+        unsafe {
+            core::arch::asm!(
+                "lgdt [{gdt}]",
+                "lidt [{idt}]",
+                "push {cs}",
+                "lea {scratch}, [rip + 2f]",
+                "push {scratch}",
+                "retfq",
+                "2:",
+                "mov ss, {ss:e}",
+                "mov ds, {ss:e}",
+                "mov es, {ss:e}",
+                "xor {scratch:e}, {scratch:e}",
+                "mov fs, {scratch:e}",
+                "mov gs, {scratch:e}",
+                "lldt {scratch:x}",
+                "ltr {tss:x}",
+                gdt = in(reg) &raw const gdt,
+                idt = in(reg) &raw const idt,
+                cs = const KERNEL_CS,
+                ss = in(reg) u32::from(KERNEL_SS),
+                tss = in(reg) TSS,
+                scratch = out(reg) _,
+            );
+        }
+    }
+}
+
+impl PerCpu {
+    /// Points SYSCALL at the kernel's entry, and SWAPGS at this structure.
+    ///
+    /// # Safety
+    /// As [`Self::load`], which has been called.
+    pub unsafe fn load_system_calls(this: *mut Self) {
+        /// RFLAGS bits that SYSCALL clears: all that can be.
+        const MASK: u64 = 0x0024_7FD5 & !2;
+        let star = (u64::from(KERNEL_SS) << 48) | (u64::from(KERNEL_CS) << 32);
+        // SAFETY: the MSRs exist in 64-bit mode; the selectors are those of `gdt`, in the order that STAR wants.
+        unsafe {
+            msr::write(msr::index::STAR, star);
+            msr::write(msr::index::LSTAR, user::system_call_entry as *const () as u64);
+            msr::write(msr::index::CSTAR, 0);
+            msr::write(msr::index::SFMASK, MASK);
+            msr::write(msr::index::FS_BASE, 0);
+            msr::write(msr::index::GS_BASE, 0);
+            msr::write(msr::index::KERNEL_GS_BASE, this as u64);
+        }
+    }
+}
+
+/// The operand of LGDT and LIDT.
+#[repr(C, packed(2))]
+struct Pseudo {
+    limit: u16,
+    base: u64,
+}
+
+/// The low half of an available 64-bit TSS descriptor. The limit leaves no room for an I/O bitmap: ring 3
+/// has no ports.
+const fn tss_low(base: u64) -> u64 {
+    let limit = size_of::<TaskStateSegment>() as u64 - 1;
+    limit | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56
+}

@@ -1,0 +1,124 @@
+//! The exit page: one page for each PP, mapped in the extension, in which it finds why a VS exited and
+//! reads and writes its general registers without a system call.
+
+/// General registers in the exit page. x86-64 uses 16, AArch64 x0 to x30.
+pub const GENERAL_REGISTERS: usize = 32;
+
+/// What the kernel leaves for the extension at every exit of the PP's active VS.
+///
+/// `registers` are the live general registers: what stands there when the VS runs on is what it sees. All
+/// else is a copy; writing it changes nothing.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ExitPage {
+    /// General registers by their architectural number (x86-64: RAX 0, RCX 1, RDX 2, RBX 3, RSP 4, RBP 5, RSI 6, RDI 7, R8…R15).
+    pub registers: [u64; GENERAL_REGISTERS],
+    /// The hardware's own exit code (SVM EXITCODE, VMX exit reason, ESR_EL2).
+    pub code: u64,
+    /// The hardware's own qualification (SVM EXITINFO1, VMX exit qualification).
+    pub info: [u64; 2],
+    /// The event that was being delivered (SVM EXITINTINFO), 0 for none.
+    pub event: u64,
+    /// Address of the instruction that exited.
+    pub instruction_pointer: u64,
+    /// RFLAGS or SPSR.
+    pub flags: u64,
+    /// Privilege level of the code that exited: x86 CPL, Arm EL.
+    pub privilege: u64,
+    /// By class: the MSR or system register, the port, the guest-physical address.
+    pub number: u64,
+    /// By class: access size in bytes for ports, [`MemoryAccess`] bits for memory.
+    pub detail: u64,
+    /// This PP.
+    pub pp: u64,
+    /// The active VM.
+    pub vm: u64,
+    /// The active VP.
+    pub vp: u64,
+    /// The active VS.
+    pub vs: u64,
+}
+
+const _: () = assert!(core::mem::offset_of!(ExitPage, code) == 0x100);
+const _: () = assert!(core::mem::offset_of!(ExitPage, pp) == 0x148);
+const _: () = assert!(core::mem::size_of::<ExitPage>() == 0x168);
+
+macro_rules! classes {
+    ($($(#[$doc:meta])* $name:ident = $value:literal, $text:literal;)*) => {
+        /// What kind of exit it is, the same on every machine.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum ExitClass {
+            $($(#[$doc])* $name = $value,)*
+        }
+
+        impl ExitClass {
+            /// Every class, in the order of its number.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// What the log calls it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The class of this number, if there is one.
+            #[inline]
+            pub const fn from_raw(raw: u64) -> Option<Self> {
+                match raw { $($value => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+classes! {
+    /// Something with no portable meaning: see `code` and `info`.
+    Other = 0, "other";
+    /// CPUID or an ID register.
+    IdRead = 1, "id read";
+    /// A read of an MSR or system register: `number`.
+    RegisterRead = 2, "register read";
+    /// A write of an MSR or system register: `number`.
+    RegisterWrite = 3, "register write";
+    /// A read from a port: `number`, `detail` bytes.
+    PortRead = 4, "port read";
+    /// A write to a port: `number`, `detail` bytes.
+    PortWrite = 5, "port write";
+    /// An access that nested paging refused: guest-physical address `number`, kind `detail`.
+    Memory = 6, "memory";
+    /// A call to the hypervisor; see `privilege` before believing it.
+    Hypercall = 7, "hypercall";
+    /// An instruction of the virtualization extension, which the guest is not supposed to have.
+    Virtualization = 8, "virtualization instruction";
+    /// A non-maskable interrupt that was not for the kernel.
+    Nmi = 9, "nmi";
+    /// The VP cannot go on: triple fault.
+    Shutdown = 10, "shutdown";
+    /// The hardware refused to enter the VS.
+    EntryRefused = 11, "entry refused";
+    /// Served by the kernel: another PP asked for attention.
+    Kick = 12, "kick";
+    /// Served by the kernel: the guest starts, stops or signals another processor.
+    Processor = 13, "processor control";
+    /// Served by the kernel: cache maintenance that must not reach the hypervisor's own data.
+    Cache = 14, "cache maintenance";
+    /// Served by the kernel: a write to the hypervisor's reservation, which vanishes.
+    Reserved = 15, "reserved memory";
+    /// Served by the kernel from a declared answer.
+    Declared = 16, "declared answer";
+}
+
+/// Number of exit classes.
+pub const EXIT_CLASSES: usize = ExitClass::ALL.len();
+
+bitflags::bitflags! {
+    /// How the guest accessed memory, in `detail` of an [`ExitClass::Memory`] exit.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct MemoryAccess: u64 {
+        /// It wrote. Neither write nor execute: it read.
+        const WRITE = 1 << 0;
+        /// It fetched an instruction.
+        const EXECUTE = 1 << 1;
+        /// The access was made by the guest's own page walk.
+        const PAGE_WALK = 1 << 2;
+    }
+}

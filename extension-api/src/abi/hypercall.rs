@@ -1,0 +1,24 @@
+//! What software in the root VM may ask of the default extension and of the kernel's own fallback.
+//!
+//! x86-64: `vmmcall` (AMD) or `vmcall` (Intel) with the number in RAX; the result comes back in RAX.
+
+use super::SIGNATURE;
+
+/// Gives this processor back to the caller. Result 0: it runs on the bare machine. Privilege level 0 only.
+pub const HYPERCALL_STOP: u64 = SIGNATURE << 48 | 0x0001_0001;
+
+/// Writes the exit counts of every processor to the log. Privilege level 0 only.
+pub const HYPERCALL_REPORT: u64 = SIGNATURE << 48 | 0x0001_0002;
+
+/// The result of a hypercall that is not known or not allowed.
+pub const HYPERCALL_REFUSED: u64 = u64::MAX;
+
+/// First CPUID leaf of the hypervisor range.
+pub const CPUID_SIGNATURE_LEAF: u32 = 0x4000_0000;
+
+/// CPUID leaf with the ABI version (EAX) and the number of launched PPs (EBX).
+pub const CPUID_VERSION_LEAF: u32 = 0x4000_0001;
+
+/// EBX, ECX and EDX of [`CPUID_SIGNATURE_LEAF`]: `"PlinthPlinth"`.
+pub const CPUID_SIGNATURE: [u32; 3] =
+    [u32::from_le_bytes(*b"Plin"), u32::from_le_bytes(*b"thPl"), u32::from_le_bytes(*b"inth")];

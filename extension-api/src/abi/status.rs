@@ -1,0 +1,171 @@
+//! The status that every call leaves in the id register.
+
+use core::fmt;
+
+/// The outcome of a call: 0, or the failure signature in 63:48, which argument in 47:16 and the error in 15:0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+#[must_use]
+pub struct Status(u64);
+
+/// Bits 63:48 of every failure.
+const FAILED: u64 = 0xDEAD;
+
+/// What went wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum Error {
+    /// No such call, or a foreign signature.
+    UnknownCall = 1,
+    /// The handle is not the one this extension opened.
+    InvalidHandle = 2,
+    /// An argument has a value that it may never have; the status says which.
+    InvalidArgument = 3,
+    /// The object of that id was destroyed, or never was.
+    StaleId = 4,
+    /// The object is in use (it has children, or runs on some PP).
+    Busy = 5,
+    /// The call is not allowed in this callback or at this time.
+    WrongState = 6,
+    /// Policy forbids it (a register outside the allow list, somebody else's memory).
+    Denied = 7,
+    /// The pool is empty.
+    OutOfMemory = 8,
+    /// An address range is already mapped.
+    AlreadyMapped = 9,
+    /// An address range is not mapped.
+    NotMapped = 10,
+    /// This machine cannot do it.
+    Unsupported = 11,
+    /// The hardware faulted on it.
+    HardwareFault = 12,
+    /// All objects of that kind are taken.
+    OutOfObjects = 13,
+}
+
+impl Error {
+    /// Every error, in the order of its number.
+    pub const ALL: &[Self] = &[
+        Self::UnknownCall,
+        Self::InvalidHandle,
+        Self::InvalidArgument,
+        Self::StaleId,
+        Self::Busy,
+        Self::WrongState,
+        Self::Denied,
+        Self::OutOfMemory,
+        Self::AlreadyMapped,
+        Self::NotMapped,
+        Self::Unsupported,
+        Self::HardwareFault,
+        Self::OutOfObjects,
+    ];
+
+    /// What the error means.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::UnknownCall => "no such call",
+            Self::InvalidHandle => "invalid handle",
+            Self::InvalidArgument => "invalid argument",
+            Self::StaleId => "the object was destroyed or never was",
+            Self::Busy => "the object is in use",
+            Self::WrongState => "not allowed at this time",
+            Self::Denied => "denied by policy",
+            Self::OutOfMemory => "the page pool is empty",
+            Self::AlreadyMapped => "already mapped",
+            Self::NotMapped => "not mapped",
+            Self::Unsupported => "not supported by this machine",
+            Self::HardwareFault => "the hardware faulted",
+            Self::OutOfObjects => "no object of that kind is left",
+        }
+    }
+}
+
+/// An error and, where an argument is at fault, which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: Error,
+    /// The register at fault (0 for REG0), if one is.
+    pub argument: Option<u8>,
+}
+
+impl Failure {
+    /// An error that is about argument `register`.
+    pub const fn argument(register: u8, error: Error) -> Self {
+        Self { error, argument: Some(register) }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, argument: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.error.text())?;
+        match self.argument {
+            Some(register) => write!(f, " (REG{register})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Status {
+    /// The call did what it was asked to.
+    pub const SUCCESS: Self = Self(0);
+
+    /// The status as it stands in the register.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// Reads a status from the register.
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The failure, or `Ok`. An unknown error number reads as [`Error::Unsupported`].
+    pub fn result(self) -> Result<(), Failure> {
+        if self.0 == 0 {
+            return Ok(());
+        }
+        let error = Error::ALL.iter().copied().find(|error| *error as u64 == self.0 & 0xffff);
+        let argument = match self.0 >> 16 & 0xffff_ffff {
+            0 => None,
+            mask => Some(mask.trailing_zeros() as u8),
+        };
+        Err(Failure { error: error.unwrap_or(Error::Unsupported), argument })
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        let mask = failure.argument.map_or(0, |register| 1u64 << register);
+        Self(FAILED << 48 | mask << 16 | failure.error as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_survives_the_register() {
+        for &error in Error::ALL {
+            for argument in [None, Some(0), Some(5)] {
+                let failure = Failure { error, argument };
+                assert_eq!(Status::from(failure).result(), Err(failure));
+            }
+        }
+        assert_eq!(Status::SUCCESS.result(), Ok(()));
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let status = Status::from(Failure::argument(2, Error::StaleId));
+        assert_eq!(status.raw(), 0xDEAD_0000_0004_0004);
+    }
+}

@@ -1,0 +1,148 @@
+//! CPUID: the machine's own answers, but for the leaves that a hypervisor has to change.
+//!
+//! CPUID executed here sees this machine with the *host's* CR4, so bits that mirror CR4 are put right. Leaf 0xD,
+//! which depends on XCR0, is right as it is: XCR0 is the guest's while the extension runs.
+
+use core::arch::x86_64::__cpuid_count;
+
+use crate::abi::{CPUID_SIGNATURE, CPUID_SIGNATURE_LEAF, CPUID_VERSION_LEAF, VERSION, register};
+use crate::exit::Exit;
+use crate::id::VsId;
+use crate::plinth::Plinth;
+use crate::resume::Resume;
+use crate::root;
+
+/// EAX, EBX, ECX and EDX.
+pub type Words = [u32; 4];
+
+/// The leaves that hypervisors own by convention, as many as guests look at.
+const HYPERVISOR_FIRST: u32 = CPUID_SIGNATURE_LEAF;
+const HYPERVISOR_LAST: u32 = CPUID_SIGNATURE_LEAF + 0xff;
+
+/// Leaf 1 ECX: VMX (Intel SDM vol. 2, CPUID); reserved on AMD.
+const VMX: u32 = 1 << 5;
+/// Leaf 1 ECX: CR4.OSXSAVE (AMD64 APM vol. 3, E.3.2).
+const OSXSAVE: u32 = 1 << 27;
+/// Leaf 1 ECX: a hypervisor is present; reserved for it by both vendors.
+const HYPERVISOR: u32 = 1 << 31;
+/// Leaf 7 sub-leaf 0 ECX: CR4.PKE (AMD64 APM vol. 3, E.3.6).
+const OSPKE: u32 = 1 << 4;
+/// Leaf 8000_0001 ECX: SVM and SKINIT (AMD64 APM vol. 3, E.4.2).
+const SVM: u32 = 1 << 2 | 1 << 12;
+/// CR4.OSXSAVE and CR4.PKE (AMD64 APM vol. 2, 3.1.3).
+const CR4_OSXSAVE: u64 = 1 << 18;
+const CR4_PKE: u64 = 1 << 22;
+
+/// Answers a CPUID instruction.
+#[inline]
+pub fn answer(exit: &mut Exit<'_>) -> Resume {
+    let (leaf, subleaf) = exit.cpuid_leaf();
+    if is_changed(leaf) {
+        return answer_changed(exit.reborrow(), leaf, subleaf);
+    }
+    exit.set_cpuid(native(leaf, subleaf));
+    Resume::AdvanceAndRun
+}
+
+#[cold]
+#[inline(never)]
+fn answer_changed(mut exit: Exit<'_>, leaf: u32, subleaf: u32) -> Resume {
+    let words = lookup(leaf, subleaf, exit.vs());
+    exit.set_cpuid(words);
+    Resume::AdvanceAndRun
+}
+
+/// The answer that [`answer`] gives for a leaf and a sub-leaf, to the VS `vs`.
+pub fn lookup(leaf: u32, subleaf: u32, vs: VsId) -> Words {
+    let cr4 = || Plinth::opened().vs_read(vs, register::X86_CR4).unwrap_or(0);
+    change(leaf, subleaf, native(leaf, subleaf), cr4, root::launched())
+}
+
+/// The machine's own answer, as this code sees it.
+#[inline]
+pub fn native(leaf: u32, subleaf: u32) -> Words {
+    let words = __cpuid_count(leaf, subleaf);
+    [words.eax, words.ebx, words.ecx, words.edx]
+}
+
+/// Whether the guest gets another answer than the machine's.
+#[inline]
+const fn is_changed(leaf: u32) -> bool {
+    matches!(leaf, 1 | 7 | 0x8000_0001 | 0x8000_000A | HYPERVISOR_FIRST..=HYPERVISOR_LAST)
+}
+
+/// Makes the guest's answer of the machine's.
+fn change(leaf: u32, subleaf: u32, native: Words, cr4: impl FnOnce() -> u64, launched: u32) -> Words {
+    let [eax, ebx, ecx, edx] = native;
+    match leaf {
+        1 => [eax, ebx, mirror(ecx & !VMX | HYPERVISOR, OSXSAVE, cr4() & CR4_OSXSAVE != 0), edx],
+        7 if subleaf == 0 => [eax, ebx, mirror(ecx, OSPKE, cr4() & CR4_PKE != 0), edx],
+        0x8000_0001 => [eax, ebx, ecx & !SVM, edx],
+        0x8000_000A => [0; 4],
+        HYPERVISOR_FIRST..=HYPERVISOR_LAST => hypervisor(leaf, launched),
+        _ => native,
+    }
+}
+
+/// `word` with `bit` as `set` says.
+const fn mirror(word: u32, bit: u32, set: bool) -> u32 {
+    if set { word | bit } else { word & !bit }
+}
+
+/// The hypervisor's own leaves; those without a meaning are zero.
+fn hypervisor(leaf: u32, launched: u32) -> Words {
+    let [ebx, ecx, edx] = CPUID_SIGNATURE;
+    match leaf {
+        CPUID_SIGNATURE_LEAF => [CPUID_VERSION_LEAF, ebx, ecx, edx],
+        CPUID_VERSION_LEAF => [VERSION as u32, launched, 0, 0],
+        _ => [0; 4],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Words = [u32::MAX; 4];
+
+    fn changed(leaf: u32, native: Words, cr4: u64) -> Words {
+        change(leaf, 0, native, || cr4, 3)
+    }
+
+    #[test]
+    fn leaf_1_follows_the_guests_cr4() {
+        assert_eq!(changed(1, [0; 4], u64::MAX)[2], HYPERVISOR | OSXSAVE);
+        assert_eq!(changed(1, ALL, !CR4_OSXSAVE)[2], !(OSXSAVE | VMX));
+    }
+
+    #[test]
+    fn leaf_7_follows_the_guests_cr4_in_subleaf_0() {
+        assert_eq!(changed(7, [0; 4], CR4_PKE), [0, 0, OSPKE, 0]);
+        assert_eq!(changed(7, ALL, 0), [u32::MAX, u32::MAX, !OSPKE, u32::MAX]);
+        assert_eq!(change(7, 1, ALL, || unreachable!(), 0), ALL);
+    }
+
+    #[test]
+    fn svm_is_hidden() {
+        assert_eq!(changed(0x8000_0001, ALL, 0), [u32::MAX, u32::MAX, !0x1004, u32::MAX]);
+        assert_eq!(changed(0x8000_000A, ALL, 0), [0; 4]);
+    }
+
+    #[test]
+    fn the_hypervisor_has_its_own_leaves() {
+        let [eax, ebx, ecx, edx] = changed(0x4000_0000, ALL, 0);
+        assert_eq!(eax, 0x4000_0001);
+        assert_eq!([ebx, ecx, edx].map(u32::to_le_bytes).as_flattened(), b"PlinthPlinth");
+        assert_eq!(changed(0x4000_0001, ALL, 0), [1, 3, 0, 0]);
+        assert_eq!(changed(0x4000_0010, ALL, 0), [0; 4]);
+        assert_eq!(changed(0x4000_00FF, ALL, 0), [0; 4]);
+    }
+
+    #[test]
+    fn everything_else_is_the_machines() {
+        for leaf in [0, 2, 0xD, 0x3fff_ffff, 0x4000_0100, 0x8000_0000, 0x8000_0008, u32::MAX] {
+            assert!(!is_changed(leaf));
+            assert_eq!(changed(leaf, ALL, 0), ALL);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Hypercalls: those that Plinth's own tools make. All others find no hypervisor to call: #UD, as on the bare machine.
+
+use crate::abi::{ExitClass, HYPERCALL_REPORT, HYPERCALL_STOP};
+use crate::event::Event;
+use crate::exit::Exit;
+use crate::plinth::Plinth;
+use crate::resume::Resume;
+use crate::root;
+
+/// Answers VMMCALL or VMCALL; only privilege level 0 is listened to.
+pub fn answer(exit: &mut Exit<'_>) -> Resume {
+    match (exit.privilege(), exit.rax()) {
+        (0, HYPERCALL_STOP) => Resume::Promote,
+        (0, HYPERCALL_REPORT) => {
+            report(exit.plinth());
+            exit.set_rax(0);
+            Resume::AdvanceAndRun
+        }
+        _ => Resume::Inject(Event::UNDEFINED),
+    }
+}
+
+/// Logs how many exits of each class there were on each PP, one line for each that there was any of.
+pub fn report(plinth: Plinth) {
+    for pp in 0..u64::from(root::launched()) {
+        for &class in ExitClass::ALL {
+            match plinth.debug_exit_count(pp, class) {
+                Ok(0) => {}
+                Ok(count) => log::info!("exits: pp {pp}: {}: {count}", class.name()),
+                Err(failure) => log::warn!("exits: pp {pp}: {}: {failure}", class.name()),
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Exits that end badly on the bare machine too, or that nobody should see.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::event::Event;
+use crate::exit::Exit;
+use crate::resume::Resume;
+
+/// A triple fault restarts the machine.
+pub(super) fn shutdown(exit: &Exit<'_>) -> Resume {
+    log::error!("pp {}: the root VM shut down (triple fault); restarting the machine", exit.pp());
+    let failure = exit.plinth().intrinsic_reset();
+    log::error!("pp {}: the machine does not restart: {failure}", exit.pp());
+    Resume::GiveUp
+}
+
+/// An access to memory that is not there. On the bare machine it would read ones and write nothing; the instruction
+/// is not decoded here, so it raises #GP. The first one is logged.
+pub(super) fn memory(exit: &Exit<'_>) -> Resume {
+    static LOGGED: AtomicBool = AtomicBool::new(false);
+    if is_first(&LOGGED) {
+        log::warn!(
+            "pp {}: the root VM has no memory at {:#x} (access {:#x}, at {:#x}); it gets #GP, and more such accesses are not logged",
+            exit.pp(),
+            exit.number(),
+            exit.detail(),
+            exit.instruction_pointer()
+        );
+    }
+    Resume::Inject(Event::GENERAL_PROTECTION)
+}
+
+/// An access to the interrupt controller in a way that the kernel does not understand. The first one is logged.
+pub(super) fn processor(exit: &Exit<'_>) -> Resume {
+    static LOGGED: AtomicBool = AtomicBool::new(false);
+    if is_first(&LOGGED) {
+        log::warn!(
+            "pp {}: the root VM uses its interrupt controller by an unusual instruction at {:#x}; it gets #GP, and more such accesses are not logged",
+            exit.pp(),
+            exit.instruction_pointer()
+        );
+    }
+    Resume::Inject(Event::GENERAL_PROTECTION)
+}
+
+/// An exit that nothing here asked for or understands: its data and the VS's registers go to the log.
+pub(super) fn unknown(exit: &Exit<'_>) -> Resume {
+    let [first, second] = exit.info();
+    log::error!(
+        "pp {}: unexpected exit ({}): code {:#x} info {first:#x} {second:#x} number {:#x} detail {:#x} at {:#x}",
+        exit.pp(),
+        exit.class().name(),
+        exit.code(),
+        exit.number(),
+        exit.detail(),
+        exit.instruction_pointer()
+    );
+    if let Err(failure) = exit.plinth().debug_dump_vs(exit.vs()) {
+        log::error!("pp {}: its registers cannot be shown: {failure}", exit.pp());
+    }
+    Resume::GiveUp
+}
+
+fn is_first(logged: &AtomicBool) -> bool {
+    !logged.swap(true, Ordering::Relaxed)
+}

@@ -1,0 +1,200 @@
+//! The kernel's services, one method for each call.
+
+use crate::abi::{Call, Failure, IdAnswer, INTERCEPT_READS, INTERCEPT_WRITES, Permissions, VERSION};
+use crate::abi::ExitClass;
+use crate::event::Event;
+use crate::id::{VmId, VpId, VsId};
+use crate::syscall::{self, with_handle, without_handle};
+
+/// The kernel. Its methods are its calls; each fails with the kernel's [`Failure`], which says what is
+/// wrong with which argument (REG0 is the handle, REG1 the first argument of the method).
+#[derive(Clone, Copy, Debug)]
+pub struct Plinth(());
+
+/// What a VM may do with some of its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Bytes that one entry of the nested tables maps there.
+    pub leaf_size: u64,
+}
+
+/// Makes a call whose first argument is the handle and which neither frees memory nor resumes anything.
+macro_rules! call {
+    ($call:ident $(, $argument:expr)*) => {{
+        let mut arguments = [0; 5];
+        let given: &[u64] = &[$($argument),*];
+        arguments[..given.len()].copy_from_slice(given);
+        // SAFETY: The call takes no memory away that Rust knows of, and it comes back.
+        unsafe { with_handle(Call::$call, arguments) }
+    }};
+}
+
+#[allow(clippy::missing_errors_doc, reason = "the type says it for all of them")]
+impl Plinth {
+    /// The kernel, for code that runs where it was opened already: in a callback.
+    pub(crate) const fn opened() -> Self {
+        Self(())
+    }
+
+    /// Opens the ABI in the version that this crate was built for.
+    pub fn open() -> Result<Self, Failure> {
+        // SAFETY: The call touches no memory.
+        let [handle, _] = unsafe { without_handle(Call::HandleOpen, [VERSION, 0, 0]) }?;
+        syscall::set_handle(handle);
+        Ok(Self(()))
+    }
+
+    /// Writes two values to the log.
+    pub fn debug_out(self, first: u64, second: u64) -> Result<(), Failure> {
+        // SAFETY: The call touches no memory.
+        unsafe { without_handle(Call::DebugOut, [first, second, 0]) }.map(drop)
+    }
+
+    /// Writes the registers of a VS to the log.
+    pub fn debug_dump_vs(self, vs: VsId) -> Result<(), Failure> {
+        // SAFETY: The call touches no memory.
+        unsafe { without_handle(Call::DebugDumpVs, [vs.raw(), 0, 0]) }.map(drop)
+    }
+
+    /// How many exits of `class` there were on `pp`.
+    pub fn debug_exit_count(self, pp: u64, class: ExitClass) -> Result<u64, Failure> {
+        // SAFETY: The call touches no memory.
+        unsafe { without_handle(Call::DebugExitCount, [pp, class as u64, 0]) }.map(|[count, _]| count)
+    }
+
+    /// Makes a VM without memory.
+    pub fn vm_create(self) -> Result<VmId, Failure> {
+        call!(VmCreate).map(|[id, _]| VmId::from_raw(id))
+    }
+
+    /// Removes a VM that has neither VPs nor memory.
+    pub fn vm_destroy(self, vm: VmId) -> Result<(), Failure> {
+        call!(VmDestroy, vm.raw()).map(drop)
+    }
+
+    /// Maps pages from [`Plinth::allocate_page`] into a VM: `size` bytes from the extension's address `from` on, at
+    /// guest-physical address `gpa`. Everything in multiples of 4096.
+    pub fn vm_map(
+        self,
+        vm: VmId,
+        gpa: u64,
+        from: u64,
+        size: u64,
+        permissions: Permissions,
+    ) -> Result<(), Failure> {
+        call!(VmMap, vm.raw(), gpa, from, size, permissions.bits()).map(drop)
+    }
+
+    /// Takes `size` bytes of such pages out of a VM again.
+    pub fn vm_unmap(self, vm: VmId, gpa: u64, size: u64) -> Result<(), Failure> {
+        call!(VmUnmap, vm.raw(), gpa, size).map(drop)
+    }
+
+    /// Changes what a VM may do with `size` bytes of its memory.
+    pub fn vm_protect(self, vm: VmId, gpa: u64, size: u64, permissions: Permissions) -> Result<(), Failure> {
+        call!(VmProtect, vm.raw(), gpa, size, permissions.bits()).map(drop)
+    }
+
+    /// What a VM may do at a guest-physical address.
+    pub fn vm_query(self, vm: VmId, gpa: u64) -> Result<Mapping, Failure> {
+        let [permissions, leaf_size] = call!(VmQuery, vm.raw(), gpa)?;
+        Ok(Mapping { permissions: Permissions::from_bits_truncate(permissions), leaf_size })
+    }
+
+    /// Declares answers to ID reads, which the kernel gives from now on without entering the extension.
+    pub fn vm_declare_ids(self, vm: VmId, answers: &[IdAnswer]) -> Result<(), Failure> {
+        call!(VmDeclareIds, vm.raw(), answers.as_ptr() as u64, answers.len() as u64).map(drop)
+    }
+
+    /// Sets which accesses to `count` MSRs or system registers from `first` on exit.
+    pub fn vm_intercept_registers(
+        self,
+        vm: VmId,
+        first: u64,
+        count: u64,
+        reads: bool,
+        writes: bool,
+    ) -> Result<(), Failure> {
+        let flags = if reads { INTERCEPT_READS } else { 0 } | if writes { INTERCEPT_WRITES } else { 0 };
+        call!(VmInterceptRegisters, vm.raw(), first, count, flags).map(drop)
+    }
+
+    /// Sets whether accesses to `count` ports from `first` on exit.
+    pub fn vm_intercept_ports(self, vm: VmId, first: u16, count: u32, exit: bool) -> Result<(), Failure> {
+        call!(VmInterceptPorts, vm.raw(), u64::from(first), u64::from(count), u64::from(exit)).map(drop)
+    }
+
+    /// Makes a VP of a VM.
+    pub fn vp_create(self, vm: VmId) -> Result<VpId, Failure> {
+        call!(VpCreate, vm.raw()).map(|[id, _]| VpId::from_raw(id))
+    }
+
+    /// Removes a VP that has no VS.
+    pub fn vp_destroy(self, vp: VpId) -> Result<(), Failure> {
+        call!(VpDestroy, vp.raw()).map(drop)
+    }
+
+    /// Makes a VS of a VP, to run on `pp`.
+    pub fn vs_create(self, vp: VpId, pp: u64) -> Result<VsId, Failure> {
+        call!(VsCreate, vp.raw(), pp).map(|[id, _]| VsId::from_raw(id))
+    }
+
+    /// Removes a VS that is not active.
+    pub fn vs_destroy(self, vs: VsId) -> Result<(), Failure> {
+        call!(VsDestroy, vs.raw()).map(drop)
+    }
+
+    /// Gives a VS of the root VM the state of the OS that was running on this PP.
+    pub fn vs_init_as_root(self, vs: VsId) -> Result<(), Failure> {
+        call!(VsInitAsRoot, vs.raw()).map(drop)
+    }
+
+    /// Reads a register of a VS, by its number in [`crate::abi::register`].
+    pub fn vs_read(self, vs: VsId, register: u64) -> Result<u64, Failure> {
+        call!(VsRead, vs.raw(), register).map(|[value, _]| value)
+    }
+
+    /// Writes a register of a VS. Bits that keep the kernel safe stay as they are.
+    pub fn vs_write(self, vs: VsId, register: u64, value: u64) -> Result<(), Failure> {
+        call!(VsWrite, vs.raw(), register, value).map(drop)
+    }
+
+    /// Delivers an event to a VS when it runs next.
+    pub fn vs_inject(self, vs: VsId, event: Event) -> Result<(), Failure> {
+        call!(VsInject, vs.raw(), event.raw()).map(drop)
+    }
+
+    /// Reads an MSR or system register of the machine, if the kernel's list allows it.
+    pub fn intrinsic_read(self, register: u64) -> Result<u64, Failure> {
+        call!(IntrinsicRead, register).map(|[value, _]| value)
+    }
+
+    /// Writes an MSR or system register of the machine, if the kernel's list allows it.
+    pub fn intrinsic_write(self, register: u64, value: u64) -> Result<(), Failure> {
+        call!(IntrinsicWrite, register, value).map(drop)
+    }
+
+    /// Restarts the machine. Comes back only if it cannot.
+    pub fn intrinsic_reset(self) -> Failure {
+        match call!(IntrinsicReset) {
+            Err(failure) => failure,
+            Ok(_) => crate::abi::Error::Unsupported.into(),
+        }
+    }
+
+    /// A zeroed page of 4096 bytes for the extension, to use or to map into VMs; the result is its address.
+    pub fn allocate_page(self) -> Result<u64, Failure> {
+        call!(MemAllocatePage).map(|[address, _]| address)
+    }
+
+    /// Gives such a page back.
+    ///
+    /// # Safety
+    /// Nothing may use the page any more.
+    pub unsafe fn free_page(self, address: u64) -> Result<(), Failure> {
+        // SAFETY: The kernel takes only pages that `allocate_page` gave, and the caller is done with it.
+        unsafe { with_handle(Call::MemFreePage, [address, 0, 0, 0, 0]) }.map(drop)
+    }
+}

@@ -1,0 +1,115 @@
+//! Address newtypes. A system-physical, a guest-physical and a user address are all 64-bit numbers;
+//! mixing them up is how a hypervisor is broken into, so each is a type of its own.
+
+use core::fmt;
+
+/// Bytes in the smallest page, the unit in which frames are owned.
+pub const PAGE_SIZE: u64 = 4096;
+
+macro_rules! address {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// Wraps a raw address, in bytes.
+            pub const fn new(raw: u64) -> Self {
+                Self(raw)
+            }
+
+            /// The raw address, in bytes.
+            pub const fn raw(self) -> u64 {
+                self.0
+            }
+
+            /// The start of the page this address lies in.
+            pub const fn page(self) -> Self {
+                Self(self.0 & !(PAGE_SIZE - 1))
+            }
+
+            /// The distance, in bytes, from the start of the page.
+            pub const fn page_offset(self) -> u64 {
+                self.0 & (PAGE_SIZE - 1)
+            }
+
+            /// Whether the address is a multiple of `alignment`, a power of two in bytes.
+            pub const fn is_aligned(self, alignment: u64) -> bool {
+                self.0 & (alignment - 1) == 0
+            }
+
+            /// The address rounded down to a multiple of `alignment`, a power of two in bytes.
+            pub const fn align_down(self, alignment: u64) -> Self {
+                Self(self.0 & !(alignment - 1))
+            }
+
+            /// The address `bytes` further on, or `None` where the address space ends before it.
+            pub const fn checked_add(self, bytes: u64) -> Option<Self> {
+                match self.0.checked_add(bytes) {
+                    Some(raw) => Some(Self(raw)),
+                    None => None,
+                }
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:#x})"), self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#x}", self.0)
+            }
+        }
+    };
+}
+
+address! {
+    /// A system-physical address: what the memory controller sees.
+    Spa
+}
+address! {
+    /// A guest-physical address: what a VM takes for physical memory.
+    Gpa
+}
+address! {
+    /// A guest-virtual address, before the guest's own page tables.
+    Gva
+}
+address! {
+    /// A virtual address of the extension.
+    UserVa
+}
+address! {
+    /// A virtual address of the kernel.
+    HostVa
+}
+
+/// A half-open range of system-physical memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SpaRange {
+    /// The first byte.
+    pub start: Spa,
+    /// The length in bytes.
+    pub size: u64,
+}
+
+impl SpaRange {
+    /// The range of `size` bytes from `start` on.
+    pub const fn new(start: Spa, size: u64) -> Self {
+        Self { start, size }
+    }
+
+    /// The first address after the range.
+    pub const fn end(self) -> Spa {
+        Spa::new(self.start.raw().saturating_add(self.size))
+    }
+
+    /// Whether `address` lies inside.
+    pub const fn contains(self, address: Spa) -> bool {
+        address.raw() >= self.start.raw() && address.raw() - self.start.raw() < self.size
+    }
+}

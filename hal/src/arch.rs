@@ -1,0 +1,30 @@
+//! The umbrella: what a backend is made of.
+
+use crate::cpu::HostCpu;
+use crate::memory::PhysicalMemory;
+use crate::page_table::PtFormat;
+use crate::user::UserContext;
+use crate::vs::{VmHw, VsHw};
+
+/// A backend. A type without values; the kernel is generic over it and monomorphized for each.
+pub trait Arch: Sized + 'static {
+    /// What the log calls the backend.
+    const NAME: &'static str;
+
+    /// Host stage-1 tables: the kernel's own address space.
+    type HostFormat: PtFormat + Clone + Send + Sync;
+    /// Nested tables: guest-physical to system-physical.
+    type NestedFormat: PtFormat + Clone + Send + Sync;
+    /// Access to physical memory.
+    type Memory: PhysicalMemory;
+    /// The extension's registers.
+    type User: UserContext;
+    /// What belongs to all VSs of a VM: intercept maps and the like.
+    type Vm: VmHw<Arch = Self> + Send;
+    /// One virtual state on hardware.
+    type Vs: VsHw<Arch = Self> + Send;
+    /// A processor that the kernel runs on.
+    type Cpu: HostCpu<Arch = Self>;
+    /// What the OS was when the hypervisor launched, on one processor.
+    type RootState;
+}

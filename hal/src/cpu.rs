@@ -1,0 +1,84 @@
+//! A physical processor, from the kernel's side.
+
+use crate::addr::Spa;
+use crate::arch::Arch;
+use crate::exit::Exit;
+use crate::policy::IdPolicy;
+use crate::user::UserExit;
+
+/// A register access faulted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostFault;
+
+/// The PP that the caller runs on. Owned by that PP's loop alone.
+pub trait HostCpu: Sized {
+    /// The backend.
+    type Arch: Arch;
+
+    /// The id by which the machine's interrupt controller knows it.
+    fn hardware_id(&self) -> u32;
+
+    /// Enters the extension and comes back when it makes a system call or faults.
+    fn enter_user(&mut self, context: &mut <Self::Arch as Arch>::User) -> UserExit;
+
+    /// Runs a VS until it exits with something that `policy` does not answer. The general registers go
+    /// from and to the exit page. `declared` counts the answers given.
+    fn run(
+        &mut self,
+        vs: &mut <Self::Arch as Arch>::Vs,
+        exit_page: Spa,
+        policy: &IdPolicy,
+        guest: &impl crate::GuestMemory,
+        declared: &mut u64,
+    ) -> Exit;
+
+    /// Makes the PP with this hardware id exit its VS, or wakes it.
+    fn kick(&self, hardware_id: u32);
+
+    /// Sleeps until a kick, unless `wake` is true already. Returns whether a kick came.
+    fn park(&mut self, wake: impl Fn() -> bool) -> bool;
+
+    /// Lets another hardware thread have the core for a moment.
+    fn relax(&self);
+
+    /// Reads an MSR or system register for the extension.
+    ///
+    /// # Errors
+    /// [`HostFault`] where the machine has no such register.
+    fn read_register(&mut self, register: u64) -> Result<u64, HostFault>;
+
+    /// Writes an MSR or system register for the extension.
+    ///
+    /// # Errors
+    /// [`HostFault`] where the machine refuses it.
+    fn write_register(&mut self, register: u64, value: u64) -> Result<(), HostFault>;
+
+    /// Whether the extension may read this MSR or system register.
+    fn may_read(register: u64) -> bool;
+
+    /// Whether the extension may write this MSR or system register.
+    fn may_write(register: u64) -> bool;
+
+    /// Forgets what this PP's TLB holds of the host's tables.
+    fn flush_host_tlb(&mut self);
+
+    /// Answers an exit as the bare machine would, but for the virtualization extension, which the guest
+    /// finds missing. Returns false for an exit that it does not know.
+    fn emulate(
+        &mut self,
+        vs: &mut <Self::Arch as Arch>::Vs,
+        exit: &Exit,
+        guest: &impl crate::GuestMemory,
+        exit_page: Spa,
+    ) -> bool;
+
+    /// Carries out on the machine what a guest wants done to a processor that does not run under the hypervisor.
+    fn forward(&mut self, event: crate::ProcessorEvent);
+
+    /// Whether the machine can take this VS back: its page tables still map what the last step runs on. Brings all
+    /// of its state that is in the processor back into it.
+    fn can_promote(&mut self, vs: &<Self::Arch as Arch>::Vs, guest: &impl crate::GuestMemory) -> bool;
+
+    /// Restarts the machine.
+    fn reset_machine(&mut self);
+}

@@ -1,0 +1,65 @@
+//! Emptying a range, and the tables that nothing is left in.
+
+use super::editor::Editor;
+use super::geometry::{Geometry, pieces};
+use super::{Entry, PtFormat, TableMemory, TlbSink};
+use crate::addr::Spa;
+use core::ops::Range;
+
+impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
+    /// Empties `range`. No leaf reaches beyond it.
+    pub(super) fn clear(&mut self, range: Range<u64>) {
+        self.clear_table(self.root, self.format.top(), range);
+    }
+
+    fn clear_table(&mut self, table: Spa, level: u8, range: Range<u64>) {
+        for piece in pieces(range, F::span(level)) {
+            let index = self.format.index(piece.start, level);
+            match self.entry(table, index, level) {
+                Entry::Empty => {}
+                Entry::Leaf { .. } => self.clear_entry(table, index, piece),
+                Entry::Table(child) => {
+                    self.clear_child(child, level - 1, piece.clone());
+                    self.prune(table, index, child, level, piece);
+                }
+            }
+        }
+    }
+
+    fn clear_entry(&mut self, table: Spa, index: usize, range: Range<u64>) {
+        self.memory.write(table, index, 0);
+        self.stale(range);
+    }
+
+    /// Empties `piece` of `child`, unless that is all of it: then it goes as a whole.
+    fn clear_child(&mut self, child: Spa, level: u8, piece: Range<u64>) {
+        if piece.end - piece.start < F::span(level + 1) {
+            self.clear_table(child, level, piece);
+        }
+    }
+
+    /// Unlinks and retires `child`, if nothing is left in it.
+    fn prune(&mut self, table: Spa, index: usize, child: Spa, level: u8, piece: Range<u64>) {
+        let span = F::span(level);
+        let whole = piece.end - piece.start == span;
+        if whole || self.is_empty(child, level - 1) {
+            let start = piece.start & !(span - 1);
+            self.clear_entry(table, index, start..start + span);
+            self.retire_tree(child, level - 1);
+        }
+    }
+
+    fn is_empty(&self, table: Spa, level: u8) -> bool {
+        (0..self.format.entries(level)).all(|index| self.entry(table, index, level) == Entry::Empty)
+    }
+
+    /// Retires an unlinked table and all below it.
+    fn retire_tree(&mut self, table: Spa, level: u8) {
+        for index in (0..self.format.entries(level)).take_while(|_| level > 0) {
+            if let Entry::Table(child) = self.entry(table, index, level) {
+                self.retire_tree(child, level - 1);
+            }
+        }
+        self.retire(table);
+    }
+}

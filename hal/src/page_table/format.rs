@@ -1,0 +1,154 @@
+//! What a page-table format has to say: geometry and bits, nothing that runs.
+
+use crate::addr::{Gpa, HostVa, Spa, UserVa};
+use bitflags::bitflags;
+
+bitflags! {
+    /// What an access through a mapping may do.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+    pub struct Permissions: u8 {
+        /// Data can be read.
+        const READ = 1 << 0;
+        /// Data can be written.
+        const WRITE = 1 << 1;
+        /// Instructions can be fetched.
+        const EXECUTE = 1 << 2;
+        /// Code in user mode may do so too. Stage 1 of the host only: nested paging has no user.
+        const USER = 1 << 3;
+    }
+}
+
+/// How the processor caches a mapping, before it combines this with what the guest asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum MemoryType {
+    /// Ordinary memory.
+    #[default]
+    WriteBack,
+    /// Device registers: no caching, no reordering.
+    Uncached,
+    /// Frame buffers: no caching, writes are gathered.
+    WriteCombining,
+    /// Reads are cached, writes go through.
+    WriteThrough,
+    /// Reads are cached, writes go out and drop the line.
+    WriteProtected,
+}
+
+/// What a leaf says besides its address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub struct Attributes {
+    /// What may be done.
+    pub permissions: Permissions,
+    /// How it is cached.
+    pub memory: MemoryType,
+}
+
+impl Attributes {
+    /// `permissions` on memory of the type `memory`.
+    pub const fn new(permissions: Permissions, memory: MemoryType) -> Self {
+        Self { permissions, memory }
+    }
+}
+
+/// A decoded page-table entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// Translates nothing.
+    Empty,
+    /// Refers to the table of the next lower level.
+    Table(Spa),
+    /// Ends the walk.
+    Leaf {
+        /// The first byte that it maps.
+        spa: Spa,
+        /// What it allows.
+        attributes: Attributes,
+    },
+}
+
+/// An address that a table translates from. Each format has one type of them, so that a guest-physical
+/// address can't be looked up in the host's own table.
+pub trait InputAddress: Copy {
+    /// Wraps a raw address, in bytes.
+    fn from_raw(raw: u64) -> Self;
+    /// The raw address, in bytes.
+    fn into_raw(self) -> u64;
+}
+
+macro_rules! input_address {
+    ($($name:ident),*) => {$(
+        impl InputAddress for $name {
+            #[inline]
+            fn from_raw(raw: u64) -> Self {
+                Self::new(raw)
+            }
+
+            #[inline]
+            fn into_raw(self) -> u64 {
+                self.raw()
+            }
+        }
+    )*};
+}
+
+input_address!(Gpa, HostVa, UserVa);
+
+/// A page-table format with 4 KiB pages and entries of 64 bits: geometry and bits.
+///
+/// Levels count from 0 (tables whose entries map single pages) to [`levels`](Self::levels) − 1 (the
+/// root). The engine relies on:
+///
+/// * an entry of 0 being empty at every level;
+/// * `decode(leaf(spa, attributes, level), level)` giving back the same leaf, for all attributes that
+///   are [supported](Self::supports), and `decode(table(spa), level)` the same table for levels above 0;
+/// * leaves being allowed at level 0 and, if at some level, at all below it.
+///
+/// What differs from CPU to CPU (1 GiB leaves, address width) is a method and may depend on the value;
+/// where it does not, it inlines to a constant.
+pub trait PtFormat {
+    /// The addresses it translates from.
+    type Input: InputAddress;
+
+    /// log2 of the entries in a table: 9 wherever a table fills a page of 4 KiB.
+    const LEVEL_BITS: u32 = 9;
+
+    /// Whether a live entry has to be made invalid, and the TLBs flushed, before it may change its size,
+    /// output address or memory type. (Arm ARM, "Using break-before-make when updating translation
+    /// table entries".) Meanwhile other PPs can take a fault on the range: retry after such a fault.
+    const BREAK_BEFORE_MAKE: bool = false;
+
+    /// Whether input addresses are canonical, the bits above the tree's repeating its top bit, rather
+    /// than zero.
+    const SIGN_EXTENDED: bool = false;
+
+    /// How many levels the tree has, 1 or more.
+    fn levels(&self) -> u8;
+
+    /// log2 of the tables concatenated into the root, for stage 2: these are index bits on top of
+    /// [`LEVEL_BITS`](Self::LEVEL_BITS).
+    #[inline]
+    fn root_extra_bits(&self) -> u32 {
+        0
+    }
+
+    /// How many bits a system-physical address has.
+    #[inline]
+    fn output_bits(&self) -> u32 {
+        52
+    }
+
+    /// Whether entries of tables at `level` may be leaves.
+    fn leaf_allowed(&self, level: u8) -> bool;
+
+    /// Whether a leaf can express exactly these attributes.
+    fn supports(&self, attributes: Attributes) -> bool;
+
+    /// The entry at `level` that maps to `spa`, which is aligned to the leaf's size.
+    fn leaf(&self, spa: Spa, attributes: Attributes, level: u8) -> u64;
+
+    /// The entry that refers to the table at `spa` and restricts nothing.
+    fn table(&self, spa: Spa) -> u64;
+
+    /// What an entry found at `level` says.
+    fn decode(&self, entry: u64, level: u8) -> Entry;
+}

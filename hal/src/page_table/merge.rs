@@ -1,0 +1,49 @@
+//! Re-forming large leaves.
+
+use super::editor::Editor;
+use super::geometry::{Geometry, pieces};
+use super::{Attributes, Entry, PtFormat, TableMemory, TlbSink};
+use crate::addr::Spa;
+use core::ops::Range;
+
+impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
+    /// Merges what can be merged of the tables within `range`.
+    pub(super) fn merge(&mut self, range: Range<u64>) {
+        self.merge_table(self.root, self.format.top(), range);
+    }
+
+    fn merge_table(&mut self, table: Spa, level: u8, range: Range<u64>) {
+        for piece in pieces(range, F::span(level)) {
+            let index = self.format.index(piece.start, level);
+            if let Entry::Table(child) = self.entry(table, index, level) {
+                self.merge_table(child, level - 1, piece.clone());
+                self.merge_entry(table, index, child, level, piece);
+            }
+        }
+    }
+
+    /// Puts a leaf into the place of `child`, if one says the same.
+    fn merge_entry(&mut self, table: Spa, index: usize, child: Spa, level: u8, piece: Range<u64>) {
+        let whole = piece.end - piece.start == F::span(level);
+        if !whole || !self.format.leaf_allowed(level) {
+            return;
+        }
+        if let Some((spa, attributes)) = self.uniform(child, level - 1) {
+            let entry = self.format.leaf(spa, attributes, level);
+            self.replace(table, index, entry, piece.clone());
+            self.stale(piece);
+            self.retire(child);
+        }
+    }
+
+    /// Where `table` leads, if that is one aligned stretch with the same attributes throughout.
+    fn uniform(&self, table: Spa, level: u8) -> Option<(Spa, Attributes)> {
+        let Entry::Leaf { spa, attributes } = self.entry(table, 0, level) else { return None };
+        let follows = |index: usize| {
+            let part = Spa::new(spa.raw() + index as u64 * F::span(level));
+            self.entry(table, index, level) == Entry::Leaf { spa: part, attributes }
+        };
+        let entries = self.format.entries(level);
+        (spa.is_aligned(F::span(level + 1)) && (1..entries).all(follows)).then_some((spa, attributes))
+    }
+}

@@ -1,0 +1,49 @@
+//! Changing the attributes of what is mapped.
+
+use super::editor::Editor;
+use super::geometry::{Geometry, pieces};
+use super::{Attributes, Entry, PtFormat, TableMemory, TlbSink};
+use crate::OutOfFrames;
+use crate::addr::Spa;
+use core::ops::Range;
+
+impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
+    /// Gives `range`, which is mapped, other attributes; splits and flushes only if they differ somewhere.
+    pub(super) fn protect(&mut self, range: Range<u64>, new: Attributes) -> Result<(), OutOfFrames> {
+        if self.view().find(range.clone(), |entry| differs(entry, new)).is_none() {
+            return Ok(());
+        }
+        self.split_edges(range.clone())?;
+        self.rewrite_table(self.root, self.format.top(), range, new);
+        Ok(())
+    }
+
+    fn rewrite_table(&mut self, table: Spa, level: u8, range: Range<u64>, new: Attributes) {
+        for piece in pieces(range, F::span(level)) {
+            let index = self.format.index(piece.start, level);
+            match self.entry(table, index, level) {
+                Entry::Empty => {}
+                Entry::Table(child) => self.rewrite_table(child, level - 1, piece, new),
+                Entry::Leaf { spa, attributes } if attributes != new => {
+                    let entry = self.format.leaf(spa, new, level);
+                    self.rewrite_leaf(table, index, entry, piece, attributes.memory != new.memory);
+                }
+                Entry::Leaf { .. } => {}
+            }
+        }
+    }
+
+    /// Writes a leaf whose permissions, and whose memory type if `retyped`, have changed.
+    fn rewrite_leaf(&mut self, table: Spa, index: usize, entry: u64, range: Range<u64>, retyped: bool) {
+        if retyped {
+            self.replace(table, index, entry, range);
+        } else {
+            self.memory.write(table, index, entry);
+            self.stale(range);
+        }
+    }
+}
+
+fn differs(entry: Entry, new: Attributes) -> bool {
+    matches!(entry, Entry::Leaf { attributes, .. } if attributes != new)
+}

@@ -1,0 +1,52 @@
+//! Splitting large leaves, so that a range ends where a leaf ends.
+
+use super::editor::Editor;
+use super::geometry::Geometry;
+use super::view::Slot;
+use super::{Attributes, Entry, PtFormat, TableMemory, TlbSink};
+use crate::OutOfFrames;
+use crate::addr::Spa;
+use core::ops::Range;
+
+impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
+    /// Splits the leaves that lie across an end of `range`.
+    pub(super) fn split_edges(&mut self, range: Range<u64>) -> Result<(), OutOfFrames> {
+        self.split_at(range.start)?;
+        self.split_at(range.end)
+    }
+
+    /// Splits the leaf that `offset` falls into until one starts there.
+    fn split_at(&mut self, offset: u64) -> Result<(), OutOfFrames> {
+        while offset >> self.format.input_bits() == 0 {
+            let slot = self.view().probe(offset);
+            let Entry::Leaf { spa, attributes } = slot.entry else { break };
+            let start = offset & !(F::span(slot.level) - 1);
+            if start == offset {
+                break;
+            }
+            let child = self.split_leaf(slot.level, spa, attributes)?;
+            self.link(&slot, child, start);
+        }
+        Ok(())
+    }
+
+    /// A table, not linked yet, that maps what a leaf of `level` does.
+    fn split_leaf(&mut self, level: u8, spa: Spa, attributes: Attributes) -> Result<Spa, OutOfFrames> {
+        let child = self.memory.allocate(1)?;
+        self.fill_split(child, level - 1, spa, attributes);
+        Ok(child)
+    }
+
+    /// Puts the table `child` into the place of the leaf in `slot`, which starts at `start`.
+    fn link(&mut self, slot: &Slot, child: Spa, start: u64) {
+        let entry = self.format.table(child);
+        self.replace(slot.table, slot.index, entry, start..start + F::span(slot.level));
+    }
+
+    fn fill_split(&mut self, child: Spa, level: u8, spa: Spa, attributes: Attributes) {
+        for index in 0..self.format.entries(level) {
+            let part = Spa::new(spa.raw() + index as u64 * F::span(level));
+            self.memory.write(child, index, self.format.leaf(part, attributes, level));
+        }
+    }
+}

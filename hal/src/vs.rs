@@ -1,0 +1,141 @@
+//! Virtual machines and virtual states on hardware.
+
+use crate::addr::Spa;
+use crate::arch::Arch;
+use crate::exit::{Event, Exit, ProcessorEvent};
+use crate::memory::{FrameSource, GuestMemory, OutOfFrames, PhysicalMemory};
+
+/// A register that this machine lacks, or a value that it cannot take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadRegister;
+
+/// An instruction that cannot be skipped: its bytes are out of reach or not what the exit says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadInstruction;
+
+/// Which accesses to intercept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Intercepts {
+    /// Reads exit.
+    pub reads: bool,
+    /// Writes exit.
+    pub writes: bool,
+}
+
+/// What all VSs of a VM share on hardware.
+pub trait VmHw: Sized {
+    /// The backend.
+    type Arch: Arch;
+
+    /// Makes the intercept maps of a VM whose nested tables start at `nested_root`.
+    ///
+    /// `tag` tells its TLB entries from other VMs'; the root VM's is 1. The root VM reaches every register and port
+    /// but those that the kernel must own; any other VM reaches none until it is let.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`]; nothing stays allocated.
+    fn create(
+        memory: <Self::Arch as Arch>::Memory,
+        frames: &mut impl FrameSource,
+        nested_root: Spa,
+        tag: u16,
+    ) -> Result<Self, OutOfFrames>;
+
+    /// Gives its frames back.
+    fn destroy(self, frames: &mut impl FrameSource);
+
+    /// Sets what happens on accesses to MSR or system register `register`. What the kernel itself
+    /// must see stays intercepted.
+    ///
+    /// # Errors
+    /// [`BadRegister`] for one that the map does not cover.
+    fn intercept_register(&mut self, register: u64, intercepts: Intercepts) -> Result<(), BadRegister>;
+
+    /// Sets what happens on accesses to an I/O port.
+    ///
+    /// # Errors
+    /// [`BadRegister`] on a machine without ports.
+    fn intercept_port(&mut self, port: u16, intercept: bool) -> Result<(), BadRegister>;
+}
+
+/// One virtual state on hardware.
+///
+/// While a VS is active on a PP its general registers are in that PP's exit page, not here.
+pub trait VsHw: Sized {
+    /// The backend.
+    type Arch: Arch;
+
+    /// A VS of `vm` in the architecture's reset state.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`]; nothing stays allocated.
+    fn create(
+        memory: <Self::Arch as Arch>::Memory,
+        frames: &mut impl FrameSource,
+        vm: &<Self::Arch as Arch>::Vm,
+    ) -> Result<Self, OutOfFrames>;
+
+    /// Gives its frames back.
+    fn destroy(self, frames: &mut impl FrameSource);
+
+    /// Takes the state of the OS that launched the hypervisor on this PP; writes its general registers
+    /// to the exit page.
+    fn init_root(&mut self, root: &<Self::Arch as Arch>::RootState, exit_page: Spa);
+
+    /// Writes why the VS exited into the exit page.
+    fn describe(&self, exit: &Exit, exit_page: Spa);
+
+    /// Skips the instruction that exited.
+    ///
+    /// # Errors
+    /// [`BadInstruction`]; nothing changed.
+    fn advance(&mut self, guest: &impl GuestMemory, exit_page: Spa) -> Result<(), BadInstruction>;
+
+    /// Delivers `event` at the next run.
+    fn inject(&mut self, event: Event);
+
+    /// Reads a register other than the general ones.
+    ///
+    /// # Errors
+    /// [`BadRegister`].
+    fn read(&self, register: u64) -> Result<u64, BadRegister>;
+
+    /// Writes a register other than the general ones; bits that the kernel needs keep their value.
+    ///
+    /// # Errors
+    /// [`BadRegister`].
+    fn write(&mut self, register: u64, value: u64) -> Result<(), BadRegister>;
+
+    /// Forgets what the TLBs hold of its VM before it runs again.
+    fn flush_tlb(&mut self);
+
+    /// Carries out what a guest did to processors (an [`crate::ExitClass::Processor`] exit), but for what
+    /// it answers, and skips the instruction.
+    ///
+    /// # Errors
+    /// [`BadInstruction`] for an access that cannot be understood; nothing changed.
+    fn processor_control(
+        &mut self,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        exit_page: Spa,
+    ) -> Result<ProcessorEvent, BadInstruction>;
+
+    /// Puts it into the state after a reset of its VP; it must not run until [`Self::start`].
+    fn reset(&mut self, exit_page: Spa);
+
+    /// Starts it after a reset, at `entry` in the machine's own terms.
+    fn start(&mut self, entry: u64);
+
+    /// From the next run on, exits with [`crate::ExitClass::Reserved`] after each instruction; or no longer.
+    fn single_step(&mut self, on: bool);
+
+    /// Where its general registers are while it is not active, by number, 8 bytes each.
+    fn registers_at(&self) -> Spa;
+
+    /// The general registers of a VS that is not active, by number.
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa);
+
+    /// Puts the general registers of a VS that becomes active into the exit page.
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa);
+}

@@ -1,0 +1,161 @@
+//! The extension: its image, its callbacks, its life.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use plinth_hal::page_table::Permissions;
+use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa, UserVa};
+use plinth_launch::image::Image;
+
+use crate::frames::{FrameOwner, KernelFrames};
+use crate::kernel::Kernel;
+use crate::platform::{Platform, PrepareError};
+use crate::space::HostSpace;
+
+/// Distances of the extension's regions from the base of its part of the address space.
+const STACKS: u64 = 1 << 40;
+const FAIL_STACKS: u64 = 2 << 40;
+const EXIT_PAGES: u64 = 3 << 40;
+const PAGES: u64 = 4 << 40;
+/// Room for one PP's stack and the guard below it.
+const STACK_STRIDE: u64 = 1 << 20;
+/// Pages in the stack of the callbacks, and in that of the fail callback.
+const STACK_PAGES: u64 = 8;
+
+/// The image may move by this many bits' worth of 2 MiB steps.
+const RANDOM_BITS: u32 = 16;
+
+/// What the PPs share about the extension.
+pub(crate) struct Extension {
+    pub(crate) entry: AtomicU64,
+    pub(crate) bootstrap: AtomicU64,
+    pub(crate) vmexit: AtomicU64,
+    pub(crate) fail: AtomicU64,
+    /// The open handle; 0 for none.
+    pub(crate) handle: AtomicU64,
+    /// Random bits that the next handle is made of.
+    pub(crate) handle_seed: AtomicU64,
+    /// `_start` has ended well.
+    pub(crate) ready: AtomicBool,
+    /// It has failed for good: the kernel passes the root VM's exits through by itself.
+    pub(crate) crashed: AtomicBool,
+    base: AtomicU64,
+}
+
+impl Extension {
+    pub(crate) const fn new() -> Self {
+        Self {
+            entry: AtomicU64::new(0),
+            bootstrap: AtomicU64::new(0),
+            vmexit: AtomicU64::new(0),
+            fail: AtomicU64::new(0),
+            handle: AtomicU64::new(0),
+            handle_seed: AtomicU64::new(0),
+            ready: AtomicBool::new(false),
+            crashed: AtomicBool::new(false),
+            base: AtomicU64::new(0),
+        }
+    }
+
+    /// Forgets everything, for a new launch.
+    pub(crate) fn clear(&self) {
+        for value in [&self.entry, &self.bootstrap, &self.vmexit, &self.fail, &self.handle] {
+            value.store(0, Ordering::SeqCst);
+        }
+        self.ready.store(false, Ordering::SeqCst);
+        self.crashed.store(false, Ordering::SeqCst);
+    }
+
+    fn base(&self) -> u64 {
+        self.base.load(Ordering::Relaxed)
+    }
+
+    /// Top of the stack on which callbacks start on a PP.
+    pub(crate) fn stack(&self, pp: usize) -> UserVa {
+        UserVa::new(self.base() + STACKS + (pp as u64 + 1) * STACK_STRIDE)
+    }
+
+    /// Top of the stack on which the fail callback starts on a PP.
+    pub(crate) fn fail_stack(&self, pp: usize) -> UserVa {
+        UserVa::new(self.base() + FAIL_STACKS + (pp as u64 + 1) * STACK_STRIDE)
+    }
+
+    /// Where the extension sees the exit page of a PP.
+    pub(crate) fn exit_page(&self, pp: usize) -> UserVa {
+        UserVa::new(self.base() + EXIT_PAGES + pp as u64 * PAGE_SIZE)
+    }
+
+    /// Where the extension sees a page that it allocated: each has a place of its own, so that a freed
+    /// page's address is not soon another's.
+    pub(crate) fn page_address(&self, pool: Spa, frame: Spa) -> UserVa {
+        UserVa::new(self.base() + PAGES + (frame.raw() - pool.raw()))
+    }
+
+    /// Whether `address` can be a callback: inside the image.
+    pub(crate) fn may_be_code(&self, address: u64) -> bool {
+        address >= self.base() && address < self.base() + STACKS
+    }
+}
+
+/// Loads the extension's image into frames of its own and maps it, each segment with its own permissions.
+pub(crate) fn load<A: Arch>(
+    extension: &Extension,
+    platform: &Platform<A>,
+    space: &mut HostSpace<A>,
+    frames: &mut KernelFrames<'_, A::Memory>,
+) -> Result<(), PrepareError> {
+    let image = Image::parse(platform.extension, platform.elf_machine)?;
+    let bias = choose_bias(extension, platform, &image);
+    for segment in image.segments() {
+        let permissions = match (segment.write, segment.execute) {
+            (true, _) => Permissions::READ | Permissions::WRITE,
+            (false, true) => Permissions::READ | Permissions::EXECUTE,
+            (false, false) => Permissions::READ,
+        };
+        let pages = segment.pages();
+        for page in (pages.start..pages.start + pages.size).step_by(PAGE_SIZE as usize) {
+            let frame = take_frame(frames)?;
+            let mut content = [0; PAGE_SIZE as usize];
+            let _ = image.fill_page(page, &mut content, bias);
+            platform.memory.write_bytes(frame, &content);
+            space.map_user(platform.memory, frames, page.wrapping_add(bias), frame, 1, permissions)?;
+        }
+    }
+    extension.entry.store(image.entry().wrapping_add(bias), Ordering::SeqCst);
+    Ok(())
+}
+
+/// Where the image goes: random where it can move, else where it was linked, if that is the extension's part.
+fn choose_bias<A: Arch>(extension: &Extension, platform: &Platform<A>, image: &Image<'_>) -> u64 {
+    let base = platform.user_base.raw();
+    extension.base.store(base, Ordering::SeqCst);
+    if !image.is_relocatable() {
+        return 0;
+    }
+    let step = platform.info.entropy[0] & ((1 << RANDOM_BITS) - 1);
+    (base + (step << 21)).wrapping_sub(image.span().start & !((2 << 20) - 1))
+}
+
+fn take_frame<M: PhysicalMemory>(frames: &mut KernelFrames<'_, M>) -> Result<Spa, PrepareError> {
+    let frame = frames.pool.lock().take(1, FrameOwner::ExtensionImage)?;
+    frames.memory.zero_page(frame);
+    Ok(frame)
+}
+
+impl<A: Arch> Kernel<A> {
+    /// Gives the extension its stacks and its exit page on a PP; returns the exit page's frame.
+    pub(crate) fn map_extension_pp(&self, memory: A::Memory, pp: usize) -> Result<Spa, PrepareError> {
+        let mut frames = self.kernel_frames(memory);
+        let mut space = self.space.lock();
+        let space = space.as_mut().ok_or(PrepareError::BadContract)?;
+        let data = Permissions::READ | Permissions::WRITE;
+        for top in [self.extension.stack(pp), self.extension.fail_stack(pp)] {
+            for page in 1..=STACK_PAGES {
+                let frame = take_frame(&mut frames)?;
+                space.map_user(memory, &mut frames, top.raw() - page * PAGE_SIZE, frame, 1, data)?;
+            }
+        }
+        let exit_page = take_frame(&mut frames)?;
+        space.map_user(memory, &mut frames, self.extension.exit_page(pp).raw(), exit_page, 1, data)?;
+        Ok(exit_page)
+    }
+}

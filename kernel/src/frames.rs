@@ -1,0 +1,211 @@
+//! The frame pool: who owns each page of the memory that the loader gave to the hypervisor.
+
+use plinth_hal::{FrameSource, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
+use spin::Mutex;
+
+/// The most frames a pool can have: 256 MiB of them.
+pub const MAX_FRAMES: usize = 64 * 1024;
+
+/// Whom a frame belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrameOwner {
+    /// Nobody.
+    Free,
+    /// The kernel: page tables, VS state, intercept maps, its stacks.
+    Kernel,
+    /// The extension's image, stacks and exit pages: it can neither free nor share them.
+    ExtensionImage,
+    /// The extension, as a page that it allocated and may map into VMs.
+    Extension,
+}
+
+/// One frame's book-keeping.
+#[derive(Clone, Copy)]
+struct Frame {
+    owner: FrameOwner,
+    /// In how many places of VMs it is mapped.
+    mapped: u16,
+}
+
+/// The pool. Frames are given in contiguous runs, zeroed.
+pub struct FramePool {
+    base: Spa,
+    count: usize,
+    free: usize,
+    /// Where the next search starts.
+    next: usize,
+    frames: [Frame; MAX_FRAMES],
+}
+
+impl FramePool {
+    /// A pool without frames.
+    pub const fn new() -> Self {
+        let frame = Frame { owner: FrameOwner::Free, mapped: 0 };
+        Self { base: Spa::new(0), count: 0, free: 0, next: 0, frames: [frame; MAX_FRAMES] }
+    }
+
+    /// Takes `range` for its frames; what lies beyond [`MAX_FRAMES`] stays unused.
+    pub fn assign(&mut self, range: SpaRange) {
+        self.base = range.start;
+        self.count = ((range.size / PAGE_SIZE) as usize).min(MAX_FRAMES);
+        self.free = self.count;
+        self.next = 0;
+    }
+
+    /// How many frames are free.
+    pub fn free_frames(&self) -> usize {
+        self.free
+    }
+
+    /// Gives `pages` contiguous frames to `owner`.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`] where no such run is left.
+    pub fn take(&mut self, pages: usize, owner: FrameOwner) -> Result<Spa, OutOfFrames> {
+        let first = self.find(self.next, pages).or_else(|| self.find(0, pages)).ok_or(OutOfFrames)?;
+        for frame in &mut self.frames[first..first + pages] {
+            *frame = Frame { owner, mapped: 0 };
+        }
+        self.free -= pages;
+        self.next = first + pages;
+        Ok(self.address(first))
+    }
+
+    /// Takes back a run that [`Self::take`] gave. Frames outside the pool are ignored.
+    pub fn release(&mut self, first: Spa, pages: usize) {
+        let Some(index) = self.index(first) else { return };
+        let end = (index + pages).min(self.count);
+        for frame in &mut self.frames[index..end] {
+            if frame.owner != FrameOwner::Free {
+                self.free += 1;
+            }
+            *frame = Frame { owner: FrameOwner::Free, mapped: 0 };
+        }
+        self.next = self.next.min(index);
+    }
+
+    /// Whom the frame at `at` belongs to; `None` outside the pool.
+    pub fn owner(&self, at: Spa) -> Option<FrameOwner> {
+        self.index(at).map(|index| self.frames[index].owner)
+    }
+
+    /// In how many places of VMs the frame is mapped.
+    pub fn mapped(&self, at: Spa) -> u16 {
+        self.index(at).map_or(0, |index| self.frames[index].mapped)
+    }
+
+    /// Counts one more place where the frame is mapped. Returns false where the count is full.
+    pub fn count_mapping(&mut self, at: Spa) -> bool {
+        let Some(index) = self.index(at) else { return false };
+        match self.frames[index].mapped.checked_add(1) {
+            Some(mapped) => {
+                self.frames[index].mapped = mapped;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Counts one place less.
+    pub fn uncount_mapping(&mut self, at: Spa) {
+        if let Some(index) = self.index(at) {
+            self.frames[index].mapped = self.frames[index].mapped.saturating_sub(1);
+        }
+    }
+
+    fn find(&self, from: usize, pages: usize) -> Option<usize> {
+        if pages == 0 || pages > self.free {
+            return None;
+        }
+        let mut run = 0;
+        for index in from..self.count {
+            run = if self.frames[index].owner == FrameOwner::Free { run + 1 } else { 0 };
+            if run == pages {
+                return Some(index + 1 - pages);
+            }
+        }
+        None
+    }
+
+    fn address(&self, index: usize) -> Spa {
+        Spa::new(self.base.raw() + index as u64 * PAGE_SIZE)
+    }
+
+    fn index(&self, at: Spa) -> Option<usize> {
+        let index = (at.raw().checked_sub(self.base.raw())? / PAGE_SIZE) as usize;
+        (index < self.count).then_some(index)
+    }
+}
+
+impl Default for FramePool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The pool as the backends and the page-table engine see it: what they allocate is the kernel's.
+pub(crate) struct KernelFrames<'a, M> {
+    pub(crate) pool: &'a Mutex<FramePool>,
+    pub(crate) memory: M,
+    pub(crate) owner: FrameOwner,
+}
+
+impl<M: PhysicalMemory> FrameSource for KernelFrames<'_, M> {
+    fn allocate(&mut self, pages: usize) -> Result<Spa, OutOfFrames> {
+        let first = self.pool.lock().take(pages, self.owner)?;
+        for page in 0..pages as u64 {
+            self.memory.zero_page(Spa::new(first.raw() + page * PAGE_SIZE));
+        }
+        Ok(first)
+    }
+
+    fn free(&mut self, first: Spa, pages: usize) {
+        self.pool.lock().release(first, pages);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::boxed::Box;
+
+    fn pool(frames: u64) -> Box<FramePool> {
+        let mut pool = Box::new(FramePool::new());
+        pool.assign(SpaRange::new(Spa::new(0x10_0000), frames * PAGE_SIZE));
+        pool
+    }
+
+    #[test]
+    fn runs_are_contiguous_and_come_back() {
+        let mut pool = pool(8);
+        let first = pool.take(3, FrameOwner::Kernel).unwrap();
+        let second = pool.take(5, FrameOwner::Extension).unwrap();
+        assert_eq!(second.raw(), first.raw() + 3 * PAGE_SIZE);
+        assert_eq!(pool.take(1, FrameOwner::Kernel), Err(OutOfFrames));
+        pool.release(first, 3);
+        assert_eq!(pool.free_frames(), 3);
+        assert_eq!(pool.take(4, FrameOwner::Kernel), Err(OutOfFrames));
+        assert_eq!(pool.take(3, FrameOwner::Kernel), Ok(first));
+    }
+
+    #[test]
+    fn freeing_twice_or_elsewhere_changes_nothing() {
+        let mut pool = pool(4);
+        let frame = pool.take(1, FrameOwner::Kernel).unwrap();
+        pool.release(frame, 1);
+        pool.release(frame, 1);
+        pool.release(Spa::new(0), 1);
+        pool.release(Spa::new(u64::MAX & !0xfff), 1);
+        assert_eq!(pool.free_frames(), 4);
+    }
+
+    #[test]
+    fn a_frame_knows_its_owner() {
+        let mut pool = pool(2);
+        let frame = pool.take(1, FrameOwner::Extension).unwrap();
+        assert_eq!(pool.owner(frame), Some(FrameOwner::Extension));
+        assert_eq!(pool.owner(Spa::new(frame.raw() + PAGE_SIZE)), Some(FrameOwner::Free));
+        assert_eq!(pool.owner(Spa::new(0)), None);
+    }
+}

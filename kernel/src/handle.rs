@@ -1,0 +1,194 @@
+//! Ids with a generation, and the tables that they index.
+//!
+//! An id names one object for ever: once the object is gone its slot may be used again, but under the
+//! next generation, so a stale id is an error and never somebody else's object.
+
+use plinth_extension_api::abi::Error;
+use spin::Mutex;
+
+/// The id of an object: slot index in bits 15:0, generation in bits 47:16.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Id(u64);
+
+impl Id {
+    const fn new(index: usize, generation: u32) -> Self {
+        Self(index as u64 | (generation as u64) << 16)
+    }
+
+    /// Takes what the extension passed for an id; it may be anything.
+    pub(crate) const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    pub(crate) const fn raw(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+
+    const fn generation(self) -> u64 {
+        self.0 >> 16
+    }
+}
+
+/// What a slot holds.
+enum Content<T> {
+    Free,
+    Here(T),
+    /// Taken out by the PP that works on it.
+    Taken,
+}
+
+struct Slot<T> {
+    generation: u32,
+    content: Content<T>,
+}
+
+/// A fixed number of objects of one kind.
+pub(crate) struct Table<T, const N: usize> {
+    slots: [Mutex<Slot<T>>; N],
+}
+
+impl<T, const N: usize> Table<T, N> {
+    pub(crate) const fn new() -> Self {
+        Self { slots: [const { Mutex::new(Slot { generation: 0, content: Content::Free }) }; N] }
+    }
+
+    /// Puts an object into a free slot.
+    ///
+    /// # Errors
+    /// The object itself where no slot is free.
+    pub(crate) fn insert(&self, object: T) -> Result<Id, T> {
+        for (index, slot) in self.slots.iter().enumerate() {
+            let mut slot = slot.lock();
+            if matches!(slot.content, Content::Free) {
+                slot.content = Content::Here(object);
+                return Ok(Id::new(index, slot.generation));
+            }
+        }
+        Err(object)
+    }
+
+    /// Works on an object in place.
+    ///
+    /// # Errors
+    /// [`Error::StaleId`]; [`Error::Busy`] where a PP has taken it.
+    pub(crate) fn with<R>(&self, id: Id, work: impl FnOnce(&mut T) -> R) -> Result<R, Error> {
+        let mut slot = self.slot(id)?.lock();
+        match Self::current(&mut slot, id)? {
+            Content::Here(object) => Ok(work(object)),
+            _ => Err(Error::Busy),
+        }
+    }
+
+    /// Takes an object out, to work on it without the lock.
+    ///
+    /// # Errors
+    /// As [`Self::with`].
+    pub(crate) fn take(&self, id: Id) -> Result<T, Error> {
+        let mut slot = self.slot(id)?.lock();
+        let content = Self::current(&mut slot, id)?;
+        match core::mem::replace(content, Content::Taken) {
+            Content::Here(object) => Ok(object),
+            Content::Taken | Content::Free => Err(Error::Busy),
+        }
+    }
+
+    /// Puts back what [`Self::take`] took.
+    pub(crate) fn put_back(&self, id: Id, object: T) {
+        if let Ok(slot) = self.slot(id) {
+            slot.lock().content = Content::Here(object);
+        }
+    }
+
+    /// Removes an object if `allowed` says so; its id is stale from now on.
+    ///
+    /// # Errors
+    /// As [`Self::with`], or what `allowed` answers.
+    pub(crate) fn remove(&self, id: Id, allowed: impl FnOnce(&T) -> Result<(), Error>) -> Result<T, Error> {
+        let mut slot = self.slot(id)?.lock();
+        let content = Self::current(&mut slot, id)?;
+        let Content::Here(object) = content else { return Err(Error::Busy) };
+        allowed(object)?;
+        let removed = core::mem::replace(content, Content::Free);
+        slot.generation = slot.generation.wrapping_add(1);
+        match removed {
+            Content::Here(object) => Ok(object),
+            Content::Taken | Content::Free => Err(Error::Busy),
+        }
+    }
+
+    /// Gives up the slot of an object that was taken and is not coming back.
+    pub(crate) fn forget_taken(&self, id: Id) {
+        if let Ok(slot) = self.slot(id) {
+            let mut slot = slot.lock();
+            if matches!(Self::current(&mut slot, id), Ok(Content::Taken)) {
+                slot.content = Content::Free;
+                slot.generation = slot.generation.wrapping_add(1);
+            }
+        }
+    }
+
+    /// How many objects there are.
+    pub(crate) fn count(&self) -> usize {
+        self.slots.iter().filter(|slot| !matches!(slot.lock().content, Content::Free)).count()
+    }
+
+    fn slot(&self, id: Id) -> Result<&Mutex<Slot<T>>, Error> {
+        self.slots.get(id.index()).ok_or(Error::StaleId)
+    }
+
+    fn current(slot: &mut Slot<T>, id: Id) -> Result<&mut Content<T>, Error> {
+        if u64::from(slot.generation) != id.generation() || matches!(slot.content, Content::Free) {
+            return Err(Error::StaleId);
+        }
+        Ok(&mut slot.content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_id_never_names_the_next_object() {
+        let table: Table<u32, 2> = Table::new();
+        let first = table.insert(1).unwrap();
+        assert_eq!(table.remove(first, |_| Ok(())), Ok(1));
+        let second = table.insert(2).unwrap();
+        assert_eq!(first.index(), second.index());
+        assert_eq!(table.with(first, |object| *object), Err(Error::StaleId));
+        assert_eq!(table.with(second, |object| *object), Ok(2));
+    }
+
+    #[test]
+    fn a_taken_object_is_busy_until_put_back() {
+        let table: Table<u32, 1> = Table::new();
+        let id = table.insert(7).unwrap();
+        assert_eq!(table.take(id), Ok(7));
+        assert_eq!(table.take(id), Err(Error::Busy));
+        assert_eq!(table.with(id, |_| ()), Err(Error::Busy));
+        assert_eq!(table.remove(id, |_| Ok(())), Err(Error::Busy));
+        table.put_back(id, 8);
+        assert_eq!(table.with(id, |object| *object), Ok(8));
+    }
+
+    #[test]
+    fn any_number_is_a_safe_id() {
+        let table: Table<u32, 2> = Table::new();
+        let id = table.insert(1).unwrap();
+        for raw in [u64::MAX, 1, 2, 0xffff, 1 << 16, id.raw() | 1 << 63] {
+            assert_eq!(table.with(Id::from_raw(raw), |_| ()), Err(Error::StaleId), "{raw:#x}");
+        }
+    }
+
+    #[test]
+    fn a_full_table_gives_the_object_back() {
+        let table: Table<u32, 1> = Table::new();
+        table.insert(1).unwrap();
+        assert_eq!(table.insert(2), Err(2));
+        assert_eq!(table.count(), 1);
+    }
+}

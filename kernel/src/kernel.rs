@@ -1,0 +1,235 @@
+//! The kernel's state, shared by all PPs, and how it comes to be.
+
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+
+use plinth_extension_api::abi::ExitClass;
+use plinth_hal::page_table::{Attributes, InputAddress, MemoryType, NotLoaded, PageTable, PoolTables};
+use plinth_hal::page_table::{Permissions, PtFormat};
+use plinth_hal::{Arch, FrameSource, IdPolicy, PAGE_SIZE, Spa, SpaRange, VmHw};
+use spin::{Mutex, Once};
+
+use crate::extension::{self, Extension};
+use crate::frames::{FrameOwner, FramePool, KernelFrames};
+use crate::handle::Table;
+use crate::mailbox::Mailbox;
+use crate::objects::{Vm, Vp, Vs};
+use crate::platform::{Platform, PrepareError, range};
+use crate::pp::PpResources;
+use crate::space::HostSpace;
+
+/// The most physical processors.
+pub const MAX_PPS: usize = 64;
+/// The most VMs, the root VM included.
+pub const MAX_VMS: usize = 16;
+/// The most VPs of all VMs.
+pub const MAX_VPS: usize = 128;
+/// The most VSs of all VPs.
+pub const MAX_VSS: usize = 128;
+
+/// Pages in the kernel's stack of a PP, above its guard page.
+const KERNEL_STACK_PAGES: usize = 16;
+
+/// What stays as it was found at launch.
+pub(crate) struct Machine<A: Arch> {
+    pub(crate) memory: A::Memory,
+    pub(crate) reservation: SpaRange,
+    pub(crate) pool: Spa,
+    pub(crate) memory_end: u64,
+    /// How many processors the loader means to launch.
+    pub(crate) pp_count: usize,
+    pub(crate) physical_end: u64,
+    /// Reads of the reservation by the root VM end here.
+    pub(crate) zero_frame: Spa,
+    /// Writes of the root VM to the reservation end here.
+    pub(crate) sink_frame: Spa,
+    /// A page whose writes by the root VM the kernel must see.
+    pub(crate) trapped_page: Option<Spa>,
+}
+
+/// The microkernel. One static of it for each backend in the image; the launched one is used.
+pub struct Kernel<A: Arch> {
+    pub(crate) machine: Once<Machine<A>>,
+    pub(crate) frames: Mutex<FramePool>,
+    pub(crate) space: Mutex<Option<HostSpace<A>>>,
+    pub(crate) extension: Extension,
+    pub(crate) vms: Table<Vm<A>, MAX_VMS>,
+    pub(crate) vps: Table<Vp, MAX_VPS>,
+    pub(crate) vss: Table<Vs<A>, MAX_VSS>,
+    pub(crate) mailboxes: [Mailbox; MAX_PPS],
+    /// The root VM's memory is the machine's, one to one, but for the reservation.
+    pub(crate) root_is_identity: AtomicBool,
+    /// Every processor that the loader means to launch has been launched once.
+    pub(crate) all_launched: AtomicBool,
+    /// Changes whenever any VM's declared answers do.
+    policy_version: AtomicU32,
+    /// The last TLB tag given to a VM; the root VM has 1.
+    last_tag: AtomicU16,
+}
+
+impl<A: Arch> Kernel<A> {
+    /// A kernel that has not launched.
+    pub const fn new() -> Self {
+        Self {
+            machine: Once::new(),
+            frames: Mutex::new(FramePool::new()),
+            space: Mutex::new(None),
+            extension: Extension::new(),
+            vms: Table::new(),
+            vps: Table::new(),
+            vss: Table::new(),
+            mailboxes: [const { Mailbox::new() }; MAX_PPS],
+            root_is_identity: AtomicBool::new(true),
+            all_launched: AtomicBool::new(false),
+            policy_version: AtomicU32::new(1),
+            last_tag: AtomicU16::new(1),
+        }
+    }
+
+    /// Makes everything that the PPs share: address space, extension, root VM. Called once, by the first
+    /// processor, before any of them launches.
+    ///
+    /// # Errors
+    /// [`PrepareError`]; the machine is as it was.
+    pub fn prepare(&self, platform: Platform<A>) -> Result<(), PrepareError> {
+        self.check(&platform)?;
+        self.frames.lock().assign(range(platform.info.pool));
+        self.extension.clear();
+        self.extension.handle_seed.store(platform.info.entropy[1], Ordering::SeqCst);
+        let memory = platform.memory;
+        let mut frames = self.kernel_frames(memory);
+        let machine = Machine {
+            memory,
+            reservation: platform.reservation(),
+            pool: Spa::new(platform.info.pool.start),
+            memory_end: platform.info.memory_end,
+            pp_count: platform.info.pp_count as usize,
+            physical_end: platform.physical_end,
+            zero_frame: frames.allocate(1)?,
+            sink_frame: frames.allocate(1)?,
+            trapped_page: platform.trapped_page,
+        };
+        self.prepare_root_vm(&platform, &machine)?;
+        self.prepare_space(platform)?;
+        self.machine.call_once(|| machine);
+        Ok(())
+    }
+
+    fn check(&self, platform: &Platform<A>) -> Result<(), PrepareError> {
+        let (pool, reservation) = (range(platform.info.pool), platform.reservation());
+        let aligned = pool.start.is_aligned(PAGE_SIZE) && reservation.start.is_aligned(2 << 20);
+        let inside = pool.start >= reservation.start && pool.end() <= reservation.end();
+        if !aligned || !inside || reservation.end().raw() > platform.info.memory_end {
+            return Err(PrepareError::BadContract);
+        }
+        if platform.info.pp_count as usize > MAX_PPS { Err(PrepareError::TooManyProcessors) } else { Ok(()) }
+    }
+
+    fn prepare_space(&self, platform: Platform<A>) -> Result<(), PrepareError> {
+        let mut frames = self.kernel_frames(platform.memory);
+        let mut space = HostSpace::build(&platform, &mut frames)?;
+        extension::load(&self.extension, &platform, &mut space, &mut frames)?;
+        *self.space.lock() = Some(space);
+        Ok(())
+    }
+
+    /// The root VM: all of the machine's memory, one to one, but for the reservation, where it reads zeroes.
+    fn prepare_root_vm(&self, platform: &Platform<A>, machine: &Machine<A>) -> Result<(), PrepareError> {
+        let memory = platform.memory;
+        let mut frames = self.kernel_frames(memory);
+        let mut nested =
+            PageTable::new(&mut PoolTables { memory, frames: &mut frames }, platform.nested_format.clone())?;
+        let end = platform.info.memory_end.next_multiple_of(1 << 30).min(platform.physical_end);
+        let reservation = machine.reservation;
+        let all = Permissions::READ | Permissions::WRITE | Permissions::EXECUTE;
+        let mut map = |start: u64, spa: u64, size: u64, permissions| {
+            if size == 0 {
+                return Ok(());
+            }
+            let attributes = Attributes::new(permissions, MemoryType::WriteBack);
+            let tables = &mut PoolTables { memory, frames: &mut frames };
+            let at = <A::NestedFormat as PtFormat>::Input::from_raw(start);
+            nested.map(tables, &mut NotLoaded, at, Spa::new(spa), size, attributes)
+        };
+        map(0, 0, reservation.start.raw(), all)?;
+        map(reservation.end().raw(), reservation.end().raw(), end - reservation.end().raw(), all)?;
+        for page in (reservation.start.raw()..reservation.end().raw()).step_by(PAGE_SIZE as usize) {
+            map(page, machine.zero_frame.raw(), PAGE_SIZE, Permissions::READ)?;
+        }
+        if let Some(page) = platform.trapped_page {
+            let tables = &mut PoolTables { memory, frames: &mut frames };
+            let at = <A::NestedFormat as PtFormat>::Input::from_raw(page.raw());
+            let attributes = Attributes::new(Permissions::READ, MemoryType::WriteBack);
+            nested.protect(tables, &mut NotLoaded, at, PAGE_SIZE, attributes)?;
+        }
+        let hw = A::Vm::create(memory, &mut frames, nested.root(), 1)?;
+        let vm = Vm { nested, hw, policy: IdPolicy::new(), vps: 0, mapped_pages: 0 };
+        self.vms.insert(vm).map(|_| ()).map_err(|_| PrepareError::BadContract)
+    }
+
+    /// Makes what one PP needs. Called on that PP, before it launches.
+    ///
+    /// # Errors
+    /// [`PrepareError`]; the machine is as it was.
+    pub fn prepare_pp(&self, pp: usize, backend_pages: usize) -> Result<PpResources, PrepareError> {
+        let machine = self.machine.get().ok_or(PrepareError::BadContract)?;
+        if pp >= MAX_PPS {
+            return Err(PrepareError::TooManyProcessors);
+        }
+        let mut frames = self.kernel_frames(machine.memory);
+        let stack = frames.allocate(KERNEL_STACK_PAGES + 1)?;
+        let backend = frames.allocate(backend_pages)?;
+        let exit_page = self.map_extension_pp(machine.memory, pp)?;
+        let mut space = self.space.lock();
+        let space = space.as_mut().ok_or(PrepareError::BadContract)?;
+        space.guard(machine.memory, &mut frames, stack)?;
+        let stack_top = Spa::new(stack.raw() + (KERNEL_STACK_PAGES as u64 + 1) * PAGE_SIZE);
+        Ok(PpResources { pp, stack_top, backend, exit_page, host_root: space.table.root() })
+    }
+
+    /// Frames for the kernel and its backends.
+    pub(crate) fn kernel_frames(&self, memory: A::Memory) -> KernelFrames<'_, A::Memory> {
+        KernelFrames { pool: &self.frames, memory, owner: FrameOwner::Kernel }
+    }
+
+    /// The version of all declared answers together.
+    #[inline]
+    pub(crate) fn policy_version(&self) -> u32 {
+        self.policy_version.load(Ordering::Acquire)
+    }
+
+    /// Says that some declared answer changed.
+    pub(crate) fn bump_policy(&self) {
+        self.policy_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// A TLB tag for a new VM.
+    pub(crate) fn next_tag(&self) -> u16 {
+        self.last_tag.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Exits of a class on a PP so far; 0 for a PP that is not there.
+    pub fn exit_count(&self, pp: usize, class: ExitClass) -> u64 {
+        self.mailboxes.get(pp).map_or(0, |mailbox| mailbox.exits(class))
+    }
+
+    /// How many PPs run under the hypervisor.
+    pub fn launched_pps(&self) -> usize {
+        self.mailboxes.iter().filter(|mailbox| mailbox.launched.load(Ordering::Acquire)).count()
+    }
+
+    /// How many frames of the pool are free.
+    pub fn free_frames(&self) -> usize {
+        self.frames.lock().free_frames()
+    }
+
+    /// How many VMs, VPs and VSs there are.
+    pub fn object_counts(&self) -> [usize; 3] {
+        [self.vms.count(), self.vps.count(), self.vss.count()]
+    }
+}
+
+impl<A: Arch> Default for Kernel<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

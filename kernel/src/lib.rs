@@ -1,0 +1,35 @@
+//! Plinth's microkernel: mechanism for virtual machines, policy left to an unprivileged extension.
+//!
+//! The kernel owns frames, nested page tables, the hardware state of virtual processors and the
+//! extension's address space. Everything that software in a VM does ends here only where isolation
+//! hangs on it; the rest is handed to the extension by upcall.
+//!
+//! How it is built:
+//!
+//! 1. It is generic over [`plinth_hal::Arch`] and monomorphized for each backend.
+//! 2. Each physical processor runs one loop ([`Kernel::run_pp`]) and owns what it works on: a virtual
+//!    state that is active on a PP has been *taken out* of the shared table, so no exit takes a lock.
+//! 3. Nothing is allocated but frames, nothing panics on a path that a guest or the extension can reach.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod exits;
+mod extension;
+mod frames;
+mod guest;
+mod handle;
+mod kernel;
+pub mod logger;
+mod mailbox;
+mod objects;
+mod passthrough;
+mod platform;
+mod pp;
+mod space;
+mod syscall;
+
+pub use frames::{FrameOwner, FramePool, MAX_FRAMES};
+pub use kernel::{Kernel, MAX_PPS, MAX_VMS, MAX_VPS, MAX_VSS};
+pub use platform::{Platform, PrepareError};
+pub use pp::{Departure, PpResources};

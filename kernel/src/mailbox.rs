@@ -1,0 +1,156 @@
+//! What PPs tell each other.
+//!
+//! A sender leaves a request and, if the PP may be running a guest, kicks it. A kick is a hardware event
+//! that looks like one of the guest's own (an NMI on x86), so there is at most one in flight for each
+//! PP, and the flag that says so tells a kick from the real thing.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use plinth_hal::ExitClass;
+
+/// Forget cached translations before the next entry.
+pub(crate) const FLUSH: u32 = 1 << 0;
+/// Stop the root VS and wait for a start.
+pub(crate) const RESET: u32 = 1 << 1;
+/// Start the root VS if it waits.
+pub(crate) const START: u32 = 1 << 2;
+
+/// The part of a PP that others may touch.
+pub(crate) struct Mailbox {
+    /// Runs under the hypervisor.
+    pub(crate) launched: AtomicBool,
+    /// The interrupt controller's id of it.
+    pub(crate) hardware_id: AtomicU32,
+    requests: AtomicU32,
+    start_entry: AtomicU64,
+    in_guest: AtomicBool,
+    kick_in_flight: AtomicBool,
+    /// Exits by class, written by this PP alone.
+    counts: [AtomicU64; plinth_extension_api::abi::EXIT_CLASSES],
+}
+
+impl Mailbox {
+    pub(crate) const fn new() -> Self {
+        Self {
+            launched: AtomicBool::new(false),
+            hardware_id: AtomicU32::new(u32::MAX),
+            requests: AtomicU32::new(0),
+            start_entry: AtomicU64::new(0),
+            in_guest: AtomicBool::new(false),
+            kick_in_flight: AtomicBool::new(false),
+            counts: [const { AtomicU64::new(0) }; plinth_extension_api::abi::EXIT_CLASSES],
+        }
+    }
+
+    /// Whether this is the launched PP with that hardware id.
+    pub(crate) fn is(&self, hardware_id: u32) -> bool {
+        self.launched.load(Ordering::Acquire) && self.hardware_id.load(Ordering::Relaxed) == hardware_id
+    }
+
+    /// Leaves a request. Returns whether the PP must be kicked for it.
+    pub(crate) fn post(&self, request: u32) -> bool {
+        self.requests.fetch_or(request, Ordering::SeqCst);
+        !self.kick_in_flight.swap(true, Ordering::SeqCst)
+    }
+
+    /// Leaves a request to start at `entry`. Returns whether the PP must be kicked for it.
+    pub(crate) fn post_start(&self, entry: u64) -> bool {
+        self.start_entry.store(entry, Ordering::SeqCst);
+        self.post(START)
+    }
+
+    /// Leaves a request for the next entry. Returns whether the PP runs a guest now, and so must be
+    /// kicked and waited for.
+    pub(crate) fn post_before_entry(&self, request: u32) -> bool {
+        self.requests.fetch_or(request, Ordering::SeqCst);
+        self.in_guest.load(Ordering::SeqCst)
+    }
+
+    /// Marks a kick as sent. Returns false where one is in flight already.
+    pub(crate) fn start_kick(&self) -> bool {
+        !self.kick_in_flight.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether the guest still runs without having seen `request`.
+    pub(crate) fn is_deaf_to(&self, request: u32) -> bool {
+        self.in_guest.load(Ordering::SeqCst) && self.requests.load(Ordering::SeqCst) & request != 0
+    }
+
+    /// A kick arrived, or what looks like one. Returns whether it really was.
+    pub(crate) fn finish_kick(&self) -> bool {
+        self.kick_in_flight.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether any request waits.
+    #[inline]
+    pub(crate) fn has_requests(&self) -> bool {
+        self.requests.load(Ordering::SeqCst) != 0
+    }
+
+    /// Takes all requests.
+    pub(crate) fn take_requests(&self) -> u32 {
+        self.requests.swap(0, Ordering::SeqCst)
+    }
+
+    /// Where the last [`START`] wants the VS to start.
+    pub(crate) fn start_entry(&self) -> u64 {
+        self.start_entry.load(Ordering::SeqCst)
+    }
+
+    /// Says that a guest is about to run. Returns false, and takes it back, where a request came first.
+    #[inline]
+    pub(crate) fn enter_guest(&self) -> bool {
+        self.in_guest.store(true, Ordering::SeqCst);
+        if self.has_requests() {
+            self.leave_guest();
+            return false;
+        }
+        true
+    }
+
+    /// Says that the guest stopped.
+    #[inline]
+    pub(crate) fn leave_guest(&self) {
+        self.in_guest.store(false, Ordering::Release);
+    }
+
+    /// Counts `exits` more of a class. Only the PP itself may call it.
+    #[inline]
+    pub(crate) fn count(&self, class: ExitClass, exits: u64) {
+        let counter = &self.counts[class as usize];
+        counter.store(counter.load(Ordering::Relaxed) + exits, Ordering::Relaxed);
+    }
+
+    /// Exits of a class so far.
+    pub(crate) fn exits(&self, class: ExitClass) -> u64 {
+        self.counts[class as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_kick_is_in_flight_at_a_time() {
+        let mailbox = Mailbox::new();
+        assert!(mailbox.post(RESET));
+        assert!(!mailbox.post(START), "the first kick serves both requests");
+        assert!(mailbox.finish_kick());
+        assert!(!mailbox.finish_kick(), "what comes now is the guest's own");
+        assert_eq!(mailbox.take_requests(), RESET | START);
+    }
+
+    #[test]
+    fn a_guest_is_not_entered_past_a_request() {
+        let mailbox = Mailbox::new();
+        assert!(!mailbox.post_before_entry(FLUSH), "nothing runs: no kick needed");
+        assert!(!mailbox.enter_guest());
+        mailbox.take_requests();
+        assert!(mailbox.enter_guest());
+        assert!(mailbox.post_before_entry(FLUSH));
+        assert!(mailbox.is_deaf_to(FLUSH));
+        mailbox.leave_guest();
+        assert!(!mailbox.is_deaf_to(FLUSH));
+    }
+}

@@ -1,0 +1,84 @@
+//! What the kernel does for the root VM once the extension is gone: as little as keeps it running.
+//!
+//! The answers are those of the machine, without the virtualization extension: the same that the default
+//! extension gives, minus its signature leaves.
+
+use plinth_extension_api::abi::{HYPERCALL_REFUSED, HYPERCALL_STOP};
+use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, PhysicalMemory, VsHw};
+
+use crate::objects::VsState;
+use crate::pp::{Departure, Next, Pp, guest_view};
+
+impl<A: Arch> Pp<'_, A> {
+    /// Answers an exit of the root VM as the bare machine would.
+    pub(crate) fn pass_through(&mut self, exit: Exit) -> Next<A> {
+        match exit.class {
+            ExitClass::Nmi => self.inject_nmi(),
+            ExitClass::Hypercall => return self.hypercall(exit),
+            ExitClass::Shutdown => {
+                log::error!("pp {}: the root VM shut down (triple fault); restarting the machine", self.index);
+                self.cpu.reset_machine();
+            }
+            ExitClass::EntryRefused => return self.broken(exit),
+            _ => {
+                if !self.emulate(exit) {
+                    self.unknown(exit);
+                }
+            }
+        }
+        Next::Run
+    }
+
+    fn emulate(&mut self, exit: Exit) -> bool {
+        let Some(active) = &mut self.active else { return false };
+        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
+        self.cpu.emulate(&mut active.vs.hw, &exit, &guest, self.exit_page)
+    }
+
+    /// An exit that nobody understands: logged with its raw data, answered by an invalid-opcode exception.
+    fn unknown(&mut self, exit: Exit) {
+        log::error!("pp {}: unknown exit {exit:?} of the root VM; it gets an exception", self.index);
+        self.inject(Event::Undefined);
+    }
+
+    fn broken(&mut self, exit: Exit) -> Next<A> {
+        log::error!("pp {}: the processor refuses the root VS's state: {exit:?}", self.index);
+        if let Some(active) = &mut self.active {
+            active.vs.state = VsState::Broken;
+        }
+        Next::Run
+    }
+
+    fn hypercall(&mut self, exit: Exit) -> Next<A> {
+        let memory = self.machine.memory;
+        let number = memory.read_u64(self.exit_page);
+        if exit.detail != 0 || number != HYPERCALL_STOP {
+            self.inject(Event::Undefined);
+            return Next::Run;
+        }
+        if let Some(departure) = self.try_promote() {
+            return Next::Depart(departure);
+        }
+        memory.write_u64(self.exit_page, HYPERCALL_REFUSED);
+        Next::Run
+    }
+
+    /// Makes the active root VS ready to get the processor back, if it can: its instruction is skipped and
+    /// its first general register is 0.
+    pub(crate) fn try_promote(&mut self) -> Option<Departure<A>> {
+        let mut active = self.active.take()?;
+        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
+        let root = self.root_vs == Some(active.id);
+        if !root
+            || !self.cpu.can_promote(&active.vs.hw, &guest)
+            || active.vs.hw.advance(&guest, self.exit_page).is_err()
+        {
+            self.active = Some(active);
+            return None;
+        }
+        self.machine.memory.write_u64(self.exit_page, 0);
+        log::info!("pp {}: promoted; it runs the bare machine again", self.index);
+        self.kernel.forget_root_vs(active.id, active.vs.vp);
+        Some(Departure::Promote(active.vs.hw))
+    }
+}

@@ -1,0 +1,86 @@
+//! What the kernel is told about the machine at launch.
+
+use plinth_hal::{Arch, Spa, SpaRange, UserVa};
+use plinth_launch::image::{ImageError, Machine as ImageMachine};
+use plinth_launch::{LaunchError, LaunchInfo, LaunchStatus};
+
+/// The machine, as the backend's entry code found it in the launch contract and in the hardware.
+pub struct Platform<A: Arch> {
+    /// The launch contract, already checked for magic and version.
+    pub info: LaunchInfo,
+    /// The extension's ELF file.
+    pub extension: &'static [u8],
+    /// Access to physical memory.
+    pub memory: A::Memory,
+    /// The format of the kernel's and the extension's page table.
+    pub host_format: A::HostFormat,
+    /// The format of VMs' page tables.
+    pub nested_format: A::NestedFormat,
+    /// The machine that the extension's ELF file must be for.
+    pub elf_machine: ImageMachine,
+    /// End of the physical address space in bytes.
+    pub physical_end: u64,
+    /// Device pages that the kernel itself uses, mapped uncached.
+    pub device_pages: [Option<Spa>; 2],
+    /// The processor's control page that guests may read but whose writes the kernel must see.
+    pub trapped_page: Option<Spa>,
+    /// Lowest address of the part of the address space that is the extension's.
+    pub user_base: UserVa,
+}
+
+impl<A: Arch> Platform<A> {
+    /// All memory that belongs to the hypervisor.
+    pub fn reservation(&self) -> SpaRange {
+        range(self.info.reservation)
+    }
+}
+
+/// The contract's range as the kernel's own type.
+pub(crate) fn range(range: plinth_launch::Range) -> SpaRange {
+    SpaRange::new(Spa::new(range.start), range.size)
+}
+
+/// Why the kernel could not be prepared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PrepareError {
+    /// The pool is too small.
+    OutOfFrames,
+    /// The contract's ranges make no sense.
+    BadContract,
+    /// More processors than [`crate::MAX_PPS`].
+    TooManyProcessors,
+    /// The extension's ELF file is refused.
+    Extension(ImageError),
+}
+
+impl From<plinth_hal::OutOfFrames> for PrepareError {
+    fn from(_: plinth_hal::OutOfFrames) -> Self {
+        Self::OutOfFrames
+    }
+}
+
+impl From<plinth_hal::page_table::MapError> for PrepareError {
+    fn from(error: plinth_hal::page_table::MapError) -> Self {
+        match error {
+            plinth_hal::page_table::MapError::OutOfFrames => Self::OutOfFrames,
+            _ => Self::BadContract,
+        }
+    }
+}
+
+impl From<ImageError> for PrepareError {
+    fn from(error: ImageError) -> Self {
+        Self::Extension(error)
+    }
+}
+
+impl From<PrepareError> for LaunchStatus {
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::OutOfFrames => Self::failed(LaunchError::TooLittleMemory, 0),
+            PrepareError::BadContract => Self::failed(LaunchError::BadContract, 0),
+            PrepareError::TooManyProcessors => Self::failed(LaunchError::TooManyProcessors, 0),
+            PrepareError::Extension(error) => Self::failed(LaunchError::BadExtension, error.raw()),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The loop of one physical processor.
+//!
+//! Control moves between three places: the extension, the active VS and, where either ends, a departure
+//! from the hypervisor. [`Next`] says which comes next; nothing here recurses or blocks.
+
+use core::sync::atomic::Ordering;
+
+use plinth_extension_api::abi::Error;
+use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, IdPolicy, Spa, UserContext, UserExit, UserFault, VsHw};
+use plinth_launch::{LaunchError, LaunchStatus};
+
+use crate::guest::GuestView;
+use crate::handle::Id;
+use crate::kernel::{Kernel, Machine};
+use crate::objects::Vs;
+
+/// What [`Kernel::prepare_pp`] made for one PP.
+#[derive(Clone, Copy, Debug)]
+pub struct PpResources {
+    /// The PP's number.
+    pub pp: usize,
+    /// Where the kernel's stack begins; it grows down.
+    pub stack_top: Spa,
+    /// Contiguous zeroed pages for the backend's own per-PP structures.
+    pub backend: Spa,
+    /// The frame of the exit page.
+    pub exit_page: Spa,
+    /// The root of the host page table.
+    pub host_root: Spa,
+}
+
+/// How a PP leaves the hypervisor. The backend's entry code carries it out.
+pub enum Departure<A: Arch> {
+    /// The launch failed: give the processor back as it was found, with this answer.
+    Abandon(LaunchStatus, A::RootState),
+    /// The root VM gets the bare processor, with this VS's state and the general registers in the exit page.
+    Promote(A::Vs),
+}
+
+/// What the PP does next.
+pub(crate) enum Next<A: Arch> {
+    /// Enter the extension.
+    User,
+    /// Run the active VS.
+    Run,
+    /// Leave.
+    Depart(Departure<A>),
+}
+
+/// Which of its callbacks the extension is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Callback {
+    Start,
+    Bootstrap,
+    Vmexit,
+    Fail,
+}
+
+/// A VS that runs on this PP, taken out of the table.
+pub(crate) struct Active<A: Arch> {
+    pub(crate) id: Id,
+    pub(crate) vs: Vs<A>,
+}
+
+/// One physical processor at work.
+pub(crate) struct Pp<'k, A: Arch> {
+    pub(crate) kernel: &'k Kernel<A>,
+    pub(crate) machine: &'k Machine<A>,
+    pub(crate) index: usize,
+    pub(crate) cpu: A::Cpu,
+    pub(crate) user: A::User,
+    pub(crate) exit_page: Spa,
+    pub(crate) active: Option<Active<A>>,
+    /// The VS that took the state of the OS on this PP.
+    pub(crate) root_vs: Option<Id>,
+    /// That state, until it is certain that the launch has succeeded.
+    pub(crate) root: Option<A::RootState>,
+    pub(crate) callback: Callback,
+    /// Where the extension was when it faulted, for `ControlAgain`.
+    pub(crate) interrupted: Option<(A::User, Callback)>,
+    pub(crate) last_exit: Exit,
+    /// This PP's copy of the active VM's declared answers.
+    pub(crate) policy: IdPolicy,
+    pub(crate) policy_version: (Id, u32),
+    /// The page of the reservation that is open for one instruction of the root VM.
+    pub(crate) open_page: Option<u64>,
+}
+
+impl<A: Arch> Kernel<A> {
+    /// Runs a PP until it leaves the hypervisor: starts the extension or its bootstrap, which makes the
+    /// caller's `root` state a VS and runs it, then serves exits.
+    pub fn run_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
+        let Some(machine) = self.machine.get() else {
+            return Departure::Abandon(LaunchStatus::failed(LaunchError::NotPrepared, 0), root);
+        };
+        let mailbox = &self.mailboxes[resources.pp];
+        mailbox.hardware_id.store(cpu.hardware_id(), Ordering::Relaxed);
+        let mut pp = Pp {
+            kernel: self,
+            machine,
+            index: resources.pp,
+            cpu,
+            user: A::User::default(),
+            exit_page: resources.exit_page,
+            active: None,
+            root_vs: None,
+            root: Some(root),
+            callback: Callback::Start,
+            interrupted: None,
+            last_exit: Exit::of(ExitClass::Other),
+            policy: IdPolicy::new(),
+            policy_version: (Id::from_raw(u64::MAX), 0),
+            open_page: None,
+        };
+        let departure = pp.work();
+        mailbox.launched.store(false, Ordering::Release);
+        departure
+    }
+}
+
+impl<A: Arch> Pp<'_, A> {
+    fn work(&mut self) -> Departure<A> {
+        let mut next = self.begin();
+        loop {
+            next = match next {
+                Next::User => self.user_turn(),
+                Next::Run => self.run_active(),
+                Next::Depart(departure) => return departure,
+            };
+        }
+    }
+
+    fn begin(&mut self) -> Next<A> {
+        let extension = &self.kernel.extension;
+        if extension.ready.load(Ordering::SeqCst) {
+            return self.bootstrap();
+        }
+        if self.index != 0 {
+            return self.abandon(LaunchError::NotPrepared, 0);
+        }
+        let entry = plinth_hal::UserVa::new(extension.entry.load(Ordering::SeqCst));
+        let arguments = [plinth_extension_api::abi::VERSION, 0, 0];
+        self.user.prepare_upcall(entry, extension.stack(self.index), arguments);
+        Next::User
+    }
+
+    /// Enters the bootstrap callback.
+    pub(crate) fn bootstrap(&mut self) -> Next<A> {
+        self.callback = Callback::Bootstrap;
+        let extension = &self.kernel.extension;
+        let entry = plinth_hal::UserVa::new(extension.bootstrap.load(Ordering::SeqCst));
+        let arguments = [self.index as u64, extension.exit_page(self.index).raw(), 0];
+        self.user.prepare_upcall(entry, extension.stack(self.index), arguments);
+        self.write_place(None);
+        Next::User
+    }
+
+    #[inline]
+    fn user_turn(&mut self) -> Next<A> {
+        match self.cpu.enter_user(&mut self.user) {
+            UserExit::Call => self.dispatch(),
+            UserExit::Fault(fault) => self.extension_faulted(fault),
+        }
+    }
+
+    /// Hands an exit to the extension's vmexit callback.
+    #[inline]
+    pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next<A> {
+        let Some(active) = &self.active else { return self.fail("no VS is active", None) };
+        active.vs.hw.describe(&exit, self.exit_page);
+        self.last_exit = exit;
+        self.callback = Callback::Vmexit;
+        let extension = &self.kernel.extension;
+        let entry = plinth_hal::UserVa::new(extension.vmexit.load(Ordering::Relaxed));
+        let arguments = [extension.exit_page(self.index).raw(), active.id.raw(), exit.class as u64];
+        self.user.prepare_upcall(entry, extension.stack(self.index), arguments);
+        Next::User
+    }
+
+    fn extension_faulted(&mut self, fault: UserFault) -> Next<A> {
+        log::error!(
+            "pp {}: the extension faulted in its {:?} callback: vector {} error {:#x} address {:#x} at {:#x}",
+            self.index,
+            self.callback,
+            fault.vector,
+            fault.error,
+            fault.address,
+            fault.instruction_pointer
+        );
+        self.fail("it faulted", Some(fault))
+    }
+
+    /// The extension cannot go on: its fail callback, else the launch is abandoned, else the kernel takes over.
+    pub(crate) fn fail(&mut self, why: &str, fault: Option<UserFault>) -> Next<A> {
+        if self.root.is_some() {
+            return match fault {
+                Some(fault) => self.abandon(LaunchError::ExtensionFaulted, fault.vector),
+                None => self.abandon(LaunchError::ExtensionExited, 0),
+            };
+        }
+        let callback = self.kernel.extension.fail.load(Ordering::SeqCst);
+        let crashed = self.kernel.extension.crashed.load(Ordering::SeqCst);
+        if callback == 0 || self.callback == Callback::Fail || crashed {
+            return self.crash(why);
+        }
+        self.upcall_fail(callback, fault)
+    }
+
+    fn upcall_fail(&mut self, callback: u64, fault: Option<UserFault>) -> Next<A> {
+        let extension = &self.kernel.extension;
+        let interrupted = core::mem::take(&mut self.user);
+        self.interrupted = Some((interrupted, self.callback));
+        self.callback = Callback::Fail;
+        let (vector, address) = fault.map_or((u64::MAX, 0), |fault| (fault.vector, fault.address));
+        let arguments = [extension.exit_page(self.index).raw(), vector, address];
+        self.user.prepare_upcall(
+            plinth_hal::UserVa::new(callback),
+            extension.fail_stack(self.index),
+            arguments,
+        );
+        Next::User
+    }
+
+    /// From now on the kernel passes the root VM's exits through by itself, on every PP.
+    fn crash(&mut self, why: &str) -> Next<A> {
+        if !self.kernel.extension.crashed.swap(true, Ordering::SeqCst) {
+            log::error!(
+                "pp {}: the extension is gone ({why}); the kernel passes the root VM through without it",
+                self.index
+            );
+        }
+        self.pass_through_root()
+    }
+
+    /// Gives the processor back because the launch failed.
+    pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next<A> {
+        self.deactivate();
+        match self.root.take() {
+            Some(root) => Next::Depart(Departure::Abandon(LaunchStatus::failed(error, detail), root)),
+            None => self.crash("its launch failed late"),
+        }
+    }
+
+    /// Makes the VS active: takes it out of the table and puts its general registers into the exit page.
+    pub(crate) fn activate(&mut self, id: Id) -> Result<(), Error> {
+        if self.active.as_ref().is_some_and(|active| active.id == id) {
+            return Ok(());
+        }
+        let mut vs = self.kernel.vss.take(id)?;
+        if vs.pp != self.index {
+            self.kernel.vss.put_back(id, vs);
+            return Err(Error::Denied);
+        }
+        self.deactivate();
+        vs.hw.flush_tlb();
+        vs.hw.load_registers(&self.machine.memory, self.exit_page);
+        self.active = Some(Active { id, vs });
+        self.write_place(Some(id));
+        Ok(())
+    }
+
+    /// Puts the active VS back into the table.
+    pub(crate) fn deactivate(&mut self) {
+        if let Some(mut active) = self.active.take() {
+            active.vs.hw.save_registers(&self.machine.memory, self.exit_page);
+            self.kernel.vss.put_back(active.id, active.vs);
+        }
+    }
+
+    /// Tells the extension, in the exit page, where it is.
+    fn write_place(&self, id: Option<Id>) {
+        use core::mem::offset_of;
+        use plinth_extension_api::abi::{ExitPage, INVALID_ID};
+        use plinth_hal::PhysicalMemory;
+        let place = self.active.as_ref().map(|active| (active.vs.vm.raw(), active.vs.vp.raw()));
+        let (vm, vp) = place.unwrap_or((INVALID_ID, INVALID_ID));
+        let vs = id.map_or(INVALID_ID, Id::raw);
+        let write = |offset: usize, value| {
+            self.machine.memory.write_u64(Spa::new(self.exit_page.raw() + offset as u64), value);
+        };
+        write(offset_of!(ExitPage, pp), self.index as u64);
+        write(offset_of!(ExitPage, vm), vm);
+        write(offset_of!(ExitPage, vp), vp);
+        write(offset_of!(ExitPage, vs), vs);
+    }
+
+    /// Delivers an event to the active VS.
+    pub(crate) fn inject(&mut self, event: Event) {
+        if let Some(active) = &mut self.active {
+            active.vs.hw.inject(event);
+        }
+    }
+}
+
+/// The memory of a VM, by the shortest way.
+#[inline]
+pub(crate) fn guest_view<'v, A: Arch>(
+    kernel: &'v Kernel<A>,
+    machine: &'v Machine<A>,
+    vm: Id,
+) -> GuestView<'v, A> {
+    let memory = machine.memory;
+    if vm.raw() == plinth_extension_api::abi::ROOT_VM && kernel.root_is_identity.load(Ordering::Relaxed) {
+        return GuestView::Identity { memory, reservation: machine.reservation, end: machine.memory_end };
+    }
+    GuestView::Tables { kernel, memory, vm }
+}

@@ -1,0 +1,142 @@
+//! The host address space: the kernel, identity mapped, and the extension's part above it.
+//!
+//! The kernel runs where it lies in physical memory, so launching and leaving need no trampoline: the code
+//! goes on at the same address under the OS's tables and under its own. All memory is mapped, data only,
+//! for the kernel alone; the image's segments get exactly their own permissions; page 0 is left out.
+
+use plinth_hal::page_table::{Attributes, MemoryType, NotLoaded, PageTable, Permissions, PoolTables};
+use plinth_hal::page_table::{InputAddress, PtFormat};
+use plinth_hal::{Arch, PAGE_SIZE, Spa, SpaRange};
+use plinth_launch::{SEGMENT_EXECUTE, SEGMENT_WRITE};
+
+use crate::frames::KernelFrames;
+use crate::platform::{Platform, PrepareError, range};
+
+/// The address type of the host's tables.
+pub(crate) type HostInput<A> = <<A as Arch>::HostFormat as PtFormat>::Input;
+
+/// Data of the kernel.
+const DATA: Permissions = Permissions::READ.union(Permissions::WRITE);
+
+/// A host page table under construction or in use.
+pub(crate) struct HostSpace<A: Arch> {
+    pub(crate) table: PageTable<A::HostFormat>,
+}
+
+impl<A: Arch> HostSpace<A> {
+    /// Builds the kernel's part.
+    pub(crate) fn build(
+        platform: &Platform<A>,
+        frames: &mut KernelFrames<'_, A::Memory>,
+    ) -> Result<Self, PrepareError> {
+        let memory = platform.memory;
+        let table = PageTable::new(&mut PoolTables { memory, frames }, platform.host_format.clone())?;
+        let mut space = Self { table };
+        let end = platform.info.memory_end.next_multiple_of(1 << 30).min(platform.physical_end);
+        let all = SpaRange::new(Spa::new(PAGE_SIZE), end.saturating_sub(PAGE_SIZE));
+        space.identity(memory, frames, all, Attributes::new(DATA, MemoryType::WriteBack))?;
+        space.map_image(platform, frames)?;
+        space.map_devices(platform, frames)?;
+        Ok(space)
+    }
+
+    fn map_image(
+        &mut self,
+        platform: &Platform<A>,
+        frames: &mut KernelFrames<'_, A::Memory>,
+    ) -> Result<(), PrepareError> {
+        let count = (platform.info.kernel_segment_count as usize).min(platform.info.kernel_segments.len());
+        for segment in &platform.info.kernel_segments[..count] {
+            let permissions = match segment.flags {
+                flags if flags & SEGMENT_WRITE != 0 => DATA,
+                flags if flags & SEGMENT_EXECUTE != 0 => Permissions::READ | Permissions::EXECUTE,
+                _ => Permissions::READ,
+            };
+            let attributes = Attributes::new(permissions, MemoryType::WriteBack);
+            self.reprotect(platform.memory, frames, range(segment.range), attributes)?;
+        }
+        Ok(())
+    }
+
+    fn map_devices(
+        &mut self,
+        platform: &Platform<A>,
+        frames: &mut KernelFrames<'_, A::Memory>,
+    ) -> Result<(), PrepareError> {
+        for page in platform.device_pages.into_iter().flatten() {
+            let attributes = Attributes::new(DATA, MemoryType::Uncached);
+            self.reprotect(platform.memory, frames, SpaRange::new(page, PAGE_SIZE), attributes)?;
+        }
+        Ok(())
+    }
+
+    fn identity(
+        &mut self,
+        memory: A::Memory,
+        frames: &mut KernelFrames<'_, A::Memory>,
+        range: SpaRange,
+        attributes: Attributes,
+    ) -> Result<(), PrepareError> {
+        let at = HostInput::<A>::from_raw(range.start.raw());
+        let tables = &mut PoolTables { memory, frames };
+        Ok(self.table.map(tables, &mut NotLoaded, at, range.start, range.size, attributes)?)
+    }
+
+    fn reprotect(
+        &mut self,
+        memory: A::Memory,
+        frames: &mut KernelFrames<'_, A::Memory>,
+        range: SpaRange,
+        attributes: Attributes,
+    ) -> Result<(), PrepareError> {
+        let at = HostInput::<A>::from_raw(range.start.raw());
+        let tables = &mut PoolTables { memory, frames };
+        Ok(self.table.protect(tables, &mut NotLoaded, at, range.size, attributes)?)
+    }
+
+    /// Takes a page out of the kernel's map, so that running into it faults.
+    pub(crate) fn guard(
+        &mut self,
+        memory: A::Memory,
+        frames: &mut KernelFrames<'_, A::Memory>,
+        page: Spa,
+    ) -> Result<(), PrepareError> {
+        let at = HostInput::<A>::from_raw(page.raw());
+        Ok(self.table.unmap(&mut PoolTables { memory, frames }, &mut NotLoaded, at, PAGE_SIZE)?)
+    }
+
+    /// Maps `pages` frames from `spa` on for the extension at `at`.
+    pub(crate) fn map_user(
+        &mut self,
+        memory: A::Memory,
+        frames: &mut KernelFrames<'_, A::Memory>,
+        at: u64,
+        spa: Spa,
+        pages: u64,
+        permissions: Permissions,
+    ) -> Result<(), PrepareError> {
+        let attributes = Attributes::new(permissions | Permissions::USER, MemoryType::WriteBack);
+        let at = HostInput::<A>::from_raw(at);
+        let tables = &mut PoolTables { memory, frames };
+        Ok(self.table.map(tables, &mut NotLoaded, at, spa, pages * PAGE_SIZE, attributes)?)
+    }
+
+    /// Takes one page away from the extension. The caller flushes the TLBs.
+    pub(crate) fn unmap_user(&mut self, memory: A::Memory, frames: &mut KernelFrames<'_, A::Memory>, at: u64) {
+        let at = HostInput::<A>::from_raw(at);
+        // Only a page that the kernel has just found mapped comes here, and a single page needs no split.
+        let _ = self.table.unmap(&mut PoolTables { memory, frames }, &mut NotLoaded, at, PAGE_SIZE);
+    }
+
+    /// The frame behind an address of the extension, and whether the extension may write there.
+    pub(crate) fn user_frame(
+        &self,
+        memory: A::Memory,
+        frames: &mut KernelFrames<'_, A::Memory>,
+        at: u64,
+    ) -> Option<(Spa, bool)> {
+        let mapping = self.table.query(&PoolTables { memory, frames }, HostInput::<A>::from_raw(at))?;
+        let permissions = mapping.attributes.permissions;
+        permissions.contains(Permissions::USER).then(|| (mapping.spa, permissions.contains(Permissions::WRITE)))
+    }
+}

@@ -1,0 +1,164 @@
+//! System calls: from registers to the object they mean, and back.
+//!
+//! Every argument is hostile until looked up. A call either *returns* to the extension, with outputs or a
+//! typed failure, or it *resumes* something else and the extension's callback is over.
+
+mod callback;
+mod control;
+mod debug;
+mod intrinsic;
+mod mem;
+mod user_memory;
+mod vm;
+mod vm_memory;
+mod vp;
+mod vs;
+
+use core::sync::atomic::Ordering;
+
+use plinth_extension_api::abi::{Call, Error, Failure, SIGNATURE, Status};
+use plinth_hal::{Arch, UserContext};
+
+use crate::handle::Id;
+use crate::pp::{Next, Pp};
+
+/// What a returning call leaves in REG0 and REG1.
+type Outputs = [u64; 2];
+
+/// The result of a call that returns.
+type Answer = Result<Outputs, Failure>;
+
+/// The result of a call that resumes something, or fails and returns.
+type Resumption<A> = Result<Next<A>, Failure>;
+
+/// A call with nothing to say.
+const DONE: Answer = Ok([0; 2]);
+
+impl<A: Arch> Pp<'_, A> {
+    /// Serves the system call that the extension has just made.
+    #[inline]
+    pub(crate) fn dispatch(&mut self) -> Next<A> {
+        let number = self.user.call_number();
+        if number == Call::VsAdvanceAndRunCurrent.number() {
+            let result = self.vs_advance_and_run_current();
+            return self.resume(result);
+        }
+        match self.look_up(number) {
+            Ok(call) => self.serve(call),
+            Err(error) => self.answer(Err(error.into())),
+        }
+    }
+
+    fn look_up(&self, number: u64) -> Result<Call, Error> {
+        let flags = number >> 32 & 0xffff;
+        if number >> 48 != SIGNATURE || flags != 0 {
+            return Err(Error::UnknownCall);
+        }
+        Call::from_opcode(number as u32).ok_or(Error::UnknownCall)
+    }
+
+    fn serve(&mut self, call: Call) -> Next<A> {
+        match call {
+            Call::ControlExit => self.fail("it asked to", None),
+            Call::ControlWait => self.control_wait(),
+            Call::ControlAgain => self.resume_with(Self::control_again),
+            Call::VsRun => self.resume_with(Self::vs_run),
+            Call::VsRunCurrent => self.resume_with(Self::vs_run_current),
+            Call::VsAdvanceAndRunCurrent => self.resume_with(Self::vs_advance_and_run_current),
+            Call::VsPromote => self.resume_with(Self::vs_promote),
+            Call::HandleOpen => self.answer_with(Self::handle_open),
+            Call::DebugOut => self.answer_with(Self::debug_out),
+            Call::DebugDumpVs => self.answer_with(Self::debug_dump_vs),
+            Call::DebugWrite => self.answer_with(Self::debug_write),
+            Call::DebugExitCount => self.answer_with(Self::debug_exit_count),
+            _ => self.answer_with(|pp| {
+                pp.check_handle()?;
+                pp.serve_with_handle(call)
+            }),
+        }
+    }
+
+    /// The calls whose first argument is the handle, which is valid.
+    fn serve_with_handle(&mut self, call: Call) -> Answer {
+        match call {
+            Call::HandleClose => self.handle_close(),
+            Call::CallbackRegisterBootstrap => self.register(|extension| &extension.bootstrap),
+            Call::CallbackRegisterVmexit => self.register(|extension| &extension.vmexit),
+            Call::CallbackRegisterFail => self.register(|extension| &extension.fail),
+            Call::VmCreate => self.vm_create(),
+            Call::VmDestroy => self.vm_destroy(),
+            Call::VmMap => self.vm_map(),
+            Call::VmUnmap => self.vm_unmap(),
+            Call::VmProtect => self.vm_protect(),
+            Call::VmQuery => self.vm_query(),
+            Call::VmDeclareIds => self.vm_declare_ids(),
+            Call::VmInterceptRegisters => self.vm_intercept_registers(),
+            Call::VmInterceptPorts => self.vm_intercept_ports(),
+            Call::VpCreate => self.vp_create(),
+            Call::VpDestroy => self.vp_destroy(),
+            Call::VsCreate => self.vs_create(),
+            Call::VsDestroy => self.vs_destroy(),
+            Call::VsInitAsRoot => self.vs_init_as_root(),
+            Call::VsRead => self.vs_read(),
+            Call::VsWrite => self.vs_write(),
+            Call::VsInject => self.vs_inject(),
+            Call::IntrinsicRead => self.intrinsic_read(),
+            Call::IntrinsicWrite => self.intrinsic_write(),
+            Call::IntrinsicReset => self.intrinsic_reset(),
+            Call::MemAllocatePage => self.mem_allocate_page(),
+            Call::MemFreePage => self.mem_free_page(),
+            _ => Err(Error::UnknownCall.into()),
+        }
+    }
+
+    fn answer_with(&mut self, call: impl FnOnce(&mut Self) -> Answer) -> Next<A> {
+        let answer = call(self);
+        self.answer(answer)
+    }
+
+    fn resume_with(&mut self, call: impl FnOnce(&mut Self) -> Resumption<A>) -> Next<A> {
+        let result = self.check_handle().and_then(|()| call(self));
+        self.resume(result)
+    }
+
+    fn answer(&mut self, answer: Answer) -> Next<A> {
+        match answer {
+            Ok(outputs) => {
+                self.user.set_status(Status::SUCCESS.raw());
+                for (register, output) in outputs.into_iter().enumerate() {
+                    self.user.set_output(register, output);
+                }
+            }
+            Err(failure) => self.user.set_status(Status::from(failure).raw()),
+        }
+        Next::User
+    }
+
+    #[inline]
+    fn resume(&mut self, result: Resumption<A>) -> Next<A> {
+        match result {
+            Ok(next) => next,
+            Err(failure) => self.answer(Err(failure)),
+        }
+    }
+
+    /// Whether REG0 is the handle that the extension opened.
+    #[inline]
+    fn check_handle(&self) -> Result<(), Failure> {
+        let handle = self.kernel.extension.handle.load(Ordering::Relaxed);
+        if handle == 0 || self.user.argument(0) != handle {
+            return Err(Failure::argument(0, Error::InvalidHandle));
+        }
+        Ok(())
+    }
+
+    /// An argument as the id of an object.
+    fn id(&self, register: usize) -> Id {
+        Id::from_raw(self.user.argument(register))
+    }
+}
+
+/// Says which argument an error is about.
+fn about(register: u8) -> impl Fn(Error) -> Failure {
+    move |error| Failure::argument(register, error)
+}

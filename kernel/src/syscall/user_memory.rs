@@ -1,0 +1,33 @@
+//! Memory of the extension, as arguments name it.
+//!
+//! The kernel never follows an extension's pointer: it looks each page up in the extension's map and reads
+//! the frame, so a bad pointer is an error and not a fault.
+
+use plinth_extension_api::abi::Error;
+use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa};
+
+use crate::pp::Pp;
+
+impl<A: Arch> Pp<'_, A> {
+    /// Fills `buffer` from the extension's memory at `address`.
+    pub(super) fn copy_from_user(&self, address: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let mut at = address;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let room = (PAGE_SIZE - at % PAGE_SIZE) as usize;
+            let (part, next) = rest.split_at_mut(room.min(rest.len()));
+            let (spa, _) = self.user_frame(at).ok_or(Error::InvalidArgument)?;
+            self.machine.memory.read_bytes(spa, part);
+            at = at.checked_add(part.len() as u64).ok_or(Error::InvalidArgument)?;
+            rest = next;
+        }
+        Ok(())
+    }
+
+    /// The frame behind an address of the extension, and whether the extension may write to it.
+    pub(super) fn user_frame(&self, at: u64) -> Option<(Spa, bool)> {
+        let memory = self.machine.memory;
+        let space = self.kernel.space.lock();
+        space.as_ref()?.user_frame(memory, &mut self.kernel.kernel_frames(memory), at)
+    }
+}

@@ -1,0 +1,116 @@
+//! VM calls: life, declared policy, intercepts.
+
+use core::mem::size_of;
+
+use plinth_extension_api::abi::{
+    Error, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, MAX_ID_ANSWERS, ROOT_VM,
+};
+use plinth_hal::page_table::{PageTable, PoolTables};
+use plinth_hal::{Arch, IdPolicy, Intercepts, UserContext, VmHw};
+
+use super::{Answer, DONE, about};
+use crate::handle::Id;
+use crate::objects::Vm;
+use crate::pp::Pp;
+
+/// How many registers or ports one call may name.
+const MAX_RANGE: u64 = 0x1_0000;
+
+impl<A: Arch> Pp<'_, A> {
+    /// Makes a VM without memory.
+    pub(super) fn vm_create(&mut self) -> Answer {
+        let memory = self.machine.memory;
+        let mut frames = self.kernel.kernel_frames(memory);
+        let format = self
+            .kernel
+            .vms
+            .with(Id::from_raw(ROOT_VM), |vm| vm.nested.format().clone())
+            .map_err(|_| Error::WrongState)?;
+        let tables = &mut PoolTables { memory, frames: &mut frames };
+        let nested = PageTable::new(tables, format).map_err(|_| Error::OutOfMemory)?;
+        let hw = A::Vm::create(memory, &mut frames, nested.root(), self.kernel.next_tag());
+        let Ok(hw) = hw else {
+            nested.destroy(&mut PoolTables { memory, frames: &mut frames });
+            return Err(Error::OutOfMemory.into());
+        };
+        let vm = Vm { nested, hw, policy: IdPolicy::new(), vps: 0, mapped_pages: 0 };
+        match self.kernel.vms.insert(vm) {
+            Ok(id) => Ok([id.raw(), 0]),
+            Err(vm) => {
+                vm.nested.destroy(&mut PoolTables { memory, frames: &mut frames });
+                vm.hw.destroy(&mut frames);
+                Err(Error::OutOfObjects.into())
+            }
+        }
+    }
+
+    /// Removes a VM that has neither VPs nor memory.
+    pub(super) fn vm_destroy(&mut self) -> Answer {
+        let id = self.id(1);
+        if id.raw() == ROOT_VM {
+            return Err(Failure::argument(1, Error::Denied));
+        }
+        let unused =
+            |vm: &Vm<A>| if vm.vps == 0 && vm.mapped_pages == 0 { Ok(()) } else { Err(Error::Busy) };
+        let vm = self.kernel.vms.remove(id, unused).map_err(about(1))?;
+        self.kernel.shoot_down(self.index, &self.cpu);
+        let memory = self.machine.memory;
+        let mut frames = self.kernel.kernel_frames(memory);
+        vm.nested.destroy(&mut PoolTables { memory, frames: &mut frames });
+        vm.hw.destroy(&mut frames);
+        DONE
+    }
+
+    /// Declares answers to ID reads.
+    pub(super) fn vm_declare_ids(&mut self) -> Answer {
+        let (vm, address, count) = (self.id(1), self.user.argument(2), self.user.argument(3));
+        if count > MAX_ID_ANSWERS as u64 {
+            return Err(Failure::argument(3, Error::InvalidArgument));
+        }
+        for index in 0..count {
+            let mut bytes = [0; size_of::<IdAnswer>()];
+            let at = address.checked_add(index * bytes.len() as u64);
+            let at = at.ok_or(Failure::argument(2, Error::InvalidArgument))?;
+            self.copy_from_user(at, &mut bytes).map_err(about(2))?;
+            let answer = IdAnswer::from_bytes(&bytes);
+            let declared = self.kernel.vms.with(vm, |vm| vm.policy.declare(answer));
+            declared.map_err(about(1))?.map_err(|_| Failure::argument(3, Error::OutOfObjects))?;
+        }
+        self.kernel.bump_policy();
+        DONE
+    }
+
+    /// Sets which accesses to registers exit.
+    pub(super) fn vm_intercept_registers(&mut self) -> Answer {
+        let (first, count, flags) =
+            (self.user.argument(2), self.user.argument(3), self.user.argument(4));
+        if flags & !(INTERCEPT_READS | INTERCEPT_WRITES) != 0 {
+            return Err(Failure::argument(4, Error::InvalidArgument));
+        }
+        let intercepts =
+            Intercepts { reads: flags & INTERCEPT_READS != 0, writes: flags & INTERCEPT_WRITES != 0 };
+        self.for_range(first, count, |vm, register| {
+            vm.hw.intercept_register(register, intercepts).is_ok()
+        })
+    }
+
+    /// Sets which accesses to ports exit.
+    pub(super) fn vm_intercept_ports(&mut self) -> Answer {
+        let (first, count, flag) =
+            (self.user.argument(2), self.user.argument(3), self.user.argument(4));
+        if flag > 1 {
+            return Err(Failure::argument(4, Error::InvalidArgument));
+        }
+        self.for_range(first, count, |vm, port| {
+            u16::try_from(port).is_ok_and(|port| vm.hw.intercept_port(port, flag == 1).is_ok())
+        })
+    }
+
+    fn for_range(&mut self, first: u64, count: u64, each: impl Fn(&mut Vm<A>, u64) -> bool) -> Answer {
+        if count > MAX_RANGE || first.checked_add(count).is_none() {
+            return Err(Failure::argument(3, Error::InvalidArgument));
+        }
+        let done = self.kernel.vms.with(self.id(1), |vm| (first..first + count).all(|at| each(vm, at)));
+        if done.map_err(about(1))? { DONE } else { Err(Failure::argument(2, Error::InvalidArgument)) }
+    }
+}

@@ -1,0 +1,229 @@
+//! VS calls.
+
+use core::sync::atomic::Ordering;
+
+use plinth_extension_api::abi::{
+    EVENT_ERROR_CODE, EVENT_EXCEPTION, EVENT_NMI, Error, Failure, GENERAL_REGISTERS, ROOT_VM,
+};
+use plinth_hal::{Arch, BadRegister, Event, PhysicalMemory, Spa, UserContext, VsHw};
+
+use super::{Answer, DONE, Resumption, about};
+use crate::frames::KernelFrames;
+use crate::handle::Id;
+use crate::kernel::{Kernel, MAX_PPS};
+use crate::objects::{Vs, VsState};
+use crate::pp::{Next, Pp, guest_view};
+
+impl<A: Arch> Pp<'_, A> {
+    /// Makes a VS of a VP, for one PP.
+    pub(super) fn vs_create(&mut self) -> Answer {
+        let (vp, pp) = (self.id(1), self.user.argument(2));
+        if pp >= MAX_PPS as u64 {
+            return Err(Failure::argument(2, Error::InvalidArgument));
+        }
+        let vm = self.kernel.vps.with(vp, |vp| vp.vm).map_err(about(1))?;
+        let memory = self.machine.memory;
+        let mut frames = self.kernel.kernel_frames(memory);
+        let created = self.kernel.vms.with(vm, |vm| A::Vs::create(memory, &mut frames, &vm.hw));
+        let hw = created.map_err(about(1))?.map_err(|_| Error::OutOfMemory)?;
+        let vs = Vs { hw, vm, vp, pp: pp as usize, state: VsState::Runnable };
+        let id = self.kernel.insert_vs(vs, &mut frames)?;
+        Ok([id.raw(), 0])
+    }
+
+    /// Removes a VS that is not active.
+    pub(super) fn vs_destroy(&mut self) -> Answer {
+        let id = self.id(1);
+        if self.active.as_ref().is_some_and(|active| active.id == id) {
+            return Err(Failure::argument(1, Error::Busy));
+        }
+        if self.root_vs == Some(id) && self.root.is_none() {
+            return Err(Failure::argument(1, Error::Denied));
+        }
+        let vs = self.kernel.vss.remove(id, |_| Ok(())).map_err(about(1))?;
+        let _ = self.kernel.vps.with(vs.vp, |vp| vp.vss -= 1);
+        vs.hw.destroy(&mut self.kernel.kernel_frames(self.machine.memory));
+        DONE
+    }
+
+    /// Gives a VS of the root VM the state in which this PP was taken over. Once, before it runs.
+    pub(super) fn vs_init_as_root(&mut self) -> Answer {
+        let id = self.id(1);
+        let root = self.root.as_ref().ok_or(Error::WrongState)?;
+        if self.root_vs.is_some() {
+            return Err(Error::WrongState.into());
+        }
+        let mut vs = self.kernel.vss.take(id).map_err(about(1))?;
+        let suitable = vs.pp == self.index && vs.vm.raw() == ROOT_VM;
+        if suitable {
+            vs.hw.init_root(root, self.exit_page);
+            vs.hw.save_registers(&self.machine.memory, self.exit_page);
+            self.root_vs = Some(id);
+        }
+        self.kernel.vss.put_back(id, vs);
+        if suitable { DONE } else { Err(Failure::argument(1, Error::Denied)) }
+    }
+
+    /// Reads a register.
+    pub(super) fn vs_read(&mut self) -> Answer {
+        let number = self.user.argument(2);
+        let memory = self.machine.memory;
+        let value = if number < GENERAL_REGISTERS as u64 {
+            self.with_general(number, |at| memory.read_u64(at))?
+        } else {
+            self.with_vs(|hw| hw.read(number))?.map_err(bad_register)?
+        };
+        Ok([value, 0])
+    }
+
+    /// Writes a register; bits that keep the kernel safe stay.
+    pub(super) fn vs_write(&mut self) -> Answer {
+        let (number, value) = (self.user.argument(2), self.user.argument(3));
+        let memory = self.machine.memory;
+        if number < GENERAL_REGISTERS as u64 {
+            self.with_general(number, |at| memory.write_u64(at, value))?;
+        } else {
+            self.with_vs(|hw| hw.write(number, value))?.map_err(bad_register)?;
+        }
+        DONE
+    }
+
+    /// Injects an event into a VS.
+    pub(super) fn vs_inject(&mut self) -> Answer {
+        let raw = self.user.argument(2);
+        let event = event(raw).ok_or(Failure::argument(2, Error::InvalidArgument))?;
+        self.with_vs(|hw| hw.inject(event))?;
+        DONE
+    }
+
+    /// Runs a VS.
+    pub(super) fn vs_run(&mut self) -> Resumption<A> {
+        self.activate(self.id(1)).map_err(about(1))?;
+        self.run_current()
+    }
+
+    /// Runs the active VS.
+    pub(super) fn vs_run_current(&mut self) -> Resumption<A> {
+        self.run_current()
+    }
+
+    /// Skips the instruction that exited and runs on.
+    #[inline]
+    pub(super) fn vs_advance_and_run_current(&mut self) -> Resumption<A> {
+        self.check_handle()?;
+        let active = self.active.as_mut().ok_or(Error::WrongState)?;
+        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
+        active.vs.hw.advance(&guest, self.exit_page).map_err(|_| Error::Denied)?;
+        self.run_current()
+    }
+
+    #[inline]
+    fn run_current(&mut self) -> Resumption<A> {
+        let active = self.active.as_ref().ok_or(Error::WrongState)?;
+        if self.root.is_some() {
+            self.finish_launch(active.id)?;
+        }
+        self.refresh_policy();
+        self.interrupted = None;
+        Ok(Next::Run)
+    }
+
+    /// The first run on this PP must be its root VS's: then the OS goes on, as the root VM.
+    fn finish_launch(&mut self, id: Id) -> Result<(), Failure> {
+        if self.root_vs != Some(id) {
+            return Err(Error::WrongState.into());
+        }
+        self.root = None;
+        self.kernel.mailboxes[self.index].launched.store(true, Ordering::Release);
+        if self.kernel.launched_pps() >= self.machine.pp_count {
+            self.kernel.all_launched.store(true, Ordering::SeqCst);
+        }
+        log::info!("pp {}: launched; the OS is the root VM now", self.index);
+        Ok(())
+    }
+
+    /// Copies the active VM's declared answers if this PP's copy is old.
+    #[inline]
+    fn refresh_policy(&mut self) {
+        let Some(active) = &self.active else { return };
+        let version = self.kernel.policy_version();
+        if (active.vs.vm, version) == self.policy_version {
+            return;
+        }
+        let policy = &mut self.policy;
+        if self.kernel.vms.with(active.vs.vm, |vm| policy.clone_from(&vm.policy)).is_ok() {
+            self.policy_version = (active.vs.vm, version);
+        }
+    }
+
+    /// Gives the PP back to its root VS.
+    pub(super) fn vs_promote(&mut self) -> Resumption<A> {
+        self.activate(self.id(1)).map_err(about(1))?;
+        self.try_promote().map(Next::Depart).ok_or(Failure::argument(1, Error::Denied))
+    }
+
+    /// Works on the VS in REG1, active on this PP or at rest.
+    fn with_vs<R>(&mut self, work: impl FnOnce(&mut A::Vs) -> R) -> Result<R, Failure> {
+        let id = self.id(1);
+        match &mut self.active {
+            Some(active) if active.id == id => Ok(work(&mut active.vs.hw)),
+            _ => self.kernel.vss.with(id, |vs| work(&mut vs.hw)).map_err(about(1)),
+        }
+    }
+
+    /// Works on the memory that holds a general register of the VS in REG1.
+    fn with_general<R>(&mut self, number: u64, work: impl FnOnce(Spa) -> R) -> Result<R, Failure> {
+        let id = self.id(1);
+        let exit_page = self.exit_page;
+        match &self.active {
+            Some(active) if active.id == id => Ok(work(register_at(exit_page, number))),
+            _ => self
+                .kernel
+                .vss
+                .with(id, |vs| work(register_at(vs.hw.registers_at(), number)))
+                .map_err(about(1)),
+        }
+    }
+}
+
+fn register_at(registers: Spa, number: u64) -> Spa {
+    Spa::new(registers.raw() + number * 8)
+}
+
+fn bad_register(_: BadRegister) -> Failure {
+    Failure::argument(2, Error::InvalidArgument)
+}
+
+/// The event that an extension means.
+fn event(raw: u64) -> Option<Event> {
+    let vector = raw as u8;
+    match raw & 0x700 {
+        EVENT_NMI => Some(Event::Nmi),
+        EVENT_EXCEPTION if vector < 32 && vector != 2 => {
+            let error_code = (raw & EVENT_ERROR_CODE != 0).then_some((raw >> 32) as u32);
+            Some(Event::Exception { vector, error_code })
+        }
+        _ => None,
+    }
+}
+
+impl<A: Arch> Kernel<A> {
+    fn insert_vs(&self, vs: Vs<A>, frames: &mut KernelFrames<'_, A::Memory>) -> Result<Id, Failure> {
+        let vp = vs.vp;
+        if let Err(error) = self.vps.with(vp, |vp| vp.vss += 1) {
+            vs.hw.destroy(frames);
+            return Err(Failure::argument(1, error));
+        }
+        self.vss.insert(vs).map_err(|vs| {
+            let _ = self.vps.with(vp, |vp| vp.vss -= 1);
+            vs.hw.destroy(frames);
+            Error::OutOfObjects.into()
+        })
+    }
+
+    /// Lets go of a root VS whose PP has left the hypervisor with it.
+    pub(crate) fn forget_root_vs(&self, id: Id, vp: Id) {
+        self.vss.forget_taken(id);
+        let _ = self.vps.with(vp, |vp| vp.vss -= 1);
+    }
+}

@@ -1,0 +1,97 @@
+//! The structure a loader fills in.
+
+/// `"PLINTHLI"`, little endian: the first field of every [`LaunchInfo`].
+pub const MAGIC: u64 = u64::from_le_bytes(*b"PLINTHLI");
+
+/// The version of this layout. A kernel refuses any other.
+pub const VERSION: u32 = 1;
+
+/// How many kernel image segments a [`LaunchInfo`] has room for.
+pub const MAX_SEGMENTS: usize = 8;
+
+/// The signature of the kernel image's ELF entry point.
+///
+/// On x86-64 the System V calling convention, whatever the loader's own is. The argument is the address of
+/// a [`LaunchInfo`] that outlives the launch of the last processor; `pp` counts the calls: 0 for
+/// the boot processor, then 1, 2, … The result is a [`crate::LaunchStatus`] in its raw form.
+#[cfg(target_arch = "x86_64")]
+pub type Entry = unsafe extern "sysv64" fn(info: *const LaunchInfo, pp: u64) -> u64;
+
+/// The signature of the kernel image's ELF entry point: AAPCS64, otherwise as on x86-64.
+#[cfg(target_arch = "aarch64")]
+pub type Entry = unsafe extern "C" fn(info: *const LaunchInfo, pp: u64) -> u64;
+
+/// A range of system-physical memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Range {
+    /// The first byte.
+    pub start: u64,
+    /// The length in bytes; 0 for a range that is not there.
+    pub size: u64,
+}
+
+/// One segment of the kernel image as it was loaded. Page aligned; no segment is both writable and executable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Segment {
+    /// Where it lies; the kernel runs identity mapped, so this is its virtual address too.
+    pub range: Range,
+    /// [`SEGMENT_WRITE`] and [`SEGMENT_EXECUTE`].
+    pub flags: u64,
+}
+
+/// The segment may be written.
+pub const SEGMENT_WRITE: u64 = 1 << 0;
+/// The segment may be executed.
+pub const SEGMENT_EXECUTE: u64 = 1 << 1;
+
+/// What a loader tells the kernel. See the crate documentation for the protocol.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct LaunchInfo {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// [`VERSION`].
+    pub version: u32,
+    /// Length of this structure in bytes.
+    pub size: u32,
+    /// All memory given to the hypervisor: contiguous, 2 MiB aligned, never used by the OS.
+    pub reservation: Range,
+    /// The loaded kernel image, at the start of the reservation.
+    pub kernel_segments: [Segment; MAX_SEGMENTS],
+    /// How many of `kernel_segments` are used.
+    pub kernel_segment_count: u64,
+    /// The part of the reservation that is the kernel's to hand out: page aligned, zeroed or not.
+    pub pool: Range,
+    /// The extension's ELF file, inside the reservation, not inside the pool.
+    pub extension: Range,
+    /// One page below 1 MiB for starting processors in real mode (x86), reserved; empty where not needed.
+    pub low_page: Range,
+    /// End of the highest memory or device range in the machine's memory map, in bytes.
+    pub memory_end: u64,
+    /// Address of the ACPI RSDP; 0 where there is none.
+    pub acpi_rsdp: u64,
+    /// Address of the flattened device tree; 0 where there is none.
+    pub fdt: u64,
+    /// How many processors the loader is going to call the entry on.
+    pub pp_count: u64,
+    /// [`CONSOLE_NONE`] or [`CONSOLE_16550_PORT`] ….
+    pub console_kind: u64,
+    /// The console's I/O port or MMIO address.
+    pub console_base: u64,
+    /// 0 off, 1 error, 2 warn, 3 info, 4 debug, 5 trace.
+    pub log_level: u64,
+    /// Random bits, where the loader has any; zeroes where it has none.
+    pub entropy: [u64; 4],
+    /// The kernel's command line: UTF-8, not terminated.
+    pub command_line: Range,
+}
+
+/// No console: the ring in memory still records.
+pub const CONSOLE_NONE: u64 = 0;
+/// A 16550 UART at an I/O port.
+pub const CONSOLE_16550_PORT: u64 = 1;
+
+const _: () =
+    assert!(core::mem::size_of::<LaunchInfo>() == 16 + 16 + MAX_SEGMENTS * 24 + 8 + 48 + 7 * 8 + 32 + 16);

@@ -1,0 +1,18 @@
+//! The launch contract: how every loader, whatever it is, hands the machine to the kernel.
+//!
+//! The loader reserves one contiguous piece of memory, loads the kernel image into its start, fills in
+//! a [`LaunchInfo`] and calls the image's entry point once on every processor, one after the other,
+//! the boot processor first. A call that returns `0` returns *as the root VM*: the caller goes on where
+//! it was, now a guest. Any other value is a [`LaunchStatus`]: this processor was left as it was found.
+//!
+//! All structures have a fixed layout; [`VERSION`] changes with it.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod image;
+mod info;
+mod status;
+
+pub use info::*;
+pub use status::*;

@@ -1,0 +1,62 @@
+//! What the test extensions share: the hypercall that sets them off, and ways to do wrong.
+//!
+//! Each extension behaves as the default one but for what its name says. Those that misbehave at an exit do so
+//! when the root VM makes [`TEST_HYPERCALL`] at privilege level 0, so that the guest can see what comes of it.
+
+#![no_std]
+
+pub mod hostile;
+
+use core::arch::asm;
+
+use plinth_extension_api::abi::SIGNATURE;
+use plinth_extension_api::{Exit, ExitClass, Resume, passthrough};
+
+/// The number, in RAX, of the hypercall that makes a test extension do what it is for.
+pub const TEST_HYPERCALL: u64 = SIGNATURE << 48 | 0x7E57_0001;
+
+/// RAX after [`TEST_HYPERCALL`] where a fault was contained by the extension's fail callback.
+pub const CONTAINED: u64 = 0xC0;
+
+/// RAX after [`TEST_HYPERCALL`] where what must fault did not.
+pub const NOT_CONTAINED: u64 = 0xBAD;
+
+/// The CPUID leaf that the `bench` extension answers itself.
+pub const EXTENSION_LEAF: u32 = 0x4000_0010;
+
+/// The CPUID leaf that the `bench` extension lets the kernel answer.
+pub const DECLARED_LEAF: u32 = 0x4000_0011;
+
+/// EAX of [`EXTENSION_LEAF`] and [`DECLARED_LEAF`] under the `bench` extension.
+pub const BENCH_ANSWER: u32 = 0xBE7C;
+
+/// Whether this exit is the test hypercall.
+pub fn is_test(exit: &Exit<'_>) -> bool {
+    exit.class() == ExitClass::Hypercall && exit.privilege() == 0 && exit.rax() == TEST_HYPERCALL
+}
+
+/// Does `wrong` at the test hypercall and passes everything else through.
+pub fn at_test(exit: &mut Exit<'_>, wrong: impl FnOnce(&mut Exit<'_>) -> Resume) -> Resume {
+    if is_test(exit) { wrong(exit) } else { passthrough::vmexit(exit) }
+}
+
+/// Executes an undefined instruction: exception vector 6.
+pub fn fault() {
+    // SAFETY: The processor leaves this program at the instruction, with nothing changed.
+    unsafe { asm!("ud2", options(nomem, nostack)) }
+}
+
+/// Clears XMM0, which an extension may not touch.
+pub fn use_sse() {
+    // SAFETY: `xorps xmm0, xmm0` writes only a register that no code of a soft-float target uses. In bytes, because the
+    // assembler knows that target too.
+    unsafe { asm!(".byte 0x0f, 0x57, 0xc0", options(nomem, nostack)) }
+}
+
+/// Reads eight bytes at any address.
+pub fn peek(address: u64) -> u64 {
+    let value;
+    // SAFETY: A load changes nothing; where the address is not this program's, the processor leaves it here.
+    unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) address, options(nostack, readonly)) }
+    value
+}

@@ -1,0 +1,2 @@
+//! Test guests.
+#![no_std]

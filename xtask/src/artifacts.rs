@@ -1,0 +1,116 @@
+//! Builds what runs on a board: kernel, loader, extensions, test guests.
+//!
+//! Which target a package is built for follows from its folder, so that adding an extension or a guest means
+//! adding its folder and nothing here.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::Package;
+
+use crate::board::{self, Board};
+use crate::cli::BuildOptions;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+
+/// The extension that ships, and its program.
+const DEFAULT_EXTENSION: &str = "plinth-extension-default";
+const DEFAULT_EXTENSION_PROGRAM: &str = "default";
+
+/// The files that every boot of a board needs.
+pub(crate) struct Images {
+    /// The kernel's ELF file.
+    pub(crate) kernel: PathBuf,
+    /// The loader.
+    pub(crate) loader: PathBuf,
+    /// The default extension's ELF file.
+    pub(crate) extension: PathBuf,
+}
+
+/// `cargo xtask build`.
+pub(crate) fn build_command(workspace: &Workspace, options: &BuildOptions) -> Result<()> {
+    let board = board::find(&workspace.root.join("boards"), &options.board)?;
+    let images = build(workspace, &board)?;
+    for path in [&images.kernel, &images.loader, &images.extension] {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// Builds kernel, loader and default extension.
+pub(crate) fn build(workspace: &Workspace, board: &Board) -> Result<Images> {
+    let freestanding = [board.kernel.as_str(), DEFAULT_EXTENSION];
+    compile(workspace, &board.triple, &freestanding)?;
+    compile(workspace, &board.firmware_triple(), &[board.loader.package()])?;
+    Ok(Images {
+        kernel: file(workspace, &board.triple, "plinth"),
+        loader: file(workspace, &board.firmware_triple(), board.loader.file()),
+        extension: file(workspace, &board.triple, DEFAULT_EXTENSION_PROGRAM),
+    })
+}
+
+/// Builds the extensions and EFI applications that only tests use.
+pub(crate) fn build_tests(workspace: &Workspace, board: &Board) -> Result<()> {
+    for (folder, triple) in test_folders(board) {
+        let packages = workspace.packages_in(folder);
+        let names: Vec<_> = packages.iter().map(|package| package.name.as_str()).collect();
+        if !names.is_empty() {
+            compile(workspace, &triple, &names)?;
+        }
+    }
+    Ok(())
+}
+
+fn test_folders(board: &Board) -> [(&'static str, String); 2] {
+    [("tests/extensions", board.triple.clone()), ("tests/guests", board.firmware_triple())]
+}
+
+/// Every package that is built for a board, with its target: for clippy.
+pub(crate) fn targets<'a>(workspace: &'a Workspace, board: &Board) -> Vec<(&'a Package, String)> {
+    let mut folders = vec![("images", board.triple.clone()), ("extensions", board.triple.clone())];
+    folders.push(("loaders/uefi", board.firmware_triple()));
+    folders.extend(test_folders(board));
+    let packages = folders.into_iter().flat_map(|(folder, triple)| {
+        workspace.packages_in(folder).into_iter().map(move |package| (package, triple.clone()))
+    });
+    packages.collect()
+}
+
+/// A test extension's ELF file.
+pub(crate) fn test_extension(workspace: &Workspace, board: &Board, name: &str) -> Result<PathBuf> {
+    existing(file(workspace, &board.triple, name), "tests/extensions")
+}
+
+/// A test guest's EFI application.
+pub(crate) fn test_guest(workspace: &Workspace, board: &Board, name: &str) -> Result<PathBuf> {
+    existing(file(workspace, &board.firmware_triple(), &format!("{name}.efi")), "tests/guests")
+}
+
+fn existing(path: PathBuf, folder: &str) -> Result<PathBuf> {
+    if !path.is_file() {
+        bail!(
+            "the packages in {folder} made no {}; add that program there, or correct the name",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+fn compile(workspace: &Workspace, triple: &str, packages: &[&str]) -> Result<()> {
+    for package in packages {
+        if !workspace.has_package(package) {
+            bail!(
+                "the workspace has no package {package}; the board's manifest or the root Cargo.toml is wrong"
+            );
+        }
+    }
+    let toolchain = Toolchain::for_target(&workspace.shell, triple)?;
+    let selection = packages.iter().flat_map(|package| ["--package", package]);
+    let command = toolchain.cargo(&workspace.shell, "build", triple).arg("--release").args(selection);
+    // Cargo's own progress is the best there is, but it belongs on standard error alone.
+    command.quiet().run().with_context(|| format!("{} did not build for {triple}", packages.join(" or ")))
+}
+
+fn file(workspace: &Workspace, triple: &str, name: &str) -> PathBuf {
+    workspace.target.join(triple).join("release").join(Path::new(name))
+}

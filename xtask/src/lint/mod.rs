@@ -1,0 +1,63 @@
+//! The house lint: rules of the design that rustc and clippy do not know.
+//!
+//! | Rule | Where |
+//! | --- | --- |
+//! | no `target_arch` in any `cfg` | `kernel/`, `hal/` |
+//! | `#![forbid(unsafe_code)]`, and no `unsafe` | `kernel/` |
+//! | a `SAFETY:` comment right above each `unsafe {` and `unsafe impl` | everywhere |
+//! | a `//!` module doc first | everywhere |
+//! | no note of work left to do | everywhere |
+//! | 600 lines at most | everywhere |
+
+mod rules;
+mod tokens;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::Workspace;
+
+/// A rule broken, as an editor can jump to it.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    line: usize,
+    text: String,
+}
+
+/// Checks the workspace.
+pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
+    let mut count = 0;
+    let files = sources(&workspace.root)?;
+    for path in &files {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let path = workspace.relative(path);
+        for finding in rules::check(path, &text) {
+            println!("{}:{}: {}", path.display(), finding.line, finding.text);
+            count += 1;
+        }
+    }
+    if files.is_empty() {
+        bail!("the lint found no .rs file in {}", workspace.root.display());
+    }
+    if count > 0 { bail!("the house lint found {count} things to correct, named above") } else { Ok(()) }
+}
+
+/// Every Rust source of the workspace: not what is built, nor what is hidden.
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        if entry.file_type()?.is_dir() {
+            if name != "target" && !name.to_string_lossy().starts_with('.') {
+                files.extend(sources(&path)?);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,158 @@
+//! The default guest's parts, downloaded from Debian once and kept outside the build directory.
+//!
+//! An entry appears by renaming a complete folder, so that an interrupted download leaves nothing half done.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::board::Board;
+use crate::debian;
+use crate::workspace::Workspace;
+
+const BUSYBOX: &str = "busybox-static";
+
+/// Debian's kernel with the few modules that tests use.
+pub(crate) struct Kernel {
+    folder: PathBuf,
+}
+
+impl Kernel {
+    /// The bootable image.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.folder.join("vmlinuz")
+    }
+
+    /// The modules: `/dev/cpu/N/cpuid` and `/dev/cpu/N/msr`.
+    pub(crate) fn modules(&self) -> [PathBuf; 2] {
+        ["cpuid.ko", "msr.ko"].map(|name| self.folder.join(name))
+    }
+}
+
+/// A file to keep from a package: the end of its path there, or, with a final `-`, the beginning; its name here.
+struct Keep {
+    from: &'static str,
+    to: &'static str,
+}
+
+const KERNEL_FILES: &[Keep] = &[
+    Keep { from: "boot/vmlinuz-", to: "vmlinuz" },
+    Keep { from: "kernel/cpuid.ko", to: "cpuid.ko" },
+    Keep { from: "kernel/msr.ko", to: "msr.ko" },
+];
+const BUSYBOX_FILES: &[Keep] = &[Keep { from: "bin/busybox", to: "busybox" }];
+
+/// The board's default kernel, fetched if need be; none where the board has none.
+pub(crate) fn default_kernel(workspace: &Workspace, board: &Board) -> Result<Option<Kernel>> {
+    let fetch = |package: &str| fetch(workspace, package, KERNEL_FILES).map(|folder| Kernel { folder });
+    let kernel = board.payload.as_ref().map(|payload| fetch(&payload.package)).transpose()?;
+    if kernel.is_some() {
+        busybox(workspace)?;
+    }
+    Ok(kernel)
+}
+
+/// The static busybox of the default initramfs.
+pub(crate) fn busybox(workspace: &Workspace) -> Result<PathBuf> {
+    Ok(fetch(workspace, BUSYBOX, BUSYBOX_FILES)?.join("busybox"))
+}
+
+/// Drops a board's default guest from the cache, so that it is fetched anew.
+pub(crate) fn forget(board: &Board) -> Result<()> {
+    let kernel = board.payload.iter().map(|payload| payload.package.as_str());
+    for package in kernel.chain([BUSYBOX]) {
+        let entry = cache()?.join(package);
+        if entry.exists() {
+            fs::remove_dir_all(&entry).with_context(|| format!("cannot remove {}", entry.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn fetch(workspace: &Workspace, package: &str, files: &[Keep]) -> Result<PathBuf> {
+    let entry = cache()?.join(package);
+    if entry.is_dir() {
+        return Ok(entry);
+    }
+    let scratch = tempfile::tempdir_in(cache()?).context("cannot write to the cache")?;
+    let concrete = debian::resolve(&workspace.shell, package)?;
+    let archive = debian::download(&concrete, scratch.path())?;
+    let (tree, complete) = (scratch.path().join("tree"), scratch.path().join("complete"));
+    debian::unpack(&workspace.shell, &archive, &tree)?;
+    pick(&tree, files, &complete).with_context(|| format!("package {concrete} is not as expected"))?;
+    fs::write(complete.join("package"), format!("{}\n", file_name(&archive)))?;
+    fs::rename(&complete, &entry).with_context(|| format!("cannot create {}", entry.display()))?;
+    Ok(entry)
+}
+
+fn cache() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let folder =
+        base.or_else(home).context("neither XDG_CACHE_HOME nor HOME is set; set one")?.join("plinth");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Copies the wanted files of an unpacked package to `to`, which appears.
+fn pick(tree: &Path, files: &[Keep], to: &Path) -> Result<()> {
+    fs::create_dir(to)?;
+    for keep in files {
+        let wanted = |path: &Path| path.strip_prefix(tree).is_ok_and(|path| matches(path, keep.from));
+        let Some(from) = find(tree, &wanted)? else { bail!("it has no {}", keep.from) };
+        fs::copy(&from, to.join(keep.to)).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    Ok(())
+}
+
+fn find(folder: &Path, wanted: &impl Fn(&Path) -> bool) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_file() && wanted(&entry.path()) {
+            return Ok(Some(entry.path()));
+        }
+        if kind.is_dir()
+            && let Some(found) = find(&entry.path(), wanted)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether `path`, relative to the package's root, is the one that `from` means.
+fn matches(path: &Path, from: &str) -> bool {
+    if from.ends_with('-') { path.to_string_lossy().starts_with(from) } else { path.ends_with(from) }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wanted_files_are_found_at_any_depth_and_a_missing_one_is_named() {
+        let scratch = tempfile::tempdir().unwrap();
+        let tree = scratch.path().join("tree");
+        fs::create_dir_all(tree.join("boot")).unwrap();
+        fs::write(tree.join("boot/vmlinuz-6.1"), "kernel").unwrap();
+        let to = scratch.path().join("to");
+        pick(&tree, &[Keep { from: "boot/vmlinuz-", to: "vmlinuz" }], &to).unwrap();
+        assert_eq!(fs::read_to_string(to.join("vmlinuz")).unwrap(), "kernel");
+        let error =
+            pick(&tree, &[Keep { from: "msr.ko", to: "msr.ko" }], &scratch.path().join("x")).unwrap_err();
+        assert_eq!(error.to_string(), "it has no msr.ko");
+    }
+
+    #[test]
+    fn only_a_final_dash_stands_for_a_version() {
+        let matches = |path: &str, from| matches(Path::new(path), from);
+        assert!(matches("boot/vmlinuz-6.1", "boot/vmlinuz-") && matches("usr/bin/busybox", "bin/busybox"));
+        assert!(!matches("share/lintian/busybox", "bin/busybox") && !matches("sbin/busybox", "bin/busybox"));
+    }
+}

@@ -1,0 +1,48 @@
+//! The default root file system: busybox, and the scripts in `xtask/guest/` as they lie there.
+//!
+//! A new guest test is a new file in `xtask/guest/test/`; nothing here knows its name.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::cache::{self, Kernel};
+use super::cpio::Archive;
+use crate::workspace::{Workspace, manifest_folder};
+
+const DIRECTORIES: &[&str] = &["dev", "lib", "lib/modules", "proc", "root", "sys", "tmp"];
+
+/// Makes the archive; a kernel's modules go in with it.
+pub(crate) fn make(workspace: &Workspace, kernel: Option<&Kernel>) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for name in DIRECTORIES {
+        archive.directory(name);
+    }
+    archive.device("dev/console", (5, 1));
+    tree(&mut archive, &manifest_folder().join("guest"), "")?;
+    archive.program("bin/busybox", &super::read(&cache::busybox(workspace)?)?);
+    archive.link("bin/sh", "busybox");
+    for module in kernel.iter().flat_map(|kernel| kernel.modules()) {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        archive.program(&format!("lib/modules/{name}"), &super::read(&module)?);
+    }
+    Ok(archive.finish())
+}
+
+/// Adds what is in `folder` as what is in `prefix` of the archive.
+fn tree(archive: &mut Archive, folder: &Path, prefix: &str) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    paths.sort();
+    for path in paths {
+        let name = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
+        if path.is_dir() {
+            archive.directory(&name);
+            tree(archive, &path, &format!("{name}/"))?;
+        } else {
+            archive.program(&name, &super::read(&path)?);
+        }
+    }
+    Ok(())
+}

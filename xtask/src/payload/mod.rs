@@ -1,0 +1,134 @@
+//! What runs as the root VM: an EFI application, a Linux kernel, or Debian's kernel by default.
+
+mod cache;
+mod cpio;
+mod initramfs;
+
+pub(crate) use cache::{Kernel, default_kernel, forget};
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::board::Board;
+use crate::cli::BootOptions;
+use crate::workspace::Workspace;
+
+/// The arguments for a Linux kernel that the user names: console on the serial port, end instead of hanging.
+const LINUX_ARGUMENTS: &str = "console=ttyS0,115200 panic=-1";
+
+/// An image with all that it is started with.
+pub(crate) struct Payload {
+    /// Its name on the boot volume.
+    pub(crate) name: &'static str,
+    /// The EFI image.
+    pub(crate) image: Vec<u8>,
+    /// The initial RAM disk.
+    pub(crate) initrd: Option<Vec<u8>>,
+    /// The arguments.
+    pub(crate) command_line: String,
+}
+
+/// What the options ask for; none where the firmware's next boot entry is to be started.
+pub(crate) fn resolve(
+    workspace: &Workspace,
+    board: &Board,
+    options: &BootOptions,
+) -> Result<Option<Payload>> {
+    let payload = match &options.payload {
+        Some(path) => Some(named(workspace, path, options)?),
+        None => default(workspace, board, options)?,
+    };
+    Ok(payload.map(|payload| with_arguments(payload, options.cmdline.as_deref())))
+}
+
+fn default(workspace: &Workspace, board: &Board, options: &BootOptions) -> Result<Option<Payload>> {
+    let (Some(default), Some(kernel)) = (&board.payload, default_kernel(workspace, board)?) else {
+        return Ok(None);
+    };
+    let image = read(&kernel.image())?;
+    let initrd = initrd(workspace, options, Some(&kernel))?;
+    Ok(Some(Payload { name: "vmlinuz", image, initrd: Some(initrd), command_line: default.cmdline.clone() }))
+}
+
+fn named(workspace: &Workspace, path: &Path, options: &BootOptions) -> Result<Payload> {
+    let image = read(path)?;
+    check_image(path, &image)?;
+    if is_linux(&image) {
+        let initrd = Some(initrd(workspace, options, None)?);
+        return Ok(Payload { name: "vmlinuz", image, initrd, command_line: LINUX_ARGUMENTS.to_owned() });
+    }
+    let initrd = options.initrd.as_deref().map(read).transpose()?;
+    Ok(Payload { name: "payload.efi", image, initrd, command_line: String::new() })
+}
+
+fn initrd(workspace: &Workspace, options: &BootOptions, kernel: Option<&Kernel>) -> Result<Vec<u8>> {
+    match &options.initrd {
+        Some(path) => read(path),
+        None => initramfs::make(workspace, kernel),
+    }
+}
+
+fn with_arguments(mut payload: Payload, more: Option<&str>) -> Payload {
+    if let Some(more) = more {
+        payload.command_line = format!("{} {more}", payload.command_line).trim().to_owned();
+    }
+    payload
+}
+
+/// An EFI image begins as every PE image does: `MZ`, and at 0x3c the place of `PE\0\0`.
+fn check_image(path: &Path, image: &[u8]) -> Result<()> {
+    let place =
+        image.get(0x3c..0x40).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes) as usize;
+    let signature = place.checked_add(4).and_then(|end| image.get(place..end));
+    if !image.starts_with(b"MZ") || signature != Some(b"PE\0\0") {
+        bail!(
+            "{} is neither an EFI application nor a Linux kernel with an EFI stub; build it for a …-unknown-uefi target, \
+             or give a bzImage with CONFIG_EFI_STUB",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// A bzImage carries `HdrS` at 0x202 (Linux, Documentation/arch/x86/boot.rst).
+fn is_linux(image: &[u8]) -> bool {
+    image.get(0x202..0x206) == Some(b"HdrS")
+}
+
+/// A file's content; the error names it.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}; check the path", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pe() -> Vec<u8> {
+        let mut image = vec![0; 0x300];
+        image[..2].copy_from_slice(b"MZ");
+        image[0x3c] = 0x80;
+        image[0x80..0x84].copy_from_slice(b"PE\0\0");
+        image
+    }
+
+    #[test]
+    fn an_efi_application_is_told_from_linux() {
+        let mut image = pe();
+        assert!(check_image(Path::new("x"), &image).is_ok() && !is_linux(&image));
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        assert!(is_linux(&image));
+    }
+
+    #[test]
+    fn anything_else_is_refused_by_name() {
+        let mut far = pe();
+        far[0x3c..0x40].copy_from_slice(&u32::MAX.to_le_bytes());
+        for image in [&b""[..], b"MZ", b"\x7fELF", &far] {
+            let error = check_image(Path::new("some/file"), image).unwrap_err().to_string();
+            assert!(error.contains("some/file is neither"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Runs the board tests: boots each one, watches its console, tells how it went.
+
+mod verdict;
+
+use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use regex::RegexSet;
+
+use super::table::{End, Fault, Payload, TESTS, Test};
+use crate::artifacts::{self, Images};
+use crate::board::Board;
+use crate::boot;
+use crate::cli::BootOptions;
+use crate::emulator::{Console, Machine, Process, Until, Watch, Watched, watch};
+use crate::setup;
+use crate::volume::Volume;
+use crate::workspace::Workspace;
+
+/// How many lines of a failed test's console are shown.
+const TAIL: usize = 40;
+
+/// What the tests of one board share.
+pub(super) struct Bench<'a> {
+    workspace: &'a Workspace,
+    board: &'a Board,
+    images: Images,
+    /// Where the consoles' logs go.
+    logs: PathBuf,
+}
+
+/// What came of a boot.
+pub(super) struct Booted {
+    /// What came over the console.
+    pub(super) watched: Watched,
+    /// What the emulator recorded about its end.
+    trace: String,
+    /// What the emulator said itself.
+    messages: String,
+}
+
+impl Booted {
+    /// The end of the console, and what the emulator said, for somebody who looks for a reason.
+    fn ending(&self) -> String {
+        let lines = &self.watched.lines;
+        let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n  ");
+        let messages = if self.messages.is_empty() { "nothing" } else { &self.messages };
+        format!("the emulator said: {messages}\nthe console ended with\n  {tail}")
+    }
+}
+
+/// How many tests went how.
+#[derive(Default)]
+pub(super) struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    /// The last line, and the exit status.
+    pub(super) fn verdict(&self) -> Result<()> {
+        println!("{} passed, {} failed", self.passed, self.failed);
+        match (self.passed, self.failed) {
+            (0, 0) => bail!("no board test has that name; `cargo xtask test --list` shows them"),
+            (_, 0) => Ok(()),
+            (_, failed) => bail!("{failed} board tests failed"),
+        }
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// Runs a board's tests, or those whose name contains `only`.
+pub(super) fn run(workspace: &Workspace, board: &Board, only: Option<&str>) -> Result<Tally> {
+    setup::emulator(workspace, board)?;
+    let images = artifacts::build(workspace, board)?;
+    artifacts::build_tests(workspace, board)?;
+    let bench = Bench { workspace, board, images, logs: workspace.output("logs")? };
+    let mut tally = Tally::default();
+    for test in TESTS.iter().filter(|test| only.is_none_or(|only| test.name.contains(only))) {
+        if bench.report(test) { tally.passed += 1 } else { tally.failed += 1 }
+    }
+    Ok(tally)
+}
+
+impl Bench<'_> {
+    /// Runs one test and prints its line; whether it passed.
+    fn report(&self, test: &Test) -> bool {
+        let start = Instant::now();
+        let result = self.run(test);
+        let verdict = if result.is_ok() { "ok" } else { "FAILED" };
+        println!(
+            "{:14} {:32} {verdict:6} {:6.1} s",
+            self.board.name,
+            test.name,
+            start.elapsed().as_secs_f64()
+        );
+        if let Err(error) = &result {
+            println!("  {}", format!("{error:#}").replace('\n', "\n  "));
+        }
+        result.is_ok()
+    }
+
+    fn run(&self, test: &Test) -> Result<()> {
+        let log = self.log(test.name);
+        let booted = self.boot(test, &log)?;
+        let judged = verdict::judge(test, &booted.watched, &booted.trace);
+        let checked =
+            judged.and_then(|()| test.check.map_or(Ok(()), |check| check(self, test, &booted.watched)));
+        checked.map_err(|error| {
+            anyhow!("{error:#}\n{}\nall of the console is in {}", booted.ending(), log.display())
+        })
+    }
+
+    /// Boots a test, its console in `log` too.
+    pub(super) fn boot(&self, test: &Test, log: &Path) -> Result<Booted> {
+        let scratch = self.workspace.scratch()?;
+        let mut machine = Machine::new(self.board, &self.volume(test)?, scratch.path())?;
+        (machine.cpus, machine.memory) = (test.cpus, test.memory);
+        machine.arguments.extend(test.arguments.iter().map(|&argument| argument.to_owned()));
+        let mut process =
+            Process::captured(machine.command(&Console::Output), &scratch.path().join("messages"))?;
+        let expected: Vec<String> = test.expect.iter().map(|&text| text.to_owned()).collect();
+        let watched = watch(
+            &mut process,
+            &Watch {
+                expected: &expected,
+                forbidden: &forbidden(test)?,
+                until: if test.end == End::Seen { Until::Seen } else { Until::Exit },
+                timeout: Some(Duration::from_secs(test.timeout)),
+                log: Some(log),
+                echo: false,
+            },
+        )?;
+        let trace = std::fs::read_to_string(machine.trace()).unwrap_or_default();
+        Ok(Booted { watched, trace, messages: process.messages() })
+    }
+
+    /// Where the console of a boot called `name` is logged.
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{}-{name}.log", self.board.name))
+    }
+
+    fn volume(&self, test: &Test) -> Result<Volume> {
+        let (workspace, board) = (self.workspace, self.board);
+        let payload = match test.payload {
+            Payload::Default => None,
+            Payload::Guest(name) => Some(artifacts::test_guest(workspace, board, name)?),
+        };
+        let extension =
+            test.extension.map(|name| artifacts::test_extension(workspace, board, name)).transpose()?;
+        let cmdline = (!test.command_line.is_empty()).then(|| test.command_line.to_owned());
+        let settings = test.settings.iter().map(|&line| line.to_owned()).collect();
+        let options =
+            BootOptions { payload, extension, cmdline, settings, bare: test.bare, ..BootOptions::default() };
+        let mut volume = boot::volume(workspace, board, &self.images, &options)?;
+        for fault in test.faults {
+            break_file(&mut volume, fault)?;
+        }
+        Ok(volume)
+    }
+}
+
+/// What no line of the test may match.
+fn forbidden(test: &Test) -> Result<RegexSet> {
+    let common = super::FORBIDDEN.iter().filter(|pattern| !test.allow.contains(pattern));
+    Ok(RegexSet::new(common.chain(test.forbid))?)
+}
+
+fn break_file(volume: &mut Volume, fault: &Fault) -> Result<()> {
+    let (Fault::Missing(name)
+    | Fault::Truncated(name, _)
+    | Fault::Replaced(name, _)
+    | Fault::Patched(name, ..)) = fault;
+    let path = boot::path(name);
+    let content = volume.content(&path).with_context(|| format!("the boot volume has no {name} to break"))?;
+    match *fault {
+        Fault::Missing(_) => _ = volume.remove(&path),
+        Fault::Truncated(_, length) => content.truncate(length),
+        Fault::Replaced(_, bytes) => bytes.clone_into(content),
+        Fault::Patched(_, offset, bytes) => {
+            let place = content.get_mut(offset..offset + bytes.len());
+            place
+                .with_context(|| format!("{name} is too short to be broken at {offset:#x}"))?
+                .copy_from_slice(bytes);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_test_has_a_name_of_its_own_and_something_to_expect() {
+        let names: BTreeSet<_> = TESTS.iter().map(|test| test.name).collect();
+        assert_eq!(names.len(), TESTS.len());
+        assert!(TESTS.iter().all(|test| !test.expect.is_empty() && !test.proves.is_empty()));
+        assert!(TESTS.iter().all(|test| forbidden(test).is_ok()));
+    }
+
+    #[test]
+    fn faults_change_the_files_they_name() {
+        let mut volume = Volume::default();
+        for name in ["a", "b", "c", "d"] {
+            volume.add(boot::path(name), b"content".to_vec()).unwrap();
+        }
+        let faults = [
+            Fault::Missing("a"),
+            Fault::Truncated("b", 1),
+            Fault::Replaced("c", b"x"),
+            Fault::Patched("d", 5, b"??"),
+        ];
+        for fault in &faults {
+            break_file(&mut volume, fault).unwrap();
+        }
+        let content = ["a", "b", "c", "d"].map(|name| volume.content(&boot::path(name)).cloned());
+        assert_eq!(content, [None, Some(b"c".to_vec()), Some(b"x".to_vec()), Some(b"conte??".to_vec())]);
+        assert!(break_file(&mut volume, &Fault::Missing("e")).is_err());
+        assert!(break_file(&mut volume, &Fault::Patched("c", 1, b"y")).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! Judges a finished boot against what its test asks for.
+
+use std::process::ExitStatus;
+
+use anyhow::{Result, bail};
+
+use crate::emulator::{Ended, Watched};
+use crate::test::table::{End, Test};
+
+/// QEMU's reasons to shut down (`ShutdownCause`, qapi/run-state.json), as its trace numbers them.
+const GUEST_SHUTDOWN: &str = "reason=6";
+const GUEST_RESET: &str = "reason=7";
+
+/// Fails with the first thing that is not as the test asks. `trace` is the emulator's record of its shutdown.
+pub(super) fn judge(test: &Test, watched: &Watched, trace: &str) -> Result<()> {
+    match &watched.ended {
+        Ended::Forbidden(line) => bail!("a line that must not be there: {line}"),
+        Ended::Timeout => bail!("not done after {} seconds; {}", test.timeout, awaited(test, watched)),
+        Ended::Exit(_) | Ended::Seen if watched.missing.is_some() => {
+            bail!("it ended too early ({}); {}", how(watched, trace), awaited(test, watched))
+        }
+        Ended::Exit(status) if !ended_so(test.end, *status, trace) => {
+            bail!("it ended by {}, not by {:?}", how(watched, trace), test.end)
+        }
+        Ended::Exit(_) | Ended::Seen => Ok(()),
+    }
+}
+
+fn awaited(test: &Test, watched: &Watched) -> String {
+    match &watched.missing {
+        Some(text) => format!("still awaited: {text:?}"),
+        None => format!("every text came; still awaited: {:?}", test.end),
+    }
+}
+
+fn ended_so(end: End, status: ExitStatus, trace: &str) -> bool {
+    match end {
+        End::Seen => true,
+        End::PowerOff => status.success() && trace.contains(GUEST_SHUTDOWN),
+        End::Reset => status.success() && trace.contains(GUEST_RESET),
+        End::Status(value) => status.code() == Some(i32::from(value) << 1 | 1),
+    }
+}
+
+/// How the emulator ended, in words.
+fn how(watched: &Watched, trace: &str) -> String {
+    match &watched.ended {
+        Ended::Exit(status) if status.success() && trace.contains(GUEST_SHUTDOWN) => "power-off".to_owned(),
+        Ended::Exit(status) if status.success() && trace.contains(GUEST_RESET) => {
+            "a reset, which a triple fault is too".to_owned()
+        }
+        Ended::Exit(status) => format!("{status}"),
+        other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+    use crate::test::table::LINUX;
+
+    const OFF: &str = "qemu_system_shutdown_request reason=6\n";
+    const RESET: &str = "qemu_system_shutdown_request reason=7\n";
+
+    fn exit(code: i32, missing: Option<&str>) -> Watched {
+        let ended = Ended::Exit(ExitStatus::from_raw(code << 8));
+        Watched { ended, missing: missing.map(str::to_owned), lines: Vec::new() }
+    }
+
+    #[test]
+    fn a_reset_is_no_power_off() {
+        assert!(judge(&LINUX, &exit(0, None), OFF).is_ok());
+        let error = judge(&LINUX, &exit(0, None), RESET).unwrap_err().to_string();
+        assert_eq!(error, "it ended by a reset, which a triple fault is too, not by PowerOff");
+    }
+
+    #[test]
+    fn a_missing_text_is_named() {
+        let error = judge(&LINUX, &exit(0, Some("ok")), OFF).unwrap_err().to_string();
+        assert_eq!(error, "it ended too early (power-off); still awaited: \"ok\"");
+    }
+
+    #[test]
+    fn the_exit_device_doubles_and_adds_one() {
+        let test = Test { end: End::Status(3), ..LINUX };
+        assert!(judge(&test, &exit(7, None), OFF).is_ok());
+        assert!(judge(&test, &exit(3, None), OFF).is_err());
+    }
+
+    #[test]
+    fn a_timeout_says_what_was_awaited() {
+        let watched = Watched { ended: Ended::Timeout, missing: None, lines: Vec::new() };
+        let error = judge(&LINUX, &watched, "").unwrap_err().to_string();
+        assert!(error.ends_with("every text came; still awaited: PowerOff"), "{error}");
+    }
+}

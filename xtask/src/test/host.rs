@@ -1,0 +1,31 @@
+//! The host part: formatting, lints and the tests that need no emulator.
+
+use anyhow::{Context, Result};
+use xshell::cmd;
+
+use crate::toolchain::{self, Toolchain};
+use crate::workspace::Workspace;
+use crate::{artifacts, board, cli, lint};
+
+/// Runs it all, stopping at the first that fails.
+pub(super) fn run(workspace: &Workspace) -> Result<()> {
+    let shell = &workspace.shell;
+    toolchain::add_lint_tools(shell)?;
+    cmd!(shell, "cargo fmt --all --check").run().context("rustfmt would change files; run `cargo fmt`")?;
+    lint::lint(workspace)?;
+    cmd!(shell, "cargo clippy --all-targets -- -D warnings").run().context("clippy has something to say")?;
+    freestanding(workspace)?;
+    cmd!(shell, "cargo test --quiet").run().context("a host test failed")
+}
+
+/// Clippy for what only builds for a board's targets.
+fn freestanding(workspace: &Workspace) -> Result<()> {
+    let board = board::find(&workspace.root.join("boards"), cli::DEFAULT_BOARD)?;
+    for (package, triple) in artifacts::targets(workspace, &board) {
+        let clippy =
+            Toolchain::for_target(&workspace.shell, &triple)?.cargo(&workspace.shell, "clippy", &triple);
+        let clippy = clippy.args(["--release", "--package", package.name.as_str(), "--", "-D", "warnings"]);
+        clippy.run().with_context(|| format!("clippy has something to say about {}", package.name))?;
+    }
+    Ok(())
+}

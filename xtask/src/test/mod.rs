@@ -1,0 +1,56 @@
+//! `cargo xtask test`: everything that must hold before a change is good.
+
+mod board;
+mod dmesg;
+mod host;
+mod table;
+
+use anyhow::{Result, bail};
+
+use crate::cli::TestOptions;
+use crate::setup;
+use crate::workspace::Workspace;
+
+/// Console lines that are a failure in any test and in any measurement.
+pub(crate) const FORBIDDEN: &[&str] = &[
+    r"panicked at",
+    r"Kernel panic",
+    r"\bBUG: ",
+    r"Call Trace:",
+    r"Oops: ",
+    r"!!!! X64 Exception Type",
+    r"^TEST \S+ FAILED",
+    r"detected stalls on",
+    r"soft lockup",
+];
+
+/// Runs the parts that the options name.
+pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
+    if options.list {
+        return list();
+    }
+    let boards = setup::selected(workspace, options.board.as_deref())?;
+    if let Some(name) = &options.board
+        && boards.iter().all(|board| board.emulator.is_none())
+    {
+        bail!("board {name} has no emulator, so it has no tests of its own; see `cargo xtask boards`");
+    }
+    if options.board.is_none() && options.only.is_none() {
+        host::run(workspace)?;
+    }
+    if options.fast {
+        return Ok(());
+    }
+    let mut tally = board::Tally::default();
+    for board in boards.iter().filter(|board| board.emulator.is_some()) {
+        tally += board::run(workspace, board, options.only.as_deref())?;
+    }
+    tally.verdict()
+}
+
+fn list() -> Result<()> {
+    for test in table::TESTS {
+        println!("{:32} {}", test.name, test.proves);
+    }
+    Ok(())
+}
