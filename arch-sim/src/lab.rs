@@ -24,6 +24,8 @@ use crate::{RootState, Sim};
 const POOL: u64 = RESERVATION.start + 0x10000;
 /// Where the program of a processor's root VS lies; each has a page of its own.
 const PROGRAMS: u64 = 0x10_0000;
+/// Stack for making a kernel, in bytes.
+const KERNEL_STACK: usize = 64 << 20;
 /// How long a test may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -79,7 +81,7 @@ impl Lab {
     pub fn with(setup: &Setup, extension: Extension) -> Result<Self, PrepareError> {
         let machine = Machine::new(POOL..POOL + setup.pool_pages * PAGE_SIZE);
         let _ = machine.extension.set(extension);
-        let kernel: &'static Kernel<Sim> = Box::leak(Box::default());
+        let kernel = make_kernel();
         kernel.prepare(platform(machine, setup))?;
         Ok(Self { machine, kernel, running: Vec::new() })
     }
@@ -151,6 +153,13 @@ impl Drop for Lab {
     fn drop(&mut self) {
         self.machine.lose_power(PowerLoss::Off);
     }
+}
+
+/// A kernel: a static on real machines, and too large for a test's stack.
+fn make_kernel() -> &'static Kernel<Sim> {
+    let make = || -> &'static Kernel<Sim> { Box::leak(Box::default()) };
+    let maker = std::thread::Builder::new().stack_size(KERNEL_STACK).spawn(make);
+    maker.expect("a thread is to be had").join().expect("a kernel that has not launched touches nothing")
 }
 
 /// Puts a program into a machine's memory.

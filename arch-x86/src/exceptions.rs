@@ -6,8 +6,10 @@
 use core::arch::{global_asm, naked_asm};
 
 use x86_64::VirtAddr;
+use x86_64::registers::segmentation::SegmentSelector;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
+use crate::per_cpu::KERNEL_CS;
 use crate::{msr, sleep, user};
 
 /// Vectors that get a stub: the architecture's exceptions.
@@ -38,6 +40,9 @@ global_asm!(
     entry = sym exception,
 );
 
+/// The handlers run in the kernel's code segment, whatever is loaded when the table is made.
+const KERNEL: SegmentSelector = SegmentSelector(KERNEL_CS);
+
 unsafe extern "C" {
     static plinth_exception_stubs: [u8; VECTORS * STUB_SIZE];
 }
@@ -52,7 +57,7 @@ pub(crate) fn table(emergency_stack: u16) -> InterruptDescriptorTable {
     macro_rules! set {
         ($($field:ident = $vector:expr),* $(,)?) => {$(
             // SAFETY: the stub of that vector keeps every register and ends by IRETQ or in `user::user_fault`.
-            unsafe { idt.$field.set_handler_addr(stub($vector)) };
+            unsafe { idt.$field.set_handler_addr(stub($vector)).set_code_selector(KERNEL) };
         )*};
     }
     set!(
@@ -77,8 +82,14 @@ pub(crate) fn table(emergency_stack: u16) -> InterruptDescriptorTable {
     );
     // SAFETY: as above; the emergency stack is the one that `PerCpu::place` put into the TSS.
     unsafe {
-        idt.double_fault.set_handler_addr(stub(DOUBLE_FAULT)).set_stack_index(emergency_stack);
-        idt.machine_check.set_handler_addr(stub(MACHINE_CHECK)).set_stack_index(emergency_stack);
+        idt.double_fault
+            .set_handler_addr(stub(DOUBLE_FAULT))
+            .set_code_selector(KERNEL)
+            .set_stack_index(emergency_stack);
+        idt.machine_check
+            .set_handler_addr(stub(MACHINE_CHECK))
+            .set_code_selector(KERNEL)
+            .set_stack_index(emergency_stack);
     }
     idt
 }
