@@ -1,18 +1,12 @@
 //! A processor with SVM, while the kernel runs on it.
 
-use core::arch::x86_64::__cpuid_count;
-
 use plinth_arch_x86::apic::LocalApic;
-use plinth_arch_x86::guest_walk::{Access, GuestPaging, walk};
 use plinth_arch_x86::per_cpu::PerCpu;
-use plinth_arch_x86::root_state::last_code;
+use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, read_general, write_general};
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_arch_x86::{msr, reset, sleep};
-use plinth_extension_api::abi::IdAnswer;
+use plinth_arch_x86::{cpuid, msr, reset, sleep};
 use plinth_hal::{
-    Exit, ExitClass, GuestMemory, Gva, HostCpu, HostFault, IdPolicy, PAGE_SIZE, PhysicalMemory,
-    ProcessorEvent, Spa, UserExit,
-    VsHw,
+    Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
 };
 
 use crate::launch::BackendPages;
@@ -208,12 +202,7 @@ impl HostCpu for SvmCpu {
     fn can_promote(&mut self, vs: &SvmVs, guest: &impl GuestMemory) -> bool {
         self.load_host();
         let local = 0u8;
-        let stack = (&raw const local as u64) & !(PAGE_SIZE - 1);
-        let identity = |address: u64, access| maps_identity(vs, guest, address, access);
-        identity(last_code(), Access::fetch(false))
-            && [stack - PAGE_SIZE, stack, stack + PAGE_SIZE]
-                .into_iter()
-                .all(|page| identity(page, Access::write(false)) || page == stack + PAGE_SIZE)
+        can_take_over(&vs.paging(), guest, &raw const local as u64)
     }
 
     fn reset_machine(&mut self) {
@@ -221,39 +210,17 @@ impl HostCpu for SvmCpu {
     }
 }
 
-/// Whether the guest's own tables map an address to itself.
-fn maps_identity(vs: &SvmVs, guest: &impl GuestMemory, address: u64, access: Access) -> bool {
-    let save = &vs.view().save;
-    let paging = GuestPaging::from_registers(save.cr0, save.cr3, save.cr4, save.efer);
-    let found = walk(&paging, Gva::new(address), access, |entry| guest.read_u64(entry));
-    found.is_ok_and(|gpa| gpa.raw() == address)
-}
-
 /// Serves CPUID from a declared answer. Returns false, and changes nothing, where none is declared.
 #[inline]
 fn answer(vs: &mut SvmVs, exit_page: Spa, policy: &IdPolicy, guest: &impl GuestMemory) -> bool {
     let memory = vs.memory();
-    let at = |number: u64| Spa::new(exit_page.raw() + number * 8);
-    let (leaf, subleaf) = (vs.view().save.rax as u32, memory.read_u64(at(1)) as u32);
-    let Some(found) = policy.find(leaf, subleaf) else { return false };
+    let (leaf, subleaf) = (vs.view().save.rax as u32, read_general(&memory, exit_page, 1) as u32);
+    let Some([eax, ebx, ecx, edx]) = cpuid::declared(policy, leaf, subleaf) else { return false };
     if vs.advance(guest, exit_page).is_err() {
         return false;
     }
-    let [rax, rbx, rcx, rdx] = result(found, leaf, subleaf);
-    memory.write_u64(at(0), rax);
-    memory.write_u64(at(3), rbx);
-    memory.write_u64(at(1), rcx);
-    memory.write_u64(at(2), rdx);
+    for (number, value) in [(0, eax), (3, ebx), (1, ecx), (2, edx)] {
+        write_general(&memory, exit_page, number, u64::from(value));
+    }
     true
-}
-
-#[inline]
-fn result(answer: &IdAnswer, leaf: u32, subleaf: u32) -> [u64; 4] {
-    let native = if answer.keep == [0; 4] { [0; 4] } else { native(leaf, subleaf) };
-    core::array::from_fn(|index| u64::from(native[index] & answer.keep[index] | answer.set[index]))
-}
-
-fn native(leaf: u32, subleaf: u32) -> [u32; 4] {
-    let result = __cpuid_count(leaf, subleaf);
-    [result.eax, result.ebx, result.ecx, result.edx]
 }

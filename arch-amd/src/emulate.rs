@@ -1,8 +1,7 @@
 //! Instructions answered as the bare machine would, without SVM: what the kernel does for the root VM once
 //! the extension is gone.
 
-use core::arch::x86_64::__cpuid_count;
-
+use plinth_arch_x86::cpuid::without_virtualization;
 use plinth_arch_x86::msr;
 use plinth_hal::{Event, Exit, ExitClass, GuestMemory, PhysicalMemory, Spa, VsHw};
 
@@ -10,18 +9,6 @@ use crate::vmcb::EFER_SVME;
 use crate::vs::SvmVs;
 
 const GENERAL_PROTECTION: Event = Event::Exception { vector: 13, error_code: Some(0) };
-
-/// CPUID leaf and ECX bit of SVM.
-const SVM_LEAF: u32 = 0x8000_0001;
-const SVM_BIT: u32 = 1 << 2;
-/// CPUID leaf that describes SVM.
-const SVM_DETAILS_LEAF: u32 = 0x8000_000A;
-/// CPUID leaf 1, ECX: the OS has set CR4.OSXSAVE.
-const OSXSAVE_BIT: u32 = 1 << 27;
-const CR4_OSXSAVE: u64 = 1 << 18;
-/// CPUID leaf 7, ECX: the OS has set CR4.PKE.
-const OSPKE_BIT: u32 = 1 << 4;
-const CR4_PKE: u64 = 1 << 22;
 
 /// Answers an exit. Returns false for one that it does not know.
 pub(crate) fn as_bare_machine(vs: &mut SvmVs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
@@ -53,17 +40,8 @@ pub(crate) fn as_bare_machine(vs: &mut SvmVs, exit: &Exit, guest: &impl GuestMem
 
 fn cpuid(vs: &SvmVs, exit_page: Spa) {
     let (leaf, subleaf) = (read_general(vs, exit_page, 0) as u32, read_general(vs, exit_page, 1) as u32);
-    let mut result = __cpuid_count(leaf, subleaf);
-    let cr4 = vs.view().save.cr4;
-    let copy = |register: &mut u32, bit: u32, set: bool| *register = *register & !bit | if set { bit } else { 0 };
-    match leaf {
-        1 => copy(&mut result.ecx, OSXSAVE_BIT, cr4 & CR4_OSXSAVE != 0),
-        7 if subleaf == 0 => copy(&mut result.ecx, OSPKE_BIT, cr4 & CR4_PKE != 0),
-        SVM_LEAF => result.ecx &= !SVM_BIT,
-        SVM_DETAILS_LEAF => (result.eax, result.ebx, result.ecx, result.edx) = (0, 0, 0, 0),
-        _ => {}
-    }
-    for (number, value) in [(0, result.eax), (3, result.ebx), (1, result.ecx), (2, result.edx)] {
+    let [eax, ebx, ecx, edx] = without_virtualization(leaf, subleaf, vs.view().save.cr4);
+    for (number, value) in [(0, eax), (3, ebx), (1, ecx), (2, edx)] {
         write_general(vs, exit_page, number, u64::from(value));
     }
 }

@@ -4,10 +4,10 @@
 //! really fetched, through the guest's own page tables, and its length is decoded.
 
 use plinth_arch_x86::decode::{CodeSize, ExitInstruction, LONGEST_INSTRUCTION, exit_length};
-use plinth_arch_x86::guest_walk::{Access, GuestPaging, walk};
-use plinth_hal::{BadInstruction, GuestMemory, Gva, PAGE_SIZE};
+use plinth_arch_x86::stopped_guest::{StoppedGuest, fetch};
+use plinth_hal::{BadInstruction, GuestMemory};
 
-use crate::vmcb::{Vmcb, exit};
+use crate::vmcb::exit;
 use crate::vs::SvmVs;
 
 /// The address of the instruction after the one that exited.
@@ -25,7 +25,7 @@ pub(crate) fn next_rip(vs: &SvmVs, guest: &impl GuestMemory) -> Result<u64, BadI
     let kind = kind(code, control.exit_info[0]).ok_or(BadInstruction)?;
     let mode = vs.code_size();
     let mut bytes = [0; LONGEST_INSTRUCTION + 1];
-    let fetched = fetch(vs.view(), mode, guest, &mut bytes);
+    let fetched = fetch(vs, guest, &mut bytes);
     let length = exit_length(kind, mode, &bytes[..fetched]).map_err(|_| BadInstruction)?;
     Ok(wrap(rip.wrapping_add(u64::from(length)), mode))
 }
@@ -57,32 +57,4 @@ const fn wrap(rip: u64, mode: CodeSize) -> u64 {
         CodeSize::Bits64 => rip,
         CodeSize::Bits32 | CodeSize::Bits16 => rip & 0xffff_ffff,
     }
-}
-
-/// Fetches as many bytes of the instruction at the guest's RIP as can be had. Returns how many.
-pub(crate) fn fetch(
-    vmcb: &Vmcb,
-    mode: CodeSize,
-    guest: &impl GuestMemory,
-    bytes: &mut [u8; LONGEST_INSTRUCTION + 1],
-) -> usize {
-    let save = &vmcb.save;
-    let paging = GuestPaging::from_registers(save.cr0, save.cr3, save.cr4, save.efer);
-    let linear = match mode {
-        CodeSize::Bits64 => save.rip,
-        _ => save.cs.base.wrapping_add(save.rip) & 0xffff_ffff,
-    };
-    let access = Access::fetch(save.cpl == 3);
-    let mut done = 0;
-    while done < bytes.len() {
-        let at = Gva::new(linear.wrapping_add(done as u64));
-        let room = (PAGE_SIZE - at.page_offset()) as usize;
-        let part = room.min(bytes.len() - done);
-        let Ok(gpa) = walk(&paging, at, access, |entry| guest.read_u64(entry)) else { break };
-        if !guest.read_bytes(gpa, &mut bytes[done..done + part]) {
-            break;
-        }
-        done += part;
-    }
-    done
 }

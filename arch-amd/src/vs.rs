@@ -3,7 +3,6 @@
 use core::mem::offset_of;
 
 use plinth_arch_x86::IdentityMemory;
-use plinth_arch_x86::decode::CodeSize;
 use plinth_arch_x86::root_state::{RSP, RootState, Segment, TableRegister};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS};
 use plinth_hal::{
@@ -74,21 +73,8 @@ impl SvmVs {
         self.vmcb.control.clean &= !bits;
     }
 
-    /// The default size of operands and addresses of the code that runs.
-    pub(crate) fn code_size(&self) -> CodeSize {
-        const LONG: u16 = 1 << 9;
-        const DEFAULT_32: u16 = 1 << 10;
-        const EFER_LMA: u64 = 1 << 10;
-        let cs = self.vmcb.save.cs.attributes;
-        match () {
-            () if self.vmcb.save.efer & EFER_LMA != 0 && cs & LONG != 0 => CodeSize::Bits64,
-            () if cs & DEFAULT_32 != 0 => CodeSize::Bits32,
-            () => CodeSize::Bits16,
-        }
-    }
-
     /// Moves RIP past an instruction that was carried out for the guest: what the hardware does then.
-    pub(crate) fn set_next(&mut self, next: u64) {
+    pub(crate) fn advance_to(&mut self, next: u64) {
         self.vmcb.save.rip = next;
         self.vmcb.control.interrupt_shadow = 0;
         if self.vmcb.save.rflags & TRAP_FLAG != 0 && self.stepping.is_none() {
@@ -235,7 +221,7 @@ impl VsHw for SvmVs {
     #[inline]
     fn advance(&mut self, guest: &impl GuestMemory, _: Spa) -> Result<(), BadInstruction> {
         let next = instruction::next_rip(self, guest)?;
-        self.set_next(next);
+        self.advance_to(next);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 pub mod apic;
 pub mod console;
+pub mod cpuid;
 pub mod decode;
 mod exceptions;
 mod ept_format;
@@ -12,11 +13,14 @@ mod host_format;
 mod long_mode_entry;
 mod memory;
 pub mod msr;
+pub mod mtrr;
 mod nested_format;
 pub mod per_cpu;
+pub mod processor;
 pub mod reset;
 pub mod root_state;
 pub mod sleep;
+pub mod stopped_guest;
 pub mod user;
 
 pub use ept_format::{EptCapabilities, EptFormat};

@@ -8,6 +8,16 @@ use plinth_hal::HostFault;
 pub mod index {
     /// Local APIC base and mode.
     pub const APIC_BASE: u32 = 0x1B;
+    /// Features that the firmware enables and locks (Intel).
+    pub const FEATURE_CONTROL: u32 = 0x3A;
+    /// SYSENTER's code segment.
+    pub const SYSENTER_CS: u32 = 0x174;
+    /// SYSENTER's stack.
+    pub const SYSENTER_ESP: u32 = 0x175;
+    /// SYSENTER's entry.
+    pub const SYSENTER_EIP: u32 = 0x176;
+    /// Debug control.
+    pub const DEBUG_CONTROL: u32 = 0x1D9;
     /// Page attribute table.
     pub const PAT: u32 = 0x277;
     /// Interrupt command register in x2APIC mode.
@@ -76,6 +86,33 @@ pub unsafe fn write_guarded(register: u32, value: u64) -> Result<(), HostFault> 
     if failed { Err(HostFault) } else { Ok(()) }
 }
 
+/// Writes an extended control register; the processor checks number and value. The kernel's IDT must be loaded.
+///
+/// # Errors
+/// [`HostFault`] where the processor raises #GP.
+///
+/// # Safety
+/// CR4.OSXSAVE is set, and nothing but guests uses what XCR0 enables.
+pub unsafe fn write_xcr_guarded(register: u32, value: u64) -> Result<(), HostFault> {
+    // SAFETY: a fault ends in the fix-up; the effect is the caller's to answer for.
+    let failed = unsafe { guarded_xsetbv(register, value) };
+    if failed { Err(HostFault) } else { Ok(()) }
+}
+
+#[unsafe(naked)]
+unsafe extern "sysv64" fn guarded_xsetbv(register: u32, value: u64) -> bool {
+    naked_asm!(
+        "mov ecx, edi",
+        "mov eax, esi",
+        "mov rdx, rsi",
+        "shr rdx, 32",
+        ".globl plinth_guarded_xsetbv",
+        "plinth_guarded_xsetbv: xsetbv",
+        "xor eax, eax",
+        "ret",
+    )
+}
+
 #[unsafe(naked)]
 unsafe extern "sysv64" fn guarded_read(register: u32, value: &mut u64) -> bool {
     naked_asm!(
@@ -110,11 +147,16 @@ unsafe extern "sysv64" fn guarded_write(register: u32, value: u64) -> bool {
 unsafe extern "C" {
     static plinth_guarded_read: u8;
     static plinth_guarded_write: u8;
+    static plinth_guarded_xsetbv: u8;
     static plinth_guarded_fixup: u8;
 }
 
 /// Where to go on after a fault at `rip`, if that is a guarded access.
 pub(crate) fn fixup(rip: u64) -> Option<u64> {
-    let guarded = [&raw const plinth_guarded_read as u64, &raw const plinth_guarded_write as u64];
+    let guarded = [
+        &raw const plinth_guarded_read as u64,
+        &raw const plinth_guarded_write as u64,
+        &raw const plinth_guarded_xsetbv as u64,
+    ];
     guarded.contains(&rip).then_some(&raw const plinth_guarded_fixup as u64)
 }

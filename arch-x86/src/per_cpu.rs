@@ -25,6 +25,8 @@ pub const PER_CPU_PAGES: usize = 4;
 
 /// The entry of the interrupt stack table that double faults and machine checks use.
 const EMERGENCY_STACK: u16 = 0;
+/// The entry that NMIs use where the processor cannot hold them back while the kernel runs.
+const NMI_STACK: u16 = 1;
 
 /// One processor's structures. Lies at the start of [`PER_CPU_PAGES`] pages; the rest is the emergency stack.
 #[repr(C)]
@@ -129,6 +131,48 @@ impl PerCpu {
         }
     }
 }
+
+impl PerCpu {
+    /// Gives NMIs a handler and a stack of their own. For processors that cannot hold NMIs back: one may then
+    /// arrive anywhere in the kernel and in the extension.
+    ///
+    /// # Safety
+    /// 1. `this` was placed by [`Self::place`] and is not loaded yet.
+    /// 2. `handler` keeps every register and ends by IRETQ; `stack` is the top of a mapped stack that is its alone.
+    pub unsafe fn set_nmi_handler(this: *mut Self, handler: u64, stack: u64) {
+        // SAFETY: nobody else knows the structure yet; the handler is as (2) says.
+        unsafe {
+            (&raw mut (*this).tss.interrupt_stack_table[NMI_STACK as usize])
+                .write_unaligned(VirtAddr::new_truncate(stack));
+            (*this)
+                .idt
+                .non_maskable_interrupt
+                .set_handler_addr(VirtAddr::new_truncate(handler))
+                .set_code_selector(x86_64::registers::segmentation::SegmentSelector(KERNEL_CS))
+                .set_stack_index(NMI_STACK);
+        }
+    }
+
+    /// Where the fixed parts lie that a VM exit loads on Intel: bases of the TSS, the GDT and the IDT.
+    pub fn bases(this: *const Self) -> [u64; 3] {
+        let base = this as u64;
+        [offset_of!(Self, tss), offset_of!(Self, gdt), offset_of!(Self, idt)].map(|offset| base + offset as u64)
+    }
+
+    /// Loads the GDT with its own limit again.
+    ///
+    /// # Safety
+    /// As [`Self::load`], which has been called on this processor.
+    #[inline]
+    pub unsafe fn load_gdt(this: *const Self) {
+        let gdt = Pseudo { limit: 7 * 8 - 1, base: this as u64 + offset_of!(Self, gdt) as u64 };
+        // SAFETY: it is the table in use; only the limit may differ.
+        unsafe { core::arch::asm!("lgdt [{}]", in(reg) &raw const gdt, options(nostack, preserves_flags)) };
+    }
+}
+
+/// The selector of the task state segment.
+pub const TSS_SELECTOR: u16 = TSS;
 
 /// The operand of LGDT and LIDT.
 #[repr(C, packed(2))]

@@ -127,11 +127,14 @@ impl RootState {
             asm!("sgdt [{}]", in(reg) &raw mut state.gdtr, options(nostack, preserves_flags));
             asm!("sidt [{}]", in(reg) &raw mut state.idtr, options(nostack, preserves_flags));
         }
-        state.capture_segments();
+        // SAFETY: forwarded to the caller.
+        unsafe { state.capture_segments() };
         state
     }
 
-    fn capture_segments(&mut self) {
+    /// # Safety
+    /// As [`Self::capture`].
+    unsafe fn capture_segments(&mut self) {
         let gdtr = self.gdtr;
         for (segment, selector) in [
             (&mut self.es, read_selector!("es")),
@@ -139,7 +142,8 @@ impl RootState {
             (&mut self.ss, read_selector!("ss")),
             (&mut self.ds, read_selector!("ds")),
         ] {
-            *segment = Segment::from_table(gdtr, selector);
+            // SAFETY: it is the current GDT, identity mapped, says the caller of `capture`.
+            *segment = unsafe { Segment::from_table(gdtr, selector) };
         }
     }
 
@@ -175,14 +179,17 @@ impl EntryFrame {
 }
 
 impl Segment {
-    /// The segment that `selector` means in a GDT that is identity mapped.
-    fn from_table(gdtr: TableRegister, selector: u16) -> Self {
+    /// The segment that `selector` means in a GDT.
+    ///
+    /// # Safety
+    /// The GDT is the one in use, and identity mapped.
+    pub unsafe fn from_table(gdtr: TableRegister, selector: u16) -> Self {
         let offset = selector & !7;
         let in_table = selector & 4 == 0 && offset != 0 && offset < gdtr.limit;
         if !in_table {
             return Self { selector, ..Self::default() };
         }
-        // SAFETY: the entry lies inside the table that the processor itself uses.
+        // SAFETY: the entry lies inside the table that the processor itself uses, says the caller.
         let descriptor = unsafe { core::ptr::read_unaligned((gdtr.base + u64::from(offset)) as *const u64) };
         Self::from_descriptor(selector, descriptor)
     }

@@ -27,6 +27,9 @@ const MODE_RESUME: u64 = 2;
 /// RFLAGS of the extension: bit 1 is always set. Interrupts stay off: the kernel handles none.
 const FLAGS: u64 = 1 << 1;
 
+/// End of the extension's half of the address space. Beyond it SYSRET faults on Intel, and in the kernel at that.
+const USER_END: u64 = 1 << 47;
+
 /// What [`enter`] answers for a system call.
 const EXIT_CALL: u64 = 0;
 /// What [`enter`] answers for a fault.
@@ -61,6 +64,13 @@ pub struct UserRegisters {
 }
 
 impl UserRegisters {
+    /// The fault of an extension that wants to go on where no code can be.
+    #[cold]
+    fn beyond_the_end(&self) -> UserFault {
+        const GENERAL_PROTECTION: u64 = 13;
+        UserFault { vector: GENERAL_PROTECTION, error: 0, address: 0, instruction_pointer: self.rip }
+    }
+
     /// What the last [`enter`] ended with.
     fn fault(&self) -> UserFault {
         /// Page fault: CR2 holds the address (AMD APM vol. 2, 8.2.15).
@@ -126,6 +136,9 @@ impl UserContext for UserRegisters {
 /// 2. The host page table in CR3 maps the extension and lets ring 3 reach nothing else.
 #[inline]
 pub unsafe fn run(per_cpu: *mut PerCpu, registers: &mut UserRegisters) -> UserExit {
+    if registers.rip >= USER_END {
+        return UserExit::Fault(registers.beyond_the_end());
+    }
     // SAFETY: forwarded to the caller; `registers` is exclusively ours while the extension runs.
     let exit = unsafe { enter(per_cpu, registers) };
     if exit == EXIT_CALL {

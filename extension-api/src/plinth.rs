@@ -1,7 +1,7 @@
 //! The kernel's services, one method for each call.
 
-use crate::abi::{Call, Failure, IdAnswer, INTERCEPT_READS, INTERCEPT_WRITES, Permissions, VERSION};
 use crate::abi::ExitClass;
+use crate::abi::{Call, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, Permissions, VERSION};
 use crate::event::Event;
 use crate::id::{VmId, VpId, VsId};
 use crate::syscall::{self, with_handle, without_handle};

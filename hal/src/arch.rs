@@ -1,8 +1,10 @@
 //! The umbrella: what a backend is made of.
 
+use crate::addr::Spa;
 use crate::cpu::HostCpu;
+
 use crate::memory::PhysicalMemory;
-use crate::page_table::PtFormat;
+use crate::page_table::{MemoryType, PtFormat};
 use crate::user::UserContext;
 use crate::vs::{VmHw, VsHw};
 
@@ -27,4 +29,13 @@ pub trait Arch: Sized + 'static {
     type Cpu: HostCpu<Arch = Self>;
     /// What the OS was when the hypervisor launched, on one processor.
     type RootState;
+
+    /// The memory type that the root VM's nested tables must have at an address, and where the range ends in which it
+    /// is the same. Asked from the first processor's launch on.
+    ///
+    /// Write-back throughout, unless nested paging overrides what the firmware said elsewhere (Intel's MTRRs).
+    fn memory_type(at: Spa) -> (MemoryType, Spa) {
+        let _ = at;
+        (MemoryType::WriteBack, Spa::new(u64::MAX))
+    }
 }

@@ -35,6 +35,12 @@ pub trait HostCpu: Sized {
     /// Makes the PP with this hardware id exit its VS, or wakes it.
     fn kick(&self, hardware_id: u32);
 
+    /// Drops what the TLBs of all PPs hold of nested tables, where the hardware can tell the others by itself. Returns
+    /// false where it cannot: each PP has to be kicked. Where it can, a kick need only wake a PP that is parked.
+    fn flush_everywhere(&self) -> bool {
+        false
+    }
+
     /// Sleeps until a kick, unless `wake` is true already. Returns whether a kick came.
     fn park(&mut self, wake: impl Fn() -> bool) -> bool;
 

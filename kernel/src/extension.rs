@@ -104,7 +104,7 @@ pub(crate) fn load<A: Arch>(
     frames: &mut KernelFrames<'_, A::Memory>,
 ) -> Result<(), PrepareError> {
     let image = Image::parse(platform.extension, platform.elf_machine)?;
-    let bias = choose_bias(extension, platform, &image);
+    let bias = choose_bias(extension, platform, &image)?;
     for segment in image.segments() {
         let permissions = match (segment.write, segment.execute) {
             (true, _) => Permissions::READ | Permissions::WRITE,
@@ -125,12 +125,30 @@ pub(crate) fn load<A: Arch>(
 }
 
 /// Where the image goes: random where it can move, else where it was linked, if that is the extension's part.
-fn choose_bias<A: Arch>(extension: &Extension, platform: &Platform<A>, image: &Image<'_>) -> u64 {
+fn choose_bias<A: Arch>(
+    extension: &Extension,
+    platform: &Platform<A>,
+    image: &Image<'_>,
+) -> Result<u64, PrepareError> {
     let base = platform.user_base.raw();
     extension.base.store(base, Ordering::SeqCst);
-    if !image.is_relocatable() {
-        return 0;
+    if image.is_relocatable() {
+        return Ok(random_bias(base, platform, image));
     }
+    let span = image.span();
+    if span.start >= base && span.start - base <= STACKS - span.size {
+        return Ok(0);
+    }
+    log::error!(
+        "the extension is linked at {:#x}, outside {base:#x} to {:#x}: link it there, or as static-PIE",
+        span.start,
+        base + STACKS
+    );
+    Err(PrepareError::ExtensionAddress)
+}
+
+/// Where a relocatable image goes, in steps of 2 MiB.
+fn random_bias<A: Arch>(base: u64, platform: &Platform<A>, image: &Image<'_>) -> u64 {
     let step = platform.info.entropy[0] & ((1 << RANDOM_BITS) - 1);
     (base + (step << 21)).wrapping_sub(image.span().start & !((2 << 20) - 1))
 }

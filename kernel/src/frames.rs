@@ -1,10 +1,16 @@
 //! The frame pool: who owns each page of the memory that the loader gave to the hypervisor.
 
+use core::ops::Range;
+
+use plinth_extension_api::abi::Error;
 use plinth_hal::{FrameSource, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
 use spin::Mutex;
 
 /// The most frames a pool can have: 256 MiB of them.
 pub const MAX_FRAMES: usize = 64 * 1024;
+
+/// No frame.
+const NONE: Range<usize> = MAX_FRAMES..0;
 
 /// Whom a frame belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +23,8 @@ pub enum FrameOwner {
     ExtensionImage,
     /// The extension, as a page that it allocated and may map into VMs.
     Extension,
+    /// Nobody, but some PP's TLB may still lead there: not to be given away yet.
+    Leaving,
 }
 
 /// One frame's book-keeping.
@@ -32,6 +40,8 @@ pub struct FramePool {
     base: Spa,
     count: usize,
     free: usize,
+    /// The frames set aside lie in this range of indices.
+    leaving: Range<usize>,
     /// Where the next search starts.
     next: usize,
     frames: [Frame; MAX_FRAMES],
@@ -41,7 +51,7 @@ impl FramePool {
     /// A pool without frames.
     pub const fn new() -> Self {
         let frame = Frame { owner: FrameOwner::Free, mapped: 0 };
-        Self { base: Spa::new(0), count: 0, free: 0, next: 0, frames: [frame; MAX_FRAMES] }
+        Self { base: Spa::new(0), count: 0, free: 0, leaving: NONE, next: 0, frames: [frame; MAX_FRAMES] }
     }
 
     /// Takes `range` for its frames; what lies beyond [`MAX_FRAMES`] stays unused.
@@ -49,6 +59,7 @@ impl FramePool {
         self.base = range.start;
         self.count = ((range.size / PAGE_SIZE) as usize).min(MAX_FRAMES);
         self.free = self.count;
+        self.leaving = NONE;
         self.next = 0;
     }
 
@@ -82,6 +93,47 @@ impl FramePool {
             *frame = Frame { owner: FrameOwner::Free, mapped: 0 };
         }
         self.next = self.next.min(index);
+    }
+
+    /// Takes an allocated page away from the extension, if it has no mapping in a VM; from now on it has
+    /// none either.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn claim(&mut self, at: Spa) -> Result<(), Error> {
+        let frame = self.index(at).map(|index| &mut self.frames[index]).ok_or(Error::Denied)?;
+        match frame.owner {
+            FrameOwner::Extension if frame.mapped == 0 => frame.owner = FrameOwner::Kernel,
+            FrameOwner::Extension => return Err(Error::Busy),
+            _ => return Err(Error::Denied),
+        }
+        Ok(())
+    }
+
+    /// Sets a frame aside that nothing maps any more, until [`Self::settle`].
+    pub fn retire(&mut self, at: Spa) {
+        if let Some(index) = self.index(at) {
+            self.frames[index] = Frame { owner: FrameOwner::Leaving, mapped: 0 };
+            let others = core::mem::replace(&mut self.leaving, NONE);
+            self.leaving = others.start.min(index)..others.end.max(index + 1);
+        }
+    }
+
+    /// Whether frames are set aside.
+    pub fn is_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Frees the frames that were set aside: no TLB leads to one any more.
+    pub fn settle(&mut self) {
+        let range = core::mem::replace(&mut self.leaving, NONE);
+        self.next = self.next.min(range.start);
+        for frame in self.frames.get_mut(range).unwrap_or_default() {
+            if frame.owner == FrameOwner::Leaving {
+                frame.owner = FrameOwner::Free;
+                self.free += 1;
+            }
+        }
     }
 
     /// Whom the frame at `at` belongs to; `None` outside the pool.
@@ -187,6 +239,22 @@ mod tests {
         assert_eq!(pool.free_frames(), 3);
         assert_eq!(pool.take(4, FrameOwner::Kernel), Err(OutOfFrames));
         assert_eq!(pool.take(3, FrameOwner::Kernel), Ok(first));
+    }
+
+    #[test]
+    fn a_retired_frame_is_free_only_once_settled() {
+        let mut pool = pool(1);
+        let frame = pool.take(1, FrameOwner::Extension).unwrap();
+        assert!(pool.count_mapping(frame));
+        assert_eq!(pool.claim(frame), Err(Error::Busy));
+        pool.uncount_mapping(frame);
+        assert_eq!(pool.claim(frame), Ok(()));
+        assert_eq!(pool.claim(frame), Err(Error::Denied));
+        pool.retire(frame);
+        assert_eq!((pool.free_frames(), pool.is_leaving()), (0, true));
+        assert_eq!(pool.take(1, FrameOwner::Kernel), Err(OutOfFrames));
+        pool.settle();
+        assert_eq!(pool.take(1, FrameOwner::Kernel), Ok(frame));
     }
 
     #[test]

@@ -120,6 +120,21 @@ impl<T, const N: usize> Table<T, N> {
         }
     }
 
+    /// Removes some object that is `wanted` and that no PP has taken.
+    pub(crate) fn remove_where(&self, wanted: impl Fn(&T) -> bool) -> Option<T> {
+        self.slots.iter().find_map(|slot| {
+            let mut slot = slot.lock();
+            if !matches!(&slot.content, Content::Here(object) if wanted(object)) {
+                return None;
+            }
+            slot.generation = slot.generation.wrapping_add(1);
+            match core::mem::replace(&mut slot.content, Content::Free) {
+                Content::Here(object) => Some(object),
+                Content::Taken | Content::Free => None,
+            }
+        })
+    }
+
     /// Gives up the slot of an object that was taken and is not coming back.
     pub(crate) fn forget_taken(&self, id: Id) {
         if let Ok(slot) = self.slot(id) {
@@ -173,6 +188,15 @@ mod tests {
         assert_eq!(table.remove(id, |_| Ok(())), Err(Error::Busy));
         table.put_back(id, 8);
         assert_eq!(table.with(id, |object| *object), Ok(8));
+    }
+
+    #[test]
+    fn objects_go_by_what_they_are() {
+        let table: Table<u32, 2> = Table::new();
+        let id = table.insert(7).unwrap();
+        assert_eq!(table.remove_where(|object| *object == 8), None);
+        assert_eq!(table.remove_where(|object| *object == 7), Some(7));
+        assert_eq!(table.with(id, |object| *object), Err(Error::StaleId));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The kernel's state, shared by all PPs, and how it comes to be.
 
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use plinth_extension_api::abi::ExitClass;
 use plinth_hal::page_table::{Attributes, InputAddress, MemoryType, NotLoaded, PageTable, PoolTables};
 use plinth_hal::page_table::{Permissions, PtFormat};
-use plinth_hal::{Arch, FrameSource, IdPolicy, PAGE_SIZE, Spa, SpaRange, VmHw};
+use plinth_hal::{Arch, FrameSource, IdPolicy, PAGE_SIZE, PhysicalMemory, Spa, SpaRange, VmHw};
 use spin::{Mutex, Once};
 
 use crate::extension::{self, Extension};
@@ -25,6 +25,9 @@ pub const MAX_VMS: usize = 16;
 pub const MAX_VPS: usize = 128;
 /// The most VSs of all VPs.
 pub const MAX_VSS: usize = 128;
+
+/// The root VM's TLB tag.
+const ROOT_TAG: u16 = 1;
 
 /// Pages in the kernel's stack of a PP, above its guard page.
 const KERNEL_STACK_PAGES: usize = 16;
@@ -62,8 +65,11 @@ pub struct Kernel<A: Arch> {
     pub(crate) all_launched: AtomicBool,
     /// Changes whenever any VM's declared answers do.
     policy_version: AtomicU32,
-    /// The last TLB tag given to a VM; the root VM has 1.
-    last_tag: AtomicU16,
+    /// TLB tags in use, a bit for each; 0 is the host's and 1 the root VM's.
+    tags: AtomicU32,
+    /// How often the extension lost a page: what a PP's TLB may hold of it from before is stale.
+    pub(crate) host_epoch: AtomicU64,
+    prepared: [Once<PpResources>; MAX_PPS],
 }
 
 impl<A: Arch> Kernel<A> {
@@ -81,7 +87,9 @@ impl<A: Arch> Kernel<A> {
             root_is_identity: AtomicBool::new(true),
             all_launched: AtomicBool::new(false),
             policy_version: AtomicU32::new(1),
-            last_tag: AtomicU16::new(1),
+            tags: AtomicU32::new(0b11),
+            host_epoch: AtomicU64::new(0),
+            prepared: [const { Once::new() }; MAX_PPS],
         }
     }
 
@@ -101,7 +109,7 @@ impl<A: Arch> Kernel<A> {
             memory,
             reservation: platform.reservation(),
             pool: Spa::new(platform.info.pool.start),
-            memory_end: platform.info.memory_end,
+            memory_end: platform.memory_end(),
             pp_count: platform.info.pp_count as usize,
             physical_end: platform.physical_end,
             zero_frame: frames.allocate(1)?,
@@ -118,7 +126,7 @@ impl<A: Arch> Kernel<A> {
         let (pool, reservation) = (range(platform.info.pool), platform.reservation());
         let aligned = pool.start.is_aligned(PAGE_SIZE) && reservation.start.is_aligned(2 << 20);
         let inside = pool.start >= reservation.start && pool.end() <= reservation.end();
-        if !aligned || !inside || reservation.end().raw() > platform.info.memory_end {
+        if !aligned || !inside || reservation.end().raw() > platform.memory_end() {
             return Err(PrepareError::BadContract);
         }
         if platform.info.pp_count as usize > MAX_PPS { Err(PrepareError::TooManyProcessors) } else { Ok(()) }
@@ -138,7 +146,7 @@ impl<A: Arch> Kernel<A> {
         let mut frames = self.kernel_frames(memory);
         let mut nested =
             PageTable::new(&mut PoolTables { memory, frames: &mut frames }, platform.nested_format.clone())?;
-        let end = platform.info.memory_end.next_multiple_of(1 << 30).min(platform.physical_end);
+        let end = platform.mapped_end();
         let reservation = machine.reservation;
         let all = Permissions::READ | Permissions::WRITE | Permissions::EXECUTE;
         let mut map = |start: u64, spa: u64, size: u64, permissions| {
@@ -161,20 +169,34 @@ impl<A: Arch> Kernel<A> {
             let attributes = Attributes::new(Permissions::READ, MemoryType::WriteBack);
             nested.protect(tables, &mut NotLoaded, at, PAGE_SIZE, attributes)?;
         }
-        let hw = A::Vm::create(memory, &mut frames, nested.root(), 1)?;
-        let vm = Vm { nested, hw, policy: IdPolicy::new(), vps: 0, mapped_pages: 0 };
+        let hw = A::Vm::create(memory, &mut frames, nested.root(), ROOT_TAG)?;
+        let vm = Vm { nested, hw, tag: ROOT_TAG, policy: IdPolicy::new(), vps: 0, mapped_pages: 0 };
         self.vms.insert(vm).map(|_| ()).map_err(|_| PrepareError::BadContract)
     }
 
-    /// Makes what one PP needs. Called on that PP, before it launches.
+    /// Makes what one PP needs. Called on that PP, before it launches; a PP that launches again gets the same.
     ///
     /// # Errors
     /// [`PrepareError`]; the machine is as it was.
     pub fn prepare_pp(&self, pp: usize, backend_pages: usize) -> Result<PpResources, PrepareError> {
         let machine = self.machine.get().ok_or(PrepareError::BadContract)?;
-        if pp >= MAX_PPS {
-            return Err(PrepareError::TooManyProcessors);
+        let prepared = self.prepared.get(pp).ok_or(PrepareError::TooManyProcessors)?;
+        if let Some(resources) = prepared.get() {
+            for page in 0..backend_pages as u64 {
+                machine.memory.zero_page(Spa::new(resources.backend.raw() + page * PAGE_SIZE));
+            }
+            return Ok(*resources);
         }
+        let resources = self.allocate_pp(machine, pp, backend_pages)?;
+        Ok(*prepared.call_once(|| resources))
+    }
+
+    fn allocate_pp(
+        &self,
+        machine: &Machine<A>,
+        pp: usize,
+        backend_pages: usize,
+    ) -> Result<PpResources, PrepareError> {
         let mut frames = self.kernel_frames(machine.memory);
         let stack = frames.allocate(KERNEL_STACK_PAGES + 1)?;
         let backend = frames.allocate(backend_pages)?;
@@ -183,7 +205,8 @@ impl<A: Arch> Kernel<A> {
         let space = space.as_mut().ok_or(PrepareError::BadContract)?;
         space.guard(machine.memory, &mut frames, stack)?;
         let stack_top = Spa::new(stack.raw() + (KERNEL_STACK_PAGES as u64 + 1) * PAGE_SIZE);
-        Ok(PpResources { pp, stack_top, backend, exit_page, host_root: space.table.root() })
+        let (host_root, user_root) = (space.table.root(), space.user_table().root());
+        Ok(PpResources { pp, stack_top, backend, exit_page, host_root, user_root })
     }
 
     /// Frames for the kernel and its backends.
@@ -202,9 +225,17 @@ impl<A: Arch> Kernel<A> {
         self.policy_version.fetch_add(1, Ordering::Release);
     }
 
-    /// A TLB tag for a new VM.
-    pub(crate) fn next_tag(&self) -> u16 {
-        self.last_tag.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    /// A TLB tag for a new VM, which no other has.
+    pub(crate) fn take_tag(&self) -> Option<u16> {
+        let free = |tags: u32| Some(tags | 1 << tags.trailing_ones()).filter(|_| tags.trailing_ones() <= MAX_VMS as u32);
+        let before = self.tags.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok()?;
+        Some(before.trailing_ones() as u16)
+    }
+
+    /// Takes back the tag of a VM that is gone. What TLBs still hold of it is flushed when the next VM that
+    /// gets it becomes active.
+    pub(crate) fn release_tag(&self, tag: u16) {
+        self.tags.fetch_and(!(1 << tag), Ordering::SeqCst);
     }
 
     /// Exits of a class on a PP so far; 0 for a PP that is not there.

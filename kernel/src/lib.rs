@@ -14,6 +14,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod detached;
 mod exits;
 mod extension;
 mod frames;
@@ -26,8 +27,11 @@ mod objects;
 mod passthrough;
 mod platform;
 mod pp;
+mod processors;
+mod reserved;
 mod space;
 mod syscall;
+mod user_epoch;
 
 pub use frames::{FrameOwner, FramePool, MAX_FRAMES};
 pub use kernel::{Kernel, MAX_PPS, MAX_VMS, MAX_VPS, MAX_VSS};

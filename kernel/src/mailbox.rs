@@ -14,6 +14,11 @@ pub(crate) const FLUSH: u32 = 1 << 0;
 pub(crate) const RESET: u32 = 1 << 1;
 /// Start the root VS if it waits.
 pub(crate) const START: u32 = 1 << 2;
+/// Take the declared answers that are new.
+pub(crate) const POLICY: u32 = 1 << 3;
+
+/// What [`Mailbox::user_epoch`] holds while the PP is not in the extension.
+const OUTSIDE: u64 = u64::MAX;
 
 /// The part of a PP that others may touch.
 pub(crate) struct Mailbox {
@@ -25,6 +30,8 @@ pub(crate) struct Mailbox {
     start_entry: AtomicU64,
     in_guest: AtomicBool,
     kick_in_flight: AtomicBool,
+    /// The host epoch in which the PP entered the extension.
+    user_epoch: AtomicU64,
     /// Exits by class, written by this PP alone.
     counts: [AtomicU64; plinth_extension_api::abi::EXIT_CLASSES],
 }
@@ -38,6 +45,7 @@ impl Mailbox {
             start_entry: AtomicU64::new(0),
             in_guest: AtomicBool::new(false),
             kick_in_flight: AtomicBool::new(false),
+            user_epoch: AtomicU64::new(OUTSIDE),
             counts: [const { AtomicU64::new(0) }; plinth_extension_api::abi::EXIT_CLASSES],
         }
     }
@@ -47,26 +55,49 @@ impl Mailbox {
         self.launched.load(Ordering::Acquire) && self.hardware_id.load(Ordering::Relaxed) == hardware_id
     }
 
-    /// Leaves a request. Returns whether the PP must be kicked for it.
-    pub(crate) fn post(&self, request: u32) -> bool {
-        self.requests.fetch_or(request, Ordering::SeqCst);
-        !self.kick_in_flight.swap(true, Ordering::SeqCst)
+    /// Forgets what others wanted before a launch.
+    pub(crate) fn clear(&self) {
+        self.requests.store(0, Ordering::SeqCst);
+        self.kick_in_flight.store(false, Ordering::SeqCst);
     }
 
-    /// Leaves a request to start at `entry`. Returns whether the PP must be kicked for it.
+    /// Leaves a request for the next entry. Returns whether the PP runs a guest now, and so must be
+    /// kicked and waited for.
+    pub(crate) fn post(&self, request: u32) -> bool {
+        self.requests.fetch_or(request, Ordering::SeqCst);
+        self.in_guest.load(Ordering::SeqCst)
+    }
+
+    /// Leaves a request to start at `entry`.
     pub(crate) fn post_start(&self, entry: u64) -> bool {
         self.start_entry.store(entry, Ordering::SeqCst);
         self.post(START)
     }
 
-    /// Leaves a request for the next entry. Returns whether the PP runs a guest now, and so must be
-    /// kicked and waited for.
-    pub(crate) fn post_before_entry(&self, request: u32) -> bool {
-        self.requests.fetch_or(request, Ordering::SeqCst);
-        self.in_guest.load(Ordering::SeqCst)
+    /// Says that the extension is about to run. Returns the epoch that is noted for it.
+    #[inline]
+    pub(crate) fn enter_user(&self, epoch: &AtomicU64) -> u64 {
+        loop {
+            let now = epoch.load(Ordering::SeqCst);
+            self.user_epoch.store(now, Ordering::SeqCst);
+            if epoch.load(Ordering::SeqCst) == now {
+                return now;
+            }
+        }
     }
 
-    /// Marks a kick as sent. Returns false where one is in flight already.
+    /// Says that the extension stopped.
+    #[inline]
+    pub(crate) fn leave_user(&self) {
+        self.user_epoch.store(OUTSIDE, Ordering::Release);
+    }
+
+    /// Whether the extension may still run here with translations from before `epoch`.
+    pub(crate) fn is_behind(&self, epoch: u64) -> bool {
+        self.user_epoch.load(Ordering::SeqCst) < epoch
+    }
+
+    /// Marks a kick as sent, by the PP that is going to send it. Returns false where one is in flight already.
     pub(crate) fn start_kick(&self) -> bool {
         !self.kick_in_flight.swap(true, Ordering::SeqCst)
     }
@@ -134,8 +165,10 @@ mod tests {
     #[test]
     fn one_kick_is_in_flight_at_a_time() {
         let mailbox = Mailbox::new();
-        assert!(mailbox.post(RESET));
-        assert!(!mailbox.post(START), "the first kick serves both requests");
+        mailbox.post(RESET);
+        assert!(mailbox.start_kick());
+        mailbox.post(START);
+        assert!(!mailbox.start_kick(), "the first kick serves both requests");
         assert!(mailbox.finish_kick());
         assert!(!mailbox.finish_kick(), "what comes now is the guest's own");
         assert_eq!(mailbox.take_requests(), RESET | START);
@@ -144,13 +177,24 @@ mod tests {
     #[test]
     fn a_guest_is_not_entered_past_a_request() {
         let mailbox = Mailbox::new();
-        assert!(!mailbox.post_before_entry(FLUSH), "nothing runs: no kick needed");
+        assert!(!mailbox.post(FLUSH), "nothing runs: no kick needed");
         assert!(!mailbox.enter_guest());
         mailbox.take_requests();
         assert!(mailbox.enter_guest());
-        assert!(mailbox.post_before_entry(FLUSH));
+        assert!(mailbox.post(FLUSH));
         assert!(mailbox.is_deaf_to(FLUSH));
         mailbox.leave_guest();
         assert!(!mailbox.is_deaf_to(FLUSH));
+    }
+
+    #[test]
+    fn the_extension_is_behind_only_while_it_runs() {
+        let (mailbox, epoch) = (Mailbox::new(), AtomicU64::new(4));
+        assert!(!mailbox.is_behind(5));
+        assert_eq!(mailbox.enter_user(&epoch), 4);
+        assert!(mailbox.is_behind(5));
+        assert!(!mailbox.is_behind(4));
+        mailbox.leave_user();
+        assert!(!mailbox.is_behind(5));
     }
 }

@@ -9,6 +9,8 @@ use crate::handle::Id;
 pub(crate) struct Vm<A: Arch> {
     pub(crate) nested: PageTable<A::NestedFormat>,
     pub(crate) hw: A::Vm,
+    /// Tells its TLB entries from other VMs'.
+    pub(crate) tag: u16,
     pub(crate) policy: IdPolicy,
     pub(crate) vps: usize,
     /// Pages of the extension mapped in it: each must be unmapped before it can go.
@@ -29,6 +31,8 @@ pub(crate) struct Vs<A: Arch> {
     /// The PP that it runs on.
     pub(crate) pp: usize,
     pub(crate) state: VsState,
+    /// It took the state of the OS on its PP.
+    pub(crate) is_root: bool,
 }
 
 /// Whether a VS can run.

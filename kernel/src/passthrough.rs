@@ -60,12 +60,22 @@ impl<A: Arch> Pp<'_, A> {
             return Next::Depart(departure);
         }
         memory.write_u64(self.exit_page, HYPERCALL_REFUSED);
+        self.skip_instruction();
         Next::Run
+    }
+
+    fn skip_instruction(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
+        if active.vs.hw.advance(&guest, self.exit_page).is_err() {
+            active.vs.hw.inject(Event::Undefined);
+        }
     }
 
     /// Makes the active root VS ready to get the processor back, if it can: its instruction is skipped and
     /// its first general register is 0.
     pub(crate) fn try_promote(&mut self) -> Option<Departure<A>> {
+        self.end_reserved_writes();
         let mut active = self.active.take()?;
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         let root = self.root_vs == Some(active.id);

@@ -33,6 +33,16 @@ impl<A: Arch> Platform<A> {
     pub fn reservation(&self) -> SpaRange {
         range(self.info.reservation)
     }
+
+    /// End of the machine's memory map, as far as the processor can address it.
+    pub(crate) fn memory_end(&self) -> u64 {
+        self.info.memory_end.min(self.physical_end)
+    }
+
+    /// The same in whole GiB: what is mapped from the start.
+    pub(crate) fn mapped_end(&self) -> u64 {
+        self.memory_end().next_multiple_of(1 << 30).min(self.physical_end)
+    }
 }
 
 /// The contract's range as the kernel's own type.
@@ -51,6 +61,8 @@ pub enum PrepareError {
     TooManyProcessors,
     /// The extension's ELF file is refused.
     Extension(ImageError),
+    /// The extension cannot be relocated and is linked outside its part of the address space.
+    ExtensionAddress,
 }
 
 impl From<plinth_hal::OutOfFrames> for PrepareError {
@@ -80,6 +92,7 @@ impl From<PrepareError> for LaunchStatus {
             PrepareError::OutOfFrames => Self::failed(LaunchError::TooLittleMemory, 0),
             PrepareError::BadContract => Self::failed(LaunchError::BadContract, 0),
             PrepareError::TooManyProcessors => Self::failed(LaunchError::TooManyProcessors, 0),
+            PrepareError::ExtensionAddress => Self::failed(LaunchError::BadExtension, 0),
             PrepareError::Extension(error) => Self::failed(LaunchError::BadExtension, error.raw()),
         }
     }

@@ -13,6 +13,7 @@ use crate::guest::GuestView;
 use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
 use crate::objects::Vs;
+use crate::reserved::OpenPages;
 
 /// What [`Kernel::prepare_pp`] made for one PP.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ pub struct PpResources {
     pub exit_page: Spa,
     /// The root of the host page table.
     pub host_root: Spa,
+    /// The root of the page table that the extension runs on: the same, unless user mode has its own.
+    pub user_root: Spa,
 }
 
 /// How a PP leaves the hypervisor. The backend's entry code carries it out.
@@ -79,11 +82,15 @@ pub(crate) struct Pp<'k, A: Arch> {
     /// Where the extension was when it faulted, for `ControlAgain`.
     pub(crate) interrupted: Option<(A::User, Callback)>,
     pub(crate) last_exit: Exit,
+    /// The VS whose exit that was.
+    pub(crate) last_vs: Option<Id>,
     /// This PP's copy of the active VM's declared answers.
     pub(crate) policy: IdPolicy,
     pub(crate) policy_version: (Id, u32),
-    /// The page of the reservation that is open for one instruction of the root VM.
-    pub(crate) open_page: Option<u64>,
+    /// The pages of the reservation that are open for one instruction of the root VM.
+    pub(crate) open_pages: OpenPages,
+    /// The host epoch in which this PP last entered the extension.
+    pub(crate) host_epoch: u64,
 }
 
 impl<A: Arch> Kernel<A> {
@@ -94,6 +101,7 @@ impl<A: Arch> Kernel<A> {
             return Departure::Abandon(LaunchStatus::failed(LaunchError::NotPrepared, 0), root);
         };
         let mailbox = &self.mailboxes[resources.pp];
+        mailbox.clear();
         mailbox.hardware_id.store(cpu.hardware_id(), Ordering::Relaxed);
         let mut pp = Pp {
             kernel: self,
@@ -108,9 +116,11 @@ impl<A: Arch> Kernel<A> {
             callback: Callback::Start,
             interrupted: None,
             last_exit: Exit::of(ExitClass::Other),
+            last_vs: None,
             policy: IdPolicy::new(),
             policy_version: (Id::from_raw(u64::MAX), 0),
-            open_page: None,
+            open_pages: OpenPages::default(),
+            host_epoch: 0,
         };
         let departure = pp.work();
         mailbox.launched.store(false, Ordering::Release);
@@ -157,7 +167,7 @@ impl<A: Arch> Pp<'_, A> {
 
     #[inline]
     fn user_turn(&mut self) -> Next<A> {
-        match self.cpu.enter_user(&mut self.user) {
+        match self.enter_user() {
             UserExit::Call => self.dispatch(),
             UserExit::Fault(fault) => self.extension_faulted(fault),
         }
@@ -168,7 +178,7 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next<A> {
         let Some(active) = &self.active else { return self.fail("no VS is active", None) };
         active.vs.hw.describe(&exit, self.exit_page);
-        self.last_exit = exit;
+        (self.last_exit, self.last_vs) = (exit, Some(active.id));
         self.callback = Callback::Vmexit;
         let extension = &self.kernel.extension;
         let entry = plinth_hal::UserVa::new(extension.vmexit.load(Ordering::Relaxed));
@@ -235,6 +245,8 @@ impl<A: Arch> Pp<'_, A> {
     /// Gives the processor back because the launch failed.
     pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next<A> {
         self.deactivate();
+        self.kernel.mailboxes[self.index].launched.store(false, Ordering::Release);
+        self.kernel.discard_vss(self.index);
         match self.root.take() {
             Some(root) => Next::Depart(Departure::Abandon(LaunchStatus::failed(error, detail), root)),
             None => self.crash("its launch failed late"),

@@ -6,7 +6,7 @@
 
 use plinth_hal::page_table::{Attributes, MemoryType, NotLoaded, PageTable, Permissions, PoolTables};
 use plinth_hal::page_table::{InputAddress, PtFormat};
-use plinth_hal::{Arch, PAGE_SIZE, Spa, SpaRange};
+use plinth_hal::{Arch, FrameSource, PAGE_SIZE, Spa, SpaRange};
 use plinth_launch::{SEGMENT_EXECUTE, SEGMENT_WRITE};
 
 use crate::frames::KernelFrames;
@@ -21,6 +21,8 @@ const DATA: Permissions = Permissions::READ.union(Permissions::WRITE);
 /// A host page table under construction or in use.
 pub(crate) struct HostSpace<A: Arch> {
     pub(crate) table: PageTable<A::HostFormat>,
+    /// The extension's part, where user mode has tables of its own.
+    user: Option<PageTable<A::HostFormat>>,
 }
 
 impl<A: Arch> HostSpace<A> {
@@ -31,8 +33,12 @@ impl<A: Arch> HostSpace<A> {
     ) -> Result<Self, PrepareError> {
         let memory = platform.memory;
         let table = PageTable::new(&mut PoolTables { memory, frames }, platform.host_format.clone())?;
-        let mut space = Self { table };
-        let end = platform.info.memory_end.next_multiple_of(1 << 30).min(platform.physical_end);
+        let user = match platform.host_format.user_side() {
+            Some(format) => Some(PageTable::new(&mut PoolTables { memory, frames }, format)?),
+            None => None,
+        };
+        let mut space = Self { table, user };
+        let end = platform.mapped_end();
         let all = SpaRange::new(Spa::new(PAGE_SIZE), end.saturating_sub(PAGE_SIZE));
         space.identity(memory, frames, all, Attributes::new(DATA, MemoryType::WriteBack))?;
         space.map_image(platform, frames)?;
@@ -105,11 +111,20 @@ impl<A: Arch> HostSpace<A> {
         Ok(self.table.unmap(&mut PoolTables { memory, frames }, &mut NotLoaded, at, PAGE_SIZE)?)
     }
 
+    /// The tables that the extension runs on.
+    pub(crate) fn user_table(&self) -> &PageTable<A::HostFormat> {
+        self.user.as_ref().unwrap_or(&self.table)
+    }
+
+    fn user_table_mut(&mut self) -> &mut PageTable<A::HostFormat> {
+        self.user.as_mut().unwrap_or(&mut self.table)
+    }
+
     /// Maps `pages` frames from `spa` on for the extension at `at`.
     pub(crate) fn map_user(
         &mut self,
         memory: A::Memory,
-        frames: &mut KernelFrames<'_, A::Memory>,
+        frames: &mut impl FrameSource,
         at: u64,
         spa: Spa,
         pages: u64,
@@ -118,14 +133,14 @@ impl<A: Arch> HostSpace<A> {
         let attributes = Attributes::new(permissions | Permissions::USER, MemoryType::WriteBack);
         let at = HostInput::<A>::from_raw(at);
         let tables = &mut PoolTables { memory, frames };
-        Ok(self.table.map(tables, &mut NotLoaded, at, spa, pages * PAGE_SIZE, attributes)?)
+        Ok(self.user_table_mut().map(tables, &mut NotLoaded, at, spa, pages * PAGE_SIZE, attributes)?)
     }
 
-    /// Takes one page away from the extension. The caller flushes the TLBs.
-    pub(crate) fn unmap_user(&mut self, memory: A::Memory, frames: &mut KernelFrames<'_, A::Memory>, at: u64) {
+    /// Takes one page away from the extension. The caller sees to the TLBs.
+    pub(crate) fn unmap_user(&mut self, memory: A::Memory, frames: &mut impl FrameSource, at: u64) {
         let at = HostInput::<A>::from_raw(at);
         // Only a page that the kernel has just found mapped comes here, and a single page needs no split.
-        let _ = self.table.unmap(&mut PoolTables { memory, frames }, &mut NotLoaded, at, PAGE_SIZE);
+        let _ = self.user_table_mut().unmap(&mut PoolTables { memory, frames }, &mut NotLoaded, at, PAGE_SIZE);
     }
 
     /// The frame behind an address of the extension, and whether the extension may write there.
@@ -135,7 +150,7 @@ impl<A: Arch> HostSpace<A> {
         frames: &mut KernelFrames<'_, A::Memory>,
         at: u64,
     ) -> Option<(Spa, bool)> {
-        let mapping = self.table.query(&PoolTables { memory, frames }, HostInput::<A>::from_raw(at))?;
+        let mapping = self.user_table().query(&PoolTables { memory, frames }, HostInput::<A>::from_raw(at))?;
         let permissions = mapping.attributes.permissions;
         permissions.contains(Permissions::USER).then(|| (mapping.spa, permissions.contains(Permissions::WRITE)))
     }

@@ -21,11 +21,20 @@ def load(name):
         gdb.execute(f"add-symbol-file {IMAGES[name]} -o {place}")
 
 
-def stop():
-    gdb.execute("interrupt")
+def stopped(_):
+    gdb.events.stop.disconnect(stopped)
+    gdb.post_event(ready)
+
+
+def ready():
     load("kernel")
     load("extension")
     print("symbols are loaded; set breakpoints and `continue`")
+
+
+def stop():
+    gdb.events.stop.connect(stopped)
+    gdb.execute("interrupt")
 
 
 def wait():

@@ -11,13 +11,15 @@ use serde::Serialize;
 
 use crate::board::{self, Board};
 use crate::cli::{BenchOptions, BootOptions};
-use crate::emulator::{Console, Ended, Machine, Process, Until, Watch, Watched, watch};
+use crate::emulator::{Console, Ended, Machine, Process, Until, Watch, Watched, exit_device_status, watch};
 use crate::progress::Step;
+use crate::test::{FORBIDDEN, GUEST_PASSED};
 use crate::workspace::Workspace;
 use crate::{artifacts, boot, setup};
 
-/// The test guest that measures.
+/// The test guest that measures, and the extension that answers it.
 const GUEST: &str = "bench";
+const EXTENSION: &str = "bench";
 const TIMEOUT: Duration = Duration::from_secs(300);
 const COUNTING: [&str; 2] = ["-icount", "shift=0,sleep=off"];
 
@@ -51,14 +53,16 @@ fn measure(workspace: &Workspace, board: &Board) -> Result<Watched> {
     let images = artifacts::build(workspace, board)?;
     artifacts::build_tests(workspace, board)?;
     let payload = Some(artifacts::test_guest(workspace, board, GUEST)?);
-    let volume = boot::volume(workspace, board, &images, &BootOptions { payload, ..BootOptions::default() })?;
+    let extension = Some(artifacts::test_extension(workspace, board, EXTENSION)?);
+    let options = BootOptions { payload, extension, ..BootOptions::default() };
+    let volume = boot::volume(workspace, board, &images, &options)?;
     let scratch = workspace.scratch()?;
     let mut machine = Machine::new(board, &volume, scratch.path())?;
     machine.cpus = 1;
     machine.arguments.extend(COUNTING.map(str::to_owned));
     let step = Step::new("counting instructions");
     let mut process = Process::captured(machine.command(&Console::Output), &scratch.path().join("messages"))?;
-    let forbidden = RegexSet::new(crate::test::FORBIDDEN)?;
+    let forbidden = RegexSet::new(FORBIDDEN)?;
     let (expected, timeout) = ([], Some(TIMEOUT));
     let for_figures = Watch {
         expected: &expected,
@@ -78,6 +82,9 @@ fn check(watched: Watched, messages: &str) -> Result<Watched> {
         Ended::Timeout => bail!("the bench guest did not end; its console ended with:\n{}", tail(&watched)),
         Ended::Forbidden(line) => bail!("the console said {line:?}; it ended with:\n{}", tail(&watched)),
         Ended::Exit(_) if watched.lines.is_empty() => bail!("the emulator did not start: {messages}"),
+        Ended::Exit(status) if status.code() != Some(exit_device_status(GUEST_PASSED)) => {
+            bail!("the bench guest failed ({status}); its console ended with:\n{}", tail(&watched))
+        }
         Ended::Exit(_) | Ended::Seen => Ok(watched),
     }
 }

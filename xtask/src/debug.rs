@@ -4,9 +4,11 @@
 //! for that line, loads the symbols there and stops; after that gdb is the user's.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::artifacts::Images;
 use crate::cli::DebugOptions;
@@ -30,15 +32,11 @@ pub(crate) fn debug(workspace: &Workspace, options: &DebugOptions) -> Result<()>
     let images = artifacts::build(workspace, &board)?;
     let extension = options.boot.extension.clone().unwrap_or_else(|| images.extension.clone());
     let session = Session::write(scratch.path(), &images, &std::path::absolute(extension)?)?;
-    let console = Console::Socket(&session.socket, &session.log);
-    let mut emulator = Process::captured(machine.command(&console), &scratch.path().join("messages"))?;
-    let result = session.run(&mut emulator);
-    let messages = emulator.messages();
-    if messages.is_empty() {
-        result
-    } else {
-        result.with_context(|| format!("the emulator said:\n{messages}"))
-    }
+    let mut command = machine.command(&Console::Socket(&session.socket, &session.log));
+    // Ctrl-C in gdb is for gdb.
+    command.process_group(0);
+    let mut emulator = Process::captured(command, &scratch.path().join("messages"))?;
+    session.run(&mut emulator)
 }
 
 impl Session {
@@ -56,24 +54,25 @@ impl Session {
         Ok(Self { script, log, socket })
     }
 
+    /// Becomes gdb, if there is one. The emulator ends with the process that started it, whatever that runs then.
     fn run(&self, emulator: &mut Process) -> Result<()> {
+        let (log, socket) = (self.log.display(), self.socket.display());
+        let source = format!("source {}", self.script.display());
         eprintln!(
-            "console  {} (to type there: socat -,rawer UNIX-CONNECT:{})",
-            self.log.display(),
-            self.socket.display()
+            "console   {log}\nto type   socat -,rawer UNIX-CONNECT:{socket}\ndebugger  gdb -quiet -ex '{source}'"
         );
-        let command = format!("gdb -quiet -ex 'source {}'", self.script.display());
-        if !debian::has_program("gdb") {
-            eprintln!(
-                "gdb is not installed: apt-get install gdb. The machine waits on port 1234; in another terminal:\n  {command}"
-            );
-            emulator.wait()?;
-            return Ok(());
+        if debian::has_program("gdb") {
+            let error = Command::new("gdb").args(["-quiet", "-ex", &source]).exec();
+            return Err(error).context("gdb did not start");
         }
-        eprintln!("debugger {command}");
-        let mut gdb = std::process::Command::new("gdb");
-        gdb.args(["-quiet", "-ex"]).arg(format!("source {}", self.script.display()));
-        gdb.status().context("gdb did not start")?;
-        Ok(())
+        eprintln!(
+            "gdb is not installed (apt-get install gdb); the machine waits on port 1234 for the debugger above"
+        );
+        let status = emulator.wait()?;
+        if status.success() {
+            Ok(())
+        } else {
+            bail!("the emulator ended with {status}; it said:\n{}", emulator.messages())
+        }
     }
 }

@@ -101,3 +101,12 @@ pub fn refuses_call(answer: Result<[u64; 2], Failure>, error: Error) {
 pub fn returning_calls() -> impl Iterator<Item = Call> {
     Call::ALL.iter().copied().filter(|call| !matches!(call, Call::ControlExit | Call::ControlWait))
 }
+
+/// Waits until something has happened.
+pub fn eventually(what: &str, happened: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !happened() {
+        assert!(start.elapsed().as_secs() < 20, "waited for {what}");
+        std::thread::sleep(std::time::Duration::from_micros(100));
+    }
+}

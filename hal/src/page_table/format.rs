@@ -121,6 +121,16 @@ pub trait PtFormat {
     /// than zero.
     const SIGN_EXTENDED: bool = false;
 
+    /// The format of user mode's own tables, where it cannot share the kernel's: an AArch64 processor without
+    /// EL2&0 translation runs EL0 under EL2 on a stage 2. `None`: one tree serves both.
+    #[inline]
+    fn user_side(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// How many levels the tree has, 1 or more.
     fn levels(&self) -> u8;
 

@@ -61,7 +61,10 @@ impl<A: Arch> Pp<'_, A> {
         match call {
             Call::ControlExit => self.fail("it asked to", None),
             Call::ControlWait => self.control_wait(),
-            Call::ControlAgain => self.resume_with(Self::control_again),
+            Call::ControlAgain => {
+                let result = self.control_again();
+                self.resume(result)
+            }
             Call::VsRun => self.resume_with(Self::vs_run),
             Call::VsRunCurrent => self.resume_with(Self::vs_run_current),
             Call::VsAdvanceAndRunCurrent => self.resume_with(Self::vs_advance_and_run_current),

@@ -16,11 +16,21 @@ impl<A: Arch> Pp<'_, A> {
         while !rest.is_empty() {
             let room = (PAGE_SIZE - at % PAGE_SIZE) as usize;
             let (part, next) = rest.split_at_mut(room.min(rest.len()));
-            let (spa, _) = self.user_frame(at).ok_or(Error::InvalidArgument)?;
-            self.machine.memory.read_bytes(spa, part);
+            self.read_user_page(at, part)?;
             at = at.checked_add(part.len() as u64).ok_or(Error::InvalidArgument)?;
             rest = next;
         }
+        Ok(())
+    }
+
+    /// Fills `part` from one page, which stays the extension's meanwhile.
+    fn read_user_page(&self, at: u64, part: &mut [u8]) -> Result<(), Error> {
+        let memory = self.machine.memory;
+        let space = self.kernel.space.lock();
+        let mut frames = self.kernel.kernel_frames(memory);
+        let frame = space.as_ref().and_then(|space| space.user_frame(memory, &mut frames, at));
+        let (spa, _) = frame.ok_or(Error::InvalidArgument)?;
+        memory.read_bytes(spa, part);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use plinth_hal::{Arch, IdPolicy, Intercepts, UserContext, VmHw};
 
 use super::{Answer, DONE, about};
 use crate::handle::Id;
+use crate::mailbox::POLICY;
 use crate::objects::Vm;
 use crate::pp::Pp;
 
@@ -28,20 +29,32 @@ impl<A: Arch> Pp<'_, A> {
             .map_err(|_| Error::WrongState)?;
         let tables = &mut PoolTables { memory, frames: &mut frames };
         let nested = PageTable::new(tables, format).map_err(|_| Error::OutOfMemory)?;
-        let hw = A::Vm::create(memory, &mut frames, nested.root(), self.kernel.next_tag());
-        let Ok(hw) = hw else {
+        let Some(tag) = self.kernel.take_tag() else {
             nested.destroy(&mut PoolTables { memory, frames: &mut frames });
+            return Err(Error::OutOfObjects.into());
+        };
+        let Ok(hw) = A::Vm::create(memory, &mut frames, nested.root(), tag) else {
+            nested.destroy(&mut PoolTables { memory, frames: &mut frames });
+            self.kernel.release_tag(tag);
             return Err(Error::OutOfMemory.into());
         };
-        let vm = Vm { nested, hw, policy: IdPolicy::new(), vps: 0, mapped_pages: 0 };
+        let vm = Vm { nested, hw, tag, policy: IdPolicy::new(), vps: 0, mapped_pages: 0 };
         match self.kernel.vms.insert(vm) {
             Ok(id) => Ok([id.raw(), 0]),
             Err(vm) => {
-                vm.nested.destroy(&mut PoolTables { memory, frames: &mut frames });
-                vm.hw.destroy(&mut frames);
+                self.dismantle(vm);
                 Err(Error::OutOfObjects.into())
             }
         }
+    }
+
+    /// Gives back all that a VM has on hardware.
+    fn dismantle(&self, vm: Vm<A>) {
+        let memory = self.machine.memory;
+        let mut frames = self.kernel.kernel_frames(memory);
+        vm.nested.destroy(&mut PoolTables { memory, frames: &mut frames });
+        vm.hw.destroy(&mut frames);
+        self.kernel.release_tag(vm.tag);
     }
 
     /// Removes a VM that has neither VPs nor memory.
@@ -54,10 +67,7 @@ impl<A: Arch> Pp<'_, A> {
             |vm: &Vm<A>| if vm.vps == 0 && vm.mapped_pages == 0 { Ok(()) } else { Err(Error::Busy) };
         let vm = self.kernel.vms.remove(id, unused).map_err(about(1))?;
         self.kernel.shoot_down(self.index, &self.cpu);
-        let memory = self.machine.memory;
-        let mut frames = self.kernel.kernel_frames(memory);
-        vm.nested.destroy(&mut PoolTables { memory, frames: &mut frames });
-        vm.hw.destroy(&mut frames);
+        self.dismantle(vm);
         DONE
     }
 
@@ -67,17 +77,27 @@ impl<A: Arch> Pp<'_, A> {
         if count > MAX_ID_ANSWERS as u64 {
             return Err(Failure::argument(3, Error::InvalidArgument));
         }
-        for index in 0..count {
-            let mut bytes = [0; size_of::<IdAnswer>()];
-            let at = address.checked_add(index * bytes.len() as u64);
-            let at = at.ok_or(Failure::argument(2, Error::InvalidArgument))?;
-            self.copy_from_user(at, &mut bytes).map_err(about(2))?;
-            let answer = IdAnswer::from_bytes(&bytes);
-            let declared = self.kernel.vms.with(vm, |vm| vm.policy.declare(answer));
-            declared.map_err(about(1))?.map_err(|_| Failure::argument(3, Error::OutOfObjects))?;
-        }
+        let declared = self.kernel.vms.with(vm, |vm| {
+            let mut policy = vm.policy.clone();
+            for index in 0..count {
+                let answer = self.declared_answer(address, index).map_err(about(2))?;
+                policy.declare(answer).map_err(|_| Failure::argument(3, Error::OutOfObjects))?;
+            }
+            vm.policy = policy;
+            Ok::<(), Failure>(())
+        });
+        declared.map_err(about(1))??;
         self.kernel.bump_policy();
+        self.kernel.tell_others(POLICY, self.index, &self.cpu);
         DONE
+    }
+
+    /// The `index`th of the answers in the extension's memory at `address`.
+    fn declared_answer(&self, address: u64, index: u64) -> Result<IdAnswer, Error> {
+        let mut bytes = [0; size_of::<IdAnswer>()];
+        let at = address.checked_add(index * bytes.len() as u64).ok_or(Error::InvalidArgument)?;
+        self.copy_from_user(at, &mut bytes)?;
+        Ok(IdAnswer::from_bytes(&bytes))
     }
 
     /// Sets which accesses to registers exit.

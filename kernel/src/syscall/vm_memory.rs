@@ -7,8 +7,10 @@ use plinth_hal::page_table::{
 use plinth_hal::{Arch, PAGE_SIZE, Spa, UserContext};
 
 use super::{Answer, DONE, about};
+use crate::detached::Detached;
 use crate::frames::FrameOwner;
 use crate::handle::Id;
+use crate::mailbox::FLUSH;
 use crate::objects::Vm;
 use crate::pp::Pp;
 
@@ -49,14 +51,16 @@ impl<A: Arch> Pp<'_, A> {
         }
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
+        let mut detached = Detached::new(&mut frames);
         let mapped = self.kernel.vms.with(vm, |vm| {
             let attributes = Attributes::new(permissions, MemoryType::WriteBack);
-            let tables = &mut PoolTables { memory, frames: &mut frames };
+            let tables = &mut PoolTables { memory, frames: &mut detached };
             vm.nested.map(tables, &mut NotLoaded, Input::<A>::from_raw(gpa), frame, PAGE_SIZE, attributes)?;
             vm.mapped_pages += 1;
             Ok(())
         });
         let result = mapped.map_err(about(1)).and_then(|mapped| mapped.map_err(map_failure));
+        self.forget_tables(detached);
         if result.is_err() {
             self.kernel.frames.lock().uncount_mapping(frame);
         }
@@ -86,14 +90,15 @@ impl<A: Arch> Pp<'_, A> {
         if mapped.map_err(about(1))? { Ok(()) } else { Err(Failure::argument(2, Error::NotMapped)) }
     }
 
-    /// Unmaps, lets every PP forget, and only then lets the frames go.
+    /// Unmaps page by page what is mapped, and lets each frame go once no PP can reach it any more.
     fn unmap_pages(&mut self, vm: Id, gpa: u64, size: u64) {
         let memory = self.machine.memory;
         for offset in (0..size).step_by(PAGE_SIZE as usize) {
             let mut frames = self.kernel.kernel_frames(memory);
+            let mut detached = Detached::new(&mut frames);
             let frame = self.kernel.vms.with(vm, |vm| {
                 let at = Input::<A>::from_raw(gpa + offset);
-                let tables = &mut PoolTables { memory, frames: &mut frames };
+                let tables = &mut PoolTables { memory, frames: &mut detached };
                 let frame = vm.nested.query(tables, at)?.spa;
                 vm.nested.unmap(tables, &mut NotLoaded, at, PAGE_SIZE).ok()?;
                 vm.mapped_pages -= 1;
@@ -103,6 +108,16 @@ impl<A: Arch> Pp<'_, A> {
                 self.flush_everywhere();
                 self.kernel.frames.lock().uncount_mapping(frame);
             }
+            self.forget_tables(detached);
+        }
+    }
+
+    /// Frees tables that are linked no more, once every PP has forgotten them.
+    fn forget_tables(&self, detached: Detached<'_, '_, A::Memory>) {
+        if !detached.is_empty() {
+            self.flush_everywhere();
+            let mut pool = self.kernel.frames.lock();
+            detached.take().for_each(|table| pool.release(table, 1));
         }
     }
 
@@ -160,9 +175,13 @@ impl<A: Arch> Pp<'_, A> {
         Ok(size)
     }
 
-    fn flush_everywhere(&mut self) {
+    /// Makes every PP forget what it holds of nested tables; this one before its next entry.
+    ///
+    /// Not while the VM is locked: a PP that is waited for may need that lock to decode an instruction before it
+    /// leaves its guest.
+    fn flush_everywhere(&self) {
         self.kernel.shoot_down(self.index, &self.cpu);
-        self.kernel.mailboxes[self.index].post_before_entry(crate::mailbox::FLUSH);
+        self.kernel.mailboxes[self.index].post(FLUSH);
     }
 }
 

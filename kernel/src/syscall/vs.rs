@@ -11,8 +11,8 @@ use super::{Answer, DONE, Resumption, about};
 use crate::frames::KernelFrames;
 use crate::handle::Id;
 use crate::kernel::{Kernel, MAX_PPS};
-use crate::objects::{Vs, VsState};
-use crate::pp::{Next, Pp, guest_view};
+use crate::objects::{Vp, Vs, VsState};
+use crate::pp::{Callback, Next, Pp, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
     /// Makes a VS of a VP, for one PP.
@@ -26,7 +26,7 @@ impl<A: Arch> Pp<'_, A> {
         let mut frames = self.kernel.kernel_frames(memory);
         let created = self.kernel.vms.with(vm, |vm| A::Vs::create(memory, &mut frames, &vm.hw));
         let hw = created.map_err(about(1))?.map_err(|_| Error::OutOfMemory)?;
-        let vs = Vs { hw, vm, vp, pp: pp as usize, state: VsState::Runnable };
+        let vs = Vs { hw, vm, vp, pp: pp as usize, state: VsState::Runnable, is_root: false };
         let id = self.kernel.insert_vs(vs, &mut frames)?;
         Ok([id.raw(), 0])
     }
@@ -37,10 +37,12 @@ impl<A: Arch> Pp<'_, A> {
         if self.active.as_ref().is_some_and(|active| active.id == id) {
             return Err(Failure::argument(1, Error::Busy));
         }
-        if self.root_vs == Some(id) && self.root.is_none() {
-            return Err(Failure::argument(1, Error::Denied));
+        let not_launched = self.root_vs == Some(id) && self.root.is_some();
+        let allowed = |vs: &Vs<A>| if vs.is_root && !not_launched { Err(Error::Denied) } else { Ok(()) };
+        let vs = self.kernel.vss.remove(id, allowed).map_err(about(1))?;
+        if not_launched {
+            self.root_vs = None;
         }
-        let vs = self.kernel.vss.remove(id, |_| Ok(())).map_err(about(1))?;
         let _ = self.kernel.vps.with(vs.vp, |vp| vp.vss -= 1);
         vs.hw.destroy(&mut self.kernel.kernel_frames(self.machine.memory));
         DONE
@@ -49,15 +51,18 @@ impl<A: Arch> Pp<'_, A> {
     /// Gives a VS of the root VM the state in which this PP was taken over. Once, before it runs.
     pub(super) fn vs_init_as_root(&mut self) -> Answer {
         let id = self.id(1);
-        let root = self.root.as_ref().ok_or(Error::WrongState)?;
-        if self.root_vs.is_some() {
+        if self.root.is_none() || self.root_vs.is_some() {
             return Err(Error::WrongState.into());
         }
+        // The exit page is about to take the root VS's general registers.
+        self.deactivate();
+        let root = self.root.as_ref().ok_or(Error::WrongState)?;
         let mut vs = self.kernel.vss.take(id).map_err(about(1))?;
         let suitable = vs.pp == self.index && vs.vm.raw() == ROOT_VM;
         if suitable {
             vs.hw.init_root(root, self.exit_page);
             vs.hw.save_registers(&self.machine.memory, self.exit_page);
+            vs.is_root = true;
             self.root_vs = Some(id);
         }
         self.kernel.vss.put_back(id, vs);
@@ -121,7 +126,7 @@ impl<A: Arch> Pp<'_, A> {
     fn run_current(&mut self) -> Resumption<A> {
         let active = self.active.as_ref().ok_or(Error::WrongState)?;
         if self.root.is_some() {
-            self.finish_launch(active.id)?;
+            self.begin_launch(active.id)?;
         }
         self.refresh_policy();
         self.interrupted = None;
@@ -129,22 +134,20 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// The first run on this PP must be its root VS's: then the OS goes on, as the root VM.
-    fn finish_launch(&mut self, id: Id) -> Result<(), Failure> {
-        if self.root_vs != Some(id) {
+    fn begin_launch(&mut self, id: Id) -> Result<(), Failure> {
+        if self.root_vs != Some(id) || self.callback != Callback::Bootstrap {
             return Err(Error::WrongState.into());
         }
-        self.root = None;
         self.kernel.mailboxes[self.index].launched.store(true, Ordering::Release);
         if self.kernel.launched_pps() >= self.machine.pp_count {
             self.kernel.all_launched.store(true, Ordering::SeqCst);
         }
-        log::info!("pp {}: launched; the OS is the root VM now", self.index);
         Ok(())
     }
 
     /// Copies the active VM's declared answers if this PP's copy is old.
     #[inline]
-    fn refresh_policy(&mut self) {
+    pub(crate) fn refresh_policy(&mut self) {
         let Some(active) = &self.active else { return };
         let version = self.kernel.policy_version();
         if (active.vs.vm, version) == self.policy_version {
@@ -158,6 +161,9 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Gives the PP back to its root VS.
     pub(super) fn vs_promote(&mut self) -> Resumption<A> {
+        if self.root.is_some() {
+            return Err(Error::WrongState.into());
+        }
         self.activate(self.id(1)).map_err(about(1))?;
         self.try_promote().map(Next::Depart).ok_or(Failure::argument(1, Error::Denied))
     }
@@ -224,6 +230,24 @@ impl<A: Arch> Kernel<A> {
     /// Lets go of a root VS whose PP has left the hypervisor with it.
     pub(crate) fn forget_root_vs(&self, id: Id, vp: Id) {
         self.vss.forget_taken(id);
-        let _ = self.vps.with(vp, |vp| vp.vss -= 1);
+        self.leave_vp(vp);
+    }
+
+    /// Destroys the VSs of a PP that is not going to run any.
+    pub(crate) fn discard_vss(&self, pp: usize) {
+        let Some(machine) = self.machine.get() else { return };
+        while let Some(vs) = self.vss.remove_where(|vs| vs.pp == pp) {
+            vs.hw.destroy(&mut self.kernel_frames(machine.memory));
+            self.leave_vp(vs.vp);
+        }
+    }
+
+    /// A VP lost a VS because its PP left; with its last one it goes too.
+    fn leave_vp(&self, id: Id) {
+        let _ = self.vps.with(id, |vp| vp.vss -= 1);
+        let unused = |vp: &Vp| if vp.vss == 0 { Ok(()) } else { Err(Error::Busy) };
+        if let Ok(vp) = self.vps.remove(id, unused) {
+            let _ = self.vms.with(vp.vm, |vm| vm.vps -= 1);
+        }
     }
 }

@@ -102,6 +102,11 @@ impl Console<'_> {
     }
 }
 
+/// The emulator's exit status after the guest wrote `value` to its exit device.
+pub(crate) fn exit_device_status(value: u8) -> i32 {
+    i32::from(value) << 1 | 1
+}
+
 fn log_file(path: Option<&Path>) -> String {
     path.map(|path| format!(",logfile={}", escaped(path))).unwrap_or_default()
 }

@@ -19,10 +19,13 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     r"Call Trace:",
     r"Oops: ",
     r"!!!! X64 Exception Type",
-    r"^TEST \S+ FAILED",
+    r"^TEST .*\bFAILED",
     r"detected stalls on",
     r"soft lockup",
 ];
+
+/// What a guest of `tests/guests` writes to the exit device when all its checks passed.
+pub(crate) const GUEST_PASSED: u8 = 0x10;
 
 /// Runs the parts that the options name.
 pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {

@@ -9,7 +9,7 @@
 use anyhow::Result;
 
 use super::board::Bench;
-use super::dmesg;
+use super::{GUEST_PASSED, dmesg};
 use crate::emulator::Watched;
 
 /// A boot, and what must come of it.
@@ -111,7 +111,7 @@ pub(super) const LINUX: Test = Test {
     check: None,
 };
 
-/// An EFI application of `tests/guests` runs and ends the emulator with status 0.
+/// An EFI application of `tests/guests` runs and ends the emulator with its verdict.
 #[allow(dead_code, reason = "the base of tests with a guest of their own")]
 pub(super) const GUEST: Test = Test {
     payload: Payload::Guest(""),

@@ -4,7 +4,9 @@
 #![no_main]
 
 use plinth_extension_api::abi::{ANY_SUBLEAF, IdAnswer};
-use plinth_extension_api::{Exit, ExitClass, Extension, Failure, Plinth, Resume, VmId, extension, passthrough};
+use plinth_extension_api::{
+    Exit, ExitClass, Extension, Failure, Plinth, Resume, VmId, extension, passthrough,
+};
 use plinth_test_extensions::{BENCH_ANSWER, DECLARED_LEAF, EXTENSION_LEAF};
 
 struct Bench;

@@ -29,8 +29,7 @@ pub struct Tally {
 
 /// Attacks; the same way each time.
 pub fn attack(exit: &Exit<'_>) -> Tally {
-    let mut attack =
-        Attack { tally: Tally::default(), random: Random::new(0x504C), known: Known::new(exit) };
+    let mut attack = Attack { tally: Tally::default(), random: Random::new(0x504C), known: Known::new(exit) };
     for _ in 0..CALLS {
         attack.step();
     }
@@ -64,7 +63,8 @@ impl Attack {
             _ => call | 0x8000 | self.random.next() & 0xffff_0000,
         };
         let arguments = self.arguments();
-        let honest = number >> 32 == Call::ALL[0].number() >> 32 && Call::from_opcode(number as u32).is_some();
+        let honest =
+            number >> 32 == Call::ALL[0].number() >> 32 && Call::from_opcode(number as u32).is_some();
         if !honest {
             let _ = self.call(number, arguments);
         }

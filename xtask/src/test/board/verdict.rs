@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 
 use anyhow::{Result, bail};
 
-use crate::emulator::{Ended, Watched};
+use crate::emulator::{Ended, Watched, exit_device_status};
 use crate::test::table::{End, Test};
 
 /// QEMU's reasons to shut down (`ShutdownCause`, qapi/run-state.json), as its trace numbers them.
@@ -38,7 +38,7 @@ fn ended_so(end: End, status: ExitStatus, trace: &str) -> bool {
         End::Seen => true,
         End::PowerOff => status.success() && trace.contains(GUEST_SHUTDOWN),
         End::Reset => status.success() && trace.contains(GUEST_RESET),
-        End::Status(value) => status.code() == Some(i32::from(value) << 1 | 1),
+        End::Status(value) => status.code() == Some(exit_device_status(value)),
     }
 }
 

@@ -1,0 +1,88 @@
+//! The guest's accesses to its local APIC's command register, and to the APIC's base.
+
+use plinth_hal::{BadInstruction, GuestMemory, PhysicalMemory, ProcessorEvent, Spa};
+
+use crate::apic::LocalApic;
+use crate::decode::{LONGEST_INSTRUCTION, MmioAccess, Operation, Width, decode_mmio};
+use crate::msr;
+use crate::stopped_guest::{StoppedGuest, fetch, read_general, write_general};
+
+/// The value must not be written: the guest gets #GP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused;
+
+/// Carries out the guest's write of `value` to the APIC's base or, in x2APIC mode, its command register.
+///
+/// # Errors
+/// [`Refused`].
+pub fn write_msr(register: u32, value: u64) -> Result<ProcessorEvent, Refused> {
+    match register {
+        msr::index::X2APIC_ICR => Ok(LocalApic::current().guest_command(value)),
+        _ if write_apic_base(value) => Ok(ProcessorEvent::Done),
+        _ => Err(Refused),
+    }
+}
+
+/// The guest may switch its APIC's mode, but not move the page that the kernel watches. Returns whether
+/// the write was done.
+fn write_apic_base(value: u64) -> bool {
+    const BASE: u64 = 0x000F_FFFF_FFFF_F000;
+    // SAFETY: every x86-64 processor has it.
+    let current = unsafe { msr::read(msr::index::APIC_BASE) };
+    if (value ^ current) & BASE != 0 {
+        log::warn!("the root VM wants its local APIC at {:#x}; it stays where it is", value & BASE);
+        return false;
+    }
+    // SAFETY: the APIC is the guest's; its page stays, and the kernel asks for the mode at each use.
+    unsafe { msr::write_guarded(msr::index::APIC_BASE, value) }.is_ok()
+}
+
+/// Carries out the guest's write to the APIC's page at `address`, and skips the instruction.
+///
+/// # Errors
+/// [`BadInstruction`] for an access that cannot be understood; nothing changed.
+pub fn write_page(
+    stopped: &mut impl StoppedGuest,
+    memory: &impl PhysicalMemory,
+    address: u64,
+    guest: &impl GuestMemory,
+    exit_page: Spa,
+) -> Result<ProcessorEvent, BadInstruction> {
+    let mut bytes = [0; LONGEST_INSTRUCTION + 1];
+    let fetched = fetch(stopped, guest, &mut bytes);
+    let access = decode_mmio(stopped.code_size(), &bytes[..fetched]).map_err(|_| BadInstruction)?;
+    if access.width != Width::Double || !access.writes() {
+        return Err(BadInstruction);
+    }
+    let event = carry_out(stopped, memory, &access, address & 0xFFF, exit_page);
+    let next = stopped.instruction_pointer().wrapping_add(u64::from(access.length));
+    stopped.set_next(next);
+    Ok(event)
+}
+
+fn carry_out(
+    stopped: &mut impl StoppedGuest,
+    memory: &impl PhysicalMemory,
+    access: &MmioAccess,
+    offset: u64,
+    exit_page: Spa,
+) -> ProcessorEvent {
+    let apic = LocalApic::current();
+    let read = |number: u8| read_general(memory, exit_page, u64::from(number));
+    match access.operation {
+        Operation::Store(source) => apic.guest_write(offset, source.value(read) as u32),
+        Operation::Exchange(register) => {
+            let old = u64::from(apic.read(offset));
+            let whole = read(register.number);
+            write_general(memory, exit_page, u64::from(register.number), register.write(whole, old));
+            apic.guest_write(offset, register.read(whole) as u32)
+        }
+        Operation::Modify { operator, source } => {
+            let outcome = operator.apply(access.width, u64::from(apic.read(offset)), source.value(read));
+            let flags = outcome.update(stopped.flags());
+            stopped.set_flags(flags);
+            apic.guest_write(offset, outcome.value as u32)
+        }
+        Operation::Load { .. } => ProcessorEvent::Done,
+    }
+}

@@ -1,0 +1,93 @@
+//! A guest that stopped at an exit, as both vendors' control structures show it: what fetching and carrying out
+//! its instruction takes.
+
+use plinth_hal::{GuestMemory, Gva, PAGE_SIZE, PhysicalMemory, Spa};
+
+use crate::decode::{CodeSize, LONGEST_INSTRUCTION};
+use crate::guest_walk::{Access, GuestPaging, walk};
+
+/// The part of a stopped guest's state that instructions need.
+pub trait StoppedGuest {
+    /// How it translates addresses.
+    fn paging(&self) -> GuestPaging;
+
+    /// The default size of operands and addresses of the code that runs.
+    fn code_size(&self) -> CodeSize;
+
+    /// The offset of its instruction in the code segment.
+    fn instruction_pointer(&self) -> u64;
+
+    /// The base of its code segment.
+    fn code_base(&self) -> u64;
+
+    /// Its current privilege level.
+    fn privilege(&self) -> u8;
+
+    /// Its RFLAGS.
+    fn flags(&self) -> u64;
+
+    /// Sets its RFLAGS.
+    fn set_flags(&mut self, flags: u64);
+
+    /// Goes on at `next`, as after an instruction that has been carried out.
+    fn set_next(&mut self, next: u64);
+}
+
+/// Fetches as many bytes of the instruction at the guest's RIP as can be had. Returns how many.
+pub fn fetch(
+    stopped: &impl StoppedGuest,
+    guest: &impl GuestMemory,
+    bytes: &mut [u8; LONGEST_INSTRUCTION + 1],
+) -> usize {
+    let paging = stopped.paging();
+    let rip = stopped.instruction_pointer();
+    let linear = match stopped.code_size() {
+        CodeSize::Bits64 => rip,
+        _ => stopped.code_base().wrapping_add(rip) & 0xffff_ffff,
+    };
+    let access = Access::fetch(stopped.privilege() == 3);
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = Gva::new(linear.wrapping_add(done as u64));
+        let room = (PAGE_SIZE - at.page_offset()) as usize;
+        let part = room.min(bytes.len() - done);
+        let Ok(gpa) = walk(&paging, at, access, |entry| guest.read_u64(entry)) else { break };
+        if !guest.read_bytes(gpa, &mut bytes[done..done + part]) {
+            break;
+        }
+        done += part;
+    }
+    done
+}
+
+/// Whether the guest's own tables map an address to itself.
+pub fn maps_identity(paging: &GuestPaging, guest: &impl GuestMemory, address: u64, access: Access) -> bool {
+    let found = walk(paging, Gva::new(address), access, |entry| guest.read_u64(entry));
+    found.is_ok_and(|gpa| gpa.raw() == address)
+}
+
+/// Whether the guest's own tables map the last step of leaving the hypervisor to itself: its code, and the stack
+/// around `stack`.
+pub fn can_take_over(paging: &GuestPaging, guest: &impl GuestMemory, stack: u64) -> bool {
+    let page = stack & !(PAGE_SIZE - 1);
+    let writable = |page| maps_identity(paging, guest, page, Access::write(false));
+    let code = crate::root_state::last_code();
+    maps_identity(paging, guest, code, Access::fetch(false)) && writable(page - PAGE_SIZE) && writable(page)
+}
+
+/// Reads a general register of the active VS.
+#[inline]
+pub fn read_general(memory: &impl PhysicalMemory, exit_page: Spa, number: u64) -> u64 {
+    memory.read_u64(Spa::new(exit_page.raw() + number * 8))
+}
+
+/// Writes it.
+#[inline]
+pub fn write_general(memory: &impl PhysicalMemory, exit_page: Spa, number: u64, value: u64) {
+    memory.write_u64(Spa::new(exit_page.raw() + number * 8), value);
+}
+
+/// EDX:EAX of the active VS: the value that WRMSR and XSETBV write.
+pub fn edx_eax(memory: &impl PhysicalMemory, exit_page: Spa) -> u64 {
+    read_general(memory, exit_page, 0) & 0xffff_ffff | read_general(memory, exit_page, 2) << 32
+}

@@ -1,0 +1,148 @@
+//! What PPs do to each other: for the root VM, which stops and starts its processors, and for the kernel, which
+//! makes them forget what has changed.
+
+use core::sync::atomic::Ordering;
+
+use plinth_hal::{Arch, Exit, HostCpu, ProcessorEvent, Spa, Target, VsHw};
+
+use crate::kernel::Kernel;
+use crate::mailbox::{FLUSH, Mailbox, POLICY, RESET, START};
+use crate::objects::{Vs, VsState};
+use crate::pp::{Next, Pp, guest_view};
+
+impl<A: Arch> Pp<'_, A> {
+    /// Does what others have asked for.
+    pub(crate) fn serve_requests(&mut self) {
+        let mailbox = &self.kernel.mailboxes[self.index];
+        let requests = mailbox.take_requests();
+        if requests & FLUSH != 0
+            && let Some(active) = &mut self.active
+        {
+            active.vs.hw.flush_tlb();
+        }
+        if requests & POLICY != 0 {
+            self.refresh_policy();
+        }
+        if requests & RESET != 0 {
+            self.with_root(reset);
+        }
+        if requests & START != 0 {
+            let (index, entry) = (self.index, mailbox.start_entry());
+            self.with_root(|vs, _| start(vs, index, entry));
+        }
+    }
+
+    /// Works on this PP's root VS, which need not be the active one, and on its general registers.
+    fn with_root(&mut self, work: impl FnOnce(&mut Vs<A>, Spa)) {
+        match &mut self.active {
+            Some(active) if Some(active.id) == self.root_vs => work(&mut active.vs, self.exit_page),
+            _ => {
+                let Some(root) = self.root_vs else { return };
+                let _ = self.kernel.vss.with(root, |vs| {
+                    let registers = vs.hw.registers_at();
+                    work(vs, registers);
+                });
+            }
+        }
+    }
+
+    pub(crate) fn wait_for_start(&mut self) -> Option<Next<A>> {
+        let mailbox = &self.kernel.mailboxes[self.index];
+        if self.cpu.park(|| mailbox.has_requests()) {
+            mailbox.finish_kick();
+        }
+        None
+    }
+
+    /// Carries out what the guest does to processors.
+    pub(crate) fn processor_control(&mut self, exit: Exit) -> Option<Next<A>> {
+        let Some(active) = &mut self.active else { return None };
+        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
+        match active.vs.hw.processor_control(&exit, &guest, self.exit_page) {
+            Ok(ProcessorEvent::Done) => {}
+            Ok(event @ ProcessorEvent::Reset(target)) => {
+                self.post(event, target, |mailbox| mailbox.post(RESET));
+            }
+            Ok(event @ ProcessorEvent::Start { target, entry }) => {
+                self.post(event, target, |mailbox| mailbox.post_start(entry));
+            }
+            Err(_) => return Some(self.decide(exit)),
+        }
+        None
+    }
+
+    /// Leaves a request with every PP that the guest means. A PP needs no kick from itself, and must not note one.
+    fn post(&mut self, event: ProcessorEvent, target: Target, request: impl Fn(&Mailbox) -> bool) {
+        let mut met = false;
+        for (index, mailbox) in self.kernel.mailboxes.iter().enumerate() {
+            if !mailbox.launched.load(Ordering::Acquire) || !self.is_meant(target, index, mailbox) {
+                continue;
+            }
+            met = true;
+            request(mailbox);
+            if index != self.index && mailbox.start_kick() {
+                self.cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
+            }
+        }
+        if !met && !matches!(target, Target::Others | Target::Nobody) {
+            self.outside(event);
+        }
+    }
+
+    fn is_meant(&self, target: Target, index: usize, mailbox: &Mailbox) -> bool {
+        match target {
+            Target::Id(id) => mailbox.is(id),
+            Target::Others => index != self.index,
+            Target::All => true,
+            Target::Logical(_) | Target::Nobody => false,
+        }
+    }
+
+    /// The guest means a processor that does not run under Plinth. While the loader is still launching, that is
+    /// how the firmware gets at the next one; afterwards it would be a way around the hypervisor.
+    fn outside(&mut self, event: ProcessorEvent) {
+        if !self.kernel.all_launched.load(Ordering::SeqCst) {
+            self.cpu.forward(event);
+            return;
+        }
+        log::warn!(
+            "pp {}: the root VM asks for {event:x?}, but that processor does not run under Plinth: not done",
+            self.index
+        );
+    }
+}
+
+fn reset<A: Arch>(vs: &mut Vs<A>, registers: Spa) {
+    vs.hw.reset(registers);
+    vs.state = VsState::WaitsForStart;
+}
+
+fn start<A: Arch>(vs: &mut Vs<A>, pp: usize, entry: u64) {
+    if vs.state == VsState::WaitsForStart {
+        vs.hw.start(entry);
+        vs.state = VsState::Runnable;
+        log::debug!("pp {pp}: its root VS starts at {entry:#x}");
+    }
+}
+
+impl<A: Arch> Kernel<A> {
+    /// Makes every other PP forget what it has cached of nested tables, and waits until it has.
+    pub(crate) fn shoot_down(&self, own: usize, cpu: &A::Cpu) {
+        self.tell_others(FLUSH, own, cpu);
+    }
+
+    /// Leaves a request with every other PP, and waits until no guest runs that has not seen it.
+    pub(crate) fn tell_others(&self, request: u32, own: usize, cpu: &A::Cpu) {
+        let others = || self.mailboxes.iter().enumerate().filter(|(index, _)| *index != own);
+        for (_, mailbox) in others() {
+            if mailbox.post(request) && mailbox.start_kick() {
+                cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
+            }
+        }
+        for (_, mailbox) in others() {
+            while mailbox.is_deaf_to(request) {
+                cpu.relax();
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Taking memory away from the extension while it runs on other PPs.
+//!
+//! A PP in the extension cannot be interrupted, and waiting for it could take for ever: the extension there
+//! may itself wait for this PP. So nobody waits. Each page taken away begins an epoch; a PP flushes
+//! its TLB when it enters the extension in a newer epoch than last time; and a frame is free only once no PP
+//! runs the extension in an older one.
+
+use core::sync::atomic::Ordering;
+
+use plinth_hal::{Arch, HostCpu, Spa, UserExit};
+
+use crate::kernel::Kernel;
+use crate::pp::Pp;
+
+impl<A: Arch> Pp<'_, A> {
+    /// Runs the extension, with no translation from before the last page was taken away.
+    #[inline]
+    pub(crate) fn enter_user(&mut self) -> UserExit {
+        let mailbox = &self.kernel.mailboxes[self.index];
+        let epoch = mailbox.enter_user(&self.kernel.host_epoch);
+        if epoch != self.host_epoch {
+            self.cpu.flush_host_tlb();
+            self.host_epoch = epoch;
+        }
+        let exit = self.cpu.enter_user(&mut self.user);
+        mailbox.leave_user();
+        exit
+    }
+}
+
+impl<A: Arch> Kernel<A> {
+    /// Gives up frames that the host's tables no longer lead to. They are free as soon as that is true of
+    /// the TLBs as well.
+    pub(crate) fn retire(&self, frames: impl Iterator<Item = Spa>) {
+        let mut pool = self.frames.lock();
+        frames.for_each(|frame| pool.retire(frame));
+        self.host_epoch.fetch_add(1, Ordering::SeqCst);
+        drop(pool);
+        self.settle();
+    }
+
+    /// Frees retired frames, if it is time.
+    pub(crate) fn settle(&self) {
+        let mut pool = self.frames.lock();
+        let epoch = self.host_epoch.load(Ordering::SeqCst);
+        if pool.is_leaving() && !self.mailboxes.iter().any(|mailbox| mailbox.is_behind(epoch)) {
+            pool.settle();
+        }
+    }
+}

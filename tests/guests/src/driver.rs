@@ -1,0 +1,48 @@
+//! Sets a test extension off, and shows that the machine lives on.
+
+use plinth_test_extensions::TEST_HYPERCALL;
+
+use crate::trap::{self, Fault};
+use crate::{Report, check, cpu, plinth, say};
+
+/// What the test hypercall must come to.
+pub type Expected = Result<u64, Fault>;
+
+/// No extension takes the hypercall any more: #UD.
+pub const NOBODY: Expected = Err(Fault::undefined(LENGTH));
+
+/// Bytes of VMMCALL.
+const LENGTH: u64 = 3;
+
+/// Runs the guest called `name`: makes the test hypercall with `argument` in RBX and goes on as if nothing had happened.
+pub fn run(name: &'static str, argument: u64, expected: Expected) -> ! {
+    trap::install();
+    let mut report = Report::new(name);
+    if !plinth::is_there() {
+        report.skip("hypercall", "there is no Plinth to take it");
+        lives(&mut report);
+        report.done()
+    }
+    let result = plinth::hypercall(TEST_HYPERCALL, argument);
+    say!("{name}: the hypercall's result is {result:x?}");
+    check!(report, "hypercall", result, expected);
+    lives(&mut report);
+    report.done()
+}
+
+/// Exits of several kinds, each answered as by a machine that is well.
+fn lives(report: &mut Report) {
+    let [highest, vendor, ..] = cpu::cpuid(0, 0);
+    let same = (0..1000).all(|_| cpu::cpuid(0, 0)[..2] == [highest, vendor]);
+    check!(report, "lives-cpuid", highest != 0 && same);
+    let efer = cpu::read_msr(cpu::EFER);
+    check!(
+        report,
+        "lives-msr",
+        efer.is_ok_and(|efer| efer & (cpu::EFER_LME | cpu::EFER_SVME) == cpu::EFER_LME)
+    );
+    cpu::halt();
+    report.check("lives-interrupt", true);
+    let result = plinth::hypercall(0, 0);
+    check!(report, "lives-undefined", result, NOBODY);
+}

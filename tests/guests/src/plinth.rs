@@ -1,0 +1,31 @@
+//! Plinth, seen from the root VM.
+
+use plinth_extension_api::abi::{CPUID_SIGNATURE, CPUID_SIGNATURE_LEAF};
+
+use crate::cpu::cpuid;
+use crate::probe;
+use crate::trap::Fault;
+
+/// Whether an extension shows Plinth's signature here.
+pub fn is_there() -> bool {
+    let [_, ebx, ecx, edx] = cpuid(CPUID_SIGNATURE_LEAF, 0);
+    [ebx, ecx, edx] == CPUID_SIGNATURE
+}
+
+/// Makes a hypercall, with an argument in RBX; the result is RAX.
+///
+/// # Errors
+/// The fault that it raises: #UD where nobody takes it.
+pub fn hypercall(number: u64, argument: u64) -> Result<u64, Fault> {
+    let result;
+    // SAFETY: VMMCALL changes RAX or faults, which is caught. RBX, which the compiler keeps for itself, is put back.
+    let fault = unsafe {
+        probe!("xchg rbx, {argument}", ".byte 0x0f, 0x01, 0xd9"; finally "xchg rbx, {argument}";
+            argument = inout(reg) argument => _,
+            inout("rax") number => result)
+    };
+    match fault {
+        Some(fault) => Err(fault),
+        None => Ok(result),
+    }
+}
