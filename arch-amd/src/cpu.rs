@@ -1,17 +1,19 @@
 //! A processor with SVM, while the kernel runs on it.
 
+use plinth_arch_x86::IdentityMemory;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, read_general, write_general};
 use plinth_arch_x86::user::{self, UserRegisters};
 use plinth_arch_x86::{cpuid, msr, reset, sleep};
 use plinth_hal::{
-    Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
+    Event, Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
 };
 
 use crate::launch::BackendPages;
 use crate::vmcb::exit;
 use crate::vs::SvmVs;
+use crate::serve::Serving;
 use crate::{Svm, emulate, exits, switch};
 
 /// MSRs that the extension may read: they tell about the machine, and nothing about the kernel.
@@ -31,6 +33,7 @@ const READABLE: [u32; 8] = [
 pub struct SvmCpu {
     per_cpu: *mut PerCpu,
     host_state: u64,
+    memory: IdentityMemory,
     /// The VMCB whose hidden state the processor holds; `None`: the host's.
     hidden_of: Option<u64>,
     apic: LocalApic,
@@ -43,15 +46,38 @@ impl SvmCpu {
     /// # Safety
     /// The kernel's address space, descriptor tables and system-call MSRs are loaded, SVM is on, the global interrupt
     /// flag is clear, and `pages` holds this processor's structures.
-    pub(crate) unsafe fn new(pages: BackendPages) -> Self {
+    pub(crate) unsafe fn new(pages: BackendPages, memory: IdentityMemory) -> Self {
         let apic = LocalApic::current();
         Self {
             per_cpu: pages.per_cpu(),
             host_state: pages.host_state(),
+            memory,
             hidden_of: None,
             apic,
             id: apic.id(),
         }
+    }
+
+    /// Sorts an exit; `None` where the guest just runs on.
+    #[inline]
+    fn left(&mut self, vs: &mut SvmVs, exit_page: Spa, guest: &impl GuestMemory) -> Option<Exit> {
+        match vs.view().control.exit_code as u32 {
+            exit::IRET => vs.interrupt_return(),
+            exit::INVD => {
+                // Caches are written back, never just dropped: the kernel's own data is in them.
+                emulate::write_back_caches();
+                if vs.advance(guest, exit_page).is_err() {
+                    vs.inject(Event::Undefined);
+                }
+            }
+            exit::NMI => {
+                // SAFETY: the kernel's IDT is loaded (#VMEXIT restored it), interrupts are off.
+                unsafe { sleep::take_pending_nmi() };
+                return Some(Exit::of(ExitClass::Kick));
+            }
+            _ => return Some(exits::classify(vs, exit_page)),
+        }
+        None
     }
 
     /// Puts the guest's hidden state away and the host's in its place.
@@ -77,31 +103,6 @@ impl SvmCpu {
         unsafe { switch::vmload(vmcb) };
         self.hidden_of = Some(vmcb);
     }
-
-    #[inline]
-    fn switch(&mut self, vs: &mut SvmVs, exit_page: Spa) {
-        self.load_guest(vs.physical());
-        vs.load_rax_rsp(exit_page);
-        // SAFETY: the VMCB is a live VS's with nested paging on, the exit page is this PP's, and the guest's hidden
-        // state has just been loaded.
-        unsafe { switch::run(vs.physical(), exit_page.raw()) };
-        vs.store_rax_rsp(exit_page);
-        let control = &mut vs.vmcb().control;
-        control.tlb_control = 0;
-        control.clean = crate::vmcb::clean::ALL;
-        redeliver(control);
-    }
-}
-
-/// An event whose delivery was cut off by the exit is delivered again (AMD APM vol. 2, 15.7.2), unless it was a
-/// software interrupt or exception: the instruction runs again and raises it anew.
-#[inline]
-fn redeliver(control: &mut crate::vmcb::Control) {
-    const TYPE_SOFTWARE: u64 = 4;
-    let event = control.exit_interrupt_info;
-    let valid = event & crate::vmcb::EVENT_VALID != 0;
-    let software = event >> 8 & 7 == TYPE_SOFTWARE || matches!(event & 0xff, 3 | 4) && event >> 8 & 7 == 3;
-    control.event_injection = if valid && !software { event } else { 0 };
 }
 
 impl HostCpu for SvmCpu {
@@ -127,29 +128,16 @@ impl HostCpu for SvmCpu {
         guest: &impl GuestMemory,
         declared: &mut u64,
     ) -> Exit {
+        let Some(registers) = self.memory.page(exit_page) else { return Exit::of(ExitClass::EntryRefused) };
         loop {
-            self.switch(vs, exit_page);
-            match vs.view().control.exit_code as u32 {
-                exit::CPUID => {
-                    if !answer(vs, exit_page, policy, guest) {
-                        return Exit::of(ExitClass::IdRead);
-                    }
-                    *declared += 1;
-                }
-                exit::IRET => vs.interrupt_return(),
-                exit::INVD => {
-                    // Caches are written back, never just dropped: the kernel's own data is in them.
-                    emulate::write_back_caches();
-                    if vs.advance(guest, exit_page).is_err() {
-                        return exits::classify(vs, exit_page);
-                    }
-                }
-                exit::NMI => {
-                    // SAFETY: the kernel's IDT is loaded (#VMEXIT restored it), interrupts are off.
-                    unsafe { sleep::take_pending_nmi() };
-                    return Exit::of(ExitClass::Kick);
-                }
-                _ => return exits::classify(vs, exit_page),
+            self.load_guest(vs.physical());
+            vs.load_rax_rsp(registers);
+            // SAFETY: the guest's hidden state has just been loaded; the kernel runs with SVM on, interrupts off and the
+            // host save area set.
+            unsafe { Serving { vs: &mut *vs, registers, policy, guest, declared: &mut *declared }.run() };
+            vs.store_rax_rsp(registers);
+            if let Some(exit) = self.left(vs, exit_page, guest) {
+                return exit;
             }
         }
     }
@@ -208,19 +196,4 @@ impl HostCpu for SvmCpu {
     fn reset_machine(&mut self) {
         reset::machine();
     }
-}
-
-/// Serves CPUID from a declared answer. Returns false, and changes nothing, where none is declared.
-#[inline]
-fn answer(vs: &mut SvmVs, exit_page: Spa, policy: &IdPolicy, guest: &impl GuestMemory) -> bool {
-    let memory = vs.memory();
-    let (leaf, subleaf) = (vs.view().save.rax as u32, read_general(&memory, exit_page, 1) as u32);
-    let Some([eax, ebx, ecx, edx]) = cpuid::declared(policy, leaf, subleaf) else { return false };
-    if vs.advance(guest, exit_page).is_err() {
-        return false;
-    }
-    for (number, value) in [(0, eax), (3, ebx), (1, ecx), (2, edx)] {
-        write_general(&memory, exit_page, number, u64::from(value));
-    }
-    true
 }

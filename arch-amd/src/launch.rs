@@ -102,13 +102,12 @@ pub unsafe fn launch(
     };
     log::debug!("pp {pp}: SVM {features:x?}");
     // SAFETY: forwarded to the caller; the resources are this processor's alone.
-    unsafe { take_over(kernel, resources, features, frame) }
+    unsafe { take_over(kernel, resources, features, memory(info), frame) }
 }
 
 /// # Safety
 /// As [`launch`].
 unsafe fn platform(info: &LaunchInfo, features: Features) -> Platform<Svm> {
-    let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
     let apic = Spa::new(LocalApic::current().page());
     Platform {
         info: *info,
@@ -116,8 +115,8 @@ unsafe fn platform(info: &LaunchInfo, features: Features) -> Platform<Svm> {
         extension: unsafe {
             core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)
         },
-        // SAFETY: all memory is identity mapped, by the firmware now and by the kernel later; the pool is the kernel's.
-        memory: unsafe { IdentityMemory::new(pool, info.memory_end) },
+        // SAFETY: forwarded to the caller.
+        memory: unsafe { memory(info) },
         host_format: HostFormat::new(features.giant_leaves, features.physical_bits),
         nested_format: NptFormat::new(features.giant_leaves, features.physical_bits),
         elf_machine: Machine::X86_64,
@@ -128,12 +127,21 @@ unsafe fn platform(info: &LaunchInfo, features: Features) -> Platform<Svm> {
     }
 }
 
+/// # Safety
+/// As [`launch`].
+unsafe fn memory(info: &LaunchInfo) -> IdentityMemory {
+    let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
+    // SAFETY: all memory is identity mapped, by the firmware now and by the kernel later; the pool is the kernel's.
+    unsafe { IdentityMemory::new(pool, info.memory_end) }
+}
+
 /// What goes from the caller's stack to the kernel's.
 struct Handover {
     kernel: &'static Kernel<Svm>,
     resources: PpResources,
     pages: BackendPages,
     root: Option<SvmRoot>,
+    memory: IdentityMemory,
 }
 
 /// # Safety
@@ -142,6 +150,7 @@ unsafe fn take_over(
     kernel: &'static Kernel<Svm>,
     resources: PpResources,
     features: Features,
+    memory: IdentityMemory,
     frame: &EntryFrame,
 ) -> LaunchStatus {
     let pages = BackendPages(resources.backend.raw());
@@ -159,7 +168,7 @@ unsafe fn take_over(
     let hardening = features.hardening;
     let cr4 = CR4_PAE | state.cr4 & CR4_MCE | hardening;
     let root = SvmRoot { state, hidden: pages.root_hidden() };
-    let mut handover = Handover { kernel, resources, pages, root: Some(root) };
+    let mut handover = Handover { kernel, resources, pages, root: Some(root), memory };
     // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a fresh stack.
     unsafe {
         load_host_registers(resources.host_root.raw(), cr4);
@@ -203,7 +212,7 @@ unsafe extern "sysv64" fn call_on_stack(stack: u64, handover: &mut Handover) -> 
 /// The kernel's whole life on this processor.
 extern "sysv64" fn run(handover: &mut Handover) -> ! {
     // SAFETY: `take_over` has loaded everything.
-    let cpu = unsafe { SvmCpu::new(handover.pages) };
+    let cpu = unsafe { SvmCpu::new(handover.pages, handover.memory) };
     let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
     let Handover { kernel, resources, .. } = *handover;
     match kernel.run_pp(resources, cpu, root) {

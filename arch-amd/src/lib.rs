@@ -15,6 +15,7 @@ mod launch;
 mod permission_maps;
 mod processor;
 mod registers;
+mod serve;
 mod switch;
 mod vmcb;
 mod vs;

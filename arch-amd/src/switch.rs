@@ -6,15 +6,22 @@
 
 use core::arch::{asm, naked_asm};
 
-/// Runs the guest of the VMCB until it exits.
+/// Looks at an exit before the rest of the registers is saved. Returns whether it was served: then the guest runs on.
+pub(crate) type Serve = unsafe extern "sysv64" fn(context: *mut ()) -> bool;
+
+/// Runs the guest of the VMCB until it exits with something that `serve` leaves.
+///
+/// At each exit only the registers that a call may change are put into the exit page, and RBX, which CPUID
+/// answers in; the other ones stay in place until an exit is left.
 ///
 /// # Safety
 /// 1. `vmcb` is the physical address of a VMCB that the kernel has set up, with nested paging on; `registers` is
 ///    an exit page.
 /// 2. EFER.SVME is set, VM_HSAVE_PA holds a page of this processor's, the global interrupt flag is clear and the
 ///    guest's hidden state is loaded.
+/// 3. `serve` may be called with `context`.
 #[unsafe(naked)]
-pub(crate) unsafe extern "sysv64" fn run(vmcb: u64, registers: u64) {
+pub(crate) unsafe extern "sysv64" fn run(vmcb: u64, registers: u64, serve: Serve, context: *mut ()) {
     naked_asm!(
         "push rbx",
         "push rbp",
@@ -22,38 +29,51 @@ pub(crate) unsafe extern "sysv64" fn run(vmcb: u64, registers: u64) {
         "push r13",
         "push r14",
         "push r15",
+        "push rdi",
         "push rsi",
-        "mov rax, rdi",
+        "push rdx",
+        "push rcx",
+        // Ten words and the return address: one more aligns the stack for the call.
+        "sub rsp, 8",
+        "mov rbp, [rsi + 8 * 5]",
+        "mov r12, [rsi + 8 * 12]",
+        "mov r13, [rsi + 8 * 13]",
+        "mov r14, [rsi + 8 * 14]",
+        "mov r15, [rsi + 8 * 15]",
+        "2:",
+        "mov rsi, [rsp + 24]",
+        "mov rax, [rsp + 32]",
         "mov rcx, [rsi + 8 * 1]",
         "mov rdx, [rsi + 8 * 2]",
         "mov rbx, [rsi + 8 * 3]",
-        "mov rbp, [rsi + 8 * 5]",
         "mov rdi, [rsi + 8 * 7]",
         "mov r8, [rsi + 8 * 8]",
         "mov r9, [rsi + 8 * 9]",
         "mov r10, [rsi + 8 * 10]",
         "mov r11, [rsi + 8 * 11]",
-        "mov r12, [rsi + 8 * 12]",
-        "mov r13, [rsi + 8 * 13]",
-        "mov r14, [rsi + 8 * 14]",
-        "mov r15, [rsi + 8 * 15]",
         "mov rsi, [rsi + 8 * 6]",
         "vmrun rax",
-        "pop rax",
+        "mov rax, [rsp + 24]",
         "mov [rax + 8 * 1], rcx",
         "mov [rax + 8 * 2], rdx",
         "mov [rax + 8 * 3], rbx",
-        "mov [rax + 8 * 5], rbp",
         "mov [rax + 8 * 6], rsi",
         "mov [rax + 8 * 7], rdi",
         "mov [rax + 8 * 8], r8",
         "mov [rax + 8 * 9], r9",
         "mov [rax + 8 * 10], r10",
         "mov [rax + 8 * 11], r11",
+        "mov rdi, [rsp + 8]",
+        "call [rsp + 16]",
+        "test al, al",
+        "jnz 2b",
+        "mov rax, [rsp + 24]",
+        "mov [rax + 8 * 5], rbp",
         "mov [rax + 8 * 12], r12",
         "mov [rax + 8 * 13], r13",
         "mov [rax + 8 * 14], r14",
         "mov [rax + 8 * 15], r15",
+        "add rsp, 40",
         "pop r15",
         "pop r14",
         "pop r13",

@@ -1,8 +1,9 @@
 //! One virtual state on SVM: a VMCB and a place for the general registers while it is not active.
 
 use core::mem::offset_of;
+use core::sync::atomic::Ordering;
 
-use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::{IdentityMemory, Words};
 use plinth_arch_x86::root_state::{RSP, RootState, Segment, TableRegister};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS};
 use plinth_hal::{
@@ -203,9 +204,8 @@ impl VsHw for SvmVs {
 
     #[inline]
     fn describe(&self, exit: &Exit, exit_page: Spa) {
-        let page = exit_page.raw();
-        let memory = &self.memory;
-        let write = |offset: usize, value| memory.write_u64(Spa::new(page + offset as u64), value);
+        let Some(page) = self.memory.page(exit_page) else { return };
+        let write = |offset: usize, value| page[offset / 8].store(value, Ordering::Relaxed);
         let (control, save) = (&self.vmcb.control, &self.vmcb.save);
         write(offset_of!(ExitPage, code), control.exit_code);
         write(offset_of!(ExitPage, info), control.exit_info[0]);
@@ -370,16 +370,16 @@ impl SvmVs {
 
     /// Takes RAX and RSP, which the VMCB holds, from the exit page.
     #[inline]
-    pub(crate) fn load_rax_rsp(&mut self, exit_page: Spa) {
-        self.vmcb.save.rax = self.memory.read_u64(exit_page);
-        self.vmcb.save.rsp = self.memory.read_u64(Spa::new(exit_page.raw() + RSP as u64 * 8));
+    pub(crate) fn load_rax_rsp(&mut self, registers: &Words) {
+        self.vmcb.save.rax = registers[0].load(Ordering::Relaxed);
+        self.vmcb.save.rsp = registers[RSP].load(Ordering::Relaxed);
     }
 
     /// Puts them back.
     #[inline]
-    pub(crate) fn store_rax_rsp(&self, exit_page: Spa) {
-        self.memory.write_u64(exit_page, self.vmcb.save.rax);
-        self.memory.write_u64(Spa::new(exit_page.raw() + RSP as u64 * 8), self.vmcb.save.rsp);
+    pub(crate) fn store_rax_rsp(&self, registers: &Words) {
+        registers[0].store(self.vmcb.save.rax, Ordering::Relaxed);
+        registers[RSP].store(self.vmcb.save.rsp, Ordering::Relaxed);
     }
 
     /// Whether the kernel single-steps the guest.

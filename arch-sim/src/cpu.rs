@@ -59,9 +59,17 @@ impl SimCpu {
         self.cache.load(vs.serial, &vs.state, vs.marks);
         vs.marks = crate::state::Marks::NONE;
         if let Some(event) = vs.event.take() {
-            self.machine.record(Trace::Event(event));
+            self.deliver(vs, event);
         }
         Ok(())
+    }
+
+    /// Every guest has a handler for every exception: it skips the instruction.
+    fn deliver(&self, vs: &mut SimVs, event: Event) {
+        self.machine.record(Trace::Event(event));
+        if event != Event::Nmi {
+            vs.skip();
+        }
     }
 
     /// Stores what the guest changed of its state.

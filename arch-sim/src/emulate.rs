@@ -25,7 +25,6 @@ impl SimCpu {
             ExitClass::PortWrite => self.bare_port_write(vs, exit, guest),
             ExitClass::Virtualization => {
                 vs.inject(Event::Undefined);
-                vs.skip();
                 return true;
             }
             _ => return false,
@@ -44,20 +43,21 @@ impl SimCpu {
     }
 
     fn bare_register_read(&self, vs: &mut SimVs, exit: &Exit, registers: Spa) -> bool {
-        match self.machine.register(exit.number) {
-            Some(value) => self.set_general(registers, 0, value),
-            None => raise(vs, 13),
-        }
+        let Some(value) = self.machine.register(exit.number) else {
+            raise(vs, 13);
+            return true;
+        };
+        self.set_general(registers, 0, value);
         vs.skip();
         true
     }
 
     fn bare_register_write(&self, vs: &mut SimVs, exit: &Exit, guest: &impl GuestMemory) -> bool {
         let Some(Op::RegisterWrite { value, .. }) = vs.instruction(guest) else { return false };
-        if !self.machine.set_register(exit.number, value) {
-            raise(vs, 13);
+        match self.machine.set_register(exit.number, value) {
+            true => vs.skip(),
+            false => raise(vs, 13),
         }
-        vs.skip();
         true
     }
 

@@ -167,9 +167,10 @@ impl Standard {
         exit.set_register(user, 0, HYPERCALL_REFUSED);
     }
 
-    fn inject_and_run(&self, user: &User, exit: ExitInfo, event: u64) {
+    /// Delivers an event and runs on. Does not come back.
+    pub fn inject_and_run(&self, user: &User, exit: ExitInfo, event: u64) {
         self.expect(user, Call::VsInject, &[exit.vs, event]);
-        if event == EVENT_NMI { self.run(user) } else { self.advance_and_run(user) }
+        self.run(user);
     }
 
     /// Runs the active VS; does not come back.

@@ -69,13 +69,13 @@ impl SimVs {
     pub(crate) fn instruction(&self, guest: &impl GuestMemory) -> Option<Op> {
         let mut words = [0; 4];
         for (index, word) in words.iter_mut().enumerate() {
-            *word = guest.read_u64(Gpa::new(self.instruction_pointer + index as u64 * 8))?;
+            *word = guest.read_u64(Gpa::new(self.instruction_pointer.wrapping_add(index as u64 * 8)))?;
         }
         Op::decode(words)
     }
 
     pub(crate) fn skip(&mut self) {
-        self.instruction_pointer += SIZE;
+        self.instruction_pointer = self.instruction_pointer.wrapping_add(SIZE);
     }
 
     fn control_write(&self, value: u64) -> Result<ProcessorEvent, BadInstruction> {

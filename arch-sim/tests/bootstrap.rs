@@ -10,7 +10,7 @@ use plinth_arch_sim::lab::{Ended, Lab, Setup};
 use plinth_arch_sim::machine::USER_BASE;
 use plinth_arch_sim::standard::Standard;
 use plinth_arch_sim::user::{PAGE_FAULT, UNDEFINED};
-use plinth_extension_api::abi::{Call, ROOT_VM};
+use plinth_extension_api::abi::{Call, Error, ROOT_VM};
 use plinth_kernel::PrepareError;
 use plinth_launch::image::ImageError;
 use plinth_launch::{LaunchError, LaunchStatus};
@@ -162,6 +162,33 @@ fn the_first_vs_to_run_must_be_the_root_vs() {
 }
 
 #[test]
+fn the_root_vs_is_chosen_once_and_rightly() {
+    let bootstrap = |standard: &Standard, user: &User, pp: u64| {
+        let init = |vs| standard.call(user, Call::VsInitAsRoot, &[vs]);
+        let vm = standard.expect(user, Call::VmCreate, &[]);
+        let (vp, root_vp) =
+            (standard.expect(user, Call::VpCreate, &[vm]), standard.expect(user, Call::VpCreate, &[ROOT_VM]));
+        let guest_vs = standard.expect(user, Call::VsCreate, &[vp, pp]);
+        let elsewhere = standard.expect(user, Call::VsCreate, &[root_vp, pp + 1]);
+        common::refuses(init(guest_vs), 1, Error::Denied);
+        common::refuses(init(elsewhere), 1, Error::Denied);
+        common::refuses(init(u64::MAX), 1, Error::StaleId);
+        let first = standard.root_vs(user, pp);
+        common::refuses_call(init(first), Error::WrongState);
+        standard.expect(user, Call::VsDestroy, &[first]);
+        let second = standard.root_vs(user, pp);
+        common::refuses(standard.call(user, Call::VsRun, &[first]), 1, Error::StaleId);
+        common::refuses_call(standard.call(user, Call::VsRunCurrent, &[]), Error::WrongState);
+        standard.expect(user, Call::VsRun, &[second]);
+    };
+    let standard = Standard::new();
+    let own = standard.clone();
+    let extension =
+        standard.extension().on(Slot::Bootstrap, move |user, [pp, ..]| bootstrap(&own, user, pp));
+    promoted(&Lab::new(extension).run(&Op::STOP));
+}
+
+#[test]
 fn nothing_runs_or_is_promoted_before_its_time() {
     let standard = Standard::new();
     let own = standard.clone();
@@ -276,7 +303,7 @@ fn an_image_moves_by_the_loaders_random_bits() {
     let mut entries = seen.lock().unwrap().clone();
     entries.dedup();
     assert_eq!(entries.len(), 3, "{entries:x?}: the last two have the same low bits");
-    assert!(entries.iter().all(|entry| (USER_BASE..USER_BASE + (1 << 40)).contains(entry)));
+    assert!(entries.iter().all(|entry| (USER_BASE..USER_BASE + (256 << 30)).contains(entry)));
 }
 
 #[test]
@@ -287,7 +314,7 @@ fn a_static_image_runs_where_it_was_linked() {
 
 #[test]
 fn a_static_image_outside_the_extensions_addresses_is_refused() {
-    for base in [0, 0x40_0000, 8 << 20, USER_BASE - 0x1000, USER_BASE + (1 << 40) - 0x2000] {
+    for base in [0, 0x40_0000, 8 << 20, USER_BASE - 0x1000, USER_BASE + (256 << 30) - 0x2000] {
         let linked = ExtensionImage { relocatable: false, base, ..Default::default() };
         let refused = prepare(&image(linked)).err();
         assert_eq!(refused, Some(PrepareError::ExtensionAddress), "linked at {base:#x}");

@@ -18,7 +18,7 @@ mod tests;
 pub use access::{Extension, MmioAccess, Operation, Source};
 pub use arithmetic::{Operator, Outcome};
 pub use error::DecodeError;
-pub use exit::exit_length;
+pub use exit::{exit_length, is_prefix};
 pub use general::length;
 pub use mmio::decode_mmio;
 pub use pattern::ExitInstruction;

@@ -8,6 +8,7 @@
 //! APM vol. 2, 5.1–5.6; SDM vol. 3A, "Paging".
 
 mod access;
+mod executed;
 mod legacy;
 mod long;
 mod paging;
@@ -15,6 +16,7 @@ mod paging;
 #[cfg(test)]
 mod tests;
 
+pub use executed::page_of_executed;
 pub use access::{Access, AccessKind, WalkFault};
 pub use paging::{GuestPaging, PagingMode};
 

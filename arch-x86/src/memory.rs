@@ -4,6 +4,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
 
+/// A page, word by word.
+pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
+
 /// Physical memory on a machine whose kernel runs identity mapped: under the firmware's tables before the
 /// launch, under its own afterwards.
 #[derive(Clone, Copy, Debug)]
@@ -23,13 +26,42 @@ impl IdentityMemory {
         Self { pool, end }
     }
 
+    /// The words of a page of the pool, looked up once.
+    #[inline]
+    pub fn page(&self, frame: Spa) -> Option<&'static Words> {
+        if !frame.is_aligned(PAGE_SIZE) || !self.writable(frame, PAGE_SIZE) {
+            return None;
+        }
+        // SAFETY: a whole page of the pool, mapped for ever by (2) of `new`; atomics may be shared with anybody.
+        Some(unsafe { &*(frame.raw() as *const Words) })
+    }
+
+    #[inline]
     fn readable(&self, at: Spa, size: u64) -> bool {
         at.raw() >= PAGE_SIZE && at.raw() <= self.end.saturating_sub(size)
     }
 
+    #[inline]
     fn writable(&self, at: Spa, size: u64) -> bool {
         self.pool.contains(at) && at.raw() - self.pool.start.raw() <= self.pool.size - size
     }
+}
+
+/// The `length` bytes, 8 at the most, from `at` on, as the low bytes of a word.
+///
+/// # Safety
+/// They are mapped.
+#[inline]
+unsafe fn read_unaligned(at: u64, length: usize) -> u64 {
+    let shift = at % 8 * 8;
+    // SAFETY: an aligned word does not cross a page; this one holds the first byte.
+    let low = unsafe { AtomicU64::from_ptr((at & !7) as *mut u64) }.load(Ordering::Relaxed) >> shift;
+    if at % 8 + length as u64 <= 8 {
+        return low;
+    }
+    // SAFETY: this one holds the last byte.
+    let high = unsafe { AtomicU64::from_ptr(((at & !7) + 8) as *mut u64) }.load(Ordering::Relaxed);
+    low | high << (64 - shift)
 }
 
 impl PhysicalMemory for IdentityMemory {
@@ -57,9 +89,12 @@ impl PhysicalMemory for IdentityMemory {
             buffer.fill(0xff);
             return;
         }
-        for (offset, byte) in buffer.iter_mut().enumerate() {
-            // SAFETY: mapped by (1) of `new`; volatile, because others may write there meanwhile.
-            *byte = unsafe { core::ptr::read_volatile((at.raw() as *const u8).add(offset)) };
+        let mut at = at.raw();
+        for chunk in buffer.chunks_mut(8) {
+            // SAFETY: the words that hold the chunk lie in pages that hold part of it, mapped by (1) of `new`.
+            let word = unsafe { read_unaligned(at, chunk.len()) };
+            chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+            at += 8;
         }
     }
 

@@ -2,7 +2,6 @@
 
 use crate::addr::Spa;
 use crate::cpu::HostCpu;
-
 use crate::memory::PhysicalMemory;
 use crate::page_table::{MemoryType, PtFormat};
 use crate::user::UserContext;

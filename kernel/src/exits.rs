@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::{MemoryAccess, ROOT_VM};
-use plinth_hal::page_table::{Attributes, InputAddress, MapError, MemoryType, NotLoaded, Permissions};
+use plinth_hal::page_table::{Attributes, InputAddress, MapError, NotLoaded, Permissions};
 use plinth_hal::page_table::{PoolTables, PtFormat};
 use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, Spa};
 use plinth_launch::LaunchError;
@@ -15,7 +15,8 @@ use crate::pp::{Callback, Next, Pp, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
     /// Runs the active VS until an exit is the extension's to decide.
-    pub(crate) fn run_active(&mut self) -> Next<A> {
+    #[inline(never)]
+    pub(crate) fn run_active(&mut self) -> Next {
         loop {
             if let Some(next) = self.run_once() {
                 return next;
@@ -24,7 +25,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     #[inline]
-    fn run_once(&mut self) -> Option<Next<A>> {
+    fn run_once(&mut self) -> Option<Next> {
         let mailbox = &self.kernel.mailboxes[self.index];
         if mailbox.has_requests() {
             self.serve_requests();
@@ -56,7 +57,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// The root VS has run for the first time on this PP; or the processor would not, and is given back.
     #[cold]
-    fn finish_launch(&mut self, exit: Exit) -> Option<Next<A>> {
+    fn finish_launch(&mut self, exit: Exit) -> Option<Next> {
         if exit.class == ExitClass::EntryRefused {
             log::error!("pp {}: the processor refuses the root VS's state: {exit:?}", self.index);
             return Some(self.abandon(LaunchError::EntryRefused, exit.number));
@@ -68,7 +69,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Serves what is the kernel's; `Some` where something else comes next than running on.
     #[inline]
-    fn sort_exit(&mut self, exit: Exit) -> Option<Next<A>> {
+    fn sort_exit(&mut self, exit: Exit) -> Option<Next> {
         match exit.class {
             ExitClass::Kick => self.kicked(),
             ExitClass::Processor => self.processor_control(exit),
@@ -82,7 +83,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Asks the extension, or the kernel's own pass-through once that is gone.
     #[inline]
-    pub(crate) fn decide(&mut self, exit: Exit) -> Next<A> {
+    pub(crate) fn decide(&mut self, exit: Exit) -> Next {
         if self.kernel.extension.crashed.load(Ordering::Relaxed) {
             return self.pass_through(exit);
         }
@@ -90,7 +91,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// An NMI, or its like on other machines: another PP's kick, else the guest's own.
-    fn kicked(&mut self) -> Option<Next<A>> {
+    fn kicked(&mut self) -> Option<Next> {
         if self.kernel.mailboxes[self.index].finish_kick() {
             return None;
         }
@@ -114,7 +115,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Runs the root VS of this PP without the extension.
-    pub(crate) fn pass_through_root(&mut self) -> Next<A> {
+    pub(crate) fn pass_through_root(&mut self) -> Next {
         let Some(root) = self.root_vs.filter(|root| self.can_run(*root)) else {
             log::error!("pp {}: it has no root VS that can run; the processor stops", self.index);
             loop {
@@ -155,7 +156,7 @@ fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, exit: Exit) -
         .with(Id::from_raw(ROOT_VM), |vm| {
             let tables = &mut PoolTables { memory, frames: &mut frames };
             let input = <A::NestedFormat as PtFormat>::Input::from_raw;
-            let attributes = Attributes::new(all, MemoryType::WriteBack);
+            let attributes = Attributes::new(all, A::memory_type(Spa::new(start)).0);
             match vm.nested.map(tables, &mut NotLoaded, input(start), Spa::new(start), GIB, attributes) {
                 Ok(()) => true,
                 // Another PP was first, or the extension has taken the permission away.

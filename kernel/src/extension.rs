@@ -11,11 +11,12 @@ use crate::kernel::Kernel;
 use crate::platform::{Platform, PrepareError};
 use crate::space::HostSpace;
 
-/// Distances of the extension's regions from the base of its part of the address space.
-const STACKS: u64 = 1 << 40;
-const FAIL_STACKS: u64 = 2 << 40;
-const EXIT_PAGES: u64 = 3 << 40;
-const PAGES: u64 = 4 << 40;
+/// Distances of the extension's regions from the base of its part of the address space. All of it fits into 512 GiB,
+/// what the smallest tables of user mode reach (AArch64 stage 2 on processors with 40 bits of physical address).
+const STACKS: u64 = 256 << 30;
+const FAIL_STACKS: u64 = 320 << 30;
+const EXIT_PAGES: u64 = 384 << 30;
+const PAGES: u64 = 448 << 30;
 /// Room for one PP's stack and the guard below it.
 const STACK_STRIDE: u64 = 1 << 20;
 /// Pages in the stack of the callbacks, and in that of the fail callback.

@@ -171,12 +171,19 @@ impl FramePool {
         }
         let mut run = 0;
         for index in from..self.count {
-            run = if self.frames[index].owner == FrameOwner::Free { run + 1 } else { 0 };
+            let may_start = run != 0 || self.is_aligned(index, pages);
+            run = if may_start && self.frames[index].owner == FrameOwner::Free { run + 1 } else { 0 };
             if run == pages {
                 return Some(index + 1 - pages);
             }
         }
         None
+    }
+
+    /// Whether a run of `pages` may start at a frame: runs of a power of two are aligned to their size, which tables
+    /// that are concatenated need.
+    fn is_aligned(&self, index: usize, pages: usize) -> bool {
+        !pages.is_power_of_two() || self.address(index).is_aligned(pages as u64 * PAGE_SIZE)
     }
 
     fn address(&self, index: usize) -> Spa {

@@ -1,9 +1,9 @@
 //! A VM's memory as the kernel reads it: instruction bytes and the guest's own page tables.
 
 use plinth_hal::page_table::{Permissions, PoolTables};
-use plinth_hal::{Arch, Gpa, GuestMemory, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
+use plinth_hal::{Arch, Gpa, GuestMemory, PAGE_SIZE, PhysicalMemory, Spa};
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Machine};
 use crate::objects::Vm;
 
 /// Reads the memory of one VM.
@@ -12,24 +12,26 @@ use crate::objects::Vm;
 /// holds, no walk of its nested tables is needed, only a look at whether the hypervisor's own memory is meant.
 pub(crate) enum GuestView<'a, A: Arch> {
     /// Guest-physical is system-physical but for the hypervisor's reservation, which reads as zeroes.
-    Identity { memory: A::Memory, reservation: SpaRange, end: u64 },
+    Identity(&'a Machine<A>),
     /// By the VM's nested tables.
-    Tables { kernel: &'a Kernel<A>, memory: A::Memory, vm: crate::handle::Id },
+    Tables { kernel: &'a Kernel<A>, machine: &'a Machine<A>, vm: crate::handle::Id },
 }
 
 impl<A: Arch> GuestView<'_, A> {
     fn translate(&self, at: Gpa) -> Option<Translated<A::Memory>> {
         match self {
-            Self::Identity { memory, reservation, end } => {
+            Self::Identity(machine) => {
                 let spa = Spa::new(at.raw());
-                if reservation.contains(spa) {
+                if machine.reservation.contains(spa) {
                     return Some(Translated::Zeroes);
                 }
-                (at.raw() >= PAGE_SIZE && at.raw() < *end).then_some(Translated::At(*memory, spa))
+                let there = at.raw() >= PAGE_SIZE && at.raw() < machine.memory_end;
+                there.then_some(Translated::At(machine.memory, spa))
             }
-            Self::Tables { kernel, memory, vm } => {
-                let spa = kernel.vms.with(*vm, |vm| translate(kernel, *memory, vm, at)).ok()??;
-                Some(Translated::At(*memory, spa))
+            Self::Tables { kernel, machine, vm } => {
+                let memory = machine.memory;
+                let spa = kernel.vms.with(*vm, |vm| translate(kernel, memory, vm, at)).ok()??;
+                Some(Translated::At(memory, spa))
             }
         }
     }
@@ -52,6 +54,11 @@ fn translate<A: Arch>(kernel: &Kernel<A>, memory: A::Memory, vm: &Vm<A>, at: Gpa
 impl<A: Arch> GuestMemory for GuestView<'_, A> {
     #[inline]
     fn read_u64(&self, at: Gpa) -> Option<u64> {
+        // The hot case by itself: a word of the root VM. What does not exist reads as all ones, as on the bus.
+        if let Self::Identity(machine) = self {
+            let spa = Spa::new(at.raw());
+            return Some(if machine.reservation.contains(spa) { 0 } else { machine.memory.read_u64(spa) });
+        }
         match self.translate(at)? {
             Translated::Zeroes => Some(0),
             Translated::At(memory, spa) => Some(memory.read_u64(spa)),

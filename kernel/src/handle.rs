@@ -83,13 +83,16 @@ impl<T, const N: usize> Table<T, N> {
         }
     }
 
-    /// Takes an object out, to work on it without the lock.
+    /// Takes an object out if `allowed` says so, to work on it without the lock.
     ///
     /// # Errors
-    /// As [`Self::with`].
-    pub(crate) fn take(&self, id: Id) -> Result<T, Error> {
+    /// As [`Self::with`], or what `allowed` answers.
+    pub(crate) fn take(&self, id: Id, allowed: impl FnOnce(&T) -> Result<(), Error>) -> Result<T, Error> {
         let mut slot = self.slot(id)?.lock();
         let content = Self::current(&mut slot, id)?;
+        if let Content::Here(object) = content {
+            allowed(object)?;
+        }
         match core::mem::replace(content, Content::Taken) {
             Content::Here(object) => Ok(object),
             Content::Taken | Content::Free => Err(Error::Busy),
@@ -182,8 +185,9 @@ mod tests {
     fn a_taken_object_is_busy_until_put_back() {
         let table: Table<u32, 1> = Table::new();
         let id = table.insert(7).unwrap();
-        assert_eq!(table.take(id), Ok(7));
-        assert_eq!(table.take(id), Err(Error::Busy));
+        assert_eq!(table.take(id, |_| Err(Error::Denied)), Err(Error::Denied));
+        assert_eq!(table.take(id, |_| Ok(())), Ok(7));
+        assert_eq!(table.take(id, |_| Ok(())), Err(Error::Busy));
         assert_eq!(table.with(id, |_| ()), Err(Error::Busy));
         assert_eq!(table.remove(id, |_| Ok(())), Err(Error::Busy));
         table.put_back(id, 8);

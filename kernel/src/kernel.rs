@@ -149,24 +149,27 @@ impl<A: Arch> Kernel<A> {
         let end = platform.mapped_end();
         let reservation = machine.reservation;
         let all = Permissions::READ | Permissions::WRITE | Permissions::EXECUTE;
-        let mut map = |start: u64, spa: u64, size: u64, permissions| {
-            if size == 0 {
-                return Ok(());
-            }
-            let attributes = Attributes::new(permissions, MemoryType::WriteBack);
+        let mut map = |start: u64, spa: u64, size: u64, permissions, memory_type| {
+            let attributes = Attributes::new(permissions, memory_type);
             let tables = &mut PoolTables { memory, frames: &mut frames };
             let at = <A::NestedFormat as PtFormat>::Input::from_raw(start);
             nested.map(tables, &mut NotLoaded, at, Spa::new(spa), size, attributes)
         };
-        map(0, 0, reservation.start.raw(), all)?;
-        map(reservation.end().raw(), reservation.end().raw(), end - reservation.end().raw(), all)?;
+        for (mut start, end) in [(0, reservation.start.raw()), (reservation.end().raw(), end)] {
+            while start < end {
+                let (memory_type, same_until) = A::memory_type(Spa::new(start));
+                let next = same_until.raw().min(end);
+                map(start, start, next - start, all, memory_type)?;
+                start = next;
+            }
+        }
         for page in (reservation.start.raw()..reservation.end().raw()).step_by(PAGE_SIZE as usize) {
-            map(page, machine.zero_frame.raw(), PAGE_SIZE, Permissions::READ)?;
+            map(page, machine.zero_frame.raw(), PAGE_SIZE, Permissions::READ, MemoryType::WriteBack)?;
         }
         if let Some(page) = platform.trapped_page {
             let tables = &mut PoolTables { memory, frames: &mut frames };
             let at = <A::NestedFormat as PtFormat>::Input::from_raw(page.raw());
-            let attributes = Attributes::new(Permissions::READ, MemoryType::WriteBack);
+            let attributes = Attributes::new(Permissions::READ, A::memory_type(page).0);
             nested.protect(tables, &mut NotLoaded, at, PAGE_SIZE, attributes)?;
         }
         let hw = A::Vm::create(memory, &mut frames, nested.root(), ROOT_TAG)?;

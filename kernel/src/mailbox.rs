@@ -17,6 +17,8 @@ pub(crate) const START: u32 = 1 << 2;
 /// Take the declared answers that are new.
 pub(crate) const POLICY: u32 = 1 << 3;
 
+/// What [`Mailbox::start_entry`] holds while no start is asked for.
+const NOWHERE: u64 = u64::MAX;
 /// What [`Mailbox::user_epoch`] holds while the PP is not in the extension.
 const OUTSIDE: u64 = u64::MAX;
 
@@ -42,7 +44,7 @@ impl Mailbox {
             launched: AtomicBool::new(false),
             hardware_id: AtomicU32::new(u32::MAX),
             requests: AtomicU32::new(0),
-            start_entry: AtomicU64::new(0),
+            start_entry: AtomicU64::new(NOWHERE),
             in_guest: AtomicBool::new(false),
             kick_in_flight: AtomicBool::new(false),
             user_epoch: AtomicU64::new(OUTSIDE),
@@ -58,6 +60,7 @@ impl Mailbox {
     /// Forgets what others wanted before a launch.
     pub(crate) fn clear(&self) {
         self.requests.store(0, Ordering::SeqCst);
+        self.start_entry.store(NOWHERE, Ordering::SeqCst);
         self.kick_in_flight.store(false, Ordering::SeqCst);
     }
 
@@ -68,10 +71,17 @@ impl Mailbox {
         self.in_guest.load(Ordering::SeqCst)
     }
 
-    /// Leaves a request to start at `entry`.
+    /// Leaves a request to reset; a start that was asked for before it is void.
+    pub(crate) fn post_reset(&self) -> bool {
+        self.start_entry.store(NOWHERE, Ordering::SeqCst);
+        self.post(RESET)
+    }
+
+    /// Leaves a request to start at `entry`, unless there is one already.
     pub(crate) fn post_start(&self, entry: u64) -> bool {
-        self.start_entry.store(entry, Ordering::SeqCst);
-        self.post(START)
+        let first =
+            self.start_entry.compare_exchange(NOWHERE, entry, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        self.post(if first { START } else { 0 })
     }
 
     /// Says that the extension is about to run. Returns the epoch that is noted for it.
@@ -123,9 +133,9 @@ impl Mailbox {
         self.requests.swap(0, Ordering::SeqCst)
     }
 
-    /// Where the last [`START`] wants the VS to start.
-    pub(crate) fn start_entry(&self) -> u64 {
-        self.start_entry.load(Ordering::SeqCst)
+    /// Where a [`START`] wants the VS to start, once for each.
+    pub(crate) fn take_start_entry(&self) -> Option<u64> {
+        Some(self.start_entry.swap(NOWHERE, Ordering::SeqCst)).filter(|entry| *entry != NOWHERE)
     }
 
     /// Says that a guest is about to run. Returns false, and takes it back, where a request came first.
@@ -185,6 +195,18 @@ mod tests {
         assert!(mailbox.is_deaf_to(FLUSH));
         mailbox.leave_guest();
         assert!(!mailbox.is_deaf_to(FLUSH));
+    }
+
+    #[test]
+    fn the_first_start_after_a_reset_counts() {
+        let mailbox = Mailbox::new();
+        mailbox.post_start(1);
+        mailbox.post_reset();
+        mailbox.post_start(2);
+        mailbox.post_start(3);
+        assert_eq!(mailbox.take_requests(), RESET | START);
+        assert_eq!(mailbox.take_start_entry(), Some(2));
+        assert_eq!(mailbox.take_start_entry(), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::pp::{Departure, Next, Pp, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
     /// Answers an exit of the root VM as the bare machine would.
-    pub(crate) fn pass_through(&mut self, exit: Exit) -> Next<A> {
+    pub(crate) fn pass_through(&mut self, exit: Exit) -> Next {
         match exit.class {
             ExitClass::Nmi => self.inject_nmi(),
             ExitClass::Hypercall => return self.hypercall(exit),
@@ -41,7 +41,7 @@ impl<A: Arch> Pp<'_, A> {
         self.inject(Event::Undefined);
     }
 
-    fn broken(&mut self, exit: Exit) -> Next<A> {
+    fn broken(&mut self, exit: Exit) -> Next {
         log::error!("pp {}: the processor refuses the root VS's state: {exit:?}", self.index);
         if let Some(active) = &mut self.active {
             active.vs.state = VsState::Broken;
@@ -49,15 +49,15 @@ impl<A: Arch> Pp<'_, A> {
         Next::Run
     }
 
-    fn hypercall(&mut self, exit: Exit) -> Next<A> {
+    fn hypercall(&mut self, exit: Exit) -> Next {
         let memory = self.machine.memory;
         let number = memory.read_u64(self.exit_page);
         if exit.detail != 0 || number != HYPERCALL_STOP {
             self.inject(Event::Undefined);
             return Next::Run;
         }
-        if let Some(departure) = self.try_promote() {
-            return Next::Depart(departure);
+        if let Some(next) = self.try_promote() {
+            return next;
         }
         memory.write_u64(self.exit_page, HYPERCALL_REFUSED);
         self.skip_instruction();
@@ -74,7 +74,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Makes the active root VS ready to get the processor back, if it can: its instruction is skipped and
     /// its first general register is 0.
-    pub(crate) fn try_promote(&mut self) -> Option<Departure<A>> {
+    pub(crate) fn try_promote(&mut self) -> Option<Next> {
         self.end_reserved_writes();
         let mut active = self.active.take()?;
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
@@ -89,6 +89,7 @@ impl<A: Arch> Pp<'_, A> {
         self.machine.memory.write_u64(self.exit_page, 0);
         log::info!("pp {}: promoted; it runs the bare machine again", self.index);
         self.kernel.forget_root_vs(active.id, active.vs.vp);
-        Some(Departure::Promote(active.vs.hw))
+        self.departure = Some(Departure::Promote(active.vs.hw));
+        Some(Next::Depart)
     }
 }

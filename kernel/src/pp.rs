@@ -41,13 +41,14 @@ pub enum Departure<A: Arch> {
 }
 
 /// What the PP does next.
-pub(crate) enum Next<A: Arch> {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
     /// Enter the extension.
     User,
     /// Run the active VS.
     Run,
-    /// Leave.
-    Depart(Departure<A>),
+    /// Leave, as [`Pp::departure`] says.
+    Depart,
 }
 
 /// Which of its callbacks the extension is in.
@@ -89,6 +90,8 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) policy_version: (Id, u32),
     /// The pages of the reservation that are open for one instruction of the root VM.
     pub(crate) open_pages: OpenPages,
+    /// How it leaves, once [`Next::Depart`] says that it does.
+    pub(crate) departure: Option<Departure<A>>,
     /// The host epoch in which this PP last entered the extension.
     pub(crate) host_epoch: u64,
 }
@@ -120,6 +123,7 @@ impl<A: Arch> Kernel<A> {
             policy: IdPolicy::new(),
             policy_version: (Id::from_raw(u64::MAX), 0),
             open_pages: OpenPages::default(),
+            departure: None,
             host_epoch: 0,
         };
         let departure = pp.work();
@@ -135,12 +139,15 @@ impl<A: Arch> Pp<'_, A> {
             next = match next {
                 Next::User => self.user_turn(),
                 Next::Run => self.run_active(),
-                Next::Depart(departure) => return departure,
+                Next::Depart => match self.departure.take() {
+                    Some(departure) => return departure,
+                    None => self.pass_through_root(),
+                },
             };
         }
     }
 
-    fn begin(&mut self) -> Next<A> {
+    fn begin(&mut self) -> Next {
         let extension = &self.kernel.extension;
         if extension.ready.load(Ordering::SeqCst) {
             return self.bootstrap();
@@ -155,7 +162,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Enters the bootstrap callback.
-    pub(crate) fn bootstrap(&mut self) -> Next<A> {
+    pub(crate) fn bootstrap(&mut self) -> Next {
         self.callback = Callback::Bootstrap;
         let extension = &self.kernel.extension;
         let entry = plinth_hal::UserVa::new(extension.bootstrap.load(Ordering::SeqCst));
@@ -166,7 +173,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     #[inline]
-    fn user_turn(&mut self) -> Next<A> {
+    fn user_turn(&mut self) -> Next {
         match self.enter_user() {
             UserExit::Call => self.dispatch(),
             UserExit::Fault(fault) => self.extension_faulted(fault),
@@ -175,7 +182,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Hands an exit to the extension's vmexit callback.
     #[inline]
-    pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next<A> {
+    pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next {
         let Some(active) = &self.active else { return self.fail("no VS is active", None) };
         active.vs.hw.describe(&exit, self.exit_page);
         (self.last_exit, self.last_vs) = (exit, Some(active.id));
@@ -187,7 +194,7 @@ impl<A: Arch> Pp<'_, A> {
         Next::User
     }
 
-    fn extension_faulted(&mut self, fault: UserFault) -> Next<A> {
+    fn extension_faulted(&mut self, fault: UserFault) -> Next {
         log::error!(
             "pp {}: the extension faulted in its {:?} callback: vector {} error {:#x} address {:#x} at {:#x}",
             self.index,
@@ -201,7 +208,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// The extension cannot go on: its fail callback, else the launch is abandoned, else the kernel takes over.
-    pub(crate) fn fail(&mut self, why: &str, fault: Option<UserFault>) -> Next<A> {
+    pub(crate) fn fail(&mut self, why: &str, fault: Option<UserFault>) -> Next {
         if self.root.is_some() {
             return match fault {
                 Some(fault) => self.abandon(LaunchError::ExtensionFaulted, fault.vector),
@@ -216,7 +223,7 @@ impl<A: Arch> Pp<'_, A> {
         self.upcall_fail(callback, fault)
     }
 
-    fn upcall_fail(&mut self, callback: u64, fault: Option<UserFault>) -> Next<A> {
+    fn upcall_fail(&mut self, callback: u64, fault: Option<UserFault>) -> Next {
         let extension = &self.kernel.extension;
         let interrupted = core::mem::take(&mut self.user);
         self.interrupted = Some((interrupted, self.callback));
@@ -232,7 +239,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// From now on the kernel passes the root VM's exits through by itself, on every PP.
-    fn crash(&mut self, why: &str) -> Next<A> {
+    fn crash(&mut self, why: &str) -> Next {
         if !self.kernel.extension.crashed.swap(true, Ordering::SeqCst) {
             log::error!(
                 "pp {}: the extension is gone ({why}); the kernel passes the root VM through without it",
@@ -243,12 +250,15 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Gives the processor back because the launch failed.
-    pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next<A> {
+    pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next {
         self.deactivate();
         self.kernel.mailboxes[self.index].launched.store(false, Ordering::Release);
         self.kernel.discard_vss(self.index);
         match self.root.take() {
-            Some(root) => Next::Depart(Departure::Abandon(LaunchStatus::failed(error, detail), root)),
+            Some(root) => {
+                self.departure = Some(Departure::Abandon(LaunchStatus::failed(error, detail), root));
+                Next::Depart
+            }
             None => self.crash("its launch failed late"),
         }
     }
@@ -258,11 +268,8 @@ impl<A: Arch> Pp<'_, A> {
         if self.active.as_ref().is_some_and(|active| active.id == id) {
             return Ok(());
         }
-        let mut vs = self.kernel.vss.take(id)?;
-        if vs.pp != self.index {
-            self.kernel.vss.put_back(id, vs);
-            return Err(Error::Denied);
-        }
+        let own = |vs: &Vs<A>| if vs.pp == self.index { Ok(()) } else { Err(Error::Denied) };
+        let mut vs = self.kernel.vss.take(id, own)?;
         self.deactivate();
         vs.hw.flush_tlb();
         vs.hw.load_registers(&self.machine.memory, self.exit_page);
@@ -311,9 +318,8 @@ pub(crate) fn guest_view<'v, A: Arch>(
     machine: &'v Machine<A>,
     vm: Id,
 ) -> GuestView<'v, A> {
-    let memory = machine.memory;
     if vm.raw() == plinth_extension_api::abi::ROOT_VM && kernel.root_is_identity.load(Ordering::Relaxed) {
-        return GuestView::Identity { memory, reservation: machine.reservation, end: machine.memory_end };
+        return GuestView::Identity(machine);
     }
-    GuestView::Tables { kernel, memory, vm }
+    GuestView::Tables { kernel, machine, vm }
 }

@@ -26,8 +26,10 @@ impl<A: Arch> Pp<'_, A> {
         if requests & RESET != 0 {
             self.with_root(reset);
         }
-        if requests & START != 0 {
-            let (index, entry) = (self.index, mailbox.start_entry());
+        if requests & START != 0
+            && let Some(entry) = mailbox.take_start_entry()
+        {
+            let index = self.index;
             self.with_root(|vs, _| start(vs, index, entry));
         }
     }
@@ -46,7 +48,7 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    pub(crate) fn wait_for_start(&mut self) -> Option<Next<A>> {
+    pub(crate) fn wait_for_start(&mut self) -> Option<Next> {
         let mailbox = &self.kernel.mailboxes[self.index];
         if self.cpu.park(|| mailbox.has_requests()) {
             mailbox.finish_kick();
@@ -55,13 +57,13 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Carries out what the guest does to processors.
-    pub(crate) fn processor_control(&mut self, exit: Exit) -> Option<Next<A>> {
+    pub(crate) fn processor_control(&mut self, exit: Exit) -> Option<Next> {
         let Some(active) = &mut self.active else { return None };
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         match active.vs.hw.processor_control(&exit, &guest, self.exit_page) {
             Ok(ProcessorEvent::Done) => {}
             Ok(event @ ProcessorEvent::Reset(target)) => {
-                self.post(event, target, |mailbox| mailbox.post(RESET));
+                self.post(event, target, Mailbox::post_reset);
             }
             Ok(event @ ProcessorEvent::Start { target, entry }) => {
                 self.post(event, target, |mailbox| mailbox.post_start(entry));
@@ -134,6 +136,12 @@ impl<A: Arch> Kernel<A> {
     /// Leaves a request with every other PP, and waits until no guest runs that has not seen it.
     pub(crate) fn tell_others(&self, request: u32, own: usize, cpu: &A::Cpu) {
         let others = || self.mailboxes.iter().enumerate().filter(|(index, _)| *index != own);
+        if cpu.flush_everywhere() {
+            for (_, mailbox) in others() {
+                mailbox.post(request & !FLUSH);
+            }
+            return;
+        }
         for (_, mailbox) in others() {
             if mailbox.post(request) && mailbox.start_kick() {
                 cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));

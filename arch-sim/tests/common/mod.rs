@@ -9,7 +9,7 @@ use plinth_arch_sim::extension::{Extension, Slot, User};
 use plinth_arch_sim::isa::Op;
 use plinth_arch_sim::lab::{Ended, Lab};
 use plinth_arch_sim::standard::{ExitInfo, Standard};
-use plinth_extension_api::abi::{Call, Error, ExitClass, Failure};
+use plinth_extension_api::abi::{Call, Error, ExitClass, Failure, register};
 
 /// The hypercall that calls the test's own code in the vmexit callback.
 pub const TEST_CALL: u64 = 0x7E57;
@@ -108,5 +108,55 @@ pub fn eventually(what: &str, happened: impl Fn() -> bool) {
     while !happened() {
         assert!(start.elapsed().as_secs() < 20, "waited for {what}");
         std::thread::sleep(std::time::Duration::from_micros(100));
+    }
+}
+
+/// Writes a program into the extension's own memory.
+pub fn write_program(user: &User, at: u64, program: &[Op]) {
+    for (index, word) in program.iter().flat_map(|op| op.encode()).enumerate() {
+        user.store(at + index as u64 * 8, word);
+    }
+}
+
+/// The hypercall by which guest VMs report to the extension.
+pub const GUEST_CALL: u64 = 0x6E57;
+
+/// A guest VM with one VS, one page of code at [`Guest::CODE`] and one of data at [`Guest::DATA`].
+#[derive(Clone, Copy, Debug)]
+pub struct Guest {
+    pub vm: u64,
+    pub vp: u64,
+    pub vs: u64,
+    pub code: u64,
+    pub data: u64,
+}
+
+impl Guest {
+    pub const CODE: u64 = 0x1000;
+    pub const DATA: u64 = 0x40_0000;
+
+    /// Makes it, for processor `pp`.
+    pub fn new(standard: &Standard, user: &User, pp: u64, program: &[Op]) -> Self {
+        let vm = standard.expect(user, Call::VmCreate, &[]);
+        let code = standard.expect(user, Call::MemAllocatePage, &[]);
+        let data = standard.expect(user, Call::MemAllocatePage, &[]);
+        write_program(user, code, program);
+        standard.expect(user, Call::VmMap, &[vm, Self::CODE, code, 0x1000, 5]);
+        standard.expect(user, Call::VmMap, &[vm, Self::DATA, data, 0x1000, 3]);
+        let vp = standard.expect(user, Call::VpCreate, &[vm]);
+        let vs = standard.expect(user, Call::VsCreate, &[vp, pp]);
+        standard.expect(user, Call::VsWrite, &[vs, register::INSTRUCTION_POINTER, Self::CODE]);
+        Self { vm, vp, vs, code, data }
+    }
+
+    /// Takes it apart; all of it must still be there.
+    pub fn destroy(&self, standard: &Standard, user: &User) {
+        standard.expect(user, Call::VsDestroy, &[self.vs]);
+        standard.expect(user, Call::VpDestroy, &[self.vp]);
+        for (gpa, page) in [(Self::CODE, self.code), (Self::DATA, self.data)] {
+            standard.expect(user, Call::VmUnmap, &[self.vm, gpa, 0x1000]);
+            standard.expect(user, Call::MemFreePage, &[page]);
+        }
+        standard.expect(user, Call::VmDestroy, &[self.vm]);
     }
 }

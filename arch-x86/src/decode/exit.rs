@@ -92,10 +92,11 @@ impl<'a> Stripped<'a> {
 }
 
 /// Legacy prefixes (APM vol. 3, 1.2.1) and, in 64-bit mode, REX (1.2.7).
-fn is_prefix(byte: u8, mode: CodeSize) -> bool {
+#[inline]
+pub const fn is_prefix(byte: u8, mode: CodeSize) -> bool {
     match byte {
         0x66 | 0x67 | 0xf0 | 0xf2 | 0xf3 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => true,
-        0x40..=0x4f => mode == CodeSize::Bits64,
+        0x40..=0x4f => matches!(mode, CodeSize::Bits64),
         _ => false,
     }
 }

@@ -15,6 +15,8 @@ registers! {
     INSTRUCTION_POINTER = 0x100;
     /// x86 RFLAGS, Arm PSTATE in its SPSR form.
     FLAGS = 0x101;
+    /// AArch64 system registers: this plus Op0 15:14, Op1 13:11, CRn 10:7, CRm 6:3, Op2 2:0, the encoding in MRS.
+    ARM_SYSTEM = 0x2_0000;
     /// x86 CR0.
     X86_CR0 = 0x1000;
     /// x86 CR2.

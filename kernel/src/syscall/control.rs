@@ -11,7 +11,7 @@ use crate::pp::{Callback, Next, Pp};
 
 impl<A: Arch> Pp<'_, A> {
     /// Ends `_start`; anywhere else it is a failure.
-    pub(super) fn control_wait(&mut self) -> Next<A> {
+    pub(super) fn control_wait(&mut self) -> Next {
         if self.callback != Callback::Start {
             return self.fail("it waits outside its start", None);
         }
@@ -25,7 +25,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Goes on where the extension faulted.
-    pub(super) fn control_again(&mut self) -> Resumption<A> {
+    pub(super) fn control_again(&mut self) -> Resumption {
         let (user, callback) = self.interrupted.take().ok_or(Error::WrongState)?;
         self.user = user;
         self.callback = callback;

@@ -29,7 +29,7 @@ type Outputs = [u64; 2];
 type Answer = Result<Outputs, Failure>;
 
 /// The result of a call that resumes something, or fails and returns.
-type Resumption<A> = Result<Next<A>, Failure>;
+type Resumption = Result<Next, Failure>;
 
 /// A call with nothing to say.
 const DONE: Answer = Ok([0; 2]);
@@ -37,7 +37,7 @@ const DONE: Answer = Ok([0; 2]);
 impl<A: Arch> Pp<'_, A> {
     /// Serves the system call that the extension has just made.
     #[inline]
-    pub(crate) fn dispatch(&mut self) -> Next<A> {
+    pub(crate) fn dispatch(&mut self) -> Next {
         let number = self.user.call_number();
         if number == Call::VsAdvanceAndRunCurrent.number() {
             let result = self.vs_advance_and_run_current();
@@ -57,7 +57,7 @@ impl<A: Arch> Pp<'_, A> {
         Call::from_opcode(number as u32).ok_or(Error::UnknownCall)
     }
 
-    fn serve(&mut self, call: Call) -> Next<A> {
+    fn serve(&mut self, call: Call) -> Next {
         match call {
             Call::ControlExit => self.fail("it asked to", None),
             Call::ControlWait => self.control_wait(),
@@ -114,17 +114,17 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    fn answer_with(&mut self, call: impl FnOnce(&mut Self) -> Answer) -> Next<A> {
+    fn answer_with(&mut self, call: impl FnOnce(&mut Self) -> Answer) -> Next {
         let answer = call(self);
         self.answer(answer)
     }
 
-    fn resume_with(&mut self, call: impl FnOnce(&mut Self) -> Resumption<A>) -> Next<A> {
+    fn resume_with(&mut self, call: impl FnOnce(&mut Self) -> Resumption) -> Next {
         let result = self.check_handle().and_then(|()| call(self));
         self.resume(result)
     }
 
-    fn answer(&mut self, answer: Answer) -> Next<A> {
+    fn answer(&mut self, answer: Answer) -> Next {
         match answer {
             Ok(outputs) => {
                 self.user.set_status(Status::SUCCESS.raw());
@@ -138,7 +138,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     #[inline]
-    fn resume(&mut self, result: Resumption<A>) -> Next<A> {
+    fn resume(&mut self, result: Resumption) -> Next {
         match result {
             Ok(next) => next,
             Err(failure) => self.answer(Err(failure)),

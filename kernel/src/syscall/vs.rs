@@ -102,19 +102,19 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Runs a VS.
-    pub(super) fn vs_run(&mut self) -> Resumption<A> {
+    pub(super) fn vs_run(&mut self) -> Resumption {
         self.activate(self.id(1)).map_err(about(1))?;
         self.run_current()
     }
 
     /// Runs the active VS.
-    pub(super) fn vs_run_current(&mut self) -> Resumption<A> {
+    pub(super) fn vs_run_current(&mut self) -> Resumption {
         self.run_current()
     }
 
     /// Skips the instruction that exited and runs on.
     #[inline]
-    pub(super) fn vs_advance_and_run_current(&mut self) -> Resumption<A> {
+    pub(super) fn vs_advance_and_run_current(&mut self) -> Resumption {
         self.check_handle()?;
         let active = self.active.as_mut().ok_or(Error::WrongState)?;
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
@@ -123,7 +123,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     #[inline]
-    fn run_current(&mut self) -> Resumption<A> {
+    fn run_current(&mut self) -> Resumption {
         let active = self.active.as_ref().ok_or(Error::WrongState)?;
         if self.root.is_some() {
             self.begin_launch(active.id)?;
@@ -160,12 +160,12 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Gives the PP back to its root VS.
-    pub(super) fn vs_promote(&mut self) -> Resumption<A> {
+    pub(super) fn vs_promote(&mut self) -> Resumption {
         if self.root.is_some() {
             return Err(Error::WrongState.into());
         }
         self.activate(self.id(1)).map_err(about(1))?;
-        self.try_promote().map(Next::Depart).ok_or(Failure::argument(1, Error::Denied))
+        self.try_promote().ok_or(Failure::argument(1, Error::Denied))
     }
 
     /// Works on the VS in REG1, active on this PP or at rest.

@@ -92,6 +92,10 @@ pub struct LaunchInfo {
 pub const CONSOLE_NONE: u64 = 0;
 /// A 16550 UART at an I/O port.
 pub const CONSOLE_16550_PORT: u64 = 1;
+/// An Arm PL011 UART at an MMIO address.
+pub const CONSOLE_PL011: u64 = 2;
+/// A Cadence UART (Zynq) at an MMIO address.
+pub const CONSOLE_CADENCE: u64 = 3;
 
 const _: () =
     assert!(core::mem::size_of::<LaunchInfo>() == 16 + 16 + MAX_SEGMENTS * 24 + 8 + 48 + 7 * 8 + 32 + 16);

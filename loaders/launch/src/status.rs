@@ -64,6 +64,8 @@ launch_errors! {
     AlreadyLaunched = 15, "this processor already runs under this Plinth";
     /// The first processor's launch did not finish.
     NotPrepared = 16, "the boot processor was not launched first; launch it and start again";
+    /// AArch64: entered at another exception level than EL2; the detail is the level.
+    WrongExceptionLevel = 32, "Plinth has to be entered at EL2 and was not; have the firmware start it there (QEMU: -machine virtualization=on)";
 }
 
 impl LaunchStatus {

@@ -3,9 +3,13 @@
 use anyhow::{Context, Result};
 use xshell::cmd;
 
+use crate::board::Loader;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace::Workspace;
 use crate::{artifacts, board, cli, lint};
+
+/// No default member, since its program only builds for firmware; its library has host tests nevertheless.
+const LOADER: &str = Loader::Uefi.package();
 
 /// Runs it all, stopping at the first that fails.
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
@@ -15,7 +19,10 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     lint::lint(workspace)?;
     cmd!(shell, "cargo clippy --all-targets -- -D warnings").run().context("clippy has something to say")?;
     freestanding(workspace)?;
-    cmd!(shell, "cargo test --quiet").run().context("a host test failed")
+    cmd!(shell, "cargo test --quiet").run().context("a host test failed")?;
+    cmd!(shell, "cargo test --quiet --lib --package {LOADER}")
+        .run()
+        .context("a host test of the loader failed")
 }
 
 /// Clippy for what only builds for a board's targets.

@@ -116,7 +116,7 @@ pub(super) const LINUX: Test = Test {
 pub(super) const GUEST: Test = Test {
     payload: Payload::Guest(""),
     command_line: "",
-    end: End::Status(0),
+    end: End::Status(GUEST_PASSED),
     memory: 256,
     timeout: 60,
     ..LINUX

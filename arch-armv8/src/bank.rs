@@ -1,0 +1,167 @@
+//! The system registers of EL1 and EL0 that belong to a virtual state.
+//!
+//! They stay in the processor as long as no other virtual state runs there: an exit touches none of them. Which VS
+//! has them in the processor, its page says, so that a register can be read and written either way.
+
+use plinth_hal::{PhysicalMemory, Spa};
+
+use crate::host::{read_system, write_system};
+use crate::memory::IdentityMemory;
+
+/// Where in a VS's page the bank starts, in bytes: behind the general registers.
+const OFFSET: u64 = 0x100;
+/// Where the page says that the bank is in the processor.
+const LOADED: u64 = 0xFF8;
+
+macro_rules! bank {
+    ($($name:literal = $op0:literal $op1:literal $crn:literal $crm:literal $op2:literal, $reset:expr;)*) => {
+        /// The registers by their encoding, in the order of the bank.
+        const ENCODINGS: &[u64] = &[$($op0 << 14 | $op1 << 11 | $crn << 7 | $crm << 3 | $op2,)*];
+        /// Their values after a reset.
+        const RESET: &[u64] = &[$($reset,)*];
+
+        /// Reads them all from the processor.
+        fn read_all(mut store: impl FnMut(u64, u64)) {
+            let mut index = 0;
+            $(
+                store(index, read_system!($name));
+                index += 1;
+            )*
+            let _ = index;
+        }
+
+        /// Writes them all to the processor.
+        fn write_all(fetch: impl Fn(u64) -> u64) {
+            let mut index = 0;
+            $(
+                // SAFETY: a register of EL1 or EL0, which acts only once a guest runs.
+                unsafe { write_system!($name, fetch(index)) };
+                index += 1;
+            )*
+            let _ = index;
+        }
+
+        fn read_one(wanted: u64) -> u64 {
+            let mut index = 0;
+            $(
+                if index == wanted {
+                    return read_system!($name);
+                }
+                index += 1;
+            )*
+            let _ = index;
+            0
+        }
+
+        fn write_one(wanted: u64, value: u64) {
+            let mut index = 0;
+            $(
+                if index == wanted {
+                    // SAFETY: a register of EL1 or EL0, which acts only once a guest runs.
+                    unsafe { write_system!($name, value) };
+                }
+                index += 1;
+            )*
+            let _ = index;
+        }
+    };
+}
+
+/// SCTLR_EL1 with the MMU and the caches off: its RES1 bits (Arm ARM, SCTLR_EL1).
+pub(crate) const SCTLR_RESET: u64 = 0x30D0_0800;
+
+bank! {
+    "sctlr_el1" = 3 0 1 0 0, SCTLR_RESET;
+    "cpacr_el1" = 3 0 1 0 2, 0;
+    "ttbr0_el1" = 3 0 2 0 0, 0;
+    "ttbr1_el1" = 3 0 2 0 1, 0;
+    "tcr_el1" = 3 0 2 0 2, 0;
+    "spsr_el1" = 3 0 4 0 0, 0;
+    "elr_el1" = 3 0 4 0 1, 0;
+    "sp_el0" = 3 0 4 1 0, 0;
+    "afsr0_el1" = 3 0 5 1 0, 0;
+    "afsr1_el1" = 3 0 5 1 1, 0;
+    "esr_el1" = 3 0 5 2 0, 0;
+    "far_el1" = 3 0 6 0 0, 0;
+    "par_el1" = 3 0 7 4 0, 0;
+    "mair_el1" = 3 0 10 2 0, 0;
+    "amair_el1" = 3 0 10 3 0, 0;
+    "vbar_el1" = 3 0 12 0 0, 0;
+    "contextidr_el1" = 3 0 13 0 1, 0;
+    "tpidr_el1" = 3 0 13 0 4, 0;
+    "cntkctl_el1" = 3 0 14 1 0, 0;
+    "csselr_el1" = 3 2 0 0 0, 0;
+    "tpidr_el0" = 3 3 13 0 2, 0;
+    "tpidrro_el0" = 3 3 13 0 3, 0;
+    "cntp_ctl_el0" = 3 3 14 2 1, 0;
+    "cntp_cval_el0" = 3 3 14 2 2, 0;
+    "cntv_ctl_el0" = 3 3 14 3 1, 0;
+    "cntv_cval_el0" = 3 3 14 3 2, 0;
+    "sp_el1" = 3 4 4 1 0, 0;
+    "mdscr_el1" = 2 0 0 2 2, 0;
+}
+
+/// The encoding of SP_EL1.
+pub(crate) const SP_EL1: u64 = 3 << 14 | 4 << 11 | 4 << 7 | 1 << 3;
+/// The encoding of MDSCR_EL1.
+pub(crate) const MDSCR_EL1: u64 = 2 << 14 | 2 << 3 | 2;
+
+/// A VS's bank.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bank {
+    memory: IdentityMemory,
+    page: Spa,
+}
+
+impl Bank {
+    /// The bank in a VS's page.
+    pub(crate) fn new(memory: IdentityMemory, page: Spa) -> Self {
+        Self { memory, page }
+    }
+
+    fn at(&self, index: u64) -> Spa {
+        Spa::new(self.page.raw() + OFFSET + index * 8)
+    }
+
+    /// Whether the processor holds it.
+    #[inline]
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.memory.read_u64(Spa::new(self.page.raw() + LOADED)) != 0
+    }
+
+    /// Takes it from the processor.
+    pub(crate) fn save(&self) {
+        read_all(|index, value| self.memory.write_u64(self.at(index), value));
+        self.memory.write_u64(Spa::new(self.page.raw() + LOADED), 0);
+    }
+
+    /// Puts it into the processor.
+    pub(crate) fn load(&self) {
+        write_all(|index| self.memory.read_u64(self.at(index)));
+        self.memory.write_u64(Spa::new(self.page.raw() + LOADED), 1);
+    }
+
+    /// Gives every register its value after a reset.
+    pub(crate) fn reset(&self) {
+        for (index, value) in RESET.iter().enumerate() {
+            self.write_index(index as u64, *value);
+        }
+    }
+
+    /// A register by its encoding.
+    pub(crate) fn read(&self, encoding: u64) -> Option<u64> {
+        let index = ENCODINGS.iter().position(|known| *known == encoding)? as u64;
+        Some(if self.is_loaded() { read_one(index) } else { self.memory.read_u64(self.at(index)) })
+    }
+
+    /// Sets a register by its encoding.
+    pub(crate) fn write(&self, encoding: u64, value: u64) -> Option<()> {
+        let index = ENCODINGS.iter().position(|known| *known == encoding)? as u64;
+        self.write_index(index, value);
+        Some(())
+    }
+
+    fn write_index(&self, index: u64, value: u64) {
+        if self.is_loaded() { write_one(index, value) } else { self.memory.write_u64(self.at(index), value) }
+    }
+}

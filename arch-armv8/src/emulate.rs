@@ -1,0 +1,30 @@
+//! Exits answered as the bare machine would: what the kernel does for the root VM once the extension is gone.
+
+use plinth_hal::{Event, Exit, ExitClass, GuestMemory, PhysicalMemory, Spa, VsHw};
+
+use crate::id_registers;
+use crate::vs::El2Vs;
+
+/// Answers an exit. Returns false for one that it does not know.
+pub(crate) fn as_bare_machine(vs: &mut El2Vs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
+    match exit.class {
+        ExitClass::IdRead => {
+            let value = id_registers::native(exit.number).unwrap_or(0);
+            write_general(vs, exit_page, exit.detail, value);
+            vs.advance(guest, exit_page).is_ok()
+        }
+        ExitClass::RegisterRead | ExitClass::RegisterWrite | ExitClass::Hypercall | ExitClass::Virtualization => {
+            vs.inject(Event::Undefined);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Sets a general register of the guest; 31 is XZR.
+#[inline]
+pub(crate) fn write_general(vs: &El2Vs, exit_page: Spa, number: u64, value: u64) {
+    if number < 31 {
+        vs.memory().write_u64(Spa::new(exit_page.raw() + number * 8), value);
+    }
+}

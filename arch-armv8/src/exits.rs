@@ -1,0 +1,81 @@
+//! Exceptions from a guest and what they mean everywhere.
+
+use core::arch::asm;
+
+use aarch64_cpu::registers::{FAR_EL2, HPFAR_EL2, Readable};
+use plinth_extension_api::abi::MemoryAccess;
+use plinth_hal::{Exit, ExitClass, PhysicalMemory, Spa};
+
+use crate::host::{read_system, write_system};
+use crate::psci;
+use crate::switch::SYNCHRONOUS;
+use crate::syndrome::{Syndrome, class, is_id_register};
+use crate::vs::El2Vs;
+
+/// Sorts the exit that has just happened; `None` where there was none after all and the guest goes on.
+#[inline]
+pub(crate) fn classify(vs: &El2Vs, kind: u64, exit_page: Spa) -> Option<Exit> {
+    let syndrome = vs.syndrome();
+    if kind != SYNCHRONOUS {
+        // Physical interrupts and errors are EL1's; one that comes here all the same is nobody's.
+        return Some(Exit { class: ExitClass::Other, number: kind, detail: syndrome.0 });
+    }
+    match syndrome.class() {
+        class::HVC => Some(hypercall(vs, exit_page)),
+        class::SYSTEM => Some(system(syndrome)),
+        class::SMC if vs.is_root() => Some(Exit { class: ExitClass::Processor, number: class::SMC, detail: 0 }),
+        class::SMC => Some(Exit { class: ExitClass::Hypercall, number: class::SMC, detail: 0 }),
+        class::DATA_ABORT | class::INSTRUCTION_ABORT => memory(syndrome),
+        class::STEP if vs.is_stepping() => Some(Exit::of(ExitClass::Reserved)),
+        number => Some(Exit { class: ExitClass::Other, number, detail: syndrome.details() }),
+    }
+}
+
+fn hypercall(vs: &El2Vs, exit_page: Spa) -> Exit {
+    let number = vs.memory().read_u64(exit_page);
+    if vs.is_root() && psci::is_firmware_call(number) {
+        return Exit { class: ExitClass::Processor, number: class::HVC, detail: 0 };
+    }
+    Exit { class: ExitClass::Hypercall, number: class::HVC, detail: 0 }
+}
+
+#[inline]
+fn system(syndrome: Syndrome) -> Exit {
+    let (number, detail) = (syndrome.register(), syndrome.general());
+    let class = match syndrome.is_read() {
+        true if is_id_register(number) => ExitClass::IdRead,
+        true => ExitClass::RegisterRead,
+        false => ExitClass::RegisterWrite,
+    };
+    Exit { class, number, detail }
+}
+
+fn memory(syndrome: Syndrome) -> Option<Exit> {
+    if !syndrome.is_translation() {
+        return Some(Exit { class: ExitClass::Other, number: syndrome.class(), detail: syndrome.details() });
+    }
+    let mut access = MemoryAccess::empty();
+    access.set(MemoryAccess::WRITE, syndrome.is_write() || syndrome.is_walk() && syndrome.0 & 1 << 6 != 0);
+    access.set(MemoryAccess::EXECUTE, syndrome.class() == class::INSTRUCTION_ABORT);
+    access.set(MemoryAccess::PAGE_WALK, syndrome.is_walk());
+    let number = faulting_page(syndrome)? | FAR_EL2.get() & 0xFFF;
+    Some(Exit { class: ExitClass::Memory, number, detail: access.bits() })
+}
+
+/// The guest-physical page of an abort. After a permission fault the processor does not say (Arm ARM, HPFAR_EL2), so
+/// the guest's own translation is asked; `None` where that has changed meanwhile.
+fn faulting_page(syndrome: Syndrome) -> Option<u64> {
+    const ADDRESS: u64 = 0x0000_FFFF_FFFF_F000;
+    if !syndrome.is_permission() || syndrome.is_walk() {
+        return Some(HPFAR_EL2.get() << 8 & ADDRESS);
+    }
+    let kept = read_system!("par_el1");
+    // SAFETY: the guest's translation registers are loaded; the instruction writes PAR_EL1 alone, which is put back.
+    let result = unsafe {
+        asm!("at s1e1r, {}", "isb", in(reg) FAR_EL2.get(), options(nostack, preserves_flags));
+        let result = read_system!("par_el1");
+        write_system!("par_el1", kept);
+        result
+    };
+    (result & 1 == 0).then_some(result & ADDRESS)
+}

@@ -1,0 +1,40 @@
+//! Calling the firmware by SMC.
+
+use core::arch::asm;
+
+use plinth_hal::PhysicalMemory;
+
+use crate::psci;
+
+/// The results of a call: X0 to X3.
+pub(crate) type Answer = [u64; 4];
+
+/// Makes an SMCCC call.
+///
+/// # Safety
+/// There is firmware that takes SMC, and what the call does is wanted.
+pub(crate) unsafe fn call(arguments: [u64; 4]) -> Answer {
+    let [mut x0, mut x1, mut x2, mut x3] = arguments;
+    // SAFETY: the caller vouches for the call; by SMCCC 1.0 X4 to X17 may change, and the rest is kept.
+    unsafe {
+        asm!(
+            "smc #0",
+            inout("x0") x0, inout("x1") x1, inout("x2") x2, inout("x3") x3,
+            out("x4") _, out("x5") _, out("x6") _, out("x7") _, out("x8") _, out("x9") _, out("x10") _,
+            out("x11") _, out("x12") _, out("x13") _, out("x14") _, out("x15") _, out("x16") _, out("x17") _,
+            options(nostack)
+        );
+    }
+    [x0, x1, x2, x3]
+}
+
+/// Restarts the machine.
+pub(crate) fn reset() {
+    // SAFETY: the machine ends here.
+    unsafe { call([u64::from(psci::SYSTEM_RESET), 0, 0, 0]) };
+}
+
+/// The arguments of a guest's call: its X0 to X3.
+pub(crate) fn arguments(memory: &impl PhysicalMemory, exit_page: plinth_hal::Spa) -> [u64; 4] {
+    core::array::from_fn(|number| memory.read_u64(plinth_hal::Spa::new(exit_page.raw() + number as u64 * 8)))
+}

@@ -1,0 +1,163 @@
+//! The two sets of tables: the kernel's own with the extension's beside them, and those of virtual machines.
+
+use plinth_hal::page_table::{Attributes, Entry, Permissions, PtFormat};
+use plinth_hal::{Gpa, HostVa, Spa};
+
+use crate::descriptor as entry;
+
+/// Address bits that a tree of three levels translates; more by concatenating tables for its root.
+const THREE_LEVELS: u32 = 39;
+/// The most tables that may be concatenated, as a power of two (Arm ARM, D8.2.2).
+const MOST_CONCATENATED: u32 = 4;
+/// Address bits of the extension's space.
+pub(crate) const USER_BITS: u32 = 39;
+/// Address bits of the kernel's own space.
+pub(crate) const KERNEL_BITS: u32 = 48;
+
+/// VTCR_EL2 but for what depends on the machine: RES1 bit 31, write-back walks, inner shareable, 4 KiB granule.
+const VTCR: u64 = 1 << 31 | 3 << 12 | 1 << 10 | 1 << 8;
+
+/// Stage 2: guest-physical to system-physical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage2Format {
+    bits: u32,
+    physical_bits: u32,
+}
+
+impl Stage2Format {
+    /// For a processor with `physical_bits` (32 to 48) of physical address: a guest has as many.
+    pub const fn new(physical_bits: u32) -> Self {
+        Self { bits: physical_bits, physical_bits }
+    }
+
+    /// The extension's space.
+    pub(crate) const fn user(physical_bits: u32) -> Self {
+        Self { bits: USER_BITS, physical_bits }
+    }
+
+    /// VTCR_EL2 for these tables: the machine's PARange as it stands in ID_AA64MMFR0_EL1, and whether VMIDs have
+    /// 16 bits (Arm ARM, D19.2, VTCR_EL2).
+    pub(crate) fn control(&self, range: u64, wide_vmid: bool) -> u64 {
+        let start_level = if self.levels() == 4 { 2 } else { 1 };
+        VTCR | u64::from(wide_vmid) << 19 | range << 16 | start_level << 6 | u64::from(64 - self.bits)
+    }
+}
+
+impl PtFormat for Stage2Format {
+    type Input = Gpa;
+    const BREAK_BEFORE_MAKE: bool = true;
+
+    #[inline]
+    fn levels(&self) -> u8 {
+        if self.bits > THREE_LEVELS + MOST_CONCATENATED { 4 } else { 3 }
+    }
+
+    #[inline]
+    fn root_extra_bits(&self) -> u32 {
+        if self.levels() == 4 { 0 } else { self.bits.saturating_sub(THREE_LEVELS) }
+    }
+
+    #[inline]
+    fn output_bits(&self) -> u32 {
+        self.physical_bits
+    }
+
+    #[inline]
+    fn leaf_allowed(&self, level: u8) -> bool {
+        level <= 2
+    }
+
+    #[inline]
+    fn supports(&self, attributes: Attributes) -> bool {
+        !attributes.permissions.contains(Permissions::USER) && entry::knows(attributes.memory)
+    }
+
+    #[inline]
+    fn leaf(&self, spa: Spa, attributes: Attributes, level: u8) -> u64 {
+        entry::stage2_leaf(spa, attributes, level)
+    }
+
+    #[inline]
+    fn table(&self, spa: Spa) -> u64 {
+        entry::table(spa)
+    }
+
+    #[inline]
+    fn decode(&self, entry: u64, level: u8) -> Entry {
+        entry::decode_stage2(entry, level)
+    }
+}
+
+/// The hypervisor's own tables: stage 1 of EL2 for the kernel, and beside it a stage 2 for the extension, which
+/// at EL0 has no stage 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostFormat {
+    physical_bits: u32,
+    user: bool,
+}
+
+impl HostFormat {
+    /// For a processor with `physical_bits` (39 to 48) of physical address.
+    pub const fn new(physical_bits: u32) -> Self {
+        Self { physical_bits, user: false }
+    }
+
+    const fn stage2(&self) -> Stage2Format {
+        Stage2Format::user(self.physical_bits)
+    }
+}
+
+impl PtFormat for HostFormat {
+    type Input = HostVa;
+    const BREAK_BEFORE_MAKE: bool = true;
+
+    fn user_side(&self) -> Option<Self> {
+        Some(Self { user: true, ..*self })
+    }
+
+    #[inline]
+    fn levels(&self) -> u8 {
+        if self.user { self.stage2().levels() } else { 4 }
+    }
+
+    #[inline]
+    fn output_bits(&self) -> u32 {
+        self.physical_bits
+    }
+
+    #[inline]
+    fn leaf_allowed(&self, level: u8) -> bool {
+        level <= 2
+    }
+
+    #[inline]
+    fn supports(&self, attributes: Attributes) -> bool {
+        attributes.permissions.contains(Permissions::READ)
+            && attributes.permissions.contains(Permissions::USER) == self.user
+            && entry::knows(attributes.memory)
+    }
+
+    #[inline]
+    fn leaf(&self, spa: Spa, attributes: Attributes, level: u8) -> u64 {
+        if self.user { entry::stage2_leaf(spa, attributes, level) } else { entry::stage1_leaf(spa, attributes, level) }
+    }
+
+    #[inline]
+    fn table(&self, spa: Spa) -> u64 {
+        entry::table(spa)
+    }
+
+    #[inline]
+    fn decode(&self, entry: u64, level: u8) -> Entry {
+        if !self.user {
+            return entry::decode_stage1(entry, level);
+        }
+        match entry::decode_stage2(entry, level) {
+            Entry::Leaf { spa, mut attributes } => {
+                attributes.permissions |= Permissions::USER;
+                Entry::Leaf { spa, attributes }
+            }
+            other => other,
+        }
+    }
+}

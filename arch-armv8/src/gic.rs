@@ -1,0 +1,58 @@
+//! Holding the root VM's interrupts back while the extension runs.
+//!
+//! The interrupt controller is the root VM's. But an interrupt that is pending when EL0 runs under EL2 is taken to
+//! EL2 whatever PSTATE masks (Arm ARM, D1.3.6), and the kernel must not acknowledge it. So the first one raises the
+//! priority mask of this processor's interface, and the way back into the guest puts it back: without a pending
+//! interrupt nothing is done at all.
+
+use crate::fdt::GicKind;
+use crate::host::{read_system, write_system};
+
+/// GICC_PMR's offset.
+const GICC_PMR: u64 = 4;
+
+/// Masks everything. Returns what to give [`unmask`].
+///
+/// # Safety
+/// The interface is there, and mapped for the kernel if it is memory mapped.
+pub(crate) unsafe fn mask(gic: GicKind) -> Option<u64> {
+    match gic {
+        GicKind::None => None,
+        GicKind::V2(base) => {
+            let register = (base + GICC_PMR) as *mut u32;
+            // SAFETY: the caller vouches for the device; the register only holds interrupts back.
+            let old = unsafe { register.read_volatile() };
+            // SAFETY: as above.
+            unsafe { register.write_volatile(0) };
+            // SAFETY: a read back and a barrier: the interface has seen it.
+            unsafe {
+                register.read_volatile();
+                core::arch::asm!("dsb sy", "isb", options(nostack, preserves_flags));
+            }
+            Some(u64::from(old))
+        }
+        GicKind::V3 => {
+            let old = read_system!("S3_0_C4_C6_0");
+            // SAFETY: ICC_PMR_EL1 only holds interrupts back; ICC_SRE_EL2.SRE is set.
+            unsafe {
+                write_system!("S3_0_C4_C6_0", 0u64);
+                core::arch::asm!("isb", "dsb sy", "isb", options(nostack, preserves_flags));
+            }
+            Some(old)
+        }
+    }
+}
+
+/// Lets interrupts through as before.
+///
+/// # Safety
+/// As [`mask`], which gave `old`.
+pub(crate) unsafe fn unmask(gic: GicKind, old: u64) {
+    match gic {
+        GicKind::None => {}
+        // SAFETY: the caller vouches for the device.
+        GicKind::V2(base) => unsafe { ((base + GICC_PMR) as *mut u32).write_volatile(old as u32) },
+        // SAFETY: as in `mask`.
+        GicKind::V3 => unsafe { write_system!("S3_0_C4_C6_0", old) },
+    }
+}

@@ -1,0 +1,54 @@
+//! Exceptions that the guest finds at EL1, as the processor would have taken them there (Arm ARM, D1.3).
+
+use crate::bank::Bank;
+
+/// Encodings of what an exception writes.
+const ELR_EL1: u64 = 3 << 14 | 4 << 7 | 1;
+const SPSR_EL1: u64 = 3 << 14 | 4 << 7;
+const ESR_EL1: u64 = 3 << 14 | 5 << 7 | 2 << 3;
+const VBAR_EL1: u64 = 3 << 14 | 12 << 7;
+const SCTLR_EL1: u64 = 3 << 14 | 1 << 7;
+
+/// The address and the state in which a guest goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) pc: u64,
+    pub(crate) pstate: u64,
+}
+
+/// Takes a synchronous exception of the class `class` to EL1, from `place`. Returns where the guest goes on.
+pub(crate) fn synchronous(bank: &Bank, place: Place, class: u64, details: u64) -> Place {
+    const INSTRUCTION_LENGTH_32: u64 = 1 << 25;
+    let _ = bank.write(ELR_EL1, place.pc);
+    let _ = bank.write(SPSR_EL1, place.pstate);
+    let _ = bank.write(ESR_EL1, class << 26 | INSTRUCTION_LENGTH_32 | details);
+    let base = bank.read(VBAR_EL1).unwrap_or(0);
+    Place { pc: base + vector(place.pstate), pstate: state(bank, place.pstate) }
+}
+
+/// The vector's offset by where the exception comes from.
+const fn vector(pstate: u64) -> u64 {
+    const AARCH32: u64 = 1 << 4;
+    match pstate & 0x1F {
+        mode if mode & AARCH32 != 0 => 0x600,
+        0b00000 => 0x400,
+        0b00100 => 0,
+        _ => 0x200,
+    }
+}
+
+/// PSTATE in the handler: EL1h, masked, with the bits that exceptions set.
+fn state(bank: &Bank, old: u64) -> u64 {
+    const EL1H_MASKED: u64 = 0x3C5;
+    const FLAGS_AND_PAN: u64 = 0xF << 28 | 1 << 22 | 1 << 24;
+    const SPAN: u64 = 1 << 23;
+    const PAN: u64 = 1 << 22;
+    const DSSBS: u64 = 1 << 44;
+    const SSBS: u64 = 1 << 12;
+    let control = bank.read(SCTLR_EL1).unwrap_or(SPAN);
+    let from_32 = old & 1 << 4 != 0;
+    let kept = if from_32 { old & (0xF << 28 | PAN) } else { old & FLAGS_AND_PAN };
+    let pan = if control & SPAN == 0 { PAN } else { 0 };
+    let ssbs = if control & DSSBS != 0 { SSBS } else { 0 };
+    EL1H_MASKED | kept | pan | ssbs
+}

@@ -1,0 +1,94 @@
+//! The ARMv8 EL2 backend.
+//!
+//! The kernel runs at EL2 without the virtualization host extensions, which every ARMv8 core can do; the
+//! extension runs at EL0 under it, translated by a stage 2 of its own. The root VM owns EL1, the interrupt controller
+//! and the timers: at rest it takes no exit. What stays with the kernel is stage 2 and the firmware interface
+//! (PSCI), because starting a processor means entering EL2.
+//!
+//! What only computes (formats, PSCI numbers) compiles everywhere and is tested on the host; what executes system
+//! instructions only for AArch64.
+
+#![no_std]
+
+mod descriptor;
+mod fdt;
+mod formats;
+mod psci;
+mod slots;
+mod syndrome;
+
+#[cfg(test)]
+mod format_tests;
+
+#[cfg(target_arch = "aarch64")]
+mod bank;
+#[cfg(target_arch = "aarch64")]
+pub mod console;
+#[cfg(target_arch = "aarch64")]
+mod cpu;
+#[cfg(target_arch = "aarch64")]
+mod emulate;
+#[cfg(target_arch = "aarch64")]
+mod exits;
+#[cfg(target_arch = "aarch64")]
+mod features;
+#[cfg(target_arch = "aarch64")]
+mod firmware;
+#[cfg(target_arch = "aarch64")]
+mod gic;
+#[cfg(target_arch = "aarch64")]
+mod host;
+#[cfg(target_arch = "aarch64")]
+mod id_registers;
+#[cfg(target_arch = "aarch64")]
+mod inject;
+#[cfg(target_arch = "aarch64")]
+mod launch;
+#[cfg(target_arch = "aarch64")]
+mod memory;
+#[cfg(target_arch = "aarch64")]
+mod processors;
+#[cfg(target_arch = "aarch64")]
+mod secondary;
+#[cfg(target_arch = "aarch64")]
+mod switch;
+#[cfg(target_arch = "aarch64")]
+mod tlb;
+#[cfg(target_arch = "aarch64")]
+mod user;
+#[cfg(target_arch = "aarch64")]
+mod vm;
+#[cfg(target_arch = "aarch64")]
+mod vs;
+
+pub use formats::{HostFormat, Stage2Format};
+
+#[cfg(target_arch = "aarch64")]
+pub use backend::*;
+
+#[cfg(target_arch = "aarch64")]
+mod backend {
+    pub use crate::cpu::El2Cpu;
+    pub use crate::launch::{EntryFrame, El2Root, launch};
+    pub use crate::memory::IdentityMemory;
+    pub use crate::user::UserRegisters;
+    pub use crate::vm::El2Vm;
+    pub use crate::vs::El2Vs;
+
+    /// EL2 of ARMv8.
+    #[derive(Debug)]
+    pub struct El2;
+
+    impl plinth_hal::Arch for El2 {
+        const NAME: &'static str = "ARMv8 EL2";
+
+        type HostFormat = crate::HostFormat;
+        type NestedFormat = crate::Stage2Format;
+        type Memory = IdentityMemory;
+        type User = UserRegisters;
+        type Vm = El2Vm;
+        type Vs = El2Vs;
+        type Cpu = El2Cpu;
+        type RootState = El2Root;
+    }
+}

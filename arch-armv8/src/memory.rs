@@ -1,0 +1,85 @@
+//! Physical memory, identity mapped.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
+
+/// Physical memory on a machine whose kernel runs identity mapped: under the loader's tables before the launch, under
+/// its own afterwards.
+#[derive(Clone, Copy, Debug)]
+pub struct IdentityMemory {
+    pool: SpaRange,
+    end: u64,
+}
+
+impl IdentityMemory {
+    /// Memory up to `end`, of which `pool` may be written.
+    ///
+    /// # Safety
+    /// 1. All addresses from 4096 up to `end` are identity mapped and may be read as long as the value lives.
+    /// 2. `pool` is page aligned, identity mapped for writing, and no Rust object lives in it but what the backend
+    ///    places there by raw pointer.
+    pub(crate) const unsafe fn new(pool: SpaRange, end: u64) -> Self {
+        Self { pool, end }
+    }
+
+    fn readable(&self, at: Spa, size: u64) -> bool {
+        at.raw() >= PAGE_SIZE && at.raw() <= self.end.saturating_sub(size)
+    }
+
+    fn writable(&self, at: Spa, size: u64) -> bool {
+        self.pool.contains(at) && at.raw() - self.pool.start.raw() <= self.pool.size.saturating_sub(size)
+    }
+}
+
+impl PhysicalMemory for IdentityMemory {
+    #[inline]
+    fn read_u64(&self, at: Spa) -> u64 {
+        if !self.readable(at, 8) || !at.is_aligned(8) {
+            return u64::MAX;
+        }
+        // SAFETY: aligned and, by (1) of `new`, mapped; an atomic, because other processors and the
+        // hardware's walkers write there too.
+        unsafe { AtomicU64::from_ptr(at.raw() as *mut u64) }.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn write_u64(&self, at: Spa, value: u64) {
+        if !at.is_aligned(8) || !self.writable(at, 8) {
+            return;
+        }
+        // SAFETY: aligned, and inside the pool, which by (2) of `new` is mapped and holds no Rust object. The barrier
+        // that the walkers need comes before each entry and each invalidation.
+        unsafe { AtomicU64::from_ptr(at.raw() as *mut u64) }.store(value, Ordering::Release);
+    }
+
+    fn read_bytes(&self, at: Spa, buffer: &mut [u8]) {
+        if !self.readable(at, buffer.len() as u64) {
+            buffer.fill(0xff);
+            return;
+        }
+        for (offset, byte) in buffer.iter_mut().enumerate() {
+            // SAFETY: mapped by (1) of `new`; volatile, because others may write there meanwhile.
+            *byte = unsafe { core::ptr::read_volatile((at.raw() as *const u8).add(offset)) };
+        }
+    }
+
+    fn write_bytes(&self, at: Spa, bytes: &[u8]) {
+        if !self.writable(at, bytes.len() as u64) {
+            return;
+        }
+        // SAFETY: inside the pool, which by (2) of `new` is mapped and holds no Rust object; `bytes` is one, so
+        // the two do not overlap. The extension's code comes this way, so the instruction side is told.
+        unsafe {
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), at.raw() as *mut u8, bytes.len());
+            crate::host::publish_code(at.raw(), bytes.len() as u64);
+        }
+    }
+
+    fn zero_page(&self, frame: Spa) {
+        if frame.is_aligned(PAGE_SIZE) && self.writable(frame, PAGE_SIZE) {
+            // SAFETY: as in `write_bytes`.
+            unsafe { core::ptr::write_bytes(frame.raw() as *mut u8, 0, PAGE_SIZE as usize) };
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The root VM's calls to the firmware, by SMC or HVC: PSCI is answered here, because a processor that starts must
+//! start under Plinth; what is the machine's own affair goes on to the firmware.
+
+use aarch64_cpu::registers::{MPIDR_EL1, Readable};
+use plinth_hal::{BadInstruction, Exit, GuestMemory, PhysicalMemory, ProcessorEvent, Spa, Target};
+
+use crate::psci::{self, Request};
+use crate::slots::{AFFINITY, SLOTS, Start, hardware_id};
+use crate::vs::El2Vs;
+use crate::{firmware, launch, secondary};
+
+/// The affinity of the processor that runs this.
+pub(crate) fn own_affinity() -> u64 {
+    MPIDR_EL1.get() & AFFINITY
+}
+
+/// Carries out a call.
+pub(crate) fn control(
+    vs: &mut El2Vs,
+    _: &Exit,
+    _: &impl GuestMemory,
+    exit_page: Spa,
+) -> Result<ProcessorEvent, BadInstruction> {
+    let memory = vs.memory();
+    let arguments = firmware::arguments(&memory, exit_page);
+    let (answer, event) = serve(arguments);
+    vs.skip();
+    for (number, value) in answer.into_iter().enumerate() {
+        memory.write_u64(Spa::new(exit_page.raw() + number as u64 * 8), value);
+    }
+    Ok(event)
+}
+
+/// What X0 to X3 become, and what is left to do.
+fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
+    let [_, first, second, third] = arguments;
+    let with = |result: i64| [result.cast_unsigned(), first, second, third];
+    let done = |result| (with(result), ProcessorEvent::Done);
+    match psci::decode(arguments) {
+        Request::CpuOn { target, entry, context } => match start(target, entry, context) {
+            Ok(event) => (with(psci::SUCCESS), event),
+            Err(error) => done(error),
+        },
+        Request::CpuOff => {
+            let own = own_affinity();
+            if let Some(pp) = SLOTS.find(own) {
+                SLOTS.stop(pp);
+            }
+            (with(psci::SUCCESS), ProcessorEvent::Reset(Target::Id(hardware_id(own))))
+        }
+        Request::CpuSuspend => {
+            // Every state is served as the lightest one, which PSCI allows: it ends with an interrupt.
+            aarch64_cpu::asm::wfi();
+            done(psci::SUCCESS)
+        }
+        Request::AffinityInfo { target } => done(SLOTS.info(target)),
+        Request::Features { function } if !psci::is_offered(function) => done(psci::NOT_SUPPORTED),
+        Request::Features { .. } | Request::Forward if launch::has_firmware() => {
+            // SAFETY: the call is one of those that only tell something, or end the machine as the root VM wants.
+            (unsafe { firmware::call(arguments) }, ProcessorEvent::Done)
+        }
+        _ => done(psci::NOT_SUPPORTED),
+    }
+}
+
+/// Starts a processor: one that waits under Plinth by the kernel, one that was never up by the firmware.
+fn start(target: u64, entry: u64, context: u64) -> Result<ProcessorEvent, i64> {
+    match SLOTS.begin(target, entry, context)? {
+        Start::Warm => Ok(ProcessorEvent::Start { target: Target::Id(hardware_id(target)), entry }),
+        Start::Cold(pp) => match secondary::power_on(pp) {
+            psci::SUCCESS => Ok(ProcessorEvent::Done),
+            error => {
+                log::warn!("the firmware does not start processor {target:#x}: PSCI error {error}");
+                SLOTS.give_up(pp);
+                Err(psci::INTERNAL_FAILURE)
+            }
+        },
+    }
+}

@@ -1,0 +1,126 @@
+//! The firmware's interface as the root VM calls it: SMCCC function numbers and PSCI's meaning of them.
+//!
+//! Arm DEN 0022 (PSCI) and DEN 0028 (SMCCC).
+
+/// SMCCC: a fast call.
+const FAST: u32 = 1 << 31;
+/// SMCCC: 64-bit arguments.
+const WIDE: u32 = 1 << 30;
+/// SMCCC: bits 29:24, whose service it is.
+const OWNER_SHIFT: u32 = 24;
+const OWNER_ARCHITECTURE: u32 = 0;
+const OWNER_STANDARD: u32 = 4;
+
+/// The function is not implemented; PSCI and SMCCC.
+pub(crate) const NOT_SUPPORTED: i64 = -1;
+/// It is done.
+pub(crate) const SUCCESS: i64 = 0;
+/// There is no such processor.
+pub(crate) const INVALID_PARAMETERS: i64 = -2;
+/// The processor runs.
+pub(crate) const ALREADY_ON: i64 = -4;
+/// The processor is being started.
+pub(crate) const ON_PENDING: i64 = -5;
+/// The firmware could not do it.
+pub(crate) const INTERNAL_FAILURE: i64 = -6;
+
+/// CPU_ON with 64-bit arguments: what the kernel itself calls.
+pub(crate) const CPU_ON_64: u32 = 0xC400_0003;
+/// SYSTEM_RESET.
+pub(crate) const SYSTEM_RESET: u32 = 0x8400_0009;
+
+/// What the root VM asks the firmware for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Start the processor `target` (MPIDR affinity) at `entry` with `context` in its first register.
+    CpuOn { target: u64, entry: u64, context: u64 },
+    /// Stop the calling processor until it is started again.
+    CpuOff,
+    /// Sleep until an interrupt.
+    CpuSuspend,
+    /// Whether the processor `target` runs.
+    AffinityInfo { target: u64 },
+    /// Whether there is the function of this number.
+    Features { function: u32 },
+    /// A function that is the machine's own affair: the firmware answers.
+    Forward,
+    /// Anything else.
+    Unknown,
+}
+
+/// Whether a hypercall's first register is a number of the firmware's interface rather than of the hypervisor's.
+pub(crate) const fn is_firmware_call(number: u64) -> bool {
+    let number = number as u32;
+    let owner = number >> OWNER_SHIFT & 0x3F;
+    number & FAST != 0 && (owner == OWNER_ARCHITECTURE || owner == OWNER_STANDARD)
+}
+
+/// Reads a request from X0 to X3.
+pub(crate) fn decode([number, first, second, third]: [u64; 4]) -> Request {
+    let number = number as u32;
+    if number & FAST == 0 {
+        return Request::Unknown;
+    }
+    let wide = number & WIDE != 0;
+    let value = |raw: u64| if wide { raw } else { raw & 0xFFFF_FFFF };
+    match (number & !WIDE, wide) {
+        (0x8400_0001, _) => Request::CpuSuspend,
+        (0x8400_0002, false) => Request::CpuOff,
+        (0x8400_0003, _) => {
+            Request::CpuOn { target: value(first), entry: value(second), context: value(third) }
+        }
+        (0x8400_0004, _) => Request::AffinityInfo { target: value(first) },
+        (0x8400_000A, false) => Request::Features { function: first as u32 },
+        // VERSION, MIGRATE_INFO_TYPE, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_RESET2.
+        (0x8400_0000 | 0x8400_0006 | 0x8400_0008 | SYSTEM_RESET, false) | (0x8400_0012, _) => Request::Forward,
+        (other, _) if other >> OWNER_SHIFT & 0x3F == OWNER_ARCHITECTURE => Request::Forward,
+        _ => Request::Unknown,
+    }
+}
+
+/// Whether [`Request::Features`] may say yes to a function: if the firmware has it and it is one of these.
+pub(crate) fn is_offered(function: u32) -> bool {
+    !matches!(decode([u64::from(function), 0, 0, 0]), Request::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_widths_are_understood() {
+        let call = |number| decode([number, 0x1_0000_0001, 0x4020_0000, 7]);
+        assert_eq!(call(0xC400_0003), Request::CpuOn { target: 0x1_0000_0001, entry: 0x4020_0000, context: 7 });
+        assert_eq!(call(0x8400_0003), Request::CpuOn { target: 1, entry: 0x4020_0000, context: 7 });
+        assert_eq!(call(0xC400_0004), Request::AffinityInfo { target: 0x1_0000_0001 });
+        assert_eq!(call(0x8400_0002), Request::CpuOff);
+        assert_eq!(call(0xC400_0002), Request::Unknown, "CPU_OFF has no 64-bit form");
+    }
+
+    #[test]
+    fn what_starts_a_processor_never_reaches_the_firmware() {
+        for number in 0x8400_0000..0x8400_0020_u64 {
+            for number in [number, number | 1 << 30] {
+                let forwarded = decode([number, 0, 0, 0]) == Request::Forward;
+                let harmless = matches!(number & 0x1f, 0 | 6 | 8 | 9 | 0x12);
+                assert!(!forwarded || harmless, "{number:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_services_are_unknown() {
+        for number in [0, 0x8600_0000, 0xC600_FF01, 0x8200_0000, 0x3200_0000, 0x0400_0003] {
+            assert_eq!(decode([number, 0, 0, 0]), Request::Unknown, "{number:#x}");
+        }
+        assert_eq!(decode([0x8000_0000, 0, 0, 0]), Request::Forward, "SMCCC_VERSION");
+        assert!(is_firmware_call(0x8400_0000) && is_firmware_call(0x8000_8000));
+        assert!(!is_firmware_call(0x504C_0000_0001_0001) && !is_firmware_call(0x8600_0000));
+    }
+
+    #[test]
+    fn only_served_functions_are_offered() {
+        assert!(is_offered(0x8400_0002) && is_offered(0xC400_0003) && is_offered(0x8000_0000));
+        assert!(!is_offered(0x8400_0005) && !is_offered(0xC400_000E));
+    }
+}

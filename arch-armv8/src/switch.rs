@@ -1,0 +1,127 @@
+//! Down to EL1 or EL0, and the way back up.
+//!
+//! [`enter`] looks like a function that returns when the lower exception level stops. It leaves the kernel's
+//! callee-saved registers and the address of the other side's registers on the stack, which the processor keeps as
+//! SP_EL2, so the vectors find everything from there alone. The general registers of guest and extension lie in memory
+//! in the same order, X0 to X30, so there is one way down and one way up for both.
+
+use core::arch::{global_asm, naked_asm};
+
+use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable};
+
+/// What [`enter`] answers: a synchronous exception.
+pub(crate) const SYNCHRONOUS: u64 = 0;
+/// A physical interrupt.
+pub(crate) const IRQ: u64 = 1;
+/// A physical fast interrupt.
+pub(crate) const FIQ: u64 = 2;
+
+unsafe extern "C" {
+    /// The exception vectors.
+    static __plinth_vectors: u8;
+}
+
+/// Where the vectors are: what goes into VBAR_EL2.
+pub(crate) fn vectors() -> u64 {
+    (&raw const __plinth_vectors) as u64
+}
+
+/// Goes to ELR_EL2 in the state SPSR_EL2 with the registers X0 to X30 at `registers`, and stores them there again
+/// when an exception comes back.
+///
+/// # Safety
+/// 1. VBAR_EL2 holds [`vectors`], and EL2's own stack is in use.
+/// 2. `registers` points to 31 words that are mapped, and nobody else uses them meanwhile.
+/// 3. What HCR_EL2, VTTBR_EL2 and the rest let the lower level reach is its own.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn enter(registers: u64) -> u64 {
+    naked_asm!(
+        "stp x29, x30, [sp, #-112]!",
+        "stp x19, x20, [sp, #16]",
+        "stp x21, x22, [sp, #32]",
+        "stp x23, x24, [sp, #48]",
+        "stp x25, x26, [sp, #64]",
+        "stp x27, x28, [sp, #80]",
+        "str x0, [sp, #96]",
+        "ldp x2, x3, [x0, #16]",
+        "ldp x4, x5, [x0, #32]",
+        "ldp x6, x7, [x0, #48]",
+        "ldp x8, x9, [x0, #64]",
+        "ldp x10, x11, [x0, #80]",
+        "ldp x12, x13, [x0, #96]",
+        "ldp x14, x15, [x0, #112]",
+        "ldp x16, x17, [x0, #128]",
+        "ldp x18, x19, [x0, #144]",
+        "ldp x20, x21, [x0, #160]",
+        "ldp x22, x23, [x0, #176]",
+        "ldp x24, x25, [x0, #192]",
+        "ldp x26, x27, [x0, #208]",
+        "ldp x28, x29, [x0, #224]",
+        "ldr x30, [x0, #240]",
+        "ldp x0, x1, [x0]",
+        "eret",
+        // Nothing is executed here, not even by speculation.
+        "dsb nsh",
+        "isb",
+    )
+}
+
+global_asm!(
+    ".pushsection .text.plinth_vectors, \"ax\"",
+    ".macro plinth_upward kind",
+    ".balign 128",
+    "stp x0, x1, [sp, #-16]!",
+    "ldr x0, [sp, #112]",
+    "mov x1, #\\kind",
+    "b 7f",
+    ".endm",
+    ".balign 2048",
+    ".global __plinth_vectors",
+    "__plinth_vectors:",
+    // From EL2 itself, by either stack pointer: a bug.
+    ".rept 8",
+    ".balign 128",
+    "b {own}",
+    ".endr",
+    // From a lower level in AArch64, then in AArch32: synchronous, IRQ, FIQ, SError.
+    ".rept 2",
+    "plinth_upward 0",
+    "plinth_upward 1",
+    "plinth_upward 2",
+    "plinth_upward 3",
+    ".endr",
+    "7:",
+    "stp x2, x3, [x0, #16]",
+    "stp x4, x5, [x0, #32]",
+    "stp x6, x7, [x0, #48]",
+    "stp x8, x9, [x0, #64]",
+    "stp x10, x11, [x0, #80]",
+    "stp x12, x13, [x0, #96]",
+    "stp x14, x15, [x0, #112]",
+    "stp x16, x17, [x0, #128]",
+    "stp x18, x19, [x0, #144]",
+    "stp x20, x21, [x0, #160]",
+    "stp x22, x23, [x0, #176]",
+    "stp x24, x25, [x0, #192]",
+    "stp x26, x27, [x0, #208]",
+    "stp x28, x29, [x0, #224]",
+    "str x30, [x0, #240]",
+    "ldp x2, x3, [sp], #16",
+    "stp x2, x3, [x0]",
+    "mov x0, x1",
+    "ldp x19, x20, [sp, #16]",
+    "ldp x21, x22, [sp, #32]",
+    "ldp x23, x24, [sp, #48]",
+    "ldp x25, x26, [sp, #64]",
+    "ldp x27, x28, [sp, #80]",
+    "ldp x29, x30, [sp], #112",
+    "ret",
+    ".purgem plinth_upward",
+    ".popsection",
+    own = sym own_exception,
+);
+
+/// An exception of the kernel itself.
+extern "C" fn own_exception() -> ! {
+    panic!("exception at EL2: ESR {:#x} FAR {:#x} at {:#x}", ESR_EL2.get(), FAR_EL2.get(), ELR_EL2.get());
+}

@@ -1,0 +1,15 @@
+//! Invalidating translations. The processors tell each other: every invalidation of EL1&0 is broadcast.
+
+use core::arch::asm;
+
+/// All that any processor's TLB holds of any virtual machine and of the extension, both stages.
+pub(crate) fn flush_guests() {
+    // SAFETY: invalidation loses nothing but time; the barriers order it after table writes and before what follows.
+    unsafe { asm!("dsb ishst", "tlbi alle1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+}
+
+/// What any processor's TLB holds of the virtual machine whose VMID is in VTTBR_EL2, both stages.
+pub(crate) fn flush_current_guest() {
+    // SAFETY: as in `flush_guests`.
+    unsafe { asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+}

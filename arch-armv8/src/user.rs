@@ -1,0 +1,69 @@
+//! The extension's registers at EL0.
+
+use plinth_hal::{UserContext, UserFault, UserVa};
+
+use crate::syndrome::{Syndrome, class};
+
+/// PSTATE of the extension: EL0, all interrupts masked.
+const PSTATE: u64 = 0x3C0;
+/// The register that holds call number and status.
+const ID_REGISTER: usize = 8;
+
+/// The extension's registers on one PP.
+#[derive(Clone, Debug, Default)]
+#[repr(C)]
+pub struct UserRegisters {
+    /// X0 to X30.
+    pub(crate) general: [u64; 31],
+    pub(crate) sp: u64,
+    pub(crate) pc: u64,
+    pub(crate) pstate: u64,
+    /// TPIDR_EL0, which EL0 may write.
+    pub(crate) thread: u64,
+    pub(crate) syndrome: u64,
+    pub(crate) address: u64,
+}
+
+impl UserRegisters {
+    /// What the extension stopped with.
+    pub(crate) fn fault(&self) -> UserFault {
+        let syndrome = Syndrome(self.syndrome);
+        let has_address = matches!(syndrome.class(), class::DATA_ABORT | class::INSTRUCTION_ABORT);
+        UserFault {
+            vector: syndrome.class(),
+            error: syndrome.details(),
+            address: if has_address { self.address } else { 0 },
+            instruction_pointer: self.pc,
+        }
+    }
+}
+
+impl UserContext for UserRegisters {
+    #[inline]
+    fn prepare_upcall(&mut self, entry: UserVa, stack: UserVa, arguments: [u64; 3]) {
+        self.general = [0; 31];
+        [self.general[0], self.general[1], self.general[2]] = arguments;
+        (self.pc, self.sp, self.pstate) = (entry.raw(), stack.raw(), PSTATE);
+        self.thread = 0;
+    }
+
+    #[inline]
+    fn call_number(&self) -> u64 {
+        self.general[ID_REGISTER]
+    }
+
+    #[inline]
+    fn argument(&self, register: usize) -> u64 {
+        if register < 6 { self.general[register] } else { 0 }
+    }
+
+    fn set_status(&mut self, status: u64) {
+        self.general[ID_REGISTER] = status;
+    }
+
+    fn set_output(&mut self, register: usize, value: u64) {
+        if register < 6 {
+            self.general[register] = value;
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! One virtual state at EL2: a page with its registers, and what HCR_EL2 and its like hold while it runs.
+
+use core::mem::offset_of;
+
+use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, PMCR_EL0, Readable, SPSR_EL2};
+use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register};
+use plinth_hal::{
+    BadInstruction, BadRegister, Event, Exit, ExitClass, FrameSource, GuestMemory, OutOfFrames, PhysicalMemory,
+    ProcessorEvent, Spa, VsHw,
+};
+
+use crate::bank::{Bank, MDSCR_EL1, SP_EL1};
+use crate::cpu::Regime;
+use crate::features::Features;
+use crate::formats::Stage2Format;
+use crate::host::guest_cptr;
+use crate::inject::{self, Place};
+use crate::launch::El2Root;
+use crate::memory::IdentityMemory;
+use crate::slots::SLOTS;
+use crate::syndrome::{Syndrome, class};
+use crate::vm::{El2Vm, ROOT_TAG};
+use crate::{El2, id_registers, processors, tlb};
+
+/// HCR_EL2 for every guest: VM, SWIO, TSC (SMC is trapped), RW. Interrupts, errors and WFx stay EL1's.
+const HCR: u64 = 1 << 0 | 1 << 1 | 1 << 19 | 1 << 31;
+/// HCR_EL2.APK and API: pointer authentication is not trapped.
+const HCR_AUTHENTICATION: u64 = 3 << 40;
+/// HCR_EL2.ATA: memory tags are not trapped.
+const HCR_TAGS: u64 = 1 << 56;
+
+/// MDCR_EL2.TDE: debug exceptions go to EL2.
+const MDCR_TDE: u64 = 1 << 8;
+/// MDCR_EL2.E2PB and E2TB: profiling and trace buffers are EL1's.
+const MDCR_PROFILING: u64 = 3 << 12;
+const MDCR_TRACE: u64 = 3 << 24;
+
+/// EL1h with everything masked: the state in which PSCI starts a processor.
+pub(crate) const PSTATE_RESET: u64 = 0x3C5;
+/// SPSR.SS and MDSCR_EL1.SS.
+const PSTATE_STEP: u64 = 1 << 21;
+const MDSCR_STEP: u64 = 1;
+
+/// A VS at EL2.
+#[derive(Debug)]
+pub struct El2Vs {
+    memory: IdentityMemory,
+    page: Spa,
+    traps: Spa,
+    regime: Regime,
+    root: bool,
+    place: Place,
+    syndrome: Syndrome,
+    fault_address: u64,
+    flush: bool,
+    /// MDSCR_EL1 as the guest had it before the kernel stepped it.
+    stepping: Option<u64>,
+    /// Where its general registers were when it was reset.
+    reset_registers: Spa,
+}
+
+impl El2Vs {
+    pub(crate) fn memory(&self) -> IdentityMemory {
+        self.memory
+    }
+
+    pub(crate) fn bank(&self) -> Bank {
+        Bank::new(self.memory, self.page)
+    }
+
+    /// The page that stands for the VS.
+    #[inline]
+    pub(crate) fn page(&self) -> Spa {
+        self.page
+    }
+
+    #[inline]
+    pub(crate) fn syndrome(&self) -> Syndrome {
+        self.syndrome
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.root
+    }
+
+    pub(crate) fn is_stepping(&self) -> bool {
+        self.stepping.is_some()
+    }
+
+    /// What EL2 has to hold for it now.
+    #[inline]
+    pub(crate) fn regime(&self) -> Regime {
+        let mut regime = self.regime;
+        regime.hcr |= self.memory.read_u64(self.traps);
+        if self.stepping.is_some() {
+            regime.mdcr |= MDCR_TDE;
+        }
+        regime
+    }
+
+    /// Address and state for the next entry, after the flush that is due. Its regime is loaded.
+    #[inline]
+    pub(crate) fn entry(&mut self) -> Place {
+        if core::mem::take(&mut self.flush) {
+            tlb::flush_current_guest();
+        }
+        let step = if self.stepping.is_some() { PSTATE_STEP } else { 0 };
+        Place { pstate: self.place.pstate | step, ..self.place }
+    }
+
+    /// Takes what the processor says about the exit.
+    #[inline]
+    pub(crate) fn exited(&mut self) {
+        self.place = Place { pc: ELR_EL2.get(), pstate: SPSR_EL2.get() & !PSTATE_STEP };
+        self.syndrome = Syndrome(ESR_EL2.get());
+        self.fault_address = FAR_EL2.get();
+    }
+
+    /// Moves on behind an instruction that was carried out.
+    #[inline]
+    pub(crate) fn skip(&mut self) {
+        // HVC has been executed when it is taken; a trapped instruction has not. All are four bytes long.
+        if self.syndrome.class() != class::HVC {
+            self.place.pc = self.place.pc.wrapping_add(4);
+        }
+        // What BTYPE says is about the instruction that was skipped.
+        self.place.pstate &= !(3 << 10);
+        self.syndrome = Syndrome::default();
+    }
+
+    fn copy_registers(memory: &impl PhysicalMemory, from: Spa, to: Spa) {
+        for offset in (0..GENERAL_REGISTERS as u64 * 8).step_by(8) {
+            memory.write_u64(Spa::new(to.raw() + offset), memory.read_u64(Spa::new(from.raw() + offset)));
+        }
+    }
+
+    fn write_registers(&self, at: Spa, values: impl Fn(usize) -> u64) {
+        for number in 0..GENERAL_REGISTERS {
+            self.memory.write_u64(Spa::new(at.raw() + number as u64 * 8), values(number));
+        }
+    }
+}
+
+/// The regime of a VM's states.
+fn regime(features: &Features, vm: &El2Vm) -> Regime {
+    let format = Stage2Format::new(features.physical_bits());
+    let mut hcr = HCR;
+    if features.pointer_authentication {
+        hcr |= HCR_AUTHENTICATION;
+    }
+    if features.tagging {
+        hcr |= HCR_TAGS;
+    }
+    Regime {
+        hcr,
+        vttbr: u64::from(vm.tag()) << 48 | vm.nested_root().raw(),
+        vtcr: format.control(features.range, features.wide_vmid),
+        cptr: guest_cptr(features),
+        mdcr: guest_mdcr(features),
+    }
+}
+
+/// MDCR_EL2 while a guest runs: all event counters and both buffers are EL1's, nothing is trapped.
+fn guest_mdcr(features: &Features) -> u64 {
+    let counters = if features.monitor { PMCR_EL0.get() >> 11 & 0x1F } else { 0 };
+    let profiling = if features.profiling { MDCR_PROFILING } else { 0 };
+    let trace = if features.trace_buffer { MDCR_TRACE } else { 0 };
+    counters | profiling | trace
+}
+
+impl VsHw for El2Vs {
+    type Arch = El2;
+
+    fn create(memory: IdentityMemory, frames: &mut impl FrameSource, vm: &El2Vm) -> Result<Self, OutOfFrames> {
+        let page = frames.allocate(1)?;
+        let vs = Self {
+            memory,
+            page,
+            traps: vm.traps(),
+            regime: regime(&Features::current(), vm),
+            root: vm.tag() == ROOT_TAG,
+            place: Place { pc: 0, pstate: PSTATE_RESET },
+            syndrome: Syndrome::default(),
+            fault_address: 0,
+            flush: true,
+            stepping: None,
+            reset_registers: page,
+        };
+        vs.bank().reset();
+        Ok(vs)
+    }
+
+    fn destroy(self, frames: &mut impl FrameSource) {
+        if self.bank().is_loaded() {
+            self.bank().save();
+        }
+        frames.free(self.page, 1);
+    }
+
+    fn init_root(&mut self, root: &El2Root, exit_page: Spa) {
+        self.place = Place { pc: root.pc, pstate: PSTATE_RESET };
+        let _ = self.bank().write(SP_EL1, root.sp);
+        self.write_registers(exit_page, |number| root.general.get(number).copied().unwrap_or(0));
+    }
+
+    #[inline]
+    fn describe(&self, exit: &Exit, exit_page: Spa) {
+        let write = |offset: usize, value| {
+            self.memory.write_u64(Spa::new(exit_page.raw() + offset as u64), value);
+        };
+        let native = match exit.class {
+            ExitClass::IdRead => id_registers::native(exit.number).unwrap_or(0),
+            _ => 0,
+        };
+        write(offset_of!(ExitPage, code), self.syndrome.0);
+        write(offset_of!(ExitPage, info), self.fault_address);
+        write(offset_of!(ExitPage, info) + 8, native);
+        write(offset_of!(ExitPage, event), 0);
+        write(offset_of!(ExitPage, instruction_pointer), self.place.pc);
+        write(offset_of!(ExitPage, flags), self.place.pstate);
+        write(offset_of!(ExitPage, privilege), self.place.pstate >> 2 & 3);
+        write(offset_of!(ExitPage, number), exit.number);
+        write(offset_of!(ExitPage, detail), exit.detail);
+    }
+
+    #[inline]
+    fn advance(&mut self, _: &impl GuestMemory, _: Spa) -> Result<(), BadInstruction> {
+        self.skip();
+        Ok(())
+    }
+
+    fn inject(&mut self, event: Event) {
+        let (exception, details) = match event {
+            Event::Undefined => (0, 0),
+            Event::Exception { vector, error_code } => (u64::from(vector), u64::from(error_code.unwrap_or(0))),
+            // Nothing on this machine looks like one.
+            Event::Nmi => return,
+        };
+        let mut place = self.place;
+        if self.syndrome.class() == class::HVC {
+            // It counts as an instruction that is not there.
+            place.pc = place.pc.wrapping_sub(4);
+        }
+        self.place = inject::synchronous(&self.bank(), place, exception, details);
+        self.syndrome = Syndrome::default();
+    }
+
+    fn read(&self, number: u64) -> Result<u64, BadRegister> {
+        match number {
+            register::INSTRUCTION_POINTER => Ok(self.place.pc),
+            register::FLAGS => Ok(self.place.pstate),
+            _ => self.bank().read(system_register(number)?).ok_or(BadRegister),
+        }
+    }
+
+    fn write(&mut self, number: u64, value: u64) -> Result<(), BadRegister> {
+        match number {
+            register::INSTRUCTION_POINTER => self.place.pc = value,
+            register::FLAGS => self.place.pstate = checked_state(value)?,
+            _ => self.bank().write(system_register(number)?, value).ok_or(BadRegister)?,
+        }
+        Ok(())
+    }
+
+    fn flush_tlb(&mut self) {
+        self.flush = true;
+    }
+
+    fn processor_control(
+        &mut self,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        exit_page: Spa,
+    ) -> Result<ProcessorEvent, BadInstruction> {
+        processors::control(self, exit, guest, exit_page)
+    }
+
+    fn reset(&mut self, exit_page: Spa) {
+        self.single_step(false);
+        self.bank().reset();
+        self.place = Place { pc: 0, pstate: PSTATE_RESET };
+        self.syndrome = Syndrome::default();
+        self.write_registers(exit_page, |_| 0);
+        self.reset_registers = exit_page;
+        self.flush = true;
+    }
+
+    fn start(&mut self, entry: u64) {
+        let context = SLOTS.find(processors::own_affinity()).map_or(0, |pp| SLOTS.arrive(pp).1);
+        self.place.pc = entry;
+        self.memory.write_u64(self.reset_registers, context);
+    }
+
+    fn single_step(&mut self, on: bool) {
+        let bank = self.bank();
+        match (on, self.stepping) {
+            (true, None) => {
+                let guest = bank.read(MDSCR_EL1).unwrap_or(0);
+                self.stepping = Some(guest);
+                let _ = bank.write(MDSCR_EL1, guest | MDSCR_STEP);
+            }
+            (false, Some(guest)) => {
+                self.stepping = None;
+                let _ = bank.write(MDSCR_EL1, guest);
+            }
+            _ => {}
+        }
+    }
+
+    fn registers_at(&self) -> Spa {
+        self.page
+    }
+
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
+        Self::copy_registers(memory, exit_page, self.page);
+    }
+
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {
+        Self::copy_registers(memory, self.page, exit_page);
+    }
+}
+
+/// The encoding of a system register that the ABI's number means.
+fn system_register(number: u64) -> Result<u64, BadRegister> {
+    number.checked_sub(register::ARM_SYSTEM).filter(|encoding| *encoding < 0x1_0000).ok_or(BadRegister)
+}
+
+/// A state for the guest: EL0 or EL1 of AArch64, or EL0 of AArch32. Never EL2.
+fn checked_state(value: u64) -> Result<u64, BadRegister> {
+    match value & 0x1F {
+        0b00000 | 0b00100 | 0b00101 | 0b10000 => Ok(value & !PSTATE_STEP),
+        _ => Err(BadRegister),
+    }
+}

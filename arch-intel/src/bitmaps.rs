@@ -1,0 +1,140 @@
+//! What all VSs of a VM share: the MSR and I/O bitmaps, the nested table's root and the TLB tag.
+
+use plinth_arch_x86::{IdentityMemory, msr};
+use plinth_hal::{BadRegister, FrameSource, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw};
+
+use crate::Vmx;
+
+/// The MSR bitmap, then I/O bitmaps A and B (Intel SDM vol. 3C, "I/O-Bitmap Addresses", "MSR-Bitmap Address").
+const PAGES: usize = 3;
+/// From the bitmap of reads to the one of writes.
+const WRITES: u64 = 0x800;
+
+/// The root VM's tag.
+pub(crate) const ROOT_TAG: u16 = 1;
+
+/// The capability MSRs of VMX.
+const VMX_FIRST: u32 = 0x480;
+const VMX_LAST: u32 = 0x493;
+
+const BOTH: Intercepts = Intercepts { reads: true, writes: true };
+const NONE: Intercepts = Intercepts { reads: false, writes: false };
+
+/// Accesses that the kernel itself must see, whatever the extension wants.
+const fn owned(register: u32) -> Intercepts {
+    match register {
+        msr::index::FEATURE_CONTROL | VMX_FIRST..=VMX_LAST => BOTH,
+        msr::index::APIC_BASE | msr::index::X2APIC_ICR => Intercepts { reads: false, writes: true },
+        _ => NONE,
+    }
+}
+
+/// A VM on VMX.
+#[derive(Debug)]
+pub struct VmxVm {
+    memory: IdentityMemory,
+    maps: Spa,
+    nested_root: Spa,
+    tag: u16,
+}
+
+impl VmxVm {
+    pub(crate) fn msr_bitmap(&self) -> u64 {
+        self.maps.raw()
+    }
+
+    pub(crate) fn io_bitmaps(&self) -> [u64; 2] {
+        [self.maps.raw() + PAGE_SIZE, self.maps.raw() + 2 * PAGE_SIZE]
+    }
+
+    /// The EPT pointer: write-back tables of four levels, no accessed and dirty flags.
+    pub(crate) fn ept_pointer(&self) -> u64 {
+        const WRITE_BACK: u64 = 6;
+        const FOUR_LEVELS: u64 = 3 << 3;
+        self.nested_root.raw() | FOUR_LEVELS | WRITE_BACK
+    }
+
+    pub(crate) fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    fn set_bit(&self, offset: u64, bit: u64, on: bool) {
+        let at = Spa::new(self.maps.raw() + offset + bit / 64 * 8);
+        let mask = 1 << (bit % 64);
+        let word = self.memory.read_u64(at) & !mask;
+        self.memory.write_u64(at, word | if on { mask } else { 0 });
+    }
+}
+
+/// Offset of the part of the read bitmap that an MSR is in, and its bit there.
+fn msr_position(register: u32) -> Option<(u64, u64)> {
+    match register {
+        0..=0x1FFF => Some((0, u64::from(register))),
+        0xC000_0000..=0xC000_1FFF => Some((0x400, u64::from(register & 0x1FFF))),
+        _ => None,
+    }
+}
+
+impl VmHw for VmxVm {
+    type Arch = Vmx;
+
+    fn create(
+        memory: IdentityMemory,
+        frames: &mut impl FrameSource,
+        nested_root: Spa,
+        tag: u16,
+    ) -> Result<Self, OutOfFrames> {
+        let mut vm = Self { memory, maps: frames.allocate(PAGES)?, nested_root, tag };
+        if tag != ROOT_TAG {
+            for word in 0..PAGES as u64 * PAGE_SIZE / 8 {
+                memory.write_u64(Spa::new(vm.maps.raw() + word * 8), u64::MAX);
+            }
+        }
+        for register in (VMX_FIRST..=VMX_LAST).chain([
+            msr::index::FEATURE_CONTROL,
+            msr::index::APIC_BASE,
+            msr::index::X2APIC_ICR,
+        ]) {
+            // All of them lie in the bitmap's ranges.
+            let _ = vm.intercept_register(u64::from(register), if tag == ROOT_TAG { NONE } else { BOTH });
+        }
+        Ok(vm)
+    }
+
+    fn destroy(self, frames: &mut impl FrameSource) {
+        frames.free(self.maps, PAGES);
+    }
+
+    fn intercept_register(&mut self, register: u64, intercepts: Intercepts) -> Result<(), BadRegister> {
+        let register = u32::try_from(register).map_err(|_| BadRegister)?;
+        let (offset, bit) = msr_position(register).ok_or(BadRegister)?;
+        let floor = owned(register);
+        self.set_bit(offset, bit, intercepts.reads || floor.reads);
+        self.set_bit(offset + WRITES, bit, intercepts.writes || floor.writes);
+        Ok(())
+    }
+
+    fn intercept_port(&mut self, port: u16, intercept: bool) -> Result<(), BadRegister> {
+        self.set_bit(PAGE_SIZE, u64::from(port), intercept);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn msrs_lie_where_the_manual_says() {
+        assert_eq!(msr_position(0x1B), Some((0, 0x1B)));
+        assert_eq!(msr_position(msr::index::EFER), Some((0x400, 0x80)));
+        assert_eq!(msr_position(0xC001_0000), None);
+    }
+
+    #[test]
+    fn the_registers_of_vmx_are_the_kernels() {
+        assert_eq!(owned(0x48B), BOTH);
+        assert_eq!(owned(0x3A), BOTH);
+        assert_eq!(owned(0x10), NONE);
+    }
+}

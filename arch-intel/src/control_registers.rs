@@ -1,0 +1,145 @@
+//! CR0, CR4 and EFER of a guest: what it sees, what it really has, and its writes that exit.
+//!
+//! VMX insists on CR0.NE and CR4.VMXE. The guest sees its own value of both; a write that changes one of them exits.
+
+use plinth_extension_api::abi::register;
+use plinth_hal::{GuestMemory, Gpa, PhysicalMemory, Spa};
+
+use crate::current::Current;
+use crate::features::{CR4_VMXE, Features};
+use crate::field::{
+    CR0_SHADOW, CR4_SHADOW, ENTRY_CONTROLS, GUEST_CR0, GUEST_CR3, GUEST_CR4, GUEST_EFER, GUEST_RIGHTS, GUEST_RSP,
+    PDPTE, QUALIFICATION,
+};
+use crate::segments;
+
+const PE: u64 = 1 << 0;
+const ET: u64 = 1 << 4;
+const NW: u64 = 1 << 29;
+const CD: u64 = 1 << 30;
+const PG: u64 = 1 << 31;
+const PAE: u64 = 1 << 5;
+const PCIDE: u64 = 1 << 17;
+const LME: u64 = 1 << 8;
+const LMA: u64 = 1 << 10;
+/// Access rights of CS: 64-bit code.
+const LONG: u32 = 1 << 13;
+/// VM-entry control: the guest is in long mode.
+const LONG_MODE: u32 = 1 << 9;
+
+/// The write raises #GP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Refused;
+
+/// CR0 as the guest sees it.
+pub(crate) fn read_cr0(vmcs: &Current, features: &Features) -> u64 {
+    let owned = features.guest_cr0_must();
+    vmcs.read(GUEST_CR0) & !owned | vmcs.read(CR0_SHADOW) & owned
+}
+
+/// Gives the guest this CR0.
+pub(crate) fn set_cr0(vmcs: &Current, features: &Features, value: u64) {
+    // SAFETY: the bits that VMX insists on are set; the others are the guest's, and VM entry checks them.
+    unsafe { vmcs.control(GUEST_CR0, value | features.guest_cr0_must()) };
+    vmcs.write(CR0_SHADOW, value);
+}
+
+/// CR4 as the guest sees it.
+pub(crate) fn read_cr4(vmcs: &Current) -> u64 {
+    vmcs.read(GUEST_CR4) & !CR4_VMXE
+}
+
+/// Gives the guest this CR4.
+pub(crate) fn set_cr4(vmcs: &Current, features: &Features, value: u64) {
+    // SAFETY: as in `set_cr0`.
+    unsafe { vmcs.control(GUEST_CR4, value | features.cr4_must) };
+    vmcs.write(CR4_SHADOW, value & !CR4_VMXE);
+}
+
+/// Gives the guest this EFER; the entry control for long mode follows.
+pub(crate) fn set_efer(vmcs: &Current, value: u64) {
+    let controls = vmcs.read(ENTRY_CONTROLS) & !LONG_MODE;
+    vmcs.write(GUEST_EFER, value);
+    // SAFETY: the control has to equal EFER.LMA.
+    unsafe { vmcs.control(ENTRY_CONTROLS, controls | if value & LMA != 0 { LONG_MODE } else { 0 }) };
+}
+
+/// Carries out the MOV to CR0 that has just exited.
+///
+/// # Errors
+/// [`Refused`]; nothing changed.
+pub(crate) fn move_to(
+    vmcs: &Current,
+    features: &Features,
+    memory: &impl PhysicalMemory,
+    guest: &impl GuestMemory,
+    exit_page: Spa,
+) -> Result<(), Refused> {
+    const RSP: u64 = 4;
+    let qualification = vmcs.read(QUALIFICATION);
+    let number = qualification >> 8 & 15;
+    let value = match number {
+        RSP => vmcs.read(GUEST_RSP),
+        _ => memory.read_u64(Spa::new(exit_page.raw() + number * 8)),
+    };
+    // Accesses to CR0 by CLTS and LMSW touch no bit that the kernel owns, and of CR4 only VMXE exits, which the guest
+    // does not have.
+    if qualification & 0x3F != 0 {
+        return Err(Refused);
+    }
+    write_cr0(vmcs, features, guest, value)
+}
+
+fn write_cr0(
+    vmcs: &Current,
+    features: &Features,
+    guest: &impl GuestMemory,
+    value: u64,
+) -> Result<(), Refused> {
+    let (old, efer, cr4) = (vmcs.read(GUEST_CR0), vmcs.read(GUEST_EFER), vmcs.read(GUEST_CR4));
+    let long_code = efer & LMA != 0 && vmcs.read(GUEST_RIGHTS.nth(segments::CS)) & LONG != 0;
+    let contradicts = value & PG != 0 && value & PE == 0 || value & NW != 0 && value & CD == 0;
+    if value >> 32 != 0 || contradicts {
+        return Err(Refused);
+    }
+    match (old & PG != 0, value & PG != 0) {
+        (false, true) if efer & LME != 0 => {
+            if cr4 & PAE == 0 || vmcs.read(GUEST_RIGHTS.nth(segments::CS)) & LONG != 0 {
+                return Err(Refused);
+            }
+            set_efer(vmcs, efer | LMA);
+        }
+        (false, true) if cr4 & PAE != 0 => load_directory(vmcs, guest)?,
+        (true, false) if long_code || cr4 & PCIDE != 0 => return Err(Refused),
+        (true, false) => set_efer(vmcs, efer & !LMA),
+        _ => {}
+    }
+    set_cr0(vmcs, features, value | ET);
+    Ok(())
+}
+
+/// The four entries of a PAE page-directory-pointer table, which the processor keeps in registers.
+fn load_directory(vmcs: &Current, guest: &impl GuestMemory) -> Result<(), Refused> {
+    const RESERVED: u64 = 0x1E6;
+    let table = vmcs.read(GUEST_CR3) & 0xFFFF_FFE0;
+    let mut entries = [0; 4];
+    for (index, entry) in entries.iter_mut().enumerate() {
+        *entry = guest.read_u64(Gpa::new(table + index as u64 * 8)).ok_or(Refused)?;
+        if *entry & 1 != 0 && *entry & RESERVED != 0 {
+            return Err(Refused);
+        }
+    }
+    for (index, entry) in entries.into_iter().enumerate() {
+        vmcs.write(PDPTE.nth(index as u64), entry);
+    }
+    Ok(())
+}
+
+/// Whether a value can be written to a control register of a VS at all; VM entry checks the rest.
+pub(crate) fn fits(features: &Features, number: u64, value: u64) -> bool {
+    match number {
+        register::X86_CR0 => value & !features.cr0_may == 0,
+        register::X86_CR4 => value & (!features.cr4_may | CR4_VMXE) == 0,
+        _ => true,
+    }
+}

@@ -1,0 +1,120 @@
+//! Events on their way into a guest (Intel SDM vol. 3C, "VM-Entry Controls for Event Injection").
+
+use plinth_hal::Event;
+
+use crate::current::Current;
+use crate::features::NMI_WINDOW;
+use crate::field::{
+    ACTIVITY, ENTRY_ERROR_CODE, ENTRY_EVENT, GUEST_CR0, GUEST_RFLAGS, INTERRUPTIBILITY, PENDING_DEBUG,
+    PROCESSOR_CONTROLS, VECTORING_ERROR_CODE, VECTORING_EVENT,
+};
+
+const VALID: u32 = 1 << 31;
+const ERROR_CODE: u32 = 1 << 11;
+const TYPE_EXTERNAL: u32 = 0;
+const TYPE_NMI: u32 = 2;
+const TYPE_EXCEPTION: u32 = 3;
+
+const NMI_VECTOR: u32 = 2;
+const UNDEFINED_VECTOR: u8 = 6;
+/// Exceptions with an error code: 8, 10 to 14, 17 and 21.
+const WITH_ERROR_CODE: u32 = 0x0022_7D00;
+
+/// Interruptibility: blocking by STI and by MOV SS.
+pub(crate) const BLOCKED_ONE: u32 = 3;
+/// Interruptibility: an NMI is being handled.
+pub(crate) const BLOCKED_NMI: u32 = 1 << 3;
+
+/// Activity states.
+pub(crate) const ACTIVE: u32 = 0;
+pub(crate) const WAIT_FOR_SIPI: u32 = 3;
+
+/// RFLAGS.TF.
+pub(crate) const TRAP_FLAG: u64 = 1 << 8;
+
+/// An event whose delivery was cut off by the exit is delivered again, unless it was a software interrupt or
+/// exception: the instruction runs again and raises it anew.
+#[inline]
+pub(crate) fn redeliver(vmcs: &Current) {
+    let event = vmcs.read(VECTORING_EVENT);
+    if event & VALID != 0 {
+        deliver_again(vmcs, event);
+    }
+}
+
+#[cold]
+fn deliver_again(vmcs: &Current, event: u32) {
+    let kind = event >> 8 & 7;
+    if !matches!(kind, TYPE_EXTERNAL | TYPE_NMI | TYPE_EXCEPTION) {
+        return;
+    }
+    if kind == TYPE_NMI {
+        vmcs.write(INTERRUPTIBILITY, vmcs.read(INTERRUPTIBILITY) & !BLOCKED_NMI);
+    }
+    let code = (event & ERROR_CODE != 0).then(|| vmcs.read(VECTORING_ERROR_CODE));
+    enter_with(vmcs, event & (VALID | ERROR_CODE | 0x7ff), code);
+}
+
+fn enter_with(vmcs: &Current, event: u32, error_code: Option<u32>) {
+    // SAFETY: an event changes the guest only; VM entry checks its form.
+    unsafe {
+        if let Some(code) = error_code {
+            vmcs.control(ENTRY_ERROR_CODE, code);
+        }
+        vmcs.control(ENTRY_EVENT, event);
+    }
+}
+
+/// Delivers `event` at the next entry. Returns whether it has to wait: an NMI that the guest cannot take yet.
+pub(crate) fn inject(vmcs: &Current, event: Event) -> bool {
+    match event {
+        Event::Nmi => return inject_nmi(vmcs),
+        Event::Undefined => inject_exception(vmcs, UNDEFINED_VECTOR, None),
+        Event::Exception { vector, error_code } => inject_exception(vmcs, vector, error_code),
+    }
+    false
+}
+
+fn inject_nmi(vmcs: &Current) -> bool {
+    let blocked = vmcs.read(INTERRUPTIBILITY) & (BLOCKED_NMI | BLOCKED_ONE) != 0;
+    if blocked || vmcs.read(ENTRY_EVENT) & VALID != 0 {
+        set_nmi_window(vmcs, true);
+        return true;
+    }
+    enter_with(vmcs, VALID | TYPE_NMI << 8 | NMI_VECTOR, None);
+    false
+}
+
+fn inject_exception(vmcs: &Current, vector: u8, error_code: Option<u32>) {
+    const PROTECTED: u64 = 1;
+    let takes_code = WITH_ERROR_CODE >> (vector & 31) & 1 != 0 && vmcs.read(GUEST_CR0) & PROTECTED != 0;
+    let code = takes_code.then_some(error_code.unwrap_or(0) & 0xffff);
+    let flag = if takes_code { ERROR_CODE } else { 0 };
+    vmcs.write(ACTIVITY, ACTIVE);
+    enter_with(vmcs, VALID | TYPE_EXCEPTION << 8 | flag | u32::from(vector & 31), code);
+}
+
+/// Has the guest exit as soon as it can take an NMI, or no longer.
+pub(crate) fn set_nmi_window(vmcs: &Current, on: bool) {
+    let controls = vmcs.read(PROCESSOR_CONTROLS) & !NMI_WINDOW;
+    // SAFETY: one more reason to exit, or one less that only this module asks for.
+    unsafe { vmcs.control(PROCESSOR_CONTROLS, controls | if on { NMI_WINDOW } else { 0 }) };
+}
+
+/// Forgets what was to be delivered.
+pub(crate) fn forget(vmcs: &Current) {
+    enter_with(vmcs, 0, None);
+    set_nmi_window(vmcs, false);
+}
+
+/// What the processor does after an instruction that has been carried out for the guest.
+pub(crate) fn instruction_done(vmcs: &Current, stepping: bool) {
+    const SINGLE_STEP: u64 = 1 << 14;
+    let blocked = vmcs.read(INTERRUPTIBILITY);
+    if blocked & BLOCKED_ONE != 0 {
+        vmcs.write(INTERRUPTIBILITY, blocked & !BLOCKED_ONE);
+    }
+    if !stepping && vmcs.read(GUEST_RFLAGS) & TRAP_FLAG != 0 {
+        vmcs.write(PENDING_DEBUG, vmcs.read(PENDING_DEBUG) | SINGLE_STEP);
+    }
+}

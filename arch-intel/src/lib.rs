@@ -1,0 +1,3 @@
+//! The Intel VMX backend.
+
+#![no_std]

@@ -1,0 +1,87 @@
+//! The controls and the host's state in a new VMCS.
+
+use plinth_arch_x86::PAT;
+use plinth_arch_x86::per_cpu::{KERNEL_CS, KERNEL_SS, TSS_SELECTOR};
+
+use crate::bitmaps::{ROOT_TAG, VmxVm};
+use crate::current::Current;
+use crate::features::{CR4_VMXE, Features, HLT_EXITING, PIN_INTERRUPTS};
+use crate::field::{
+    CR0_MASK, CR4_MASK, ENTRY_CONTROLS, EPT_POINTER, EXCEPTIONS, EXIT_CONTROLS, HOST_CR0, HOST_CR3, HOST_CR4, HOST_CS,
+    HOST_DS, HOST_EFER, HOST_ES, HOST_FS, HOST_FS_BASE, HOST_GDTR_BASE, HOST_GS, HOST_GS_BASE, HOST_IDTR_BASE, HOST_PAT,
+    HOST_RIP, HOST_SS, HOST_SYSENTER_CS, HOST_SYSENTER_EIP, HOST_SYSENTER_ESP, HOST_TR, HOST_TR_BASE, IO_BITMAP_A,
+    IO_BITMAP_B, MSR_BITMAP, PIN_CONTROLS, PROCESSOR_CONTROLS, SECONDARY_CONTROLS, VPID,
+};
+use crate::launch::{HOST_CR0_VALUE, HOST_EFER_VALUE};
+use crate::switch;
+
+/// Fills in the controls.
+///
+/// # Safety
+/// The bitmaps and nested tables of `vm` live as long as the VMCS.
+pub(crate) unsafe fn controls(vmcs: &Current, features: &Features, vm: &VmxVm, vpid: u16) {
+    let controls = features.controls;
+    let root = vm.tag() == ROOT_TAG;
+    let (pin, processor) = if root { (0, 0) } else { (PIN_INTERRUPTS, HLT_EXITING) };
+    let [io_a, io_b] = vm.io_bitmaps();
+    // SAFETY: the controls are those that the processor offers, with EPT, bitmaps and NMI exiting on; the addresses
+    // are the VM's, which outlive the VMCS, says the caller.
+    unsafe {
+        vmcs.control(PIN_CONTROLS, controls.pin | pin);
+        vmcs.control(PROCESSOR_CONTROLS, controls.processor | processor);
+        vmcs.control(SECONDARY_CONTROLS, controls.secondary);
+        vmcs.control(EXIT_CONTROLS, controls.exit);
+        vmcs.control(ENTRY_CONTROLS, controls.entry);
+        vmcs.control(EXCEPTIONS, 0);
+        vmcs.control(IO_BITMAP_A, io_a);
+        vmcs.control(IO_BITMAP_B, io_b);
+        vmcs.control(MSR_BITMAP, vm.msr_bitmap());
+        vmcs.control(EPT_POINTER, vm.ept_pointer());
+        vmcs.control(CR0_MASK, features.guest_cr0_must());
+        vmcs.control(CR4_MASK, CR4_VMXE);
+        if features.vpid {
+            vmcs.control(VPID, vpid);
+        }
+    }
+}
+
+/// What a VM exit loads on one processor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostState {
+    pub(crate) cr3: u64,
+    pub(crate) cr4: u64,
+    /// Bases of the TSS, the GDT and the IDT.
+    pub(crate) bases: [u64; 3],
+}
+
+/// Fills in the host's state. The stack pointer is written at each entry.
+///
+/// # Safety
+/// `host` is this processor's state while the kernel runs.
+pub(crate) unsafe fn host(vmcs: &Current, host: &HostState) {
+    let [tss, gdt, idt] = host.bases;
+    // SAFETY: all of it is what is loaded now.
+    unsafe {
+        vmcs.control(HOST_CR0, HOST_CR0_VALUE);
+        vmcs.control(HOST_CR3, host.cr3);
+        vmcs.control(HOST_CR4, host.cr4);
+        vmcs.control(HOST_CS, KERNEL_CS);
+        for segment in [HOST_SS, HOST_DS, HOST_ES] {
+            vmcs.control(segment, KERNEL_SS);
+        }
+        vmcs.control(HOST_FS, 0);
+        vmcs.control(HOST_GS, 0);
+        vmcs.control(HOST_TR, TSS_SELECTOR);
+        vmcs.control(HOST_FS_BASE, 0);
+        vmcs.control(HOST_GS_BASE, 0);
+        vmcs.control(HOST_TR_BASE, tss);
+        vmcs.control(HOST_GDTR_BASE, gdt);
+        vmcs.control(HOST_IDTR_BASE, idt);
+        vmcs.control(HOST_SYSENTER_CS, 0);
+        vmcs.control(HOST_SYSENTER_ESP, 0);
+        vmcs.control(HOST_SYSENTER_EIP, 0);
+        vmcs.control(HOST_PAT, PAT);
+        vmcs.control(HOST_EFER, HOST_EFER_VALUE);
+        vmcs.control(HOST_RIP, switch::exit_address());
+    }
+}
