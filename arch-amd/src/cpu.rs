@@ -11,9 +11,9 @@ use plinth_hal::{
 };
 
 use crate::launch::BackendPages;
+use crate::serve::Serving;
 use crate::vmcb::exit;
 use crate::vs::SvmVs;
-use crate::serve::Serving;
 use crate::{Svm, emulate, exits, switch};
 
 /// MSRs that the extension may read: they tell about the machine, and nothing about the kernel.
@@ -62,6 +62,8 @@ impl SvmCpu {
     #[inline]
     fn left(&mut self, vs: &mut SvmVs, exit_page: Spa, guest: &impl GuestMemory) -> Option<Exit> {
         match vs.view().control.exit_code as u32 {
+            // By far the most frequent one.
+            exit::CPUID => return Some(Exit::of(ExitClass::IdRead)),
             exit::IRET => vs.interrupt_return(),
             exit::INVD => {
                 // Caches are written back, never just dropped: the kernel's own data is in them.

@@ -49,12 +49,16 @@ fn next_of_short_opcode(vs: &SvmVs, code: u32, guest: &impl GuestMemory) -> Opti
         return None;
     }
     let gpa = page_of_executed(save.cr3, Gva::new(save.rip), |entry| guest.read_u64(entry))?;
+    let word = guest.read_u64(Gpa::new(gpa.raw() & !7))? >> (gpa.raw() % 8 * 8);
+    if word & 0xFFFF == opcode {
+        return Some(save.rip.wrapping_add(2));
+    }
     let length = length_of_short_opcode(opcode, first_bytes(gpa, guest)?)?;
     Some(save.rip.wrapping_add(length))
 }
 
 /// The eight bytes from `gpa` on, fewer where the page ends before them: the missing ones are zero.
-#[inline]
+#[inline(never)]
 fn first_bytes(gpa: Gpa, guest: &impl GuestMemory) -> Option<u64> {
     let (word, shift) = (gpa.raw() & !7, gpa.raw() % 8 * 8);
     let low = guest.read_u64(Gpa::new(word))? >> shift;
@@ -66,7 +70,7 @@ fn first_bytes(gpa: Gpa, guest: &impl GuestMemory) -> Option<u64> {
 }
 
 /// The length of an instruction that starts with `bytes` and whose opcode, behind any prefixes, is `opcode`.
-#[inline]
+#[inline(never)]
 fn length_of_short_opcode(opcode: u64, mut bytes: u64) -> Option<u64> {
     const OPCODE_LENGTH: u64 = 2;
     let mut prefixes = 0;

@@ -120,10 +120,8 @@ impl VmHw for SvmVm {
         let register = u32::try_from(register).map_err(|_| BadRegister)?;
         let owned = OWNED.iter().find(|(owned, _)| *owned == register);
         let floor = owned.map_or(Intercepts { reads: false, writes: false }, |(_, floor)| *floor);
-        let joint = Intercepts {
-            reads: intercepts.reads || floor.reads,
-            writes: intercepts.writes || floor.writes,
-        };
+        let joint =
+            Intercepts { reads: intercepts.reads || floor.reads, writes: intercepts.writes || floor.writes };
         self.set_register(register, joint)
     }
 

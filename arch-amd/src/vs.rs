@@ -3,8 +3,8 @@
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
-use plinth_arch_x86::{IdentityMemory, Words};
 use plinth_arch_x86::root_state::{RSP, RootState, Segment, TableRegister};
+use plinth_arch_x86::{IdentityMemory, Words};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS};
 use plinth_hal::{
     BadInstruction, BadRegister, Event, Exit, FrameSource, GuestMemory, OutOfFrames, PAGE_SIZE,
@@ -329,8 +329,14 @@ impl VsHw for SvmVs {
 impl SvmVs {
     fn init_control(&mut self, vm: &SvmVm) {
         let control = &mut self.vmcb.control;
-        control.intercept_misc =
-            misc::NMI | misc::INIT | misc::CPUID | misc::INVD | misc::INVLPGA | misc::IOIO | misc::MSR | misc::SHUTDOWN;
+        control.intercept_misc = misc::NMI
+            | misc::INIT
+            | misc::CPUID
+            | misc::INVD
+            | misc::INVLPGA
+            | misc::IOIO
+            | misc::MSR
+            | misc::SHUTDOWN;
         if vm.tag() != ROOT_TAG {
             control.intercept_misc |= misc::INTR | misc::HLT;
         }

@@ -103,7 +103,8 @@ pub(crate) fn decode_stage2(entry: u64, level: u8) -> Entry {
         permissions.set(Permissions::WRITE, entry & S2_WRITE != 0);
         permissions.set(Permissions::EXECUTE, entry & NO_EXECUTE == 0);
         let code = entry >> S2_MEMORY_SHIFT & 0xF;
-        let memory = TYPES.iter().find(|(_, known)| *known == code).map_or(MemoryType::Uncached, |found| found.0);
+        let memory =
+            TYPES.iter().find(|(_, known)| *known == code).map_or(MemoryType::Uncached, |found| found.0);
         Attributes::new(permissions, memory)
     })
 }

@@ -13,7 +13,10 @@ pub(crate) fn as_bare_machine(vs: &mut El2Vs, exit: &Exit, guest: &impl GuestMem
             write_general(vs, exit_page, exit.detail, value);
             vs.advance(guest, exit_page).is_ok()
         }
-        ExitClass::RegisterRead | ExitClass::RegisterWrite | ExitClass::Hypercall | ExitClass::Virtualization => {
+        ExitClass::RegisterRead
+        | ExitClass::RegisterWrite
+        | ExitClass::Hypercall
+        | ExitClass::Virtualization => {
             vs.inject(Event::Undefined);
             true
         }

@@ -23,7 +23,9 @@ pub(crate) fn classify(vs: &El2Vs, kind: u64, exit_page: Spa) -> Option<Exit> {
     match syndrome.class() {
         class::HVC => Some(hypercall(vs, exit_page)),
         class::SYSTEM => Some(system(syndrome)),
-        class::SMC if vs.is_root() => Some(Exit { class: ExitClass::Processor, number: class::SMC, detail: 0 }),
+        class::SMC if vs.is_root() => {
+            Some(Exit { class: ExitClass::Processor, number: class::SMC, detail: 0 })
+        }
         class::SMC => Some(Exit { class: ExitClass::Hypercall, number: class::SMC, detail: 0 }),
         class::DATA_ABORT | class::INSTRUCTION_ABORT => memory(syndrome),
         class::STEP if vs.is_stepping() => Some(Exit::of(ExitClass::Reserved)),
@@ -71,11 +73,9 @@ fn faulting_page(syndrome: Syndrome) -> Option<u64> {
     }
     let kept = read_system!("par_el1");
     // SAFETY: the guest's translation registers are loaded; the instruction writes PAR_EL1 alone, which is put back.
-    let result = unsafe {
-        asm!("at s1e1r, {}", "isb", in(reg) FAR_EL2.get(), options(nostack, preserves_flags));
-        let result = read_system!("par_el1");
-        write_system!("par_el1", kept);
-        result
-    };
+    unsafe { asm!("at s1e1r, {}", "isb", in(reg) FAR_EL2.get(), options(nostack, preserves_flags)) };
+    let result = read_system!("par_el1");
+    // SAFETY: the guest's own value.
+    unsafe { write_system!("par_el1", kept) };
     (result & 1 == 0).then_some(result & ADDRESS)
 }

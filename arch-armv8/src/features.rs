@@ -1,8 +1,8 @@
 //! What the processor can do, from its ID registers.
 
 use aarch64_cpu::registers::{
-    CurrentEL, HCR_EL2, ID_AA64DFR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64PFR0_EL1,
-    ID_AA64PFR1_EL1, Readable,
+    CurrentEL, HCR_EL2, ID_AA64DFR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1,
+    ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, Readable,
 };
 use plinth_launch::{LaunchError, LaunchStatus};
 

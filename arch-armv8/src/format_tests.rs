@@ -3,7 +3,8 @@
 extern crate std;
 
 use plinth_hal::page_table::{
-    Attributes, Entry, InputAddress, MapError, MemoryType, NotLoaded, PageTable, Permissions, PtFormat, TableMemory,
+    Attributes, Entry, InputAddress, MapError, MemoryType, NotLoaded, PageTable, Permissions, PtFormat,
+    TableMemory,
 };
 use plinth_hal::{Gpa, OutOfFrames, Spa};
 use std::vec::Vec;

@@ -139,7 +139,11 @@ impl PtFormat for HostFormat {
 
     #[inline]
     fn leaf(&self, spa: Spa, attributes: Attributes, level: u8) -> u64 {
-        if self.user { entry::stage2_leaf(spa, attributes, level) } else { entry::stage1_leaf(spa, attributes, level) }
+        if self.user {
+            entry::stage2_leaf(spa, attributes, level)
+        } else {
+            entry::stage1_leaf(spa, attributes, level)
+        }
     }
 
     #[inline]

@@ -4,13 +4,13 @@ use core::arch::asm;
 
 use aarch64_cpu::registers::{
     CNTHCTL_EL2, CNTVOFF_EL2, HAFGRTR_EL2, HDFGRTR_EL2, HDFGWTR_EL2, HFGITR_EL2, HFGRTR_EL2, HFGWTR_EL2,
-    ICC_SRE_EL2, ICH_HCR_EL2, MAIR_EL2, MIDR_EL1, MPIDR_EL1, SCTLR_EL2, TCR_EL2, TTBR0_EL2, VBAR_EL2, VMPIDR_EL2,
-    Readable, Writeable,
+    ICC_SRE_EL2, ICH_HCR_EL2, MAIR_EL2, MIDR_EL1, MPIDR_EL1, Readable, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
+    VBAR_EL2, VMPIDR_EL2, Writeable,
 };
 
 use crate::descriptor::MAIR;
-use crate::features::Features;
 use crate::fdt::GicKind;
+use crate::features::Features;
 use crate::formats::KERNEL_BITS;
 
 /// Reads a system register by its assembler name.
@@ -60,7 +60,7 @@ impl HostRegisters {
         Self {
             mair: MAIR_EL2.get(),
             tcr: TCR_EL2.get(),
-            ttbr: TTBR0_EL2.get_baddr(),
+            ttbr: TTBR0_EL2.get(),
             sctlr: SCTLR_EL2.get(),
             vbar: VBAR_EL2.get(),
         }
@@ -151,6 +151,7 @@ pub(crate) unsafe fn open_el1(features: &Features, gic: GicKind) {
 /// # Safety
 /// At EL2; CPTR_EL2 is set again before a guest runs.
 unsafe fn open_vectors(features: &Features) {
+    let whole = if features.sme { read_system!("S3_0_C0_C4_5") >> 63 & 1 } else { 0 };
     // SAFETY: CPTR_EL2 traps nothing of EL2's for these writes; each register is there by its ID field.
     unsafe {
         write_system!("cptr_el2", guest_cptr(features));
@@ -160,8 +161,7 @@ unsafe fn open_vectors(features: &Features) {
         }
         if features.sme {
             const FA64: u64 = 1 << 31;
-            let whole = read_system!("S3_0_C0_C4_5") >> 63 & 1;
-            write_system!("S3_4_C1_C2_6", 0xF | FA64 * whole);
+            write_system!("S3_4_C1_C2_6", 0xF | (FA64 * whole));
         }
     }
 }

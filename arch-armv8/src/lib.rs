@@ -69,7 +69,7 @@ pub use backend::*;
 #[cfg(target_arch = "aarch64")]
 mod backend {
     pub use crate::cpu::El2Cpu;
-    pub use crate::launch::{EntryFrame, El2Root, launch};
+    pub use crate::launch::{El2Root, EntryFrame, launch};
     pub use crate::memory::IdentityMemory;
     pub use crate::user::UserRegisters;
     pub use crate::vm::El2Vm;

@@ -72,7 +72,9 @@ pub(crate) fn decode([number, first, second, third]: [u64; 4]) -> Request {
         (0x8400_0004, _) => Request::AffinityInfo { target: value(first) },
         (0x8400_000A, false) => Request::Features { function: first as u32 },
         // VERSION, MIGRATE_INFO_TYPE, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_RESET2.
-        (0x8400_0000 | 0x8400_0006 | 0x8400_0008 | SYSTEM_RESET, false) | (0x8400_0012, _) => Request::Forward,
+        (0x8400_0000 | 0x8400_0006 | 0x8400_0008 | SYSTEM_RESET, false) | (0x8400_0012, _) => {
+            Request::Forward
+        }
         (other, _) if other >> OWNER_SHIFT & 0x3F == OWNER_ARCHITECTURE => Request::Forward,
         _ => Request::Unknown,
     }
@@ -90,7 +92,10 @@ mod tests {
     #[test]
     fn both_widths_are_understood() {
         let call = |number| decode([number, 0x1_0000_0001, 0x4020_0000, 7]);
-        assert_eq!(call(0xC400_0003), Request::CpuOn { target: 0x1_0000_0001, entry: 0x4020_0000, context: 7 });
+        assert_eq!(
+            call(0xC400_0003),
+            Request::CpuOn { target: 0x1_0000_0001, entry: 0x4020_0000, context: 7 }
+        );
         assert_eq!(call(0x8400_0003), Request::CpuOn { target: 1, entry: 0x4020_0000, context: 7 });
         assert_eq!(call(0xC400_0004), Request::AffinityInfo { target: 0x1_0000_0001 });
         assert_eq!(call(0x8400_0002), Request::CpuOff);

@@ -159,7 +159,10 @@ mod tests {
         assert_eq!((slots.begin(0x100, 0, 0), slots.info(0x100)), (Err(psci::ON_PENDING), 2));
         assert_eq!(slots.arrive(2), (0x4000, 5));
         assert_eq!((slots.begin(0x100, 0, 0), slots.info(0x100)), (Err(psci::ALREADY_ON), 0));
-        assert_eq!((slots.begin(9, 0, 0), slots.info(9)), (Err(psci::INVALID_PARAMETERS), psci::INVALID_PARAMETERS));
+        assert_eq!(
+            (slots.begin(9, 0, 0), slots.info(9)),
+            (Err(psci::INVALID_PARAMETERS), psci::INVALID_PARAMETERS)
+        );
         slots.stop(2);
         assert_eq!((slots.info(0x100), slots.begin(0x100, 1, 2)), (1, Ok(Start::Warm)));
         assert_eq!(slots.begin(1, 0, 0), Err(psci::ALREADY_ON), "the one that runs");

@@ -61,7 +61,11 @@ impl Syndrome {
     #[inline]
     pub(crate) const fn register(self) -> u64 {
         let iss = self.0;
-        (iss >> 20 & 3) << 14 | (iss >> 14 & 7) << 11 | (iss >> 10 & 0xF) << 7 | (iss >> 1 & 0xF) << 3 | iss >> 17 & 7
+        (iss >> 20 & 3) << 14
+            | (iss >> 14 & 7) << 11
+            | (iss >> 10 & 0xF) << 7
+            | (iss >> 1 & 0xF) << 3
+            | iss >> 17 & 7
     }
 
     /// System instructions: the general register.
@@ -100,7 +104,7 @@ mod tests {
 
     #[test]
     fn faults_are_told_apart() {
-        let abort = |rest| Syndrome(0x24 << 26 | rest);
+        let abort = |rest: u64| Syndrome(0x24 << 26 | rest);
         assert!(abort(0x4F).is_permission() && abort(0x4F).is_write());
         assert!(!abort(0x07).is_permission() && !abort(0x07).is_write());
         assert!(!abort(0x10).is_translation(), "an external abort");

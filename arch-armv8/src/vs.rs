@@ -2,18 +2,18 @@
 
 use core::mem::offset_of;
 
-use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, PMCR_EL0, Readable, SPSR_EL2};
+use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable, SPSR_EL2};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register};
 use plinth_hal::{
-    BadInstruction, BadRegister, Event, Exit, ExitClass, FrameSource, GuestMemory, OutOfFrames, PhysicalMemory,
-    ProcessorEvent, Spa, VsHw,
+    BadInstruction, BadRegister, Event, Exit, ExitClass, FrameSource, GuestMemory, OutOfFrames,
+    PhysicalMemory, ProcessorEvent, Spa, VsHw,
 };
 
 use crate::bank::{Bank, MDSCR_EL1, SP_EL1};
 use crate::cpu::Regime;
 use crate::features::Features;
 use crate::formats::Stage2Format;
-use crate::host::guest_cptr;
+use crate::host::{guest_cptr, read_system};
 use crate::inject::{self, Place};
 use crate::launch::El2Root;
 use crate::memory::IdentityMemory;
@@ -162,7 +162,7 @@ fn regime(features: &Features, vm: &El2Vm) -> Regime {
 
 /// MDCR_EL2 while a guest runs: all event counters and both buffers are EL1's, nothing is trapped.
 fn guest_mdcr(features: &Features) -> u64 {
-    let counters = if features.monitor { PMCR_EL0.get() >> 11 & 0x1F } else { 0 };
+    let counters = if features.monitor { read_system!("pmcr_el0") >> 11 & 0x1F } else { 0 };
     let profiling = if features.profiling { MDCR_PROFILING } else { 0 };
     let trace = if features.trace_buffer { MDCR_TRACE } else { 0 };
     counters | profiling | trace
@@ -171,7 +171,11 @@ fn guest_mdcr(features: &Features) -> u64 {
 impl VsHw for El2Vs {
     type Arch = El2;
 
-    fn create(memory: IdentityMemory, frames: &mut impl FrameSource, vm: &El2Vm) -> Result<Self, OutOfFrames> {
+    fn create(
+        memory: IdentityMemory,
+        frames: &mut impl FrameSource,
+        vm: &El2Vm,
+    ) -> Result<Self, OutOfFrames> {
         let page = frames.allocate(1)?;
         let vs = Self {
             memory,
@@ -232,7 +236,9 @@ impl VsHw for El2Vs {
     fn inject(&mut self, event: Event) {
         let (exception, details) = match event {
             Event::Undefined => (0, 0),
-            Event::Exception { vector, error_code } => (u64::from(vector), u64::from(error_code.unwrap_or(0))),
+            Event::Exception { vector, error_code } => {
+                (u64::from(vector), u64::from(error_code.unwrap_or(0)))
+            }
             // Nothing on this machine looks like one.
             Event::Nmi => return,
         };

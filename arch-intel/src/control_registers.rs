@@ -3,13 +3,13 @@
 //! VMX insists on CR0.NE and CR4.VMXE. The guest sees its own value of both; a write that changes one of them exits.
 
 use plinth_extension_api::abi::register;
-use plinth_hal::{GuestMemory, Gpa, PhysicalMemory, Spa};
+use plinth_hal::{Gpa, GuestMemory, PhysicalMemory, Spa};
 
 use crate::current::Current;
 use crate::features::{CR4_VMXE, Features};
 use crate::field::{
-    CR0_SHADOW, CR4_SHADOW, ENTRY_CONTROLS, GUEST_CR0, GUEST_CR3, GUEST_CR4, GUEST_EFER, GUEST_RIGHTS, GUEST_RSP,
-    PDPTE, QUALIFICATION,
+    CR0_SHADOW, CR4_SHADOW, ENTRY_CONTROLS, GUEST_CR0, GUEST_CR3, GUEST_CR4, GUEST_EFER, GUEST_RIGHTS,
+    GUEST_RSP, PDPTE, QUALIFICATION,
 };
 use crate::segments;
 

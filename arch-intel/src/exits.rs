@@ -6,7 +6,9 @@ use plinth_arch_x86::stopped_guest::read_general;
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass, Spa};
 
-use crate::field::{EXIT_EVENT, GUEST_RIGHTS, INTERRUPTIBILITY, PHYSICAL_ADDRESS, QUALIFICATION, VECTORING_EVENT};
+use crate::field::{
+    EXIT_EVENT, GUEST_RIGHTS, INTERRUPTIBILITY, PHYSICAL_ADDRESS, QUALIFICATION, VECTORING_EVENT,
+};
 use crate::vs::VmxVs;
 use crate::{events, segments};
 
@@ -28,7 +30,6 @@ pub(crate) mod reason {
     pub(crate) const RDMSR: u32 = 31;
     pub(crate) const WRMSR: u32 = 32;
     pub(crate) const EPT_VIOLATION: u32 = 48;
-    pub(crate) const EPT_MISCONFIGURATION: u32 = 49;
     pub(crate) const INVEPT: u32 = 50;
     pub(crate) const INVVPID: u32 = 53;
     pub(crate) const XSETBV: u32 = 55;

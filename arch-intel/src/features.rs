@@ -1,8 +1,8 @@
 //! What this processor offers, and whether it can launch.
 
+use plinth_arch_x86::EptCapabilities;
 use plinth_arch_x86::msr;
 use plinth_arch_x86::mtrr::Mtrrs;
-use plinth_arch_x86::EptCapabilities;
 use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 use spin::Once;
@@ -213,11 +213,15 @@ fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, Launc
     }
     let address_size = cpuid.get_processor_capacity_feature_info();
     let physical_bits = address_size.map_or(36, |info| info.physical_address_bits()).min(46);
-    let flushable = ept_vpid & (INVVPID | INVVPID_SINGLE | INVVPID_ALL) == INVVPID | INVVPID_SINGLE | INVVPID_ALL;
+    let flushable =
+        ept_vpid & (INVVPID | INVVPID_SINGLE | INVVPID_ALL) == INVVPID | INVVPID_SINGLE | INVVPID_ALL;
     let vpid = flushable && controls.secondary & VPID != 0;
     Ok(Features {
         revision: basic as u32 & 0x7FFF_FFFF,
-        controls: Controls { secondary: if vpid { controls.secondary } else { controls.secondary & !VPID }, ..controls },
+        controls: Controls {
+            secondary: if vpid { controls.secondary } else { controls.secondary & !VPID },
+            ..controls
+        },
         invept_single: ept_vpid & INVEPT_SINGLE != 0,
         vpid,
         ept: EptCapabilities::from_msr(ept_vpid),
@@ -237,7 +241,8 @@ fn choose_controls(basic: u64) -> Result<Controls, LaunchStatus> {
     const TRUE_CONTROLS: u64 = 1 << 55;
     let offset = if basic & TRUE_CONTROLS != 0 { TRUE_OFFSET } else { 0 };
     let capability = |register: u32| Capability::from_msr(capability_msr(register + offset));
-    let missing = |missing: Missing| LaunchStatus::failed(LaunchError::MissingFeature, u64::from(missing.bits));
+    let missing =
+        |missing: Missing| LaunchStatus::failed(LaunchError::MissingFeature, u64::from(missing.bits));
     let processor = capability(PROCESSOR);
     if !processor.offers(ACTIVATE_SECONDARY) {
         return Err(refused(LaunchError::NoNestedPaging));

@@ -197,7 +197,9 @@ impl VmxRoot {
         for segment in [fs, gs].into_iter().filter(|segment| segment.selector & !3 != 0) {
             entries[index(segment)] = FLAT_DATA | u64::from(segment.attributes >> 5 & 3) << 45;
         }
-        for segment in [ldtr, tr].into_iter().filter(|segment| segment.selector != 0 && segment.attributes != 0) {
+        for segment in
+            [ldtr, tr].into_iter().filter(|segment| segment.selector != 0 && segment.attributes != 0)
+        {
             // LTR takes an available TSS and marks it busy.
             let busy = if segment.selector == tr.selector { 1 << 1 } else { 0 };
             let kind = u64::from(segment.attributes & 0xff & !busy);

@@ -1,3 +1,62 @@
 //! The Intel VMX backend.
+//!
+//! EPT with unrestricted guests, VPIDs where the processor has them, MSR and I/O bitmaps. Which controls exist is
+//! asked of the capability MSRs and nothing else. XCR0 and the FPU are the guest's also while the kernel and the
+//! extension run: both do without.
 
 #![no_std]
+
+mod bitmaps;
+mod capability;
+mod control_registers;
+mod cpu;
+mod current;
+mod events;
+mod exits;
+mod failure;
+mod features;
+mod field;
+mod hidden;
+mod launch;
+mod nmi;
+mod processor;
+mod registers;
+mod reset;
+mod segments;
+mod setup;
+mod switch;
+mod vmx;
+mod vs;
+
+pub use bitmaps::VmxVm;
+pub use cpu::VmxCpu;
+pub use features::is_our_vendor;
+pub use hidden::VmxRoot;
+pub use launch::{launch, refusal};
+pub use vs::VmxVs;
+
+use plinth_arch_x86::user::UserRegisters;
+use plinth_arch_x86::{EptFormat, IdentityMemory, KernelFormat};
+use plinth_hal::Spa;
+use plinth_hal::page_table::MemoryType;
+
+/// Intel VMX.
+#[derive(Debug)]
+pub struct Vmx;
+
+impl plinth_hal::Arch for Vmx {
+    const NAME: &'static str = "Intel VMX";
+
+    type HostFormat = KernelFormat;
+    type NestedFormat = EptFormat;
+    type Memory = IdentityMemory;
+    type User = UserRegisters;
+    type Vm = VmxVm;
+    type Vs = VmxVs;
+    type Cpu = VmxCpu;
+    type RootState = VmxRoot;
+
+    fn memory_type(at: Spa) -> (MemoryType, Spa) {
+        features::Features::current().mtrrs.type_at(at)
+    }
+}

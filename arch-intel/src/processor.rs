@@ -7,7 +7,9 @@ use plinth_arch_x86::stopped_guest::{StoppedGuest, edx_eax};
 use plinth_hal::{BadInstruction, Event, Exit, GuestMemory, ProcessorEvent, Spa, VsHw};
 
 use crate::exits::BY_MSR;
-use crate::field::{GUEST_BASE, GUEST_CR0, GUEST_CR3, GUEST_CR4, GUEST_EFER, GUEST_RFLAGS, GUEST_RIGHTS, GUEST_RIP};
+use crate::field::{
+    GUEST_BASE, GUEST_CR0, GUEST_CR3, GUEST_CR4, GUEST_EFER, GUEST_RFLAGS, GUEST_RIGHTS, GUEST_RIP,
+};
 use crate::segments::{CS, SS};
 use crate::vs::VmxVs;
 

@@ -6,8 +6,9 @@ use crate::control_registers as control;
 use crate::current::Current;
 use crate::features::Features;
 use crate::field::{
-    Field, GUEST_CR3, GUEST_DR7, GUEST_EFER, GUEST_GDTR_BASE, GUEST_GDTR_LIMIT, GUEST_IDTR_BASE, GUEST_IDTR_LIMIT,
-    GUEST_PAT, GUEST_RFLAGS, GUEST_RIP, GUEST_SYSENTER_CS, GUEST_SYSENTER_EIP, GUEST_SYSENTER_ESP, Guest,
+    Field, GUEST_CR3, GUEST_DR7, GUEST_EFER, GUEST_GDTR_BASE, GUEST_GDTR_LIMIT, GUEST_IDTR_BASE,
+    GUEST_IDTR_LIMIT, GUEST_PAT, GUEST_RFLAGS, GUEST_RIP, GUEST_SYSENTER_CS, GUEST_SYSENTER_EIP,
+    GUEST_SYSENTER_ESP, Guest,
 };
 use crate::hidden::Hidden;
 use crate::segments;

@@ -26,7 +26,8 @@ pub(crate) fn rights(index: u64, attributes: u16) -> u32 {
         return UNUSABLE;
     }
     // The processor sets the accessed flag of what it loads; the table in memory may not show it yet.
-    let accessed = if attributes & ORDINARY != 0 && index < LDTR { attributes | ACCESSED } else { attributes };
+    let accessed =
+        if attributes & ORDINARY != 0 && index < LDTR { attributes | ACCESSED } else { attributes };
     u32::from(accessed & 0xff) | u32::from(accessed & 0xf00) << 4
 }
 

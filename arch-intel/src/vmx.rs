@@ -99,7 +99,9 @@ pub(crate) unsafe fn vmread(encoding: u64) -> u64 {
 #[inline(always)]
 pub(crate) unsafe fn vmwrite(encoding: u64, value: u64) {
     // SAFETY: forwarded to the caller.
-    unsafe { asm!("vmwrite {encoding}, {value}", encoding = in(reg) encoding, value = in(reg) value, options(nostack)) };
+    unsafe {
+        asm!("vmwrite {encoding}, {value}", encoding = in(reg) encoding, value = in(reg) value, options(nostack))
+    };
 }
 
 /// How much INVEPT and INVVPID forget.
@@ -129,5 +131,7 @@ pub(crate) unsafe fn invept(scope: Scope, pointer: u64) {
 pub(crate) unsafe fn invvpid(scope: Scope, vpid: u16) {
     let descriptor = [u64::from(vpid), 0];
     // SAFETY: as in `invept`.
-    unsafe { asm!("invvpid {}, [{}]", in(reg) scope as u64, in(reg) &raw const descriptor, options(nostack)) };
+    unsafe {
+        asm!("invvpid {}, [{}]", in(reg) scope as u64, in(reg) &raw const descriptor, options(nostack))
+    };
 }

@@ -6,8 +6,8 @@ use plinth_arch_x86::IdentityMemory;
 use plinth_arch_x86::root_state::{RSP, RootState, TableRegister};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS};
 use plinth_hal::{
-    BadInstruction, BadRegister, Event, Exit, FrameSource, GuestMemory, OutOfFrames, PAGE_SIZE, PhysicalMemory,
-    ProcessorEvent, Spa, VsHw,
+    BadInstruction, BadRegister, Event, Exit, FrameSource, GuestMemory, OutOfFrames, PAGE_SIZE,
+    PhysicalMemory, ProcessorEvent, Spa, VsHw,
 };
 
 use crate::bitmaps::{ROOT_TAG, VmxVm};
@@ -15,9 +15,9 @@ use crate::current::Current;
 use crate::events::{self, TRAP_FLAG};
 use crate::features::Features;
 use crate::field::{
-    EXCEPTIONS, EXIT_REASON, GUEST_CR3, GUEST_DR7, GUEST_EFER, GUEST_GDTR_BASE, GUEST_GDTR_LIMIT, GUEST_IDTR_BASE,
-    GUEST_IDTR_LIMIT, GUEST_PAT, GUEST_RFLAGS, GUEST_RIGHTS, GUEST_RIP, GUEST_RSP, INSTRUCTION_LENGTH,
-    INTERRUPTIBILITY, PHYSICAL_ADDRESS, QUALIFICATION, VECTORING_EVENT,
+    EXCEPTIONS, EXIT_REASON, GUEST_CR3, GUEST_DR7, GUEST_EFER, GUEST_GDTR_BASE, GUEST_GDTR_LIMIT,
+    GUEST_IDTR_BASE, GUEST_IDTR_LIMIT, GUEST_PAT, GUEST_RFLAGS, GUEST_RIGHTS, GUEST_RIP, GUEST_RSP,
+    INSTRUCTION_LENGTH, INTERRUPTIBILITY, PHYSICAL_ADDRESS, QUALIFICATION, VECTORING_EVENT,
 };
 use crate::hidden::{Hidden, VmxRoot};
 use crate::vmx::{self, Scope};
@@ -232,7 +232,11 @@ impl VmxVs {
 impl VsHw for VmxVs {
     type Arch = Vmx;
 
-    fn create(memory: IdentityMemory, frames: &mut impl FrameSource, vm: &VmxVm) -> Result<Self, OutOfFrames> {
+    fn create(
+        memory: IdentityMemory,
+        frames: &mut impl FrameSource,
+        vm: &VmxVm,
+    ) -> Result<Self, OutOfFrames> {
         let first = frames.allocate(PAGES)?;
         let features = Features::current();
         memory.write_u64(first, u64::from(features.revision));
@@ -327,7 +331,8 @@ impl VsHw for VmxVs {
     fn write(&mut self, register: u64, value: u64) -> Result<(), BadRegister> {
         let mut hidden = self.hidden_copy();
         let features = self.features;
-        self.with(|vmcs| registers::write(vmcs, &mut hidden, features, register, value)).ok_or(BadRegister)?;
+        self.with(|vmcs| registers::write(vmcs, &mut hidden, features, register, value))
+            .ok_or(BadRegister)?;
         self.set_hidden(hidden);
         self.flush = true;
         Ok(())

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::{ExitPage, register};
 use plinth_hal::{
-    Event, Exit, ExitClass, Gpa, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
+    Event, Exit, ExitClass, Gpa, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit,
+    VsHw,
 };
 
 use crate::Sim;
@@ -95,7 +96,9 @@ impl SimCpu {
             match self.execute(vs, exit_page) {
                 Flow::Again => std::thread::yield_now(),
                 Flow::Next(instruction) => vs.instruction_pointer = instruction,
-                Flow::Exit(exit) if self.answer_declared(vs, &exit, exit_page, policy, guest) => *declared += 1,
+                Flow::Exit(exit) if self.answer_declared(vs, &exit, exit_page, policy, guest) => {
+                    *declared += 1
+                }
                 Flow::Exit(exit) => return exit,
             }
             if vs.step {

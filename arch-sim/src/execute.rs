@@ -69,7 +69,9 @@ impl SimCpu {
                 next
             }
             Op::Jump { address } => Flow::Next(address),
-            Op::RaiseNmi => self.finish(next, || self.machine.interrupt(plinth_hal::HostCpu::hardware_id(self))),
+            Op::RaiseNmi => {
+                self.finish(next, || self.machine.interrupt(plinth_hal::HostCpu::hardware_id(self)))
+            }
             Op::Load { address } => {
                 let value = self.load(vs, address)?;
                 self.finish(next, || self.set_general(registers, 0, value))
@@ -82,7 +84,9 @@ impl SimCpu {
                 self.store(vs, address, value)?;
                 next
             }
-            Op::RegisterRead { .. } | Op::RegisterWrite { .. } => self.access_register(op, vs, registers, next),
+            Op::RegisterRead { .. } | Op::RegisterWrite { .. } => {
+                self.access_register(op, vs, registers, next)
+            }
             Op::PortRead { .. } | Op::PortWrite { .. } => self.access_port(op, vs, registers, next),
             Op::Cache => {
                 vs.skip();
@@ -143,7 +147,9 @@ impl SimCpu {
             Op::PortRead { port } => self.finish(next, || {
                 self.set_general(registers, 0, self.machine.port(port & 0xffff));
             }),
-            Op::PortWrite { port, value } => self.finish(next, || self.machine.set_port(port & 0xffff, value)),
+            Op::PortWrite { port, value } => {
+                self.finish(next, || self.machine.set_port(port & 0xffff, value))
+            }
             _ => next,
         }
     }

@@ -8,7 +8,9 @@ use plinth_extension_api::abi::{ExitClass, GENERAL_REGISTERS};
 use plinth_hal::{PAGE_SIZE, Spa, UserVa};
 use plinth_kernel::{Departure, Kernel, Platform, PrepareError};
 use plinth_launch::image::Machine as ImageMachine;
-use plinth_launch::{LaunchInfo, LaunchStatus, MAGIC, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION};
+use plinth_launch::{
+    LaunchInfo, LaunchStatus, MAGIC, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
+};
 
 use crate::cpu::SimCpu;
 use crate::extension::Extension;
@@ -27,7 +29,7 @@ const PROGRAMS: u64 = 0x10_0000;
 /// Stack for making a kernel, in bytes.
 const KERNEL_STACK: usize = 64 << 20;
 /// How long a test may take before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a test may choose.
 #[derive(Clone, Debug)]
@@ -130,7 +132,7 @@ impl Lab {
         while !handle.is_finished() {
             if start.elapsed() > PATIENCE {
                 self.machine.lose_power(PowerLoss::Off);
-                panic!("processor {pp} hangs; trace {:?}", self.machine.trace());
+                panic!("processor {pp} hangs; exits {:?}; trace {:?}", self.counts(pp), self.machine.trace());
             }
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -141,6 +143,12 @@ impl Lab {
     pub fn run(&mut self, program: &[Op]) -> Ended {
         self.launch(0, program);
         self.end(0)
+    }
+
+    /// The exits on a processor, by class.
+    fn counts(&self, pp: usize) -> Vec<(ExitClass, u64)> {
+        let counts = ExitClass::ALL.iter().map(|class| (*class, self.exits(pp, *class)));
+        counts.filter(|(_, exits)| *exits != 0).collect()
     }
 
     /// Exits of a class on a processor.
@@ -198,7 +206,8 @@ fn contract(setup: &Setup) -> LaunchInfo {
         entropy: [setup.entropy; 4],
         ..LaunchInfo::default()
     };
-    let segment = |at: u64, flags| Segment { range: Range { start: RESERVATION.start + at, size: 0x4000 }, flags };
+    let segment =
+        |at: u64, flags| Segment { range: Range { start: RESERVATION.start + at, size: 0x4000 }, flags };
     info.kernel_segments[0] = segment(0, SEGMENT_EXECUTE);
     info.kernel_segments[1] = segment(0x4000, SEGMENT_WRITE);
     info
@@ -217,7 +226,8 @@ fn run_processor(kernel: &'static Kernel<Sim>, machine: &'static Machine, pp: us
         Ok(Departure::Abandon(status, root)) => Ended::Abandoned(status, root),
         Ok(Departure::Promote(vs)) => {
             let register = |index: usize| Spa::new(resources.exit_page.raw() + index as u64 * 8);
-            let registers: [u64; GENERAL_REGISTERS] = std::array::from_fn(|index| machine.ram.load(register(index)));
+            let registers: [u64; GENERAL_REGISTERS] =
+                std::array::from_fn(|index| machine.ram.load(register(index)));
             Ended::Promoted(RootState { instruction_pointer: vs.instruction_pointer, registers })
         }
         Err(payload) => match payload.downcast::<PowerLoss>() {

@@ -4,7 +4,9 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use plinth_extension_api::abi::{Call, ExitClass, ExitPage, Failure, HYPERCALL_REFUSED, HYPERCALL_STOP, ROOT_VM};
+use plinth_extension_api::abi::{
+    Call, ExitClass, ExitPage, Failure, HYPERCALL_REFUSED, HYPERCALL_STOP, ROOT_VM,
+};
 use plinth_extension_api::abi::{EVENT_EXCEPTION, EVENT_NMI, VERSION};
 
 use crate::extension::{Extension, Slot, User};

@@ -107,13 +107,15 @@ impl SimUser {
                 Ok(spa) => Reply::Value(cpu.machine.ram.load(spa)),
                 Err(fault) => return Some(UserExit::Fault(fault)),
             },
-            Some(Request::Store(at, value)) => match cpu.reach_user(*at, Permissions::READ | Permissions::WRITE) {
-                Ok(spa) => {
-                    cpu.machine.ram.store(spa, *value);
-                    Reply::Value(0)
+            Some(Request::Store(at, value)) => {
+                match cpu.reach_user(*at, Permissions::READ | Permissions::WRITE) {
+                    Ok(spa) => {
+                        cpu.machine.ram.store(spa, *value);
+                        Reply::Value(0)
+                    }
+                    Err(fault) => return Some(UserExit::Fault(fault)),
                 }
-                Err(fault) => return Some(UserExit::Fault(fault)),
-            },
+            }
             Some(Request::Returned | Request::Panicked(_)) => {
                 return Some(UserExit::Fault(fault(PAGE_FAULT, 0)));
             }

@@ -1,8 +1,6 @@
 //! A VM on the simulated hardware: its intercept maps, in three frames of the pool.
 
-use plinth_hal::{
-    BadRegister, FrameSource, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw,
-};
+use plinth_hal::{BadRegister, FrameSource, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw};
 
 use crate::Sim;
 use crate::machine::{Memory, OWNED_REGISTER};

@@ -36,11 +36,7 @@ fn start_fails(code: impl Fn(&User) + Send + Sync + 'static, error: LaunchError,
     launch_fails(Extension::new().on(Slot::Start, move |user, _| code(user)), error, detail);
 }
 
-fn bootstrap_fails(
-    code: impl Fn(&Standard, &User) + Send + Sync + 'static,
-    error: LaunchError,
-    detail: u64,
-) {
+fn bootstrap_fails(code: impl Fn(&Standard, &User) + Send + Sync + 'static, error: LaunchError, detail: u64) {
     let standard = Standard::with_fail();
     let own = standard.clone();
     let extension = standard
@@ -183,8 +179,7 @@ fn the_root_vs_is_chosen_once_and_rightly() {
     };
     let standard = Standard::new();
     let own = standard.clone();
-    let extension =
-        standard.extension().on(Slot::Bootstrap, move |user, [pp, ..]| bootstrap(&own, user, pp));
+    let extension = standard.extension().on(Slot::Bootstrap, move |user, [pp, ..]| bootstrap(&own, user, pp));
     promoted(&Lab::new(extension).run(&Op::STOP));
 }
 
@@ -318,7 +313,10 @@ fn a_static_image_outside_the_extensions_addresses_is_refused() {
         let linked = ExtensionImage { relocatable: false, base, ..Default::default() };
         let refused = prepare(&image(linked)).err();
         assert_eq!(refused, Some(PrepareError::ExtensionAddress), "linked at {base:#x}");
-        assert_eq!(LaunchStatus::from(PrepareError::ExtensionAddress).error(), Some(LaunchError::BadExtension));
+        assert_eq!(
+            LaunchStatus::from(PrepareError::ExtensionAddress).error(),
+            Some(LaunchError::BadExtension)
+        );
     }
 }
 

@@ -46,7 +46,11 @@ fn the_exit_page_tells_it_all() {
     assert_eq!(lab.machine.values(), [77], "general registers are live in the exit page");
 }
 
-fn declare(standard: &Standard, user: &User, answers: &[IdAnswer]) -> Result<[u64; 2], plinth_extension_api::abi::Failure> {
+fn declare(
+    standard: &Standard,
+    user: &User,
+    answers: &[IdAnswer],
+) -> Result<[u64; 2], plinth_extension_api::abi::Failure> {
     let page = standard.expect(user, Call::MemAllocatePage, &[]);
     for (index, answer) in answers.iter().enumerate() {
         let words = [answer.leaf, answer.subleaf].into_iter().chain(answer.keep).chain(answer.set);

@@ -74,15 +74,15 @@ fn a_guest_vm_runs_and_faults_where_it_has_nothing() {
         Op::Hypercall,
     ];
     let (standard, session) = (Standard::new(), Arc::new(Session::default()));
-    let mut lab = Lab::new(hosting(&standard, &session, &PROGRAM, |standard, user, exit, guest| {
-        match exit.number(user) {
-            0x80_0000 => {
-                let page = standard.expect(user, Call::MemAllocatePage, &[]);
-                user.store(page, 22);
-                standard.expect(user, Call::VmMap, &[guest.vm, 0x80_0000, page, 0x1000, 1]);
-            }
-            _ => standard.advance_and_run(user),
+    let mut lab = Lab::new(hosting(&standard, &session, &PROGRAM, |standard, user, exit, guest| match exit
+        .number(user)
+    {
+        0x80_0000 => {
+            let page = standard.expect(user, Call::MemAllocatePage, &[]);
+            user.store(page, 22);
+            standard.expect(user, Call::VmMap, &[guest.vm, 0x80_0000, page, 0x1000, 1]);
         }
+        _ => standard.advance_and_run(user),
     }));
     promoted(&lab.run(&program(&[&TEST, &[Op::Report { register: 0 }]])));
     assert_eq!(lab.machine.values(), [11, 22, TEST_CALL], "and the root VS has its own registers back");

@@ -5,8 +5,10 @@ mod common;
 use common::{TEST, eventually, meet, program, promoted, wait_for, with_test};
 use plinth_arch_sim::isa::Op;
 use plinth_arch_sim::lab::Lab;
+use plinth_arch_sim::machine::Trace;
 use plinth_arch_sim::standard::Standard;
 use plinth_extension_api::abi::{Call, Error, ExitPage, register};
+use plinth_hal::Event;
 use std::collections::BTreeSet;
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -80,20 +82,20 @@ fn a_freed_page_is_nobody_elses_while_another_processor_can_reach_it() {
         common::refuses(standard.call(user, Call::MemFreePage, &[page]), 1, Error::NotMapped);
         assert!(!all_pages(standard, user).contains(&page), "it is set aside");
         own.reach(2);
-        own.await_step(4);
+        own.await_step(3);
         assert!(all_pages(standard, user).contains(&page), "it is free");
     }));
-    lab.launch(0, &program(&[&wait_for(1), &TEST, &wait_for(2)]));
-    lab.launch(1, &program(&[&TEST, &wait_for(1), &[Op::Store { address: common::MEETING + 8, value: 4 }], &wait_for(2), &TEST]));
+    let done = Op::Report { register: 6 };
+    lab.launch(0, &program(&[&wait_for(1), &TEST]));
+    lab.launch(1, &program(&[&TEST, &[done], &wait_for(2), &TEST]));
     meet(&lab, 1);
-    let word = plinth_hal::Spa::new(common::MEETING + 8);
-    eventually("the other's return", || lab.machine.ram.load(word) == 4);
-    steps.reach(4);
-    eventually("the free page", || lab.kernel.exit_count(0, plinth_extension_api::abi::ExitClass::Hypercall) == 1);
-    meet(&lab, 2);
+    eventually("the other's return", || lab.machine.trace().len() == 1);
+    steps.reach(3);
     promoted(&lab.end(0));
+    meet(&lab, 2);
     promoted(&lab.end(1));
-    assert_eq!(lab.machine.trace().len(), 1, "the extension crashed on its page, and only there");
+    let crash = Trace::Event(Event::Undefined);
+    assert_eq!(lab.machine.trace(), [Trace::Value(106), crash], "the extension crashed on its lost page");
 }
 
 fn keep_a_translation(steps: &Steps, standard: &Standard, user: &plinth_arch_sim::extension::User) {

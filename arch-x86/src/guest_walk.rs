@@ -16,8 +16,8 @@ mod paging;
 #[cfg(test)]
 mod tests;
 
-pub use executed::page_of_executed;
 pub use access::{Access, AccessKind, WalkFault};
+pub use executed::page_of_executed;
 pub use paging::{GuestPaging, PagingMode};
 
 use plinth_hal::{Gpa, Gva};

@@ -12,7 +12,8 @@ pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
 #[derive(Clone, Copy, Debug)]
 pub struct IdentityMemory {
     pool: SpaRange,
-    end: u64,
+    /// How much may be read, from the second page on.
+    span: u64,
 }
 
 impl IdentityMemory {
@@ -23,13 +24,15 @@ impl IdentityMemory {
     /// 2. `pool` is page aligned, identity mapped for writing, and no Rust object lives in it but what the
     ///    backends place there by raw pointer.
     pub const unsafe fn new(pool: SpaRange, end: u64) -> Self {
-        Self { pool, end }
+        // Whole words only, so that the start of an aligned one tells whether it may be read.
+        Self { pool, span: end.saturating_sub(PAGE_SIZE) & !7 }
     }
 
     /// The words of a page of the pool, looked up once.
     #[inline]
     pub fn page(&self, frame: Spa) -> Option<&'static Words> {
-        if !frame.is_aligned(PAGE_SIZE) || !self.writable(frame, PAGE_SIZE) {
+        let offset = frame.raw().wrapping_sub(self.pool.start.raw());
+        if offset >= self.pool.size & !(PAGE_SIZE - 1) || !frame.is_aligned(PAGE_SIZE) {
             return None;
         }
         // SAFETY: a whole page of the pool, mapped for ever by (2) of `new`; atomics may be shared with anybody.
@@ -38,12 +41,12 @@ impl IdentityMemory {
 
     #[inline]
     fn readable(&self, at: Spa, size: u64) -> bool {
-        at.raw() >= PAGE_SIZE && at.raw() <= self.end.saturating_sub(size)
+        size <= self.span && at.raw().wrapping_sub(PAGE_SIZE) <= self.span - size
     }
 
     #[inline]
     fn writable(&self, at: Spa, size: u64) -> bool {
-        self.pool.contains(at) && at.raw() - self.pool.start.raw() <= self.pool.size - size
+        size <= self.pool.size && at.raw().wrapping_sub(self.pool.start.raw()) <= self.pool.size - size
     }
 }
 
@@ -67,7 +70,7 @@ unsafe fn read_unaligned(at: u64, length: usize) -> u64 {
 impl PhysicalMemory for IdentityMemory {
     #[inline]
     fn read_u64(&self, at: Spa) -> u64 {
-        if !self.readable(at, 8) || !at.is_aligned(8) {
+        if at.raw().wrapping_sub(PAGE_SIZE) >= self.span || !at.is_aligned(8) {
             return u64::MAX;
         }
         // SAFETY: aligned and, by (1) of `new`, mapped; an atomic, because other processors and the

@@ -49,7 +49,8 @@ const RING_3: u64 = 3 << 45;
 
 impl PerCpu {
     /// Where the TSS keeps RSP0, from the start of the structure.
-    pub(crate) const RSP0: usize = offset_of!(Self, tss) + offset_of!(TaskStateSegment, privilege_stack_table);
+    pub(crate) const RSP0: usize =
+        offset_of!(Self, tss) + offset_of!(TaskStateSegment, privilege_stack_table);
     /// Where the system-call entry leaves the extension's RSP for a moment.
     pub(crate) const USER_RSP: usize = offset_of!(Self, user_rsp);
 
@@ -156,7 +157,8 @@ impl PerCpu {
     /// Where the fixed parts lie that a VM exit loads on Intel: bases of the TSS, the GDT and the IDT.
     pub fn bases(this: *const Self) -> [u64; 3] {
         let base = this as u64;
-        [offset_of!(Self, tss), offset_of!(Self, gdt), offset_of!(Self, idt)].map(|offset| base + offset as u64)
+        [offset_of!(Self, tss), offset_of!(Self, gdt), offset_of!(Self, idt)]
+            .map(|offset| base + offset as u64)
     }
 
     /// Loads the GDT with its own limit again.

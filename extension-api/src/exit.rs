@@ -72,7 +72,6 @@ impl Exit<'_> {
     }
 
     /// The same exit, for code that is out of line: a copy, so that this one can stay in registers.
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn reborrow(&mut self) -> Exit<'_> {
         Exit { page: Page(self.page.0), vs: self.vs, class: self.class, borrow: PhantomData }

@@ -20,7 +20,6 @@ mod exit;
 mod extension;
 mod id;
 mod logger;
-#[cfg(target_arch = "x86_64")]
 pub mod passthrough;
 mod plinth;
 mod resume;

@@ -110,6 +110,6 @@ impl SpaRange {
 
     /// Whether `address` lies inside.
     pub const fn contains(self, address: Spa) -> bool {
-        address.raw() >= self.start.raw() && address.raw() - self.start.raw() < self.size
+        address.raw().wrapping_sub(self.start.raw()) < self.size
     }
 }

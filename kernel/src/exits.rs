@@ -15,7 +15,7 @@ use crate::pp::{Callback, Next, Pp, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
     /// Runs the active VS until an exit is the extension's to decide.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn run_active(&mut self) -> Next {
         loop {
             if let Some(next) = self.run_once() {
@@ -57,6 +57,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// The root VS has run for the first time on this PP; or the processor would not, and is given back.
     #[cold]
+    #[inline(never)]
     fn finish_launch(&mut self, exit: Exit) -> Option<Next> {
         if exit.class == ExitClass::EntryRefused {
             log::error!("pp {}: the processor refuses the root VS's state: {exit:?}", self.index);
@@ -91,6 +92,8 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// An NMI, or its like on other machines: another PP's kick, else the guest's own.
+    #[cold]
+    #[inline(never)]
     fn kicked(&mut self) -> Option<Next> {
         if self.kernel.mailboxes[self.index].finish_kick() {
             return None;
@@ -103,6 +106,8 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// The root VM reaches memory or devices above what the machine's map showed: they are its own.
+    #[cold]
+    #[inline(never)]
     fn map_on_demand(&mut self, exit: Exit) -> bool {
         if !self.is_root() || !self.kernel.root_is_identity.load(Ordering::Relaxed) {
             return false;
@@ -115,6 +120,8 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Runs the root VS of this PP without the extension.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn pass_through_root(&mut self) -> Next {
         let Some(root) = self.root_vs.filter(|root| self.can_run(*root)) else {
             log::error!("pp {}: it has no root VS that can run; the processor stops", self.index);

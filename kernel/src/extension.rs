@@ -25,6 +25,17 @@ const STACK_PAGES: u64 = 8;
 /// The image may move by this many bits' worth of 2 MiB steps.
 const RANDOM_BITS: u32 = 16;
 
+/// What the extension has of its own on one PP.
+#[derive(Clone, Copy)]
+pub(crate) struct Places {
+    /// Top of the stack on which callbacks start.
+    pub(crate) stack: UserVa,
+    /// Top of the stack on which the fail callback starts.
+    pub(crate) fail_stack: UserVa,
+    /// The exit page.
+    pub(crate) exit_page: UserVa,
+}
+
 /// What the PPs share about the extension.
 pub(crate) struct Extension {
     pub(crate) entry: AtomicU64,
@@ -68,6 +79,11 @@ impl Extension {
 
     fn base(&self) -> u64 {
         self.base.load(Ordering::Relaxed)
+    }
+
+    /// What the extension has on a PP, where it sees it.
+    pub(crate) fn places(&self, pp: usize) -> Places {
+        Places { stack: self.stack(pp), fail_stack: self.fail_stack(pp), exit_page: self.exit_page(pp) }
     }
 
     /// Top of the stack on which callbacks start on a PP.

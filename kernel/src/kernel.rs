@@ -230,7 +230,9 @@ impl<A: Arch> Kernel<A> {
 
     /// A TLB tag for a new VM, which no other has.
     pub(crate) fn take_tag(&self) -> Option<u16> {
-        let free = |tags: u32| Some(tags | 1 << tags.trailing_ones()).filter(|_| tags.trailing_ones() <= MAX_VMS as u32);
+        let free = |tags: u32| {
+            Some(tags | 1 << tags.trailing_ones()).filter(|_| tags.trailing_ones() <= MAX_VMS as u32)
+        };
         let before = self.tags.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok()?;
         Some(before.trailing_ones() as u16)
     }

@@ -155,10 +155,8 @@ mod tests {
 
     #[test]
     fn the_ring_keeps_the_newest_bytes() {
-        let ring = Box::new(Ring {
-            bytes: [const { AtomicU8::new(0) }; RING_SIZE],
-            end: AtomicUsize::new(0),
-        });
+        let ring =
+            Box::new(Ring { bytes: [const { AtomicU8::new(0) }; RING_SIZE], end: AtomicUsize::new(0) });
         for _ in 0..RING_SIZE {
             ring.append(b"abc");
         }

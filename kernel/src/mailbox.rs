@@ -159,7 +159,7 @@ impl Mailbox {
     #[inline]
     pub(crate) fn count(&self, class: ExitClass, exits: u64) {
         let counter = &self.counts[class as usize];
-        counter.store(counter.load(Ordering::Relaxed) + exits, Ordering::Relaxed);
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(exits), Ordering::Relaxed);
     }
 
     /// Exits of a class so far.

@@ -11,12 +11,17 @@ use crate::pp::{Departure, Next, Pp, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
     /// Answers an exit of the root VM as the bare machine would.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn pass_through(&mut self, exit: Exit) -> Next {
         match exit.class {
             ExitClass::Nmi => self.inject_nmi(),
             ExitClass::Hypercall => return self.hypercall(exit),
             ExitClass::Shutdown => {
-                log::error!("pp {}: the root VM shut down (triple fault); restarting the machine", self.index);
+                log::error!(
+                    "pp {}: the root VM shut down (triple fault); restarting the machine",
+                    self.index
+                );
                 self.cpu.reset_machine();
             }
             ExitClass::EntryRefused => return self.broken(exit),

@@ -6,9 +6,12 @@
 use core::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::Error;
-use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, IdPolicy, Spa, UserContext, UserExit, UserFault, VsHw};
+use plinth_hal::{
+    Arch, Event, Exit, ExitClass, HostCpu, IdPolicy, Spa, UserContext, UserExit, UserFault, VsHw,
+};
 use plinth_launch::{LaunchError, LaunchStatus};
 
+use crate::extension::Places;
 use crate::guest::GuestView;
 use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
@@ -74,6 +77,8 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) cpu: A::Cpu,
     pub(crate) user: A::User,
     pub(crate) exit_page: Spa,
+    /// Where the extension sees what it has on this PP.
+    pub(crate) places: Places,
     pub(crate) active: Option<Active<A>>,
     /// The VS that took the state of the OS on this PP.
     pub(crate) root_vs: Option<Id>,
@@ -113,6 +118,7 @@ impl<A: Arch> Kernel<A> {
             cpu,
             user: A::User::default(),
             exit_page: resources.exit_page,
+            places: self.extension.places(resources.pp),
             active: None,
             root_vs: None,
             root: Some(root),
@@ -157,17 +163,19 @@ impl<A: Arch> Pp<'_, A> {
         }
         let entry = plinth_hal::UserVa::new(extension.entry.load(Ordering::SeqCst));
         let arguments = [plinth_extension_api::abi::VERSION, 0, 0];
-        self.user.prepare_upcall(entry, extension.stack(self.index), arguments);
+        self.user.prepare_upcall(entry, self.places.stack, arguments);
         Next::User
     }
 
     /// Enters the bootstrap callback.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn bootstrap(&mut self) -> Next {
         self.callback = Callback::Bootstrap;
         let extension = &self.kernel.extension;
         let entry = plinth_hal::UserVa::new(extension.bootstrap.load(Ordering::SeqCst));
-        let arguments = [self.index as u64, extension.exit_page(self.index).raw(), 0];
-        self.user.prepare_upcall(entry, extension.stack(self.index), arguments);
+        let arguments = [self.index as u64, self.places.exit_page.raw(), 0];
+        self.user.prepare_upcall(entry, self.places.stack, arguments);
         self.write_place(None);
         Next::User
     }
@@ -181,7 +189,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Hands an exit to the extension's vmexit callback.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next {
         let Some(active) = &self.active else { return self.fail("no VS is active", None) };
         active.vs.hw.describe(&exit, self.exit_page);
@@ -189,11 +197,13 @@ impl<A: Arch> Pp<'_, A> {
         self.callback = Callback::Vmexit;
         let extension = &self.kernel.extension;
         let entry = plinth_hal::UserVa::new(extension.vmexit.load(Ordering::Relaxed));
-        let arguments = [extension.exit_page(self.index).raw(), active.id.raw(), exit.class as u64];
-        self.user.prepare_upcall(entry, extension.stack(self.index), arguments);
+        let arguments = [self.places.exit_page.raw(), active.id.raw(), exit.class as u64];
+        self.user.prepare_upcall(entry, self.places.stack, arguments);
         Next::User
     }
 
+    #[cold]
+    #[inline(never)]
     fn extension_faulted(&mut self, fault: UserFault) -> Next {
         log::error!(
             "pp {}: the extension faulted in its {:?} callback: vector {} error {:#x} address {:#x} at {:#x}",
@@ -208,6 +218,8 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// The extension cannot go on: its fail callback, else the launch is abandoned, else the kernel takes over.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn fail(&mut self, why: &str, fault: Option<UserFault>) -> Next {
         if self.root.is_some() {
             return match fault {
@@ -224,17 +236,12 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     fn upcall_fail(&mut self, callback: u64, fault: Option<UserFault>) -> Next {
-        let extension = &self.kernel.extension;
         let interrupted = core::mem::take(&mut self.user);
         self.interrupted = Some((interrupted, self.callback));
         self.callback = Callback::Fail;
         let (vector, address) = fault.map_or((u64::MAX, 0), |fault| (fault.vector, fault.address));
-        let arguments = [extension.exit_page(self.index).raw(), vector, address];
-        self.user.prepare_upcall(
-            plinth_hal::UserVa::new(callback),
-            extension.fail_stack(self.index),
-            arguments,
-        );
+        let arguments = [self.places.exit_page.raw(), vector, address];
+        self.user.prepare_upcall(plinth_hal::UserVa::new(callback), self.places.fail_stack, arguments);
         Next::User
     }
 
@@ -250,6 +257,8 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Gives the processor back because the launch failed.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next {
         self.deactivate();
         self.kernel.mailboxes[self.index].launched.store(false, Ordering::Release);

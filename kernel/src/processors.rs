@@ -12,6 +12,8 @@ use crate::pp::{Next, Pp, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
     /// Does what others have asked for.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn serve_requests(&mut self) {
         let mailbox = &self.kernel.mailboxes[self.index];
         let requests = mailbox.take_requests();
@@ -48,6 +50,8 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     pub(crate) fn wait_for_start(&mut self) -> Option<Next> {
         let mailbox = &self.kernel.mailboxes[self.index];
         if self.cpu.park(|| mailbox.has_requests()) {
@@ -57,6 +61,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Carries out what the guest does to processors.
+    #[inline(never)]
     pub(crate) fn processor_control(&mut self, exit: Exit) -> Option<Next> {
         let Some(active) = &mut self.active else { return None };
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);

@@ -30,6 +30,8 @@ impl<A: Arch> Pp<'_, A> {
 
     /// The reservation can always be read: a read that faults met a page that another PP was opening or closing,
     /// and is tried again. A write vanishes.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn reserved_access(&mut self, exit: Exit) -> Option<Next> {
         if exit.detail & MemoryAccess::WRITE.bits() == 0 {
             return None;
@@ -40,6 +42,8 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// The instruction is done.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn end_reserved_writes(&mut self) -> Option<Next> {
         self.close_reserved_pages();
         self.step_root(false);

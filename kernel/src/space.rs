@@ -140,7 +140,8 @@ impl<A: Arch> HostSpace<A> {
     pub(crate) fn unmap_user(&mut self, memory: A::Memory, frames: &mut impl FrameSource, at: u64) {
         let at = HostInput::<A>::from_raw(at);
         // Only a page that the kernel has just found mapped comes here, and a single page needs no split.
-        let _ = self.user_table_mut().unmap(&mut PoolTables { memory, frames }, &mut NotLoaded, at, PAGE_SIZE);
+        let _ =
+            self.user_table_mut().unmap(&mut PoolTables { memory, frames }, &mut NotLoaded, at, PAGE_SIZE);
     }
 
     /// The frame behind an address of the extension, and whether the extension may write there.
@@ -150,8 +151,11 @@ impl<A: Arch> HostSpace<A> {
         frames: &mut KernelFrames<'_, A::Memory>,
         at: u64,
     ) -> Option<(Spa, bool)> {
-        let mapping = self.user_table().query(&PoolTables { memory, frames }, HostInput::<A>::from_raw(at))?;
+        let mapping =
+            self.user_table().query(&PoolTables { memory, frames }, HostInput::<A>::from_raw(at))?;
         let permissions = mapping.attributes.permissions;
-        permissions.contains(Permissions::USER).then(|| (mapping.spa, permissions.contains(Permissions::WRITE)))
+        permissions
+            .contains(Permissions::USER)
+            .then(|| (mapping.spa, permissions.contains(Permissions::WRITE)))
     }
 }

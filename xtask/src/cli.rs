@@ -173,8 +173,8 @@ pub(crate) struct TestOptions {
     /// Only the host part: no emulator
     #[arg(long)]
     pub(crate) fast: bool,
-    /// Only the board tests whose name contains TEXT
-    #[arg(long, value_name = "TEXT", conflicts_with = "fast")]
+    /// Only the board tests whose name contains TEXT, or one of several
+    #[arg(long, value_name = "TEXT[,TEXT…]", conflicts_with = "fast")]
     pub(crate) only: Option<String>,
     /// List the board tests and what each proves, run nothing
     #[arg(long)]

@@ -6,21 +6,32 @@
 //!
 //! [`vmexit`] is all that most extensions call; the parts are public for those that change one of them.
 
+#[cfg(target_arch = "x86_64")]
 pub mod cpuid;
 pub mod hypercall;
+#[cfg(target_arch = "x86_64")]
 pub mod msr;
 mod other;
+#[cfg(target_arch = "aarch64")]
+pub mod system;
 
 use crate::abi::ExitClass;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::resume::Resume;
 
+#[cfg(target_arch = "x86_64")]
+use cpuid::answer as id_read;
+#[cfg(target_arch = "x86_64")]
+use msr::{read as register_read, write as register_write};
+#[cfg(target_arch = "aarch64")]
+use system::{id_read, register_read, register_write};
+
 /// Answers any exit of the root VM.
 #[inline]
 pub fn vmexit(exit: &mut Exit<'_>) -> Resume {
     match exit.class() {
-        ExitClass::IdRead => cpuid::answer(exit),
+        ExitClass::IdRead => id_read(exit),
         _ => seldom(exit.reborrow()),
     }
 }
@@ -31,8 +42,8 @@ pub fn vmexit(exit: &mut Exit<'_>) -> Resume {
 fn seldom(mut exit: Exit<'_>) -> Resume {
     let exit = &mut exit;
     match exit.class() {
-        ExitClass::RegisterRead => msr::read(exit),
-        ExitClass::RegisterWrite => msr::write(exit),
+        ExitClass::RegisterRead => register_read(exit),
+        ExitClass::RegisterWrite => register_write(exit),
         ExitClass::Hypercall => hypercall::answer(exit),
         ExitClass::Virtualization => Resume::Inject(Event::UNDEFINED),
         ExitClass::Nmi => Resume::Inject(Event::NMI),

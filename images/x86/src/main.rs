@@ -7,6 +7,7 @@ use core::arch::naked_asm;
 use core::panic::PanicInfo;
 
 use plinth_arch_amd::Svm;
+use plinth_arch_intel::Vmx;
 use plinth_arch_x86::console::Uart16550;
 use plinth_arch_x86::root_state::EntryFrame;
 use plinth_kernel::Kernel;
@@ -14,6 +15,7 @@ use plinth_kernel::logger::{Console, LOGGER};
 use plinth_launch::{CONSOLE_16550_PORT, LaunchError, LaunchInfo, LaunchStatus, MAGIC, VERSION};
 
 static SVM: Kernel<Svm> = Kernel::new();
+static VMX: Kernel<Vmx> = Kernel::new();
 static CONSOLE: Uart16550 = Uart16550::new();
 
 /// The entry point of the launch contract.
@@ -60,12 +62,18 @@ extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -
     if pp == 0 {
         start_log(info);
     }
-    if !plinth_arch_amd::is_our_vendor() {
-        return LaunchStatus::failed(LaunchError::NoVirtualization, 0).raw();
-    }
     // SAFETY: the contract has been checked; the mode is what the loader vouches for, and `_start` has switched
     // interrupts off and left the frame.
-    unsafe { plinth_arch_amd::launch(&SVM, info, pp, frame) }.raw()
+    let status = unsafe {
+        if plinth_arch_amd::is_our_vendor() {
+            plinth_arch_amd::launch(&SVM, info, pp, frame)
+        } else if plinth_arch_intel::is_our_vendor() {
+            plinth_arch_intel::launch(&VMX, info, pp, frame)
+        } else {
+            LaunchStatus::failed(LaunchError::NoVirtualization, 0)
+        }
+    };
+    status.raw()
 }
 
 fn start_log(info: &LaunchInfo) {

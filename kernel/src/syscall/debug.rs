@@ -72,8 +72,8 @@ impl<A: Arch> Pp<'_, A> {
     /// How many exits of a class there were.
     pub(super) fn debug_exit_count(&mut self) -> Answer {
         let pp = self.user.argument(0);
-        let class = ExitClass::from_raw(self.user.argument(1))
-            .ok_or(Failure::argument(1, Error::InvalidArgument))?;
+        let class =
+            ExitClass::from_raw(self.user.argument(1)).ok_or(Failure::argument(1, Error::InvalidArgument))?;
         if pp >= MAX_PPS as u64 {
             return Err(Failure::argument(0, Error::InvalidArgument));
         }

@@ -24,9 +24,7 @@ impl<A: Arch> Pp<'_, A> {
         if !A::Cpu::may_write(register) {
             return Err(Failure::argument(1, Error::Denied));
         }
-        self.cpu
-            .write_register(register, value)
-            .map_err(|_| Failure::argument(2, Error::HardwareFault))?;
+        self.cpu.write_register(register, value).map_err(|_| Failure::argument(2, Error::HardwareFault))?;
         DONE
     }
 

@@ -63,8 +63,7 @@ impl<A: Arch> Pp<'_, A> {
         if id.raw() == ROOT_VM {
             return Err(Failure::argument(1, Error::Denied));
         }
-        let unused =
-            |vm: &Vm<A>| if vm.vps == 0 && vm.mapped_pages == 0 { Ok(()) } else { Err(Error::Busy) };
+        let unused = |vm: &Vm<A>| if vm.vps == 0 && vm.mapped_pages == 0 { Ok(()) } else { Err(Error::Busy) };
         let vm = self.kernel.vms.remove(id, unused).map_err(about(1))?;
         self.kernel.shoot_down(self.index, &self.cpu);
         self.dismantle(vm);
@@ -102,22 +101,18 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Sets which accesses to registers exit.
     pub(super) fn vm_intercept_registers(&mut self) -> Answer {
-        let (first, count, flags) =
-            (self.user.argument(2), self.user.argument(3), self.user.argument(4));
+        let (first, count, flags) = (self.user.argument(2), self.user.argument(3), self.user.argument(4));
         if flags & !(INTERCEPT_READS | INTERCEPT_WRITES) != 0 {
             return Err(Failure::argument(4, Error::InvalidArgument));
         }
         let intercepts =
             Intercepts { reads: flags & INTERCEPT_READS != 0, writes: flags & INTERCEPT_WRITES != 0 };
-        self.for_range(first, count, |vm, register| {
-            vm.hw.intercept_register(register, intercepts).is_ok()
-        })
+        self.for_range(first, count, |vm, register| vm.hw.intercept_register(register, intercepts).is_ok())
     }
 
     /// Sets which accesses to ports exit.
     pub(super) fn vm_intercept_ports(&mut self) -> Answer {
-        let (first, count, flag) =
-            (self.user.argument(2), self.user.argument(3), self.user.argument(4));
+        let (first, count, flag) = (self.user.argument(2), self.user.argument(3), self.user.argument(4));
         if flag > 1 {
             return Err(Failure::argument(4, Error::InvalidArgument));
         }

@@ -57,16 +57,18 @@ impl<A: Arch> Pp<'_, A> {
         // The exit page is about to take the root VS's general registers.
         self.deactivate();
         let root = self.root.as_ref().ok_or(Error::WrongState)?;
-        let mut vs = self.kernel.vss.take(id).map_err(about(1))?;
-        let suitable = vs.pp == self.index && vs.vm.raw() == ROOT_VM;
-        if suitable {
+        let initialized = self.kernel.vss.with(id, |vs| {
+            if vs.pp != self.index || vs.vm.raw() != ROOT_VM {
+                return Err(Error::Denied);
+            }
             vs.hw.init_root(root, self.exit_page);
             vs.hw.save_registers(&self.machine.memory, self.exit_page);
             vs.is_root = true;
-            self.root_vs = Some(id);
-        }
-        self.kernel.vss.put_back(id, vs);
-        if suitable { DONE } else { Err(Failure::argument(1, Error::Denied)) }
+            Ok(())
+        });
+        initialized.flatten().map_err(about(1))?;
+        self.root_vs = Some(id);
+        DONE
     }
 
     /// Reads a register.
@@ -122,7 +124,7 @@ impl<A: Arch> Pp<'_, A> {
         self.run_current()
     }
 
-    #[inline]
+    #[inline(always)]
     fn run_current(&mut self) -> Resumption {
         let active = self.active.as_ref().ok_or(Error::WrongState)?;
         if self.root.is_some() {
@@ -134,6 +136,8 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// The first run on this PP must be its root VS's: then the OS goes on, as the root VM.
+    #[cold]
+    #[inline(never)]
     fn begin_launch(&mut self, id: Id) -> Result<(), Failure> {
         if self.root_vs != Some(id) || self.callback != Callback::Bootstrap {
             return Err(Error::WrongState.into());
@@ -149,13 +153,18 @@ impl<A: Arch> Pp<'_, A> {
     #[inline]
     pub(crate) fn refresh_policy(&mut self) {
         let Some(active) = &self.active else { return };
-        let version = self.kernel.policy_version();
-        if (active.vs.vm, version) == self.policy_version {
-            return;
+        let version = (active.vs.vm, self.kernel.policy_version());
+        if version != self.policy_version {
+            self.copy_policy(version);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn copy_policy(&mut self, version: (Id, u32)) {
         let policy = &mut self.policy;
-        if self.kernel.vms.with(active.vs.vm, |vm| policy.clone_from(&vm.policy)).is_ok() {
-            self.policy_version = (active.vs.vm, version);
+        if self.kernel.vms.with(version.0, |vm| policy.clone_from(&vm.policy)).is_ok() {
+            self.policy_version = version;
         }
     }
 

@@ -35,15 +35,15 @@ launch_errors! {
     /// The structure is not one this kernel understands.
     BadContract = 1, "the loader and the kernel disagree on the launch contract; use both from one build";
     /// Neither VMX nor SVM nor EL2.
-    NoVirtualization = 2, "this processor has no virtualization extension that Plinth supports (AMD SVM)";
-    /// SVM is disabled by VM_CR.SVMDIS.
-    DisabledByFirmware = 3, "virtualization is switched off by the firmware; enable SVM (AMD-V) in its setup and start again";
+    NoVirtualization = 2, "this processor has no virtualization extension that Plinth supports (AMD SVM, Intel VMX)";
+    /// SVM is disabled by VM_CR.SVMDIS, or VMX by a locked IA32_FEATURE_CONTROL.
+    DisabledByFirmware = 3, "virtualization is switched off by the firmware; enable SVM (AMD-V) or VT-x in its setup and start again";
     /// A hypervisor is there and hides the virtualization extension.
     HiddenByHypervisor = 4, "a hypervisor is already running and hides virtualization; enable nested virtualization in it, or start on the bare machine";
     /// EFER.SVME or CR4.VMXE was already set.
     AlreadyInUse = 5, "virtualization is already in use on this processor; stop the other hypervisor first";
     /// The processor has no nested paging.
-    NoNestedPaging = 6, "this processor has no nested paging (NPT), which Plinth needs; use a newer one";
+    NoNestedPaging = 6, "this processor has no nested paging (NPT, EPT), which Plinth needs; use a newer one";
     /// The pool cannot hold what a launch needs.
     TooLittleMemory = 7, "the memory reserved for the hypervisor is too small; raise `memory` in plinth.toml";
     /// More processors than the kernel was built for.
@@ -59,7 +59,7 @@ launch_errors! {
     /// The hardware refused the root VM's state.
     EntryRefused = 13, "the processor refused the root VM's state; the kernel's log names it. Please report this";
     /// The processor lacks something the kernel relies on.
-    MissingFeature = 14, "this processor lacks a feature that Plinth needs (long mode, NX, 1 TiB of address space or less)";
+    MissingFeature = 14, "this processor lacks a feature that Plinth needs (long mode, NX, 1 TiB of address space or less; on Intel unrestricted guests and virtual NMIs)";
     /// A processor was launched twice.
     AlreadyLaunched = 15, "this processor already runs under this Plinth";
     /// The first processor's launch did not finish.

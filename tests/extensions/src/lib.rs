@@ -30,6 +30,18 @@ pub const DECLARED_LEAF: u32 = 0x4000_0011;
 /// EAX of [`EXTENSION_LEAF`] and [`DECLARED_LEAF`] under the `bench` extension.
 pub const BENCH_ANSWER: u32 = 0xBE7C;
 
+/// The port, of which nothing depends on the writes, that the `bench` extension intercepts.
+pub const EXTENSION_PORT: u16 = 0x80;
+
+/// RBX at [`TEST_HYPERCALL`] under `bench`: measure a system call that the kernel refuses by its number.
+pub const MEASURE_REFUSED_CALL: u64 = 0;
+
+/// RBX at [`TEST_HYPERCALL`] under `bench`: measure the system call that reads a register.
+pub const MEASURE_REGISTER_READ: u64 = 1;
+
+/// How many system calls are measured.
+pub const MEASURED_CALLS: u64 = 10_000;
+
 /// Whether this exit is the test hypercall.
 pub fn is_test(exit: &Exit<'_>) -> bool {
     exit.class() == ExitClass::Hypercall && exit.privilege() == 0 && exit.rax() == TEST_HYPERCALL

@@ -29,7 +29,8 @@ impl<'a> Console<'a> {
         let mut escapes = std::mem::take(&mut self.escapes);
         for part in escapes.strip_next(bytes) {
             self.take_lines(part);
-            self.window.extend_from_slice(part);
+            // Firmware breaks long lines at its screen's width, so line ends do not count.
+            self.window.extend(part.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
             self.advance();
         }
         self.escapes = escapes;
@@ -124,6 +125,12 @@ mod tests {
         let expected = texts(&["one", "two"]);
         assert_eq!(console(&expected, &RegexSet::empty(), &["two\none\n"]).missing(), Some("two"));
         assert_eq!(console(&expected, &RegexSet::empty(), &["onetwo"]).missing(), None);
+    }
+
+    #[test]
+    fn a_text_is_found_where_the_firmware_broke_it() {
+        let expected = texts(&["a long line"]);
+        assert_eq!(console(&expected, &RegexSet::empty(), &["a lo\r", "\nng line\r\n"]).missing(), None);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Runs the board tests: boots each one, watches its console, tells how it went.
 
+mod faults;
 mod verdict;
 
 use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use regex::RegexSet;
 
-use super::table::{End, Fault, Payload, TESTS, Test};
+use super::table::{self, End, Payload, Test};
 use crate::artifacts::{self, Images};
 use crate::board::Board;
 use crate::boot;
@@ -77,14 +78,19 @@ impl AddAssign for Tally {
     }
 }
 
-/// Runs a board's tests, or those whose name contains `only`.
+/// Whether a test's name contains one of the texts of `only`, which commas separate.
+fn selected(name: &str, only: Option<&str>) -> bool {
+    only.is_none_or(|only| only.split(',').any(|text| name.contains(text)))
+}
+
+/// Runs a board's tests, or those whose name contains one of the texts of `only`.
 pub(super) fn run(workspace: &Workspace, board: &Board, only: Option<&str>) -> Result<Tally> {
     setup::emulator(workspace, board)?;
     let images = artifacts::build(workspace, board)?;
     artifacts::build_tests(workspace, board)?;
     let bench = Bench { workspace, board, images, logs: workspace.output("logs")? };
     let mut tally = Tally::default();
-    for test in TESTS.iter().filter(|test| only.is_none_or(|only| test.name.contains(only))) {
+    for test in table::all().filter(|test| selected(test.name, only)) {
         if bench.report(test) { tally.passed += 1 } else { tally.failed += 1 }
     }
     Ok(tally)
@@ -162,7 +168,7 @@ impl Bench<'_> {
             BootOptions { payload, extension, cmdline, settings, bare: test.bare, ..BootOptions::default() };
         let mut volume = boot::volume(workspace, board, &self.images, &options)?;
         for fault in test.faults {
-            break_file(&mut volume, fault)?;
+            faults::apply(&mut volume, fault)?;
         }
         Ok(volume)
     }
@@ -174,27 +180,6 @@ fn forbidden(test: &Test) -> Result<RegexSet> {
     Ok(RegexSet::new(common.chain(test.forbid))?)
 }
 
-fn break_file(volume: &mut Volume, fault: &Fault) -> Result<()> {
-    let (Fault::Missing(name)
-    | Fault::Truncated(name, _)
-    | Fault::Replaced(name, _)
-    | Fault::Patched(name, ..)) = fault;
-    let path = boot::path(name);
-    let content = volume.content(&path).with_context(|| format!("the boot volume has no {name} to break"))?;
-    match *fault {
-        Fault::Missing(_) => _ = volume.remove(&path),
-        Fault::Truncated(_, length) => content.truncate(length),
-        Fault::Replaced(_, bytes) => bytes.clone_into(content),
-        Fault::Patched(_, offset, bytes) => {
-            let place = content.get_mut(offset..offset + bytes.len());
-            place
-                .with_context(|| format!("{name} is too short to be broken at {offset:#x}"))?
-                .copy_from_slice(bytes);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -203,30 +188,9 @@ mod tests {
 
     #[test]
     fn every_test_has_a_name_of_its_own_and_something_to_expect() {
-        let names: BTreeSet<_> = TESTS.iter().map(|test| test.name).collect();
-        assert_eq!(names.len(), TESTS.len());
-        assert!(TESTS.iter().all(|test| !test.expect.is_empty() && !test.proves.is_empty()));
-        assert!(TESTS.iter().all(|test| forbidden(test).is_ok()));
-    }
-
-    #[test]
-    fn faults_change_the_files_they_name() {
-        let mut volume = Volume::default();
-        for name in ["a", "b", "c", "d"] {
-            volume.add(boot::path(name), b"content".to_vec()).unwrap();
-        }
-        let faults = [
-            Fault::Missing("a"),
-            Fault::Truncated("b", 1),
-            Fault::Replaced("c", b"x"),
-            Fault::Patched("d", 5, b"??"),
-        ];
-        for fault in &faults {
-            break_file(&mut volume, fault).unwrap();
-        }
-        let content = ["a", "b", "c", "d"].map(|name| volume.content(&boot::path(name)).cloned());
-        assert_eq!(content, [None, Some(b"c".to_vec()), Some(b"x".to_vec()), Some(b"conte??".to_vec())]);
-        assert!(break_file(&mut volume, &Fault::Missing("e")).is_err());
-        assert!(break_file(&mut volume, &Fault::Patched("c", 1, b"y")).is_err());
+        let names: BTreeSet<_> = table::all().map(|test| test.name).collect();
+        assert_eq!(names.len(), table::all().count());
+        assert!(table::all().all(|test| !test.expect.is_empty() && !test.proves.is_empty()));
+        assert!(table::all().all(|test| forbidden(test).is_ok()));
     }
 }

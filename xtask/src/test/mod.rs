@@ -52,7 +52,7 @@ pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
 }
 
 fn list() -> Result<()> {
-    for test in table::TESTS {
+    for test in table::all() {
         println!("{:32} {}", test.name, test.proves);
     }
     Ok(())

@@ -7,9 +7,10 @@ use anyhow::{Result, bail};
 use crate::emulator::{Ended, Watched, exit_device_status};
 use crate::test::table::{End, Test};
 
-/// QEMU's reasons to shut down (`ShutdownCause`, qapi/run-state.json), as its trace numbers them.
+/// A request to shut down, in QEMU's trace, and its reason that the guest asked (`ShutdownCause`, qapi/run-state.json).
 const GUEST_SHUTDOWN: &str = "reason=6";
-const GUEST_RESET: &str = "reason=7";
+/// Any such request. A reset, where `-no-reboot` ends the emulator instead, makes none.
+const SHUTDOWN: &str = "qemu_system_shutdown_request";
 
 /// Fails with the first thing that is not as the test asks. `trace` is the emulator's record of its shutdown.
 pub(super) fn judge(test: &Test, watched: &Watched, trace: &str) -> Result<()> {
@@ -37,18 +38,20 @@ fn ended_so(end: End, status: ExitStatus, trace: &str) -> bool {
     match end {
         End::Seen => true,
         End::PowerOff => status.success() && trace.contains(GUEST_SHUTDOWN),
-        End::Reset => status.success() && trace.contains(GUEST_RESET),
+        End::Reset => was_reset(status, trace),
         End::Status(value) => status.code() == Some(exit_device_status(value)),
     }
+}
+
+fn was_reset(status: ExitStatus, trace: &str) -> bool {
+    status.success() && !trace.contains(SHUTDOWN)
 }
 
 /// How the emulator ended, in words.
 fn how(watched: &Watched, trace: &str) -> String {
     match &watched.ended {
         Ended::Exit(status) if status.success() && trace.contains(GUEST_SHUTDOWN) => "power-off".to_owned(),
-        Ended::Exit(status) if status.success() && trace.contains(GUEST_RESET) => {
-            "a reset, which a triple fault is too".to_owned()
-        }
+        Ended::Exit(status) if was_reset(*status, trace) => "a reset, which a triple fault is too".to_owned(),
         Ended::Exit(status) => format!("{status}"),
         other => format!("{other:?}"),
     }
@@ -62,7 +65,7 @@ mod tests {
     use crate::test::table::LINUX;
 
     const OFF: &str = "qemu_system_shutdown_request reason=6\n";
-    const RESET: &str = "qemu_system_shutdown_request reason=7\n";
+    const RESET: &str = "";
 
     fn exit(code: i32, missing: Option<&str>) -> Watched {
         let ended = Ended::Exit(ExitStatus::from_raw(code << 8));
@@ -74,6 +77,9 @@ mod tests {
         assert!(judge(&LINUX, &exit(0, None), OFF).is_ok());
         let error = judge(&LINUX, &exit(0, None), RESET).unwrap_err().to_string();
         assert_eq!(error, "it ended by a reset, which a triple fault is too, not by PowerOff");
+        let test = Test { end: End::Reset, ..LINUX };
+        assert!(judge(&test, &exit(0, None), RESET).is_ok());
+        assert!(judge(&test, &exit(0, None), OFF).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The board tests, as data. A new test is a new entry in [`TESTS`].
+//! The board tests, as data. A new test is a new entry in one of the tables that [`all`] joins.
 //!
 //! Take [`LINUX`] or [`GUEST`] as the base and say what differs:
 //!
@@ -6,10 +6,16 @@
 //! Test { name: "…", proves: "…", payload: Payload::Guest("exits"), expect: &["…"], ..GUEST }
 //! ```
 
+mod extensions;
+mod files;
+mod guests;
+mod linux;
+mod machines;
+
 use anyhow::Result;
 
+use super::GUEST_PASSED;
 use super::board::Bench;
-use super::{GUEST_PASSED, dmesg};
 use crate::emulator::Watched;
 
 /// A boot, and what must come of it.
@@ -88,6 +94,10 @@ pub(super) enum Fault {
     Replaced(&'static str, &'static [u8]),
     /// From an offset on it has these bytes.
     Patched(&'static str, usize, &'static [u8]),
+    /// An ELF file: its segment with code is writable too.
+    WritableCode(&'static str),
+    /// An ELF file: its second segment lies where the first one does.
+    Overlapping(&'static str),
 }
 
 /// Debian's Linux runs a test of `xtask/guest/test/` and powers off.
@@ -122,70 +132,19 @@ pub(super) const GUEST: Test = Test {
     ..LINUX
 };
 
-/// Linux prints its log, and a bare boot of the same prints the one to compare with.
-const DMESG: Test = Test {
-    command_line: "plinth.test=dmesg",
-    expect: &["DMESG BEGIN", "DMESG END", "TEST dmesg ok", "reboot: Power down"],
-    check: Some(dmesg::same_as_bare),
-    ..LINUX
-};
+/// Plinth cannot be launched, the loader says why, and Linux boots without it.
+const NOT_LAUNCHED: Test = Test { command_line: "plinth.test=bare", cpus: 2, ..LINUX };
 
-/// The guest's time follows its instructions, not the host's clock. One CPU only.
-const REPEATABLE: &[&str] =
-    &["-icount", "shift=4,sleep=off", "-rtc", "clock=vm,base=2026-01-01", "-seed", "1"];
-
-const SIGNATURE: &str = "TEST smoke signature=PlinthPlinth";
+/// What the loader says before it starts the payload without Plinth.
+const GOING_ON: &str = "plinth: going on without Plinth";
+/// The verdict of the test `bare`: no CPU shows Plinth's signature.
+const BARE_1: &str = "TEST bare cpus=1 ok";
+const BARE_2: &str = "TEST bare cpus=2 ok";
+const BARE_4: &str = "TEST bare cpus=4 ok";
+const POWER_DOWN: &str = "reboot: Power down";
 
 /// Every board test, in the order they run.
-pub(super) const TESTS: &[Test] = &[
-    Test {
-        name: "linux-bare-1",
-        proves: "the smoke test holds without Plinth, through the same loader, on 1 CPU",
-        bare: true,
-        expect: &["TEST smoke cpus=1 ok", "reboot: Power down"],
-        ..LINUX
-    },
-    Test {
-        name: "linux-bare-2",
-        proves: "the same on 2 CPUs",
-        bare: true,
-        cpus: 2,
-        expect: &["TEST smoke cpus=2 ok", "reboot: Power down"],
-        ..LINUX
-    },
-    Test {
-        name: "linux-bare-4",
-        proves: "the same on 4 CPUs",
-        bare: true,
-        cpus: 4,
-        expect: &["TEST smoke cpus=4 ok", "reboot: Power down"],
-        ..LINUX
-    },
-    Test {
-        name: "linux-1",
-        proves: "Debian's Linux boots as the root VM, works and powers off, on 1 CPU",
-        expect: &[SIGNATURE, "TEST smoke cpus=1 ok", "reboot: Power down"],
-        ..LINUX
-    },
-    Test {
-        name: "linux-2",
-        proves: "the same on 2 CPUs, with one taken off-line and back",
-        cpus: 2,
-        expect: &[SIGNATURE, "TEST smoke cpus=2 ok", "reboot: Power down"],
-        ..LINUX
-    },
-    Test {
-        name: "linux-4",
-        proves: "the same on 4 CPUs",
-        cpus: 4,
-        expect: &[SIGNATURE, "TEST smoke cpus=4 ok", "reboot: Power down"],
-        ..LINUX
-    },
-    Test {
-        name: "linux-dmesg-1",
-        proves: "Linux logs the same under Plinth as without, but for what a hypervisor explains",
-        arguments: REPEATABLE,
-        ..DMESG
-    },
-    Test { name: "linux-dmesg-2", proves: "the same on 2 CPUs", cpus: 2, ..DMESG },
-];
+pub(super) fn all() -> impl Iterator<Item = &'static Test> {
+    let tables = [linux::TESTS, guests::TESTS, machines::TESTS, files::TESTS, extensions::TESTS];
+    tables.into_iter().flatten()
+}

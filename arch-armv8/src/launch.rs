@@ -1,0 +1,279 @@
+//! From the loader's call to the kernel's loop on the boot processor, and the way back where that fails.
+//!
+//! The caller comes back from its call at EL1 with the MMU off, on the same stack: it is the root VM then. The other
+//! processors are not up yet; the root VM starts them, and [`crate::secondary`] is where they arrive.
+
+use core::arch::naked_asm;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use plinth_hal::{Spa, SpaRange, UserVa};
+use plinth_kernel::{Departure, Kernel, Platform, PpResources};
+use plinth_launch::image::Machine as ImageMachine;
+use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus};
+use spin::Once;
+
+use crate::cpu::El2Cpu;
+use crate::fdt::{self, GicKind, Machine};
+use crate::features::{self, Features};
+use crate::formats::{HostFormat, Stage2Format};
+use crate::host::{self, HostRegisters};
+use crate::memory::IdentityMemory;
+use crate::slots::SLOTS;
+use crate::{El2, processors, secondary, switch};
+
+/// Lowest address of the extension's part of its address space, which is all its own.
+const USER_BASE: u64 = 2 << 20;
+
+static FEATURES: Once<Features> = Once::new();
+static HAS_FIRMWARE: AtomicBool = AtomicBool::new(false);
+
+impl Features {
+    /// What was found when the boot processor launched.
+    pub(crate) fn current() -> Self {
+        *FEATURES.wait()
+    }
+}
+
+/// Whether SMC reaches firmware that understands PSCI.
+pub(crate) fn has_firmware() -> bool {
+    HAS_FIRMWARE.load(Ordering::Relaxed)
+}
+
+/// What the image's entry point leaves on the caller's stack: the registers that a call preserves.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct EntryFrame {
+    x29: u64,
+    x30: u64,
+    /// X19 to X28.
+    saved: [u64; 10],
+}
+
+/// Where the OS goes on at EL1 once it is the root VM.
+#[derive(Debug)]
+pub struct El2Root {
+    /// X0 to X30.
+    pub(crate) general: [u64; 31],
+    pub(crate) sp: u64,
+    pub(crate) pc: u64,
+    /// The caller, if there is one to go back to.
+    caller: Option<Caller>,
+}
+
+/// The caller at EL2, as it was.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    registers: HostRegisters,
+    frame: u64,
+}
+
+impl El2Root {
+    /// The caller of the image's entry point, as if the call had answered 0.
+    fn of_caller(frame: &EntryFrame) -> Self {
+        let mut general = [0; 31];
+        general[19..29].copy_from_slice(&frame.saved);
+        general[29] = frame.x29;
+        general[30] = frame.x30;
+        let at = &raw const *frame as u64;
+        let caller = Caller { registers: HostRegisters::current(), frame: at };
+        Self { general, sp: at + size_of::<EntryFrame>() as u64, pc: frame.x30, caller: Some(caller) }
+    }
+
+    /// A processor that PSCI starts at `entry`.
+    pub(crate) fn started(entry: u64, context: u64) -> Self {
+        let mut general = [0; 31];
+        general[0] = context;
+        Self { general, sp: 0, pc: entry, caller: None }
+    }
+}
+
+/// Launches the boot processor. Comes back only if it was refused, with the processor as it was.
+///
+/// # Safety
+/// 1. `info` is a checked launch contract that stays, and what it says is true.
+/// 2. The processor is at EL2 with interrupts masked, all memory identity mapped, the contract's memory clean to the
+///    point of coherency, and `frame` is what the image's entry point has left on the caller's stack.
+pub unsafe fn launch(
+    kernel: &'static Kernel<El2>,
+    info: &LaunchInfo,
+    pp: u64,
+    frame: &EntryFrame,
+) -> LaunchStatus {
+    let features = match features::probe() {
+        Ok(features) => *FEATURES.call_once(|| features),
+        Err(refused) => return refused,
+    };
+    if pp != 0 {
+        // The others start by PSCI.
+        return LaunchStatus::failed(LaunchError::AlreadyLaunched, pp);
+    }
+    // SAFETY: forwarded to the caller.
+    match unsafe { prepare(kernel, info, features) } {
+        Ok(handover) => {
+            log::debug!("{features:?}, {:?}, {} processors", handover.gic, SLOTS.count());
+            // SAFETY: forwarded to the caller.
+            unsafe { take_over(handover, El2Root::of_caller(frame)) }
+        }
+        Err(refused) => refused,
+    }
+}
+
+/// Prepares what all processors need.
+///
+/// # Safety
+/// As [`launch`].
+unsafe fn prepare(
+    kernel: &'static Kernel<El2>,
+    info: &LaunchInfo,
+    features: Features,
+) -> Result<Handover, LaunchStatus> {
+    let bad_tree = LaunchStatus::failed(LaunchError::BadContract, info.fdt);
+    // SAFETY: the contract's device tree is there and stays.
+    let machine = unsafe { device_tree(info.fdt) }.and_then(Machine::new).ok_or(bad_tree)?;
+    SLOTS.fill(processors::own_affinity(), machine.processors());
+    HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
+    let gic = machine.gic();
+    // SAFETY: forwarded to the caller.
+    let platform = unsafe { platform(info, features, gic) };
+    let memory = platform.memory;
+    kernel.prepare(platform)?;
+    let mut boot = None;
+    for pp in 0..SLOTS.count() {
+        let resources = kernel.prepare_pp(pp, 1)?;
+        let handover = Handover { kernel, memory, resources, gic };
+        secondary::prepare(pp, handover, host_registers(&features, &resources));
+        boot = boot.or(Some(handover));
+    }
+    boot.ok_or(bad_tree)
+}
+
+/// # Safety
+/// If `address` is not 0, a device tree is there and stays.
+unsafe fn device_tree(address: u64) -> Option<&'static [u8]> {
+    if address == 0 || !address.is_multiple_of(8) {
+        return None;
+    }
+    // SAFETY: the caller vouches for a tree, whose header is longer than this.
+    let header = unsafe { &*(address as *const [u8; 8]) };
+    let size = fdt::total_size(header)?;
+    // SAFETY: the caller vouches for the tree, which says its own length.
+    Some(unsafe { core::slice::from_raw_parts(address as *const u8, size) })
+}
+
+fn host_registers(features: &Features, resources: &PpResources) -> HostRegisters {
+    HostRegisters::kernel(features, resources.host_root.raw(), switch::vectors())
+}
+
+/// # Safety
+/// As [`launch`].
+unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platform<El2> {
+    let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
+    let bits = features.physical_bits();
+    let console = (info.console_kind != CONSOLE_NONE).then(|| Spa::new(info.console_base).page());
+    let interface = match gic {
+        GicKind::V2(base) => Some(Spa::new(base).page()),
+        _ => None,
+    };
+    Platform {
+        info: LaunchInfo { pp_count: SLOTS.count() as u64, ..*info },
+        // SAFETY: the contract says that the extension's file is there, outside the pool, and stays.
+        extension: unsafe {
+            core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)
+        },
+        // SAFETY: all memory is identity mapped, by the loader now and by the kernel later; the pool is the kernel's.
+        memory: unsafe { IdentityMemory::new(pool, info.memory_end) },
+        host_format: HostFormat::new(bits),
+        nested_format: Stage2Format::new(bits),
+        elf_machine: ImageMachine::Aarch64,
+        physical_end: 1 << bits,
+        device_pages: [console, interface],
+        trapped_page: None,
+        user_base: UserVa::new(USER_BASE),
+    }
+}
+
+/// What the kernel's life on a processor starts with.
+#[derive(Clone, Copy)]
+pub(crate) struct Handover {
+    pub(crate) kernel: &'static Kernel<El2>,
+    pub(crate) memory: IdentityMemory,
+    pub(crate) resources: PpResources,
+    pub(crate) gic: GicKind,
+}
+
+/// # Safety
+/// As [`launch`].
+unsafe fn take_over(handover: Handover, root: El2Root) -> LaunchStatus {
+    let features = Features::current();
+    let mut life = Life { handover, root: Some(root) };
+    // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; the stack is fresh.
+    // Both callers and this processor's caches see the same memory before and after.
+    unsafe {
+        host_registers(&features, &handover.resources).load();
+        call_on_stack(handover.resources.stack_top.raw(), &mut life)
+    }
+}
+
+/// What goes from the caller's stack to the kernel's.
+struct Life {
+    handover: Handover,
+    root: Option<El2Root>,
+}
+
+/// Goes on in [`live`] on another stack.
+///
+/// # Safety
+/// `stack` is the top of a mapped stack that nobody uses.
+#[unsafe(naked)]
+unsafe extern "C" fn call_on_stack(stack: u64, life: &mut Life) -> ! {
+    naked_asm!("mov sp, x0", "mov x0, x1", "mov x29, xzr", "mov x30, xzr", "b {live}", live = sym live)
+}
+
+extern "C" fn live(life: &mut Life) -> ! {
+    let Some(root) = life.root.take() else { unreachable!("`take_over` puts it there") };
+    run(life.handover, root)
+}
+
+/// The kernel's whole life on this processor.
+pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
+    let Handover { kernel, memory, resources, gic } = handover;
+    // SAFETY: the kernel's registers are loaded, and `gic` is mapped by its tables.
+    let cpu = unsafe { El2Cpu::new(memory, &Features::current(), resources.user_root, gic) };
+    match kernel.run_pp(resources, cpu, root) {
+        Departure::Abandon(status, El2Root { caller: Some(caller), .. }) => {
+            // SAFETY: the caller's tables mapped all of this when it called.
+            unsafe {
+                caller.registers.load();
+                return_to_caller(caller.frame, status.raw())
+            }
+        }
+        Departure::Abandon(status, _) => panic!("a processor that the root VM started cannot run: {status}"),
+        // `can_promote` never agrees.
+        Departure::Promote(_) => unreachable!("EL2 is not given back"),
+    }
+}
+
+/// Returns from the image's entry point with `status`.
+///
+/// # Safety
+/// `frame` is the [`EntryFrame`] on the caller's stack, and the caller's registers of EL2 are loaded.
+#[unsafe(naked)]
+unsafe extern "C" fn return_to_caller(frame: u64, status: u64) -> ! {
+    naked_asm!(
+        "mov sp, x0",
+        "mov x0, x1",
+        "ldp x19, x20, [sp, #16]",
+        "ldp x21, x22, [sp, #32]",
+        "ldp x23, x24, [sp, #48]",
+        "ldp x25, x26, [sp, #64]",
+        "ldp x27, x28, [sp, #80]",
+        "ldp x29, x30, [sp], #96",
+        "ret",
+    )
+}
+
+/// Makes what was written visible to processors without caches.
+pub(crate) fn publish<T>(value: &T) {
+    // SAFETY: the value is mapped.
+    unsafe { host::clean_to_memory(&raw const *value as u64, size_of::<T>() as u64) };
+}

@@ -1,0 +1,100 @@
+//! Where processors arrive that the root VM starts for the first time: at EL2 with MMU and caches off.
+
+use core::arch::naked_asm;
+use core::cell::UnsafeCell;
+
+use plinth_kernel::MAX_PPS;
+
+use crate::host::HostRegisters;
+use crate::launch::{self, El2Root, Handover};
+use crate::slots::SLOTS;
+use crate::{firmware, psci};
+
+/// What a processor finds when it arrives. Read by [`arrive`] in assembly: the order counts.
+#[repr(C, align(64))]
+struct Arrival {
+    registers: HostRegisters,
+    stack_top: u64,
+    pp: u64,
+    handover: Option<Handover>,
+}
+
+/// One for each processor.
+struct Arrivals([UnsafeCell<Arrival>; MAX_PPS]);
+
+// SAFETY: an entry is written once, by the boot processor before any other runs, and only read afterwards.
+unsafe impl Sync for Arrivals {}
+
+static ARRIVALS: Arrivals = Arrivals(
+    [const {
+        UnsafeCell::new(Arrival {
+            registers: HostRegisters { mair: 0, tcr: 0, ttbr: 0, sctlr: 0, vbar: 0 },
+            stack_top: 0,
+            pp: 0,
+            handover: None,
+        })
+    }; MAX_PPS],
+);
+
+/// Makes an arrival ready. Called by the boot processor alone, before any other runs.
+pub(crate) fn prepare(pp: usize, handover: Handover, registers: HostRegisters) {
+    let Some(cell) = ARRIVALS.0.get(pp) else { return };
+    let stack_top = handover.resources.stack_top.raw();
+    let arrival = Arrival { registers, stack_top, pp: pp as u64, handover: Some(handover) };
+    // SAFETY: nobody else runs yet.
+    unsafe { cell.get().write(arrival) };
+    launch::publish(cell);
+}
+
+/// Has the firmware start a processor under Plinth. Returns PSCI's answer.
+pub(crate) fn power_on(pp: usize) -> i64 {
+    let Some(cell) = ARRIVALS.0.get(pp) else { return psci::INVALID_PARAMETERS };
+    if !launch::has_firmware() {
+        return psci::NOT_SUPPORTED;
+    }
+    let entry = arrive as *const () as u64;
+    // SAFETY: the processor starts in `arrive` with its own arrival.
+    let [answer, ..] =
+        unsafe { firmware::call([u64::from(psci::CPU_ON_64), SLOTS.affinity(pp), entry, cell.get() as u64]) };
+    i64::from(answer as u32 as i32)
+}
+
+/// The first instructions of a processor: makes the kernel's tables and stack its own.
+///
+/// # Safety
+/// Only the firmware may come here, at EL2 with the MMU off and the address of an [`Arrival`] in X0.
+#[unsafe(naked)]
+unsafe extern "C" fn arrive() -> ! {
+    naked_asm!(
+        "msr daifset, #15",
+        // RW alone: no E2H, no TGE.
+        "mov x1, #0x80000000",
+        "msr hcr_el2, x1",
+        "msr spsel, #1",
+        "ldp x1, x2, [x0]",
+        "ldp x3, x4, [x0, #16]",
+        "ldp x5, x6, [x0, #32]",
+        "msr mair_el2, x1",
+        "msr tcr_el2, x2",
+        "msr ttbr0_el2, x3",
+        "msr vbar_el2, x5",
+        "isb",
+        "tlbi alle2",
+        "ic iallu",
+        "dsb sy",
+        "isb",
+        "msr sctlr_el2, x4",
+        "isb",
+        "mov sp, x6",
+        "mov x29, xzr",
+        "mov x30, xzr",
+        "b {live}",
+        live = sym live,
+    )
+}
+
+extern "C" fn live(arrival: &Arrival) -> ! {
+    let Some(handover) = arrival.handover else { unreachable!("`prepare` puts it there") };
+    let (entry, context) = SLOTS.arrive(arrival.pp as usize);
+    launch::run(handover, El2Root::started(entry, context))
+}

@@ -1,0 +1,263 @@
+//! From the loader's call to the kernel's loop on this processor, and the ways out of it.
+
+use core::arch::{asm, naked_asm};
+
+use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
+use plinth_arch_x86::root_state::{EntryFrame, RootState};
+use plinth_arch_x86::{EptFormat, HostFormat, IdentityMemory, PAT, msr};
+use plinth_hal::{Spa, SpaRange, UserVa};
+use plinth_kernel::{Departure, Kernel, Platform, PpResources};
+use plinth_launch::image::Machine;
+use plinth_launch::{LaunchError, LaunchInfo, LaunchStatus};
+
+use crate::Vmx;
+use crate::cpu::VmxCpu;
+use crate::features::{self, CR4_VMXE, Features};
+use crate::hidden::VmxRoot;
+use crate::nmi::{self, NmiNote};
+use crate::setup::HostState;
+use crate::vmx::{self, Scope};
+
+/// Lowest address of the extension's part of the address space: above all physical memory that is mapped.
+const USER_BASE: u64 = 0x6000_0000_0000;
+
+/// CR0 in the kernel: PE, MP, EM, TS, ET, NE, WP, PG. EM and TS keep the extension off the guest's FPU registers.
+pub(crate) const HOST_CR0_VALUE: u64 = 0x8001_003F;
+/// CR4 in the kernel besides what `Features::host_cr4` says: PAE; and MCE as the firmware has it.
+const CR4_PAE: u64 = 1 << 5;
+const CR4_MCE: u64 = 1 << 6;
+/// EFER in the kernel: SCE, LME, LMA, NXE.
+pub(crate) const HOST_EFER_VALUE: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11;
+const EFER_NXE: u64 = 1 << 11;
+
+/// The pages that the kernel gave this backend for one processor.
+#[derive(Clone, Copy, Debug)]
+struct BackendPages(u64);
+
+impl BackendPages {
+    /// How many they are: descriptor tables, the VMXON region, the NMI stack, the GDT for leaving.
+    const COUNT: usize = PER_CPU_PAGES + 3;
+
+    fn per_cpu(self) -> *mut PerCpu {
+        self.0 as *mut PerCpu
+    }
+
+    fn vmxon_region(self) -> u64 {
+        self.0 + PER_CPU_PAGES as u64 * 4096
+    }
+
+    fn nmi_stack_end(self) -> u64 {
+        self.vmxon_region() + 2 * 4096
+    }
+
+    fn leaving_table(self) -> u64 {
+        self.nmi_stack_end()
+    }
+}
+
+/// Launches this processor. Comes back only if it was refused, with the processor as it was; else the entry
+/// point returns to its caller by itself, as the root VM or with the reason why not.
+///
+/// # Safety
+/// 1. `info` is a checked launch contract that stays, and what it says is true.
+/// 2. The processor is in 64-bit mode at privilege level 0 with interrupts off, all memory identity mapped, and
+///    `frame` is what the image's entry point has left on the caller's stack.
+pub unsafe fn launch(
+    kernel: &'static Kernel<Vmx>,
+    info: &LaunchInfo,
+    pp: u64,
+    frame: &EntryFrame,
+) -> LaunchStatus {
+    let features = match features::probe() {
+        Ok(features) => features.keep(),
+        Err(refused) => return refused,
+    };
+    if pp == 0
+        // SAFETY: forwarded to the caller.
+        && let Err(error) = kernel.prepare(unsafe { platform(info, features) })
+    {
+        return error.into();
+    }
+    let resources = match kernel.prepare_pp(pp as usize, BackendPages::COUNT) {
+        Ok(resources) => resources,
+        Err(error) => return error.into(),
+    };
+    log::debug!("pp {pp}: VMX {:x?} ept {:?} vpid {}", features.controls, features.ept, features.vpid);
+    // SAFETY: forwarded to the caller; the resources are this processor's alone.
+    unsafe { take_over(kernel, resources, features, frame) }
+}
+
+/// # Safety
+/// As [`launch`].
+unsafe fn platform(info: &LaunchInfo, features: &Features) -> Platform<Vmx> {
+    let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
+    let apic = Spa::new(LocalApic::current().page());
+    Platform {
+        info: *info,
+        // SAFETY: the contract says that the extension's file is there, outside the pool, and stays.
+        extension: unsafe {
+            core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)
+        },
+        // SAFETY: all memory is identity mapped, by the firmware now and by the kernel later; the pool is the kernel's.
+        memory: unsafe { IdentityMemory::new(pool, info.memory_end) },
+        host_format: HostFormat::new(features.giant_leaves, features.physical_bits),
+        nested_format: EptFormat::new(features.ept, features.physical_bits),
+        elf_machine: Machine::X86_64,
+        physical_end: 1 << features.physical_bits,
+        device_pages: [Some(apic), None],
+        trapped_page: Some(apic),
+        user_base: UserVa::new(USER_BASE),
+    }
+}
+
+/// What goes from the caller's stack to the kernel's.
+struct Handover {
+    kernel: &'static Kernel<Vmx>,
+    resources: PpResources,
+    pages: BackendPages,
+    host: HostState,
+    root: Option<VmxRoot>,
+}
+
+/// # Safety
+/// As [`launch`].
+unsafe fn take_over(
+    kernel: &'static Kernel<Vmx>,
+    resources: PpResources,
+    features: &Features,
+    frame: &EntryFrame,
+) -> LaunchStatus {
+    let pages = BackendPages(resources.backend.raw());
+    // SAFETY: the caller vouches for the mode; the pages are fresh and this processor's alone.
+    let root = unsafe {
+        let root = VmxRoot::capture(RootState::capture(frame));
+        PerCpu::place(pages.per_cpu());
+        let stack = pages.nmi_stack_end() - size_of::<NmiNote>() as u64;
+        PerCpu::set_nmi_handler(pages.per_cpu(), nmi::handler as *const () as u64, stack);
+        (pages.vmxon_region() as *mut u32).write_volatile(features.revision);
+        root
+    };
+    features::allow_vmx();
+    let cr4 = CR4_PAE | CR4_VMXE | root.state.cr4 & CR4_MCE | features.host_cr4 | features.cr4_must;
+    let host = HostState { cr3: resources.host_root.raw(), cr4, bases: PerCpu::bases(pages.per_cpu()) };
+    let mut handover = Handover { kernel, resources, pages, host, root: Some(root) };
+    // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a
+    // fresh stack.
+    unsafe {
+        PerCpu::load(pages.per_cpu());
+        load_host_registers(host.cr3, cr4);
+        PerCpu::load_system_calls(pages.per_cpu());
+        call_on_stack(resources.stack_top.raw(), &mut handover)
+    }
+}
+
+/// # Safety
+/// The tables at `cr3` map the running code and all memory in use at the same addresses, and the kernel's descriptor
+/// tables are loaded.
+unsafe fn load_host_registers(cr3: u64, cr4: u64) {
+    // SAFETY: NX and system calls are enabled before tables with NX are used; CR4 loses PCIDE while CR3's low bits
+    // are 0; the PAT is the one that the formats encode for.
+    unsafe {
+        msr::write(msr::index::EFER, HOST_EFER_VALUE);
+        asm!("mov cr3, {}", in(reg) cr3, options(nostack, preserves_flags));
+        asm!("mov cr4, {}", in(reg) cr4, options(nostack, preserves_flags));
+        asm!("mov cr0, {}", in(reg) HOST_CR0_VALUE, options(nostack, preserves_flags));
+        msr::write(msr::index::PAT, PAT);
+    }
+}
+
+/// Goes on in [`run`] on another stack.
+///
+/// # Safety
+/// `stack` is the top of a mapped stack that nobody uses; everything [`run`] needs is loaded.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn call_on_stack(stack: u64, handover: &mut Handover) -> ! {
+    naked_asm!(
+        "mov rsp, rdi",
+        "mov rdi, rsi",
+        "xor ebp, ebp",
+        "call {run}",
+        "ud2",
+        run = sym run,
+    )
+}
+
+/// The kernel's whole life on this processor.
+extern "sysv64" fn run(handover: &mut Handover) -> ! {
+    let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
+    let Handover { kernel, resources, pages, host, .. } = *handover;
+    // SAFETY: CR0, CR4 and IA32_FEATURE_CONTROL are as VMXON wants them; the region has the revision.
+    if unsafe { vmx::vmxon(pages.vmxon_region()) }.is_err() {
+        let status = LaunchStatus::failed(LaunchError::AlreadyInUse, 0);
+        // SAFETY: the OS is as it was captured.
+        unsafe { abandon(pages, status, root) }
+    }
+    // SAFETY: `take_over` has loaded everything, and VMX is on; the NMI stack is this processor's.
+    let cpu = unsafe {
+        forget_all();
+        VmxCpu::new(pages.per_cpu(), host, NmiNote::at_top(pages.nmi_stack_end()))
+    };
+    match kernel.run_pp(resources, cpu, root) {
+        Departure::Abandon(status, root) => {
+            // SAFETY: VMX is on with no VMCS active: a VS at rest is clear. The OS is as it was captured.
+            unsafe {
+                vmx::vmxoff();
+                abandon(pages, status, root)
+            }
+        }
+        Departure::Promote(mut vs) => {
+            let root = vs.to_root(resources.exit_page);
+            vs.put_to_rest();
+            // SAFETY: no VMCS is active any more; `can_promote` has looked at the OS's tables.
+            unsafe {
+                vmx::vmxoff();
+                depart(pages, &root)
+            }
+        }
+    }
+}
+
+/// Forgets what an earlier user of VMX has left in the TLB.
+///
+/// # Safety
+/// VMX is on.
+unsafe fn forget_all() {
+    let features = Features::current();
+    // SAFETY: VMX is on, and `probe` has seen that one of the two scopes of INVEPT is there; each VS forgets its own
+    // translations before it first runs.
+    unsafe {
+        if features.vpid {
+            vmx::invvpid(Scope::All, 0);
+        }
+    }
+}
+
+/// Gives the processor back with the reason why it was not launched.
+///
+/// # Safety
+/// As [`depart`].
+unsafe fn abandon(pages: BackendPages, status: LaunchStatus, mut root: VmxRoot) -> ! {
+    root.state.registers[0] = status.raw();
+    // SAFETY: forwarded to the caller; the OS's tables mapped all of this when it called.
+    unsafe { depart(pages, &root) }
+}
+
+/// Goes on as the OS.
+///
+/// # Safety
+/// VMX is off; else as [`RootState::resume`].
+unsafe fn depart(pages: BackendPages, root: &VmxRoot) -> ! {
+    // SAFETY: forwarded to the caller. NX stays on until the OS's own tables are loaded.
+    unsafe {
+        let efer = msr::read(msr::index::EFER);
+        msr::write(msr::index::EFER, efer | EFER_NXE);
+        root.load(pages.leaving_table());
+        root.state.resume()
+    }
+}
+
+/// The reason why a processor that is not launched cannot be: for callers that look before they launch.
+pub fn refusal() -> Option<LaunchError> {
+    features::probe().err().and_then(LaunchStatus::error)
+}

@@ -1,0 +1,71 @@
+//! What the loader carries with it: a table of parts, page aligned, each found by its kind.
+
+/// The archive's first word: `"PLNARCH1"`.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"PLNARCH1");
+/// Parts start at multiples of this many bytes.
+pub const ALIGNMENT: usize = 4096;
+/// The most parts.
+pub const MAX_PARTS: usize = 8;
+/// Bytes before the table: magic, number of parts, total size.
+const HEADER: usize = 24;
+/// Bytes of an entry: kind, offset, size.
+const ENTRY: usize = 24;
+
+/// What a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Kind {
+    /// The kernel's ELF file.
+    Kernel = 1,
+    /// The extension's ELF file.
+    Extension = 2,
+    /// The payload: an arm64 Image.
+    Payload = 3,
+    /// The payload's initial RAM disk.
+    Initrd = 4,
+    /// The payload's command line, UTF-8.
+    CommandLine = 5,
+    /// Two words of 64 bits: MiB to reserve, log level.
+    Settings = 6,
+}
+
+/// An archive in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Archive<'a> {
+    bytes: &'a [u8],
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The total size that an archive's header tells, if it is one.
+pub fn total_size(header: &[u8]) -> Option<u64> {
+    (word(header, 0)? == MAGIC).then(|| word(header, 16))?
+}
+
+impl<'a> Archive<'a> {
+    /// An archive in `bytes`; `None` where there is none or its table does not fit.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        let count = word(bytes, 8)? as usize;
+        let complete = total_size(bytes)? <= bytes.len() as u64 && count <= MAX_PARTS;
+        complete.then_some(Self { bytes })
+    }
+
+    /// A part's bytes; `None` where it is missing or out of bounds.
+    pub fn part(&self, kind: Kind) -> Option<&'a [u8]> {
+        let count = word(self.bytes, 8)? as usize;
+        let entry = (0..count)
+            .map(|index| HEADER + index * ENTRY)
+            .find(|&at| word(self.bytes, at) == Some(kind as u64))?;
+        let start = usize::try_from(word(self.bytes, entry + 8)?).ok()?;
+        let size = usize::try_from(word(self.bytes, entry + 16)?).ok()?;
+        self.bytes.get(start..start.checked_add(size)?)
+    }
+
+    /// The settings, or what goes without: 32 MiB, log level 3 (info).
+    pub fn settings(&self) -> [u64; 2] {
+        let bytes = self.part(Kind::Settings).unwrap_or_default();
+        [word(bytes, 0).unwrap_or(32), word(bytes, 8).unwrap_or(3)]
+    }
+}

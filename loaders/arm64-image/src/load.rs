@@ -1,0 +1,233 @@
+//! Everything to its place: kernel and extension into the reservation, the payload where it wants to run, the device
+//! tree beside it.
+
+use core::fmt;
+
+use dtoolkit::fdt::Fdt;
+use plinth_arm64_image::archive::{self, Archive, Kind};
+use plinth_arm64_image::plan::Plan;
+use plinth_arm64_image::tree::{self, Edits};
+use plinth_launch::image::{Image, ImageError, Machine};
+use plinth_launch::{
+    LaunchInfo, MAGIC, MAX_SEGMENTS, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
+};
+
+use crate::{entry, mmu};
+
+const MIB: u64 = 1 << 20;
+const PAGE: u64 = 4096;
+/// What the device tree's copy may take: the protocol's limit.
+const TREE_ROOM: u64 = 2 * MIB;
+
+/// Why nothing can be launched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LoadError {
+    /// X0 was no device tree.
+    NoDeviceTree,
+    /// The file has no archive, or was cut.
+    NoArchive,
+    /// The archive lacks a part.
+    Missing(&'static str),
+    /// The kernel's ELF file is refused.
+    Kernel(ImageError),
+    /// The payload has no arm64 Image header.
+    Payload,
+    /// No memory bank holds the file.
+    NoMemory,
+    /// There is no room.
+    NoRoom(&'static str),
+    /// The device tree cannot be changed.
+    Tree(tree::EditError),
+    /// The command line is not UTF-8.
+    CommandLine,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDeviceTree => f.write_str(
+                "X0 is no device tree; start this file as a Linux Image, with the board's device tree",
+            ),
+            Self::NoArchive => f.write_str("the file ends before its archive does; copy all of it"),
+            Self::Missing(part) => write!(f, "the file has no {part}; put it together again with one"),
+            Self::Kernel(error) => write!(f, "the kernel's ELF file is refused: {error}"),
+            Self::Payload => f.write_str("the payload is no arm64 Linux Image; name one (uncompressed)"),
+            Self::NoMemory => f.write_str(
+                "no /memory in the device tree holds this file; load it into the machine's memory",
+            ),
+            Self::NoRoom(what) => write!(f, "there is no free memory for {what}; give the machine more"),
+            Self::Tree(error) => {
+                write!(f, "the device tree cannot be changed ({error:?}); check it with dtc")
+            }
+            Self::CommandLine => f.write_str("the payload's command line is not UTF-8; correct it"),
+        }
+    }
+}
+
+/// What is ready to be launched.
+pub(crate) struct Loaded {
+    pub(crate) entry: u64,
+    pub(crate) info: u64,
+    pub(crate) fdt: u64,
+    pub(crate) payload: u64,
+}
+
+/// Loads everything.
+pub(crate) fn load(fdt: Fdt<'_>, blob: &[u8], base: u64, console: (u64, u64)) -> Result<Loaded, LoadError> {
+    let archive = find_archive()?;
+    let part = |kind, name| archive.part(kind).ok_or(LoadError::Missing(name));
+    let payload = part(Kind::Payload, "payload")?;
+    let [mebibytes, log_level] = archive.settings();
+    let file = Range { start: base, size: archive_end() - base };
+    let mut plan = plan(fdt, blob, file)?;
+    let header = payload_header(payload)?;
+    let target =
+        plan.low(file.start + file.size, header.size, 2 * MIB).ok_or(LoadError::NoRoom("the payload"))?;
+    let tree = plan.low(target.start, TREE_ROOM, 2 * MIB).ok_or(LoadError::NoRoom("the device tree"))?;
+    let size = mebibytes.saturating_mul(MIB).next_multiple_of(2 * MIB);
+    let reservation = plan.high(size, 2 * MIB).ok_or(LoadError::NoRoom("the hypervisor"))?;
+    let start = target.start + header.offset;
+    put(Range { start, size: header.size }, payload)?;
+    put_tree(tree, blob, reservation, &archive)?;
+    let kernel = part(Kind::Kernel, "kernel")?;
+    let extension = part(Kind::Extension, "extension")?;
+    let mut info = LaunchInfo {
+        magic: MAGIC,
+        version: VERSION,
+        size: size_of::<LaunchInfo>() as u32,
+        reservation,
+        fdt: tree.start,
+        memory_end: tree::banks(fdt).map(|bank| bank.start.saturating_add(bank.size)).max().unwrap_or(0),
+        pp_count: 1,
+        console_kind: console.0,
+        console_base: console.1,
+        log_level,
+        entropy: [counter(), counter().rotate_left(32), 0, 0],
+        ..LaunchInfo::default()
+    };
+    let entry = place(&mut info, kernel, extension)?;
+    let at = info.pool.start;
+    info.pool = Range { start: at + PAGE, size: info.pool.size - PAGE };
+    // SAFETY: the page in front of the pool is inside the reservation and nobody else's; it is aligned.
+    unsafe { (at as *mut LaunchInfo).write(info) };
+    for range in [file, target, tree, Range { start: reservation.start, size: at + PAGE - reservation.start }]
+    {
+        // SAFETY: all are memory.
+        unsafe { mmu::clean(range) };
+    }
+    Ok(Loaded { entry, info: at, fdt: tree.start, payload: start })
+}
+
+/// The counter, for want of better entropy.
+fn counter() -> u64 {
+    let value: u64;
+    // SAFETY: reads a counter.
+    unsafe {
+        core::arch::asm!("mrs {}, cntpct_el0", out(reg) value, options(nomem, nostack, preserves_flags))
+    };
+    value.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+fn archive_end() -> u64 {
+    // SAFETY: the archive's header follows the loader, or some other memory does.
+    let header = unsafe { core::slice::from_raw_parts(entry::archive_start() as *const u8, 24) };
+    entry::archive_start() + archive::total_size(header).unwrap_or(0)
+}
+
+fn find_archive() -> Result<Archive<'static>, LoadError> {
+    let start = entry::archive_start();
+    let size = archive_end() - start;
+    // SAFETY: whoever loaded the file loaded all of it, as its header says.
+    let bytes = unsafe { core::slice::from_raw_parts(start as *const u8, size as usize) };
+    Archive::new(bytes).ok_or(LoadError::NoArchive)
+}
+
+/// The bank that the file lies in, without what is taken.
+fn plan(fdt: Fdt<'_>, blob: &[u8], file: Range) -> Result<Plan, LoadError> {
+    let holds = |bank: &Range| file.start >= bank.start && file.start - bank.start < bank.size;
+    let bank = tree::banks(fdt).find(holds).ok_or(LoadError::NoMemory)?;
+    let mut plan = Plan::new(bank);
+    let own = [file, Range { start: blob.as_ptr() as u64, size: blob.len() as u64 }];
+    for range in own.into_iter().chain(tree::reserved(fdt)) {
+        plan.take(range).map_err(|_| LoadError::NoRoom("the device tree's reservations"))?;
+    }
+    Ok(plan)
+}
+
+/// Where an arm64 Image wants to lie from a multiple of 2 MiB on, and how much it takes.
+struct PayloadHeader {
+    offset: u64,
+    size: u64,
+}
+
+fn payload_header(payload: &[u8]) -> Result<PayloadHeader, LoadError> {
+    let word = |at: usize| {
+        payload.get(at..).and_then(|rest| rest.first_chunk()).map(|word| u64::from_le_bytes(*word))
+    };
+    let magic = payload.get(56..60) == Some(b"ARM\x64");
+    match (word(8), word(16), magic) {
+        (Some(offset), Some(size), true)
+            if offset < 2 * MIB && size >= payload.len() as u64 && size < 1 << 30 =>
+        {
+            Ok(PayloadHeader { offset, size: size + offset })
+        }
+        _ => Err(LoadError::Payload),
+    }
+}
+
+/// Memory that the plan gave.
+///
+/// # Safety
+/// Nobody else uses the range.
+unsafe fn memory(range: Range) -> &'static mut [u8] {
+    // SAFETY: the caller vouches for it; it is memory by the device tree.
+    unsafe { core::slice::from_raw_parts_mut(range.start as *mut u8, range.size as usize) }
+}
+
+fn put(range: Range, bytes: &[u8]) -> Result<(), LoadError> {
+    // SAFETY: the plan keeps ranges apart.
+    let room = unsafe { memory(range) };
+    room.get_mut(..bytes.len()).ok_or(LoadError::Payload)?.copy_from_slice(bytes);
+    Ok(())
+}
+
+fn put_tree(range: Range, blob: &[u8], reservation: Range, archive: &Archive<'_>) -> Result<(), LoadError> {
+    let initrd =
+        archive.part(Kind::Initrd).map(|part| Range { start: part.as_ptr() as u64, size: part.len() as u64 });
+    let command_line = archive.part(Kind::CommandLine).map(core::str::from_utf8).transpose();
+    let command_line = command_line.map_err(|_| LoadError::CommandLine)?;
+    // SAFETY: the plan keeps ranges apart.
+    let room = unsafe { memory(range) };
+    room[..blob.len()].copy_from_slice(blob);
+    let edits = Edits { reservation, initrd: initrd.unwrap_or_default(), command_line };
+    tree::edit(room, &edits).map_err(LoadError::Tree)
+}
+
+/// Kernel and extension into the reservation; what is left becomes the pool. Returns the entry's address.
+fn place(info: &mut LaunchInfo, kernel: &[u8], extension: &[u8]) -> Result<u64, LoadError> {
+    let image = Image::parse(kernel, Machine::Aarch64).map_err(LoadError::Kernel)?;
+    let span = image.span();
+    let reservation = info.reservation;
+    let extension_at = reservation.start + span.size.next_multiple_of(PAGE);
+    let pool = extension_at + (extension.len() as u64).next_multiple_of(PAGE);
+    let end = reservation.start + reservation.size;
+    if pool + 16 * PAGE > end {
+        return Err(LoadError::NoRoom("kernel and extension in the reservation"));
+    }
+    let bias = reservation.start.wrapping_sub(span.start);
+    // SAFETY: the reservation is ours alone.
+    let room = unsafe { memory(Range { start: reservation.start, size: span.size }) };
+    image.load_into(room, bias).map_err(LoadError::Kernel)?;
+    info.extension = Range { start: extension_at, size: extension.len() as u64 };
+    put(info.extension, extension)?;
+    info.pool = Range { start: pool, size: end - pool };
+    for (slot, segment) in info.kernel_segments.iter_mut().zip(image.segments()) {
+        let pages = segment.pages();
+        let range = Range { start: pages.start.wrapping_add(bias), size: pages.size };
+        let write = if segment.write { SEGMENT_WRITE } else { 0 };
+        let execute = if segment.execute { SEGMENT_EXECUTE } else { 0 };
+        *slot = Segment { range, flags: write | execute };
+    }
+    info.kernel_segment_count = image.segments().count().min(MAX_SEGMENTS) as u64;
+    Ok(image.entry().wrapping_add(bias))
+}

@@ -1,0 +1,108 @@
+//! Test guests: what they see of the machine, and what becomes of them when the extension misbehaves.
+
+use super::{End, GUEST, Payload, Test};
+
+/// What a guest says at its end.
+macro_rules! done {
+    ($guest:literal) => {
+        concat!("TEST ", $guest, " done ")
+    };
+}
+
+/// The extension is gone for good.
+const GONE: &str = "the extension is gone (it faulted); the kernel passes the root VM through without it";
+
+pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "exits-1",
+        proves: "every kind of exit has the bare machine's answer, on 1 CPU",
+        payload: Payload::Guest("exits"),
+        expect: &[done!("exits")],
+        ..GUEST
+    },
+    Test {
+        name: "exits-2",
+        proves: "the same on 2 CPUs",
+        payload: Payload::Guest("exits"),
+        cpus: 2,
+        expect: &[done!("exits")],
+        ..GUEST
+    },
+    Test {
+        name: "exits-bare",
+        proves: "the guest's checks hold on the bare machine too",
+        payload: Payload::Guest("exits"),
+        bare: true,
+        expect: &[done!("exits")],
+        ..GUEST
+    },
+    Test {
+        name: "reads-kernel",
+        proves: "an extension that reads the kernel's memory is stopped, and its fail callback goes on",
+        payload: Payload::Guest("reads-kernel"),
+        extension: Some("reads-kernel"),
+        expect: &["extension: contained: vector 14", done!("reads-kernel")],
+        forbid: &["not contained"],
+        ..GUEST
+    },
+    Test {
+        name: "uses-fpu",
+        proves: "an extension that touches the guest's SSE registers is stopped",
+        payload: Payload::Guest("reads-kernel"),
+        extension: Some("uses-fpu"),
+        expect: &["extension: contained: vector 6", done!("reads-kernel")],
+        forbid: &["not contained"],
+        ..GUEST
+    },
+    Test {
+        name: "crash",
+        proves: "the root VM lives on under the kernel when an extension without a fail callback crashes",
+        payload: Payload::Guest("crash"),
+        extension: Some("crashes"),
+        expect: &["the extension faulted in its Vmexit callback: vector 6", GONE, done!("crash")],
+        ..GUEST
+    },
+    Test {
+        name: "crash-in-fail",
+        proves: "the same when the fail callback crashes, on 2 CPUs",
+        payload: Payload::Guest("crash"),
+        extension: Some("crashes-in-fail"),
+        cpus: 2,
+        expect: &[
+            "the extension faulted in its Vmexit callback: vector 6",
+            "extension: fails in its fail callback",
+            "the extension faulted in its Fail callback: vector 6",
+            GONE,
+            done!("crash"),
+        ],
+        ..GUEST
+    },
+    Test {
+        name: "hostile",
+        proves: "a hundred thousand hostile system calls each come back, and leave kernel and root VM as they were",
+        payload: Payload::Guest("hostile"),
+        extension: Some("hostile-syscalls"),
+        expect: &["extension: hostile: ", done!("hostile")],
+        forbid: &["no handle any more"],
+        ..GUEST
+    },
+    Test {
+        name: "report",
+        proves: "the exit counts are written to the log on demand",
+        payload: Payload::Guest("report"),
+        expect: &[
+            "extension: exits: pp 0: id read: ",
+            "extension: exits: pp 0: hypercall: ",
+            done!("report"),
+        ],
+        ..GUEST
+    },
+    Test {
+        name: "triple-fault",
+        proves: "a triple fault of the root VM restarts the machine",
+        payload: Payload::Guest("triple-fault"),
+        expect: &["TEST triple-fault begins"],
+        end: End::Reset,
+        ..GUEST
+    },
+];
