@@ -1,95 +1,23 @@
 //! A processor at EL2, while the kernel runs on it.
 
-use aarch64_cpu::registers::{
-    CPTR_EL2, ELR_EL2, ESR_EL2, FAR_EL2, HCR_EL2, MDCR_EL2, MDSCR_EL1, Readable, SCTLR_EL1, SP_EL0, SPSR_EL2,
-    TPIDR_EL0, VTCR_EL2, VTTBR_EL2, Writeable,
-};
+use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0, Writeable};
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{
     Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault,
 };
 
-use crate::bank::{Bank, SCTLR_RESET};
+use crate::bank::Bank;
 use crate::fdt::GicKind;
 use crate::features::Features;
-use crate::formats::Stage2Format;
 use crate::inject::Place;
 use crate::memory::IdentityMemory;
+use crate::regime::{GuestEl0, Regime};
 use crate::slots::hardware_id;
 use crate::switch::{self, FIQ, IRQ, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
 use crate::user::UserRegisters;
 use crate::vs::El2Vs;
 use crate::{El2, emulate, exits, firmware, gic, host, id_registers, launch, processors, tlb};
-
-/// What EL2 holds for the lower level that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Regime {
-    pub(crate) hcr: u64,
-    pub(crate) vttbr: u64,
-    pub(crate) vtcr: u64,
-    pub(crate) cptr: u64,
-    pub(crate) mdcr: u64,
-}
-
-impl Regime {
-    /// The extension's: EL0 alone (TGE), without a stage 1 (DC), on a stage 2 with the tag 0. FP, SVE, SME, debug and
-    /// performance monitors are trapped: an extension that uses them faults, so nothing leaks either way.
-    fn user(features: &Features, root: Spa) -> Self {
-        const HCR: u64 = 1 << 0 | 1 << 1 | 1 << 12 | 1 << 27 | 1 << 31;
-        const CPTR: u64 = 0x33FF | 1 << 10 | 1 << 20;
-        const MDCR: u64 = 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11;
-        let format = Stage2Format::user(features.physical_bits());
-        Self {
-            hcr: HCR,
-            vttbr: root.raw(),
-            vtcr: format.control(features.range, features.wide_vmid),
-            cptr: CPTR,
-            mdcr: MDCR,
-        }
-    }
-
-    #[inline]
-    fn load(&self) {
-        HCR_EL2.set(self.hcr);
-        VTTBR_EL2.set(self.vttbr);
-        VTCR_EL2.set(self.vtcr);
-        CPTR_EL2.set(self.cptr);
-        MDCR_EL2.set(self.mdcr);
-        aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
-    }
-}
-
-/// What the guest has in the registers that EL0 uses too.
-struct GuestEl0 {
-    sctlr: u64,
-    mdscr: u64,
-    sp: u64,
-    thread: u64,
-}
-
-impl GuestEl0 {
-    /// Takes it out and makes EL0 the extension's: little endian, no debug exceptions, its own stack.
-    #[inline]
-    fn replace(context: &UserRegisters) -> Self {
-        let guest = Self {
-            sctlr: SCTLR_EL1.get(),
-            mdscr: MDSCR_EL1.get(),
-            sp: SP_EL0.get(),
-            thread: TPIDR_EL0.get(),
-        };
-        Self { sctlr: SCTLR_RESET, mdscr: 0, sp: context.sp, thread: context.thread }.load();
-        guest
-    }
-
-    #[inline]
-    fn load(&self) {
-        SCTLR_EL1.set(self.sctlr);
-        MDSCR_EL1.set(self.mdscr);
-        SP_EL0.set(self.sp);
-        TPIDR_EL0.set(self.thread);
-    }
-}
 
 /// The processor.
 #[derive(Debug)]

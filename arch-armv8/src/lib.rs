@@ -49,6 +49,8 @@ mod memory;
 #[cfg(target_arch = "aarch64")]
 mod processors;
 #[cfg(target_arch = "aarch64")]
+mod regime;
+#[cfg(target_arch = "aarch64")]
 mod secondary;
 #[cfg(target_arch = "aarch64")]
 mod switch;

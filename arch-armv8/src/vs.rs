@@ -10,30 +10,15 @@ use plinth_hal::{
 };
 
 use crate::bank::{Bank, MDSCR_EL1, SP_EL1};
-use crate::cpu::Regime;
 use crate::features::Features;
-use crate::formats::Stage2Format;
-use crate::host::{guest_cptr, read_system};
 use crate::inject::{self, Place};
 use crate::launch::El2Root;
 use crate::memory::IdentityMemory;
+use crate::regime::{MDCR_TDE, Regime, of_guest};
 use crate::slots::SLOTS;
 use crate::syndrome::{Syndrome, class};
 use crate::vm::{El2Vm, ROOT_TAG};
 use crate::{El2, id_registers, processors, tlb};
-
-/// HCR_EL2 for every guest: VM, SWIO, TSC (SMC is trapped), RW. Interrupts, errors and WFx stay EL1's.
-const HCR: u64 = 1 << 0 | 1 << 1 | 1 << 19 | 1 << 31;
-/// HCR_EL2.APK and API: pointer authentication is not trapped.
-const HCR_AUTHENTICATION: u64 = 3 << 40;
-/// HCR_EL2.ATA: memory tags are not trapped.
-const HCR_TAGS: u64 = 1 << 56;
-
-/// MDCR_EL2.TDE: debug exceptions go to EL2.
-const MDCR_TDE: u64 = 1 << 8;
-/// MDCR_EL2.E2PB and E2TB: profiling and trace buffers are EL1's.
-const MDCR_PROFILING: u64 = 3 << 12;
-const MDCR_TRACE: u64 = 3 << 24;
 
 /// EL1h with everything masked: the state in which PSCI starts a processor.
 pub(crate) const PSTATE_RESET: u64 = 0x3C5;
@@ -141,33 +126,6 @@ impl El2Vs {
     }
 }
 
-/// The regime of a VM's states.
-fn regime(features: &Features, vm: &El2Vm) -> Regime {
-    let format = Stage2Format::new(features.physical_bits());
-    let mut hcr = HCR;
-    if features.pointer_authentication {
-        hcr |= HCR_AUTHENTICATION;
-    }
-    if features.tagging {
-        hcr |= HCR_TAGS;
-    }
-    Regime {
-        hcr,
-        vttbr: u64::from(vm.tag()) << 48 | vm.nested_root().raw(),
-        vtcr: format.control(features.range, features.wide_vmid),
-        cptr: guest_cptr(features),
-        mdcr: guest_mdcr(features),
-    }
-}
-
-/// MDCR_EL2 while a guest runs: all event counters and both buffers are EL1's, nothing is trapped.
-fn guest_mdcr(features: &Features) -> u64 {
-    let counters = if features.monitor { read_system!("pmcr_el0") >> 11 & 0x1F } else { 0 };
-    let profiling = if features.profiling { MDCR_PROFILING } else { 0 };
-    let trace = if features.trace_buffer { MDCR_TRACE } else { 0 };
-    counters | profiling | trace
-}
-
 impl VsHw for El2Vs {
     type Arch = El2;
 
@@ -181,7 +139,7 @@ impl VsHw for El2Vs {
             memory,
             page,
             traps: vm.traps(),
-            regime: regime(&Features::current(), vm),
+            regime: of_guest(&Features::current(), vm),
             root: vm.tag() == ROOT_TAG,
             place: Place { pc: 0, pstate: PSTATE_RESET },
             syndrome: Syndrome::default(),

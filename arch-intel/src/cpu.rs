@@ -88,14 +88,15 @@ impl VmxCpu {
             Outcome::Exit => Ok(vs.after_exit(exit_page)),
             Outcome::Interrupted => {
                 if !launched {
-                    vs.entry_failed();
+                    vs.not_entered();
                 }
                 self.note.take();
                 Err(Exit::of(ExitClass::Kick))
             }
             Outcome::Failed => {
-                vs.entry_failed();
-                Err(instruction_failed(vs))
+                let exit = instruction_failed(vs);
+                vs.entry_refused();
+                Err(exit)
             }
         }
     }
@@ -154,7 +155,7 @@ fn serve_seldom(vs: &mut VmxVs, exit_reason: u32, exit_page: Spa, guest: &impl G
             if exit_reason & reason::ENTRY_FAILURE != 0 {
                 log::error!("VM entry refused: {}", failure::entry_reason(exits::basic(exit_reason)));
                 vs.with(|vmcs| failure::explain(vmcs, vs.features));
-                vs.entry_failed();
+                vs.entry_refused();
             }
             return Some(exits::classify(vs, exit_reason, exit_page));
         }

@@ -140,7 +140,7 @@ impl VmxRoot {
             hidden: Hidden::read(),
             segments,
             sysenter: [msr::index::SYSENTER_CS, msr::index::SYSENTER_ESP, msr::index::SYSENTER_EIP].map(read),
-            debug_control: read(msr::index::DEBUG_CONTROL),
+            debug_control: 0,
         }
     }
 }
@@ -161,6 +161,11 @@ impl VmxRoot {
         }
     }
 
+    /// Captures the debug-control register, which some emulators lack. The kernel's IDT is loaded.
+    pub(crate) fn capture_debug_control(&mut self) {
+        self.debug_control = msr::read_guarded(msr::index::DEBUG_CONTROL).unwrap_or(0);
+    }
+
     /// Puts into the processor what [`RootState::resume`] does not.
     ///
     /// # Safety
@@ -177,7 +182,8 @@ impl VmxRoot {
             for (register, value) in registers.into_iter().zip(self.sysenter) {
                 msr::write(register, value);
             }
-            msr::write(msr::index::DEBUG_CONTROL, self.debug_control);
+            // Where there is no such register, its value is 0 and there is nothing to bring back.
+            let _ = msr::write_guarded(msr::index::DEBUG_CONTROL, self.debug_control);
         }
     }
 

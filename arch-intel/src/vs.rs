@@ -129,9 +129,16 @@ impl VmxVs {
         reason
     }
 
-    /// The entry failed before it began: the VMCS has not been launched by it.
-    pub(crate) fn entry_failed(&mut self) {
+    /// The entry did not happen: the VMCS has not been launched by it.
+    pub(crate) fn not_entered(&mut self) {
         self.launched = false;
+    }
+
+    /// The entry was refused. Whether the VMCS was launched before does not matter once it is clear.
+    pub(crate) fn entry_refused(&mut self) {
+        self.launched = false;
+        // SAFETY: the kernel runs in VMX root operation, and the VMCS is active here. It is loaded again when needed.
+        let _ = unsafe { vmx::vmclear(self.region) };
     }
 
     #[cold]

@@ -114,7 +114,8 @@ mod tests {
     const SPACE: Space = Space { root: Spa::new(0), tag: 1 };
 
     fn ram_with_page(spa: u64) -> Ram {
-        let ram = Ram::new(&[0..0x10_0000], 0..0x10_0000);
+        let all = 0..0x10_0000;
+        let ram = Ram::new(std::slice::from_ref(&all), all.clone());
         let format = SimFormat::<Gpa>::new();
         for level in 0..3 {
             ram.store(Spa::new(level * 0x1000), format.table(Spa::new((level + 1) * 0x1000)));

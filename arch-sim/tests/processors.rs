@@ -160,8 +160,11 @@ fn a_reset_means_the_root_vs_whatever_else_runs() {
     meet(&lab, 1);
     eventually("both writes", || lab.exits(0, ExitClass::Processor) == 2);
     // The guest VM still runs there; its first NMI brings the extension back, which runs on with the guest.
-    lab.machine.interrupt(id(1));
-    eventually("its exit", || lab.machine.trace() == [Trace::Event(Event::Nmi)]);
+    // One that arrives together with a kick is one interrupt to the hardware, and taken for the kick.
+    eventually("its exit", || {
+        lab.machine.interrupt(id(1));
+        lab.machine.trace().first() == Some(&Trace::Event(Event::Nmi))
+    });
     assert_eq!(lab.machine.values(), [], "the root VS has not run");
     meet(&lab, 2);
     promoted(&lab.end(0));

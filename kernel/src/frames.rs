@@ -9,9 +9,6 @@ use spin::Mutex;
 /// The most frames a pool can have: 256 MiB of them.
 pub const MAX_FRAMES: usize = 64 * 1024;
 
-/// No frame.
-const NONE: Range<usize> = MAX_FRAMES..0;
-
 /// Whom a frame belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameOwner {
@@ -41,7 +38,7 @@ pub struct FramePool {
     count: usize,
     free: usize,
     /// The frames set aside lie in this range of indices.
-    leaving: Range<usize>,
+    leaving: Option<Range<usize>>,
     /// Where the next search starts.
     next: usize,
     frames: [Frame; MAX_FRAMES],
@@ -51,7 +48,7 @@ impl FramePool {
     /// A pool without frames.
     pub const fn new() -> Self {
         let frame = Frame { owner: FrameOwner::Free, mapped: 0 };
-        Self { base: Spa::new(0), count: 0, free: 0, leaving: NONE, next: 0, frames: [frame; MAX_FRAMES] }
+        Self { base: Spa::new(0), count: 0, free: 0, leaving: None, next: 0, frames: [frame; MAX_FRAMES] }
     }
 
     /// Takes `range` for its frames; what lies beyond [`MAX_FRAMES`] stays unused.
@@ -59,7 +56,7 @@ impl FramePool {
         self.base = range.start;
         self.count = ((range.size / PAGE_SIZE) as usize).min(MAX_FRAMES);
         self.free = self.count;
-        self.leaving = NONE;
+        self.leaving = None;
         self.next = 0;
     }
 
@@ -114,19 +111,21 @@ impl FramePool {
     pub fn retire(&mut self, at: Spa) {
         if let Some(index) = self.index(at) {
             self.frames[index] = Frame { owner: FrameOwner::Leaving, mapped: 0 };
-            let others = core::mem::replace(&mut self.leaving, NONE);
-            self.leaving = others.start.min(index)..others.end.max(index + 1);
+            self.leaving = Some(match self.leaving.take() {
+                Some(others) => others.start.min(index)..others.end.max(index + 1),
+                None => index..index + 1,
+            });
         }
     }
 
     /// Whether frames are set aside.
     pub fn is_leaving(&self) -> bool {
-        !self.leaving.is_empty()
+        self.leaving.is_some()
     }
 
     /// Frees the frames that were set aside: no TLB leads to one any more.
     pub fn settle(&mut self) {
-        let range = core::mem::replace(&mut self.leaving, NONE);
+        let Some(range) = self.leaving.take() else { return };
         self.next = self.next.min(range.start);
         for frame in self.frames.get_mut(range).unwrap_or_default() {
             if frame.owner == FrameOwner::Leaving {
@@ -271,7 +270,7 @@ mod tests {
         pool.release(frame, 1);
         pool.release(frame, 1);
         pool.release(Spa::new(0), 1);
-        pool.release(Spa::new(u64::MAX & !0xfff), 1);
+        pool.release(Spa::new(!0xfff), 1);
         assert_eq!(pool.free_frames(), 4);
     }
 

@@ -172,7 +172,7 @@ impl Fuzzer {
             Size => (self.random.next() % 3 + 1) * 0x1000,
             Permissions => self.random.pick(&[1, 3, 5, 7]),
             Register => self.random.pick(&REGISTERS),
-            Event => 0x300 | self.random.next() % 32,
+            Event => 0x300 + self.random.next() % 32,
             Small => self.random.next() % 5,
             Any => self.random.next(),
         }

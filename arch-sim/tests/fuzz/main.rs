@@ -81,9 +81,10 @@ impl Campaign {
     fn is_allowed(&self, number: u64, arguments: [u64; 6]) -> bool {
         let is = |call: Call| call.number() == number;
         let root = self.roots.iter().any(|root| root.load(Ordering::SeqCst) == arguments[1]);
-        let splits = arguments[2].saturating_add(arguments[3]) > MEMORY_END;
+        let beyond = arguments[2].saturating_add(arguments[3]) > MEMORY_END;
+        let splits = is(Call::VmProtect) && arguments[1] == ROOT_VM && beyond;
         let ends = is(Call::IntrinsicReset) || (is(Call::VsPromote) && root);
-        !ends && !(is(Call::VmProtect) && arguments[1] == ROOT_VM && splits)
+        !ends && !splits
     }
 
     fn make(&self, user: &User, pp: usize, number: u64, arguments: [u64; 6]) {
@@ -189,7 +190,7 @@ fn split_the_map(standard: &Standard, user: &User) {
 const CLEAN_UP: u64 = 0xC1EA;
 
 /// Calls that cannot succeed in the middle of it all, or do not return when they do.
-const NEVER: [Call; 10] = [
+const NEVER: [Call; 11] = [
     Call::ControlAgain,
     Call::HandleOpen,
     Call::CallbackRegisterBootstrap,
@@ -200,6 +201,7 @@ const NEVER: [Call; 10] = [
     Call::VsRunCurrent,
     Call::VsAdvanceAndRunCurrent,
     Call::VsPromote,
+    Call::IntrinsicReset,
 ];
 
 /// Where the root VS of a processor goes on once there was enough fuzzing.

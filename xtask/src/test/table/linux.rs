@@ -64,6 +64,7 @@ pub(super) const TESTS: &[Test] = &[
         name: "linux-4",
         proves: "the same on 4 CPUs, with three taken off-line and back, one by one and together",
         cpus: 4,
+        timeout: 300,
         expect: &["plinth: launched on 4 processor(s)", SIGNATURE, "TEST smoke cpus=4 ok", POWER_DOWN],
         ..LINUX
     },

@@ -1,0 +1,123 @@
+//! What EL2 and the registers that EL0 shares hold while a guest or the extension runs.
+
+use aarch64_cpu::registers::{
+    CPTR_EL2, HCR_EL2, MDCR_EL2, MDSCR_EL1, Readable, SCTLR_EL1, SP_EL0, TPIDR_EL0, VTCR_EL2, VTTBR_EL2,
+    Writeable,
+};
+use plinth_hal::Spa;
+
+use crate::bank::SCTLR_RESET;
+use crate::features::Features;
+use crate::formats::Stage2Format;
+use crate::host::{guest_cptr, read_system};
+use crate::user::UserRegisters;
+use crate::vm::El2Vm;
+
+/// HCR_EL2 for every guest: VM, SWIO, TSC (SMC is trapped), RW. Interrupts, errors and WFx stay EL1's.
+const HCR: u64 = 1 << 0 | 1 << 1 | 1 << 19 | 1 << 31;
+/// HCR_EL2.APK and API: pointer authentication is not trapped.
+const HCR_AUTHENTICATION: u64 = 3 << 40;
+/// HCR_EL2.ATA: memory tags are not trapped.
+const HCR_TAGS: u64 = 1 << 56;
+
+/// MDCR_EL2.TDE: debug exceptions go to EL2.
+pub(crate) const MDCR_TDE: u64 = 1 << 8;
+/// MDCR_EL2.E2PB and E2TB: profiling and trace buffers are EL1's.
+const MDCR_PROFILING: u64 = 3 << 12;
+const MDCR_TRACE: u64 = 3 << 24;
+
+/// What EL2 holds for the lower level that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Regime {
+    pub(crate) hcr: u64,
+    pub(crate) vttbr: u64,
+    pub(crate) vtcr: u64,
+    pub(crate) cptr: u64,
+    pub(crate) mdcr: u64,
+}
+
+impl Regime {
+    /// The extension's: EL0 alone (TGE), without a stage 1 (DC), on a stage 2 with the tag 0. FP, SVE, SME, debug and
+    /// performance monitors are trapped: an extension that uses them faults, so nothing leaks either way.
+    pub(crate) fn user(features: &Features, root: Spa) -> Self {
+        const HCR: u64 = 1 << 0 | 1 << 1 | 1 << 12 | 1 << 27 | 1 << 31;
+        const CPTR: u64 = 0x33FF | 1 << 10 | 1 << 20;
+        const MDCR: u64 = 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11;
+        let format = Stage2Format::user(features.physical_bits());
+        Self {
+            hcr: HCR,
+            vttbr: root.raw(),
+            vtcr: format.control(features.range, features.wide_vmid),
+            cptr: CPTR,
+            mdcr: MDCR,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn load(&self) {
+        HCR_EL2.set(self.hcr);
+        VTTBR_EL2.set(self.vttbr);
+        VTCR_EL2.set(self.vtcr);
+        CPTR_EL2.set(self.cptr);
+        MDCR_EL2.set(self.mdcr);
+        aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
+    }
+}
+
+/// What the guest has in the registers that EL0 uses too.
+pub(crate) struct GuestEl0 {
+    sctlr: u64,
+    mdscr: u64,
+    sp: u64,
+    thread: u64,
+}
+
+impl GuestEl0 {
+    /// Takes it out and makes EL0 the extension's: little endian, no debug exceptions, its own stack.
+    #[inline]
+    pub(crate) fn replace(context: &UserRegisters) -> Self {
+        let guest = Self {
+            sctlr: SCTLR_EL1.get(),
+            mdscr: MDSCR_EL1.get(),
+            sp: SP_EL0.get(),
+            thread: TPIDR_EL0.get(),
+        };
+        Self { sctlr: SCTLR_RESET, mdscr: 0, sp: context.sp, thread: context.thread }.load();
+        guest
+    }
+
+    #[inline]
+    pub(crate) fn load(&self) {
+        SCTLR_EL1.set(self.sctlr);
+        MDSCR_EL1.set(self.mdscr);
+        SP_EL0.set(self.sp);
+        TPIDR_EL0.set(self.thread);
+    }
+}
+
+/// The regime of a VM's states.
+pub(crate) fn of_guest(features: &Features, vm: &El2Vm) -> Regime {
+    let format = Stage2Format::new(features.physical_bits());
+    let mut hcr = HCR;
+    if features.pointer_authentication {
+        hcr |= HCR_AUTHENTICATION;
+    }
+    if features.tagging {
+        hcr |= HCR_TAGS;
+    }
+    Regime {
+        hcr,
+        vttbr: u64::from(vm.tag()) << 48 | vm.nested_root().raw(),
+        vtcr: format.control(features.range, features.wide_vmid),
+        cptr: guest_cptr(features),
+        mdcr: guest_mdcr(features),
+    }
+}
+
+/// MDCR_EL2 while a guest runs: all event counters and both buffers are EL1's, nothing is trapped.
+fn guest_mdcr(features: &Features) -> u64 {
+    let counters = if features.monitor { read_system!("pmcr_el0") >> 11 & 0x1F } else { 0 };
+    let profiling = if features.profiling { MDCR_PROFILING } else { 0 };
+    let trace = if features.trace_buffer { MDCR_TRACE } else { 0 };
+    counters | profiling | trace
+}
