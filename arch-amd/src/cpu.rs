@@ -3,9 +3,9 @@
 use plinth_arch_x86::IdentityMemory;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::per_cpu::PerCpu;
-use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, read_general, write_general};
+use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over};
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_arch_x86::{cpuid, msr, reset, sleep};
+use plinth_arch_x86::{msr, reset, sleep};
 use plinth_hal::{
     Event, Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
 };

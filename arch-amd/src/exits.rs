@@ -34,7 +34,8 @@ pub(crate) fn classify(vs: &mut SvmVs, exit_page: Spa) -> Exit {
         | exit::INVLPGA => Exit::of(ExitClass::Virtualization),
         exit::EXCEPTION_DB if vs.is_stepping() => Exit::of(ExitClass::Reserved),
         exit::INVD => Exit::of(ExitClass::Cache),
-        exit::SHUTDOWN => Exit::of(ExitClass::Shutdown),
+        // INIT by a command of the guest's never arrives here: this one is the chipset's way to restart.
+        exit::SHUTDOWN | exit::INIT => Exit::of(ExitClass::Shutdown),
         exit::INVALID => Exit::of(ExitClass::EntryRefused),
         _ => Exit { class: ExitClass::Other, number: u64::from(code), detail: info[0] },
     }

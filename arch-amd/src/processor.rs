@@ -39,6 +39,12 @@ impl StoppedGuest for SvmVs {
         GuestPaging::from_registers(save.cr0, save.cr3, save.cr4, save.efer)
     }
 
+    fn fetched(&self) -> Option<&[u8]> {
+        let control = &self.view().control;
+        let assisted = self.features.decode_assists && control.fetched != 0;
+        assisted.then(|| &control.instruction_bytes[..usize::from(control.fetched).min(15)])
+    }
+
     /// The default size of operands and addresses of the code that runs.
     fn code_size(&self) -> CodeSize {
         const LONG: u16 = 1 << 9;

@@ -128,13 +128,8 @@ pub(crate) const SVM_INSTRUCTIONS: u32 = 0x7F;
 pub(crate) mod clean {
     pub(crate) const ALL: u64 = 0x3FF;
     pub(crate) const INTERCEPTS: u64 = 1 << 0;
-    pub(crate) const ASID: u64 = 1 << 2;
     pub(crate) const CONTROL_REGISTERS: u64 = 1 << 5;
     pub(crate) const DEBUG_REGISTERS: u64 = 1 << 6;
-    pub(crate) const DESCRIPTOR_TABLES: u64 = 1 << 7;
-    pub(crate) const SEGMENTS: u64 = 1 << 8;
-    pub(crate) const CR2: u64 = 1 << 9;
-    pub(crate) const NESTED_PAGING: u64 = 1 << 4;
 }
 
 /// [`Control::tlb_control`]: flush everything, on any processor with SVM.
@@ -154,7 +149,6 @@ pub(crate) const EVENT_EXCEPTION: u64 = 3 << 8;
 /// Exit codes (AMD APM vol. 2, appendix C).
 pub(crate) mod exit {
     pub(crate) const EXCEPTION_DB: u32 = 0x41;
-    pub(crate) const INTR: u32 = 0x60;
     pub(crate) const NMI: u32 = 0x61;
     pub(crate) const INIT: u32 = 0x63;
     pub(crate) const CPUID: u32 = 0x72;

@@ -23,6 +23,11 @@ pub trait StoppedGuest {
     /// Its current privilege level.
     fn privilege(&self) -> u8;
 
+    /// The bytes of its instruction, where the processor has left them (decode assists).
+    fn fetched(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// Its RFLAGS.
     fn flags(&self) -> u64;
 
@@ -39,6 +44,11 @@ pub fn fetch(
     guest: &impl GuestMemory,
     bytes: &mut [u8; LONGEST_INSTRUCTION + 1],
 ) -> usize {
+    if let Some(fetched) = stopped.fetched() {
+        let length = fetched.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&fetched[..length]);
+        return length;
+    }
     let paging = stopped.paging();
     let rip = stopped.instruction_pointer();
     let linear = match stopped.code_size() {

@@ -65,11 +65,20 @@ fn test_folders(board: &Board) -> [(&'static str, String); 2] {
     [("tests/extensions", board.triple.clone()), ("tests/guests", board.firmware_triple())]
 }
 
-/// Every package that is built for a board, with its target: for clippy.
+/// What no board of the tool boots yet, with its target.
+const WITHOUT_BOARD: [(&str, &str); 4] = [
+    ("loaders/multiboot2", "x86_64-unknown-none"),
+    ("images/armv8", "aarch64-unknown-none-softfloat"),
+    ("loaders/arm64-image", "aarch64-unknown-none-softfloat"),
+    ("extensions", "aarch64-unknown-none-softfloat"),
+];
+
+/// Every freestanding package with the targets it is built for: for clippy.
 pub(crate) fn targets<'a>(workspace: &'a Workspace, board: &Board) -> Vec<(&'a Package, String)> {
-    let mut folders = vec![("images", board.triple.clone()), ("extensions", board.triple.clone())];
+    let mut folders = vec![("images/x86", board.triple.clone()), ("extensions", board.triple.clone())];
     folders.push(("loaders/uefi", board.firmware_triple()));
     folders.extend(test_folders(board));
+    folders.extend(WITHOUT_BOARD.map(|(folder, triple)| (folder, triple.to_owned())));
     let packages = folders.into_iter().flat_map(|(folder, triple)| {
         workspace.packages_in(folder).into_iter().map(move |package| (package, triple.clone()))
     });

@@ -8,8 +8,8 @@ use crate::toolchain::{self, Toolchain};
 use crate::workspace::Workspace;
 use crate::{artifacts, board, cli, lint};
 
-/// No default member, since its program only builds for firmware; its library has host tests nevertheless.
-const LOADER: &str = Loader::Uefi.package();
+/// No default members, since their programs only build for firmware; their libraries have host tests nevertheless.
+const LOADERS: [&str; 3] = [Loader::Uefi.package(), "plinth-loader-multiboot2", "plinth-loader-arm64-image"];
 
 /// Runs it all, stopping at the first that fails.
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
@@ -20,9 +20,8 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     cmd!(shell, "cargo clippy --all-targets -- -D warnings").run().context("clippy has something to say")?;
     freestanding(workspace)?;
     cmd!(shell, "cargo test --quiet").run().context("a host test failed")?;
-    cmd!(shell, "cargo test --quiet --lib --package {LOADER}")
-        .run()
-        .context("a host test of the loader failed")
+    let loaders = LOADERS.iter().flat_map(|package| ["--package", package]);
+    cmd!(shell, "cargo test --quiet --lib {loaders...}").run().context("a host test of a loader failed")
 }
 
 /// Clippy for what only builds for a board's targets.

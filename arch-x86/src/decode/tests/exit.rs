@@ -1,3 +1,5 @@
+//! Lengths of the instructions that exits name, with real encodings.
+
 use crate::decode::{CodeSize, DecodeError, ExitInstruction as Kind, exit_length, length};
 use proptest::prelude::*;
 

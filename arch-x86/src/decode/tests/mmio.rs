@@ -1,3 +1,5 @@
+//! What instructions do to memory, with the encodings that compilers make of device accesses.
+
 use crate::decode::{
     CodeSize, DecodeError, Extension, MmioAccess, Operation, Operator, Outcome, Register, Source, Width,
     decode_mmio,
