@@ -156,6 +156,14 @@ impl HostCpu for SvmCpu {
         unsafe { sleep::halt_until_nmi() }
     }
 
+    fn reset_interrupts(&mut self) -> bool {
+        self.load_host();
+        self.apic.reset(|| {
+            // SAFETY: the kernel's IDT is loaded and has the stub for every interrupt; interrupts are off.
+            unsafe { sleep::accept_interrupts() }
+        })
+    }
+
     fn relax(&self) {
         core::hint::spin_loop();
     }

@@ -25,6 +25,9 @@ pub const DENIED_REGISTERS: u64 = 0x40;
 /// A value of CR0 that no processor runs with.
 pub const IMPOSSIBLE_CR0: u64 = u64::MAX;
 
+/// Instructions that a slow interrupt takes.
+const SLOW_INTERRUPT: u32 = 2000;
+
 /// A processor, with its TLB and what it keeps of the VS that it ran last.
 pub struct SimCpu {
     pub(crate) machine: &'static Machine,
@@ -32,13 +35,15 @@ pub struct SimCpu {
     pub(crate) tlb: Tlb,
     pub(crate) host: Space,
     pub(crate) cache: StateCache,
+    /// Instructions since an interrupt became pending.
+    interrupt_age: u32,
 }
 
 impl SimCpu {
     /// Processor `number`, with its host tables at `host_root`.
     pub fn new(machine: &'static Machine, number: usize, host_root: Spa) -> Self {
         let host = Space { root: host_root, tag: HOST_TAG };
-        Self { machine, number, tlb: Tlb::default(), host, cache: StateCache::default() }
+        Self { machine, number, tlb: Tlb::default(), host, cache: StateCache::default(), interrupt_age: 0 }
     }
 
     fn flush(&mut self, tag: u16) {
@@ -90,7 +95,7 @@ impl SimCpu {
     ) -> Exit {
         loop {
             self.machine.check_power();
-            if self.machine.take_interrupt(self.hardware_id()) {
+            if self.is_interrupted() {
                 return Exit::of(ExitClass::Kick);
             }
             match self.execute(vs, exit_page) {
@@ -105,6 +110,20 @@ impl SimCpu {
                 return Exit::of(ExitClass::Reserved);
             }
         }
+    }
+
+    /// Takes an interrupt that has arrived.
+    fn is_interrupted(&mut self) -> bool {
+        if !self.machine.is_interrupted(self.hardware_id()) {
+            return false;
+        }
+        self.interrupt_age += 1;
+        let slow = self.machine.trouble.slow_interrupts.load(Ordering::Relaxed);
+        if slow && self.interrupt_age < SLOW_INTERRUPT {
+            return false;
+        }
+        self.interrupt_age = 0;
+        self.machine.take_interrupt(self.hardware_id())
     }
 
     /// Gives a declared answer, if the exit asks for one.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use plinth_extension_api::abi::{ExitClass, GENERAL_REGISTERS};
 use plinth_hal::{PAGE_SIZE, Spa, UserVa};
+use plinth_kernel::logger::{Console, LOGGER};
 use plinth_kernel::{Departure, Kernel, Platform, PrepareError};
 use plinth_launch::image::Machine as ImageMachine;
 use plinth_launch::{
@@ -81,6 +82,7 @@ impl Lab {
     /// # Errors
     /// What the kernel answers.
     pub fn with(setup: &Setup, extension: Extension) -> Result<Self, PrepareError> {
+        start_log();
         let machine = Machine::new(POOL..POOL + setup.pool_pages * PAGE_SIZE);
         let _ = machine.extension.set(extension);
         let kernel = make_kernel();
@@ -160,6 +162,22 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.machine.lose_power(PowerLoss::Off);
+    }
+}
+
+/// The kernel's log, on standard error if the environment asks for it: `SIM_LOG=4` for a test that fails.
+fn start_log() {
+    let level = std::env::var("SIM_LOG").ok().and_then(|level| level.parse().ok());
+    if let Some(level) = level {
+        LOGGER.start(level, Some(&StandardError));
+    }
+}
+
+struct StandardError;
+
+impl Console for StandardError {
+    fn write(&self, bytes: &[u8]) {
+        eprint!("{}", String::from_utf8_lossy(bytes));
     }
 }
 

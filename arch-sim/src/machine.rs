@@ -53,6 +53,9 @@ pub struct Trouble {
     pub ignores_marks: AtomicBool,
     /// Processors, by number, that refuse to enter any VS.
     pub refuses_entry: AtomicU64,
+    /// Interrupts take many instructions to arrive at a running guest, so that a sender that does not wait is
+    /// found out.
+    pub slow_interrupts: AtomicBool,
     /// The bare machine cannot take a VS back.
     pub refuses_promotion: AtomicBool,
 }
@@ -137,6 +140,11 @@ impl Machine {
     /// Whether an interrupt is pending; it no longer is.
     pub(crate) fn take_interrupt(&self, hardware_id: u32) -> bool {
         self.line(hardware_id).interrupt.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether an interrupt is pending.
+    pub(crate) fn is_interrupted(&self, hardware_id: u32) -> bool {
+        self.line(hardware_id).interrupt.load(Ordering::SeqCst)
     }
 
     /// Sleeps until an interrupt is pending, or `wake`.

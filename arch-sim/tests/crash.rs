@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{GUEST_CALL, Guest, TEST, TEST_CALL, id_read, meet, program, promoted, wait_for, with_test};
+use common::{Guest, TEST, TEST_CALL, id_read, meet, program, promoted, wait_for, with_test};
 use plinth_arch_sim::extension::{Slot, User};
 use plinth_arch_sim::isa::Op;
 use plinth_arch_sim::lab::{Ended, Lab};
@@ -253,17 +253,13 @@ fn a_crash_while_a_guest_vm_runs_does_not_hurt_the_root_vs() {
     let own = standard.clone();
     let mut lab = Lab::new(standard.extension().on(Slot::Vmexit, move |user, arguments| {
         let exit = ExitInfo::new(arguments);
-        assert_eq!(exit.class, ExitClass::Hypercall);
-        match exit.register(user, 0) {
-            TEST_CALL => {
-                let code = [Op::Set { register: 9, value: 1 }, Op::Set { register: 0, value: GUEST_CALL }];
-                let guest = Guest::new(&own, user, 0, &[&code[..], &[Op::Hypercall]].concat());
-                own.expect(user, Call::VsRun, &[guest.vs]);
-            }
-            _ => {
-                user.load(0);
-            }
+        if exit.class == ExitClass::Hypercall && exit.register(user, 0) == TEST_CALL {
+            let read = Op::RegisterRead { register: OWNED_REGISTER };
+            let guest = Guest::new(&own, user, 0, &[Op::Set { register: 9, value: 1 }, read]);
+            own.expect(user, Call::VsRun, &[guest.vs]);
         }
+        assert_eq!((exit.class, exit.number(user)), (ExitClass::RegisterRead, OWNED_REGISTER));
+        user.load(0);
     }));
     let reports = [Op::Report { register: 9 }, Op::Report { register: 0 }];
     promoted(&lab.run(&program(&[&TEST, &reports])));

@@ -77,6 +77,72 @@ impl LocalApic {
         self.write(ICR_HIGH, high);
     }
 
+    /// Puts the APIC into the state that INIT leaves (AMD APM vol. 2, 16.3.2 and table 14-1), whatever was pending
+    /// and in service dropped. `accept` takes what is pending and says whether an NMI came; so does the result.
+    pub fn reset(self, mut accept: impl FnMut() -> bool) -> bool {
+        const TASK_PRIORITY: u64 = 0x80;
+        const LOGICAL_DESTINATION: u64 = 0xD0;
+        const DESTINATION_FORMAT: u64 = 0xE0;
+        const SPURIOUS: u64 = 0xF0;
+        const LOCAL_VECTORS: [u64; 6] = [0x320, 0x330, 0x340, 0x350, 0x360, 0x370];
+        const TIMER_COUNT: u64 = 0x380;
+        const MASKED: u32 = 1 << 16;
+        const ENABLED: u32 = 1 << 8;
+        const SPURIOUS_VECTOR: u32 = 0xFF;
+        self.set(SPURIOUS, SPURIOUS_VECTOR | ENABLED);
+        LOCAL_VECTORS.into_iter().for_each(|vector| self.set(vector, MASKED));
+        self.set(TIMER_COUNT, 0);
+        self.set(TASK_PRIORITY, 0);
+        let nmi = self.drop_interrupts(&mut accept);
+        if !self.x2apic() {
+            self.set(LOGICAL_DESTINATION, 0);
+            self.set(DESTINATION_FORMAT, u32::MAX);
+        }
+        self.set(SPURIOUS, SPURIOUS_VECTOR);
+        nmi
+    }
+
+    /// Accepts and ends interrupts until none is left; there are no more than vectors.
+    fn drop_interrupts(self, accept: &mut impl FnMut() -> bool) -> bool {
+        const END_OF_INTERRUPT: u64 = 0xB0;
+        let mut nmi = false;
+        for _ in 0..=u8::MAX {
+            nmi |= accept();
+            if !self.in_service() {
+                break;
+            }
+            self.set(END_OF_INTERRUPT, 0);
+        }
+        nmi
+    }
+
+    /// Whether an interrupt has been accepted and not ended.
+    fn in_service(self) -> bool {
+        (0x100..=0x170).step_by(0x10).any(|offset| self.get(offset) != 0)
+    }
+
+    /// Reads a register in either mode.
+    fn get(self, offset: u64) -> u32 {
+        if self.x2apic() {
+            // SAFETY: x2APIC mode is on, and callers name registers that it has.
+            unsafe { msr::read(msr::index::X2APIC_FIRST + (offset >> 4) as u32) as u32 }
+        } else {
+            self.read(offset)
+        }
+    }
+
+    /// Writes a register in either mode.
+    fn set(self, offset: u64, value: u32) {
+        if self.x2apic() {
+            // A processor may lack one of the local vectors: that write faults and is not needed.
+            // SAFETY: x2APIC mode is on; the APIC is the guest's, which is being reset.
+            let _ =
+                unsafe { msr::write_guarded(msr::index::X2APIC_FIRST + (offset >> 4) as u32, value.into()) };
+        } else {
+            self.write(offset, value);
+        }
+    }
+
     /// Really sends an INIT or a SIPI.
     pub fn forward(self, event: ProcessorEvent) {
         /// Edge-triggered INIT, asserted.

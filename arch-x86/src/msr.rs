@@ -22,6 +22,8 @@ pub mod index {
     pub const PAT: u32 = 0x277;
     /// Interrupt command register in x2APIC mode.
     pub const X2APIC_ICR: u32 = 0x830;
+    /// The first of the local APIC's registers in x2APIC mode.
+    pub const X2APIC_FIRST: u32 = 0x800;
     /// Local APIC id in x2APIC mode.
     pub const X2APIC_ID: u32 = 0x802;
     /// Extended feature enables.

@@ -49,7 +49,45 @@ pub unsafe extern "sysv64" fn take_pending_nmi() -> bool {
     )
 }
 
+/// Lets pending interrupts in, as far as the APIC's priorities allow, and forbids them and NMIs again: they are only taken,
+/// not served. Returns whether an NMI came.
+///
+/// # Safety
+/// As [`halt_until_nmi`]; and the IDT leads every interrupt to [`interrupt_stub`].
+#[unsafe(naked)]
+pub unsafe extern "sysv64" fn accept_interrupts() -> bool {
+    naked_asm!(
+        // An NMI ends the sequence wherever it is, even inside the stub: so the stack is put right from R8.
+        "mov r8, rsp",
+        ".globl plinth_accept_start",
+        "plinth_accept_start: stgi",
+        "sti",
+        "nop",
+        "nop",
+        "cli",
+        "clgi",
+        "xor eax, eax",
+        "ret",
+        ".globl plinth_accept_stub",
+        "plinth_accept_stub: iretq",
+        ".globl plinth_accept_end",
+        "plinth_accept_end: mov rsp, r8",
+        "cli",
+        "clgi",
+        "mov eax, 1",
+        "ret",
+    )
+}
+
+/// Where the IDT leads maskable interrupts, which the kernel allows only in [`accept_interrupts`].
+pub(crate) fn interrupt_stub() -> u64 {
+    &raw const plinth_accept_stub as u64
+}
+
 unsafe extern "C" {
+    static plinth_accept_start: u8;
+    static plinth_accept_stub: u8;
+    static plinth_accept_end: u8;
     static plinth_sleep_start: u8;
     static plinth_sleep_end: u8;
     static plinth_take_start: u8;
@@ -60,7 +98,9 @@ unsafe extern "C" {
 pub(crate) fn wake(rip: u64) -> u64 {
     let sleep = &raw const plinth_sleep_start as u64..&raw const plinth_sleep_end as u64;
     let take = &raw const plinth_take_start as u64..&raw const plinth_take_end as u64;
+    let accept = &raw const plinth_accept_start as u64..&raw const plinth_accept_end as u64;
     match rip {
+        rip if accept.contains(&rip) => accept.end,
         rip if sleep.contains(&rip) => sleep.end,
         rip if take.contains(&rip) => take.end,
         rip => rip,

@@ -44,6 +44,12 @@ pub trait HostCpu: Sized {
     /// Sleeps until a kick, unless `wake` is true already. Returns whether a kick came.
     fn park(&mut self, wake: impl Fn() -> bool) -> bool;
 
+    /// Puts this PP's own part of the interrupt controller into the state after a reset of the processor: nothing
+    /// pending, nothing enabled. Returns whether a kick came meanwhile.
+    fn reset_interrupts(&mut self) -> bool {
+        false
+    }
+
     /// Lets another hardware thread have the core for a moment.
     fn relax(&self);
 

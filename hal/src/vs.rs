@@ -121,7 +121,8 @@ pub trait VsHw: Sized {
         exit_page: Spa,
     ) -> Result<ProcessorEvent, BadInstruction>;
 
-    /// Puts it into the state after a reset of its VP; it must not run until [`Self::start`].
+    /// Puts it into the state after a reset of its VP; it must not run until [`Self::start`]. Its general registers
+    /// are at `exit_page`, which is [`Self::registers_at`] for a VS that is not active: nothing else is there.
     fn reset(&mut self, exit_page: Spa);
 
     /// Starts it after a reset, at `entry` in the machine's own terms.

@@ -27,6 +27,9 @@ impl<A: Arch> Pp<'_, A> {
         }
         if requests & RESET != 0 {
             self.with_root(reset);
+            if self.cpu.reset_interrupts() {
+                mailbox.finish_kick();
+            }
         }
         if requests & START != 0
             && let Some(entry) = mailbox.take_start_entry()

@@ -118,9 +118,6 @@ pub fn write_program(user: &User, at: u64, program: &[Op]) {
     }
 }
 
-/// The hypercall by which guest VMs report to the extension.
-pub const GUEST_CALL: u64 = 0x6E57;
-
 /// A guest VM with one VS, one page of code at [`Guest::CODE`] and one of data at [`Guest::DATA`].
 #[derive(Clone, Copy, Debug)]
 pub struct Guest {

@@ -14,7 +14,7 @@ use plinth_arch_sim::machine::{CONTROL_PAGE, MEMORY_END, RESERVATION};
 use plinth_arch_sim::standard::{ExitInfo, Standard};
 use plinth_extension_api::abi::{Call, ExitClass, ExitPage, ROOT_VM, Status, register};
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A fuzzing extension on all processors.
@@ -24,6 +24,8 @@ struct Campaign {
     roots: Vec<AtomicU64>,
     made: Mutex<Vec<(Call, u64)>>,
     goal: u64,
+    /// Only processor 0 is left.
+    others_are_done: AtomicBool,
 }
 
 /// What undoes a call, by its output.
@@ -45,6 +47,7 @@ impl Campaign {
             roots: (0..pps).map(|_| AtomicU64::new(0)).collect(),
             made: Mutex::default(),
             goal,
+            others_are_done: AtomicBool::new(false),
         })
     }
 
@@ -144,7 +147,10 @@ impl Campaign {
             self.fuzz(user, pp, exit.page);
         }
         let at = exit.field(user, offset_of!(ExitPage, instruction_pointer));
-        if exit.vs != self.roots[pp].load(Ordering::SeqCst) || at & !0xFFF != end_program(pp) {
+        let ending = exit.vs == self.roots[pp].load(Ordering::SeqCst) && at & !0xFFF == end_program(pp);
+        // Other processors' fuzzing may hit this one's root VS and its memory: then it ends once more.
+        let disturbed = pp == 0 && !self.others_are_done.load(Ordering::SeqCst);
+        if !ending || disturbed || exit.class != ExitClass::Hypercall {
             self.resume_root(user, pp, end_program(pp));
         }
         if exit.class == ExitClass::Hypercall && exit.register(user, 0) == CLEAN_UP {
@@ -232,6 +238,7 @@ fn fuzz(seed: u64, pps: usize, goal: u64) -> Arc<Campaign> {
         promoted(&lab.end(pp));
     }
     eventually("the first processor", || campaign.fuzzers[0].lock().unwrap().calls >= goal);
+    campaign.others_are_done.store(true, Ordering::SeqCst);
     meet(&lab, 2);
     promoted(&lab.end(0));
     assert_eq!(lab.kernel.object_counts(), [1, 0, 0], "seed {seed:#x}");
