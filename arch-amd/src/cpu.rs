@@ -1,10 +1,10 @@
 //! A processor with SVM, while the kernel runs on it.
 
-use plinth_arch_x86::IdentityMemory;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over};
 use plinth_arch_x86::user::{self, UserRegisters};
+use plinth_arch_x86::{IdentityMemory, Words};
 use plinth_arch_x86::{msr, reset, sleep};
 use plinth_hal::{
     Event, Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
@@ -34,6 +34,8 @@ pub struct SvmCpu {
     per_cpu: *mut PerCpu,
     host_state: u64,
     memory: IdentityMemory,
+    /// The exit page, looked up.
+    exit_page: Option<(Spa, &'static Words)>,
     /// The VMCB whose hidden state the processor holds; `None`: the host's.
     hidden_of: Option<u64>,
     apic: LocalApic,
@@ -52,6 +54,7 @@ impl SvmCpu {
             per_cpu: pages.per_cpu(),
             host_state: pages.host_state(),
             memory,
+            exit_page: None,
             hidden_of: None,
             apic,
             id: apic.id(),
@@ -80,6 +83,19 @@ impl SvmCpu {
             _ => return Some(exits::classify(vs, exit_page)),
         }
         None
+    }
+
+    /// The words of the exit page, which is the same one each time.
+    #[inline]
+    fn words(&mut self, exit_page: Spa) -> Option<&'static Words> {
+        match self.exit_page {
+            Some((at, words)) if at == exit_page => Some(words),
+            _ => {
+                let words = self.memory.page(exit_page)?;
+                self.exit_page = Some((exit_page, words));
+                Some(words)
+            }
+        }
     }
 
     /// Puts the guest's hidden state away and the host's in its place.
@@ -130,7 +146,7 @@ impl HostCpu for SvmCpu {
         guest: &impl GuestMemory,
         declared: &mut u64,
     ) -> Exit {
-        let Some(registers) = self.memory.page(exit_page) else { return Exit::of(ExitClass::EntryRefused) };
+        let Some(registers) = self.words(exit_page) else { return Exit::of(ExitClass::EntryRefused) };
         loop {
             self.load_guest(vs.physical());
             vs.load_rax_rsp(registers);

@@ -47,15 +47,21 @@ impl<G: GuestMemory> Serving<'_, G> {
         control.tlb_control = 0;
         control.clean = clean::ALL;
         redeliver(control);
-        control.exit_code as u32 == exit::CPUID && self.answer()
-    }
-
-    /// Serves CPUID from a declared answer. Returns false, and changes nothing, where none is declared.
-    #[inline]
-    fn answer(&mut self) -> bool {
+        if control.exit_code as u32 != exit::CPUID {
+            return false;
+        }
         let leaf = self.vs.view().save.rax as u32;
         let subleaf = self.registers[RCX].load(Ordering::Relaxed) as u32;
-        let Some(answer) = self.policy.find(leaf, subleaf) else { return false };
+        match self.policy.find(leaf, subleaf) {
+            Some(answer) => self.give(answer, leaf, subleaf),
+            None => false,
+        }
+    }
+
+    /// Gives the guest a declared answer. Returns false, and changes nothing, where its instruction cannot be skipped.
+    /// By itself, so that an exit without one does not save the registers that this needs.
+    #[inline(never)]
+    fn give(&mut self, answer: &IdAnswer, leaf: u32, subleaf: u32) -> bool {
         let Ok(next) = instruction::next_rip(self.vs, self.guest) else { return false };
         self.vs.set_next(next);
         let [rax, rbx, rcx, rdx] = result(answer, leaf, subleaf);

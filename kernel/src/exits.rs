@@ -27,16 +27,12 @@ impl<A: Arch> Pp<'_, A> {
     #[inline]
     fn run_once(&mut self) -> Option<Next> {
         let mailbox = &self.kernel.mailboxes[self.index];
-        if mailbox.has_requests() {
-            self.serve_requests();
-        }
         let Some(active) = &mut self.active else { return Some(self.fail("it runs no VS", None)) };
-        match active.vs.state {
-            VsState::Runnable => {}
-            VsState::WaitsForStart => return self.wait_for_start(),
-            VsState::Broken => return Some(self.pass_through_root()),
+        if active.vs.state != VsState::Runnable {
+            return self.not_runnable();
         }
         if !mailbox.enter_guest() {
+            self.serve_requests();
             return None;
         }
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
@@ -53,6 +49,21 @@ impl<A: Arch> Pp<'_, A> {
             return Some(refused);
         }
         self.sort_exit(exit)
+    }
+
+    /// The active VS waits, or will never run again; unless what others have asked for changes that.
+    #[cold]
+    #[inline(never)]
+    fn not_runnable(&mut self) -> Option<Next> {
+        if self.kernel.mailboxes[self.index].has_requests() {
+            self.serve_requests();
+            return None;
+        }
+        match self.active.as_ref().map(|active| active.vs.state) {
+            Some(VsState::WaitsForStart) => self.wait_for_start(),
+            Some(VsState::Broken) => Some(self.pass_through_root()),
+            Some(VsState::Runnable) | None => None,
+        }
     }
 
     /// The root VS has run for the first time on this PP; or the processor would not, and is given back.

@@ -137,6 +137,7 @@ pub(crate) fn load<A: Arch>(
             space.map_user(platform.memory, frames, page.wrapping_add(bias), frame, 1, permissions)?;
         }
     }
+    log::info!("extension at {:#x}", image.span().start.wrapping_add(bias));
     extension.entry.store(image.entry().wrapping_add(bias), Ordering::SeqCst);
     Ok(())
 }

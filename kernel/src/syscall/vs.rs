@@ -115,7 +115,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Skips the instruction that exited and runs on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn vs_advance_and_run_current(&mut self) -> Resumption {
         self.check_handle()?;
         let active = self.active.as_mut().ok_or(Error::WrongState)?;
