@@ -1,9 +1,12 @@
 //! Writes to the interrupt controller's page in every form that compilers make.
+//!
+//! Interrupts are off from the first write to the last read: the firmware's handlers save and restore the priority as
+//! CR8, whose four bits are the upper half of the register that is tested here.
 
 use core::arch::asm;
 
 use plinth_test_guests::apic::{Apic, TASK_PRIORITY};
-use plinth_test_guests::{Report, check};
+use plinth_test_guests::{Report, check, cpu};
 
 /// The zero flag.
 const ZERO: u8 = 1 << 6;
@@ -12,12 +15,16 @@ const ZERO: u8 = 1 << 6;
 /// the text, `{at}` is the register's address and `{value}` a register that holds the value.
 macro_rules! form {
     ($report:expr, $apic:expr, $name:literal, $text:literal, $before:expr, $value:expr => $after:expr) => {{
-        $apic.write(TASK_PRIORITY, $before);
-        let value: u64 = $value;
-        // SAFETY: The priority register takes any priority; it is set back after each test.
-        unsafe { asm!($text, at = in(reg) $apic.address(TASK_PRIORITY), value = inout(reg) value => _, options(nostack)) }
-        let found = $apic.read(TASK_PRIORITY);
-        $apic.write(TASK_PRIORITY, 0);
+        let found = cpu::without_interrupts(|| {
+            $apic.write(TASK_PRIORITY, $before);
+            let value: u64 = $value;
+            let at = $apic.address(TASK_PRIORITY);
+            // SAFETY: The priority register takes any priority; it is set back after each test.
+            unsafe { asm!($text, at = in(reg) at, value = inout(reg) value => _, options(nostack)) }
+            let found = $apic.read(TASK_PRIORITY);
+            $apic.write(TASK_PRIORITY, 0);
+            found
+        });
         check!($report, concat!("apic-", $name), found, $after);
     }};
 }
@@ -40,9 +47,11 @@ fn stores(report: &mut Report, apic: Apic) {
     form!(report, apic, "mov-displaced", "mov [{at} - 0x80 + 0x80], {value:e}", 0, 0x12 => 0x12);
     form!(report, apic, "mov-indexed", "mov [{at} + {value} * 4 - 0x40], {value:e}", 0, 0x10 => 0x10);
     let at = apic.address(TASK_PRIORITY);
-    // SAFETY: As in `form`. The extended registers need a REX prefix.
-    unsafe { asm!("mov [r9], r10d", in("r9") at, in("r10") 0x13u64, options(nostack)) }
-    let found = apic.read(TASK_PRIORITY);
+    let found = cpu::without_interrupts(|| {
+        // SAFETY: As in `form`. The extended registers need a REX prefix.
+        unsafe { asm!("mov [r9], r10d", in("r9") at, in("r10") 0x13u64, options(nostack)) }
+        apic.read(TASK_PRIORITY)
+    });
     check!(report, "apic-mov-extended", found, 0x13);
 }
 
@@ -57,24 +66,29 @@ fn modifications(report: &mut Report, apic: Apic) {
 }
 
 fn exchange(report: &mut Report, apic: Apic) {
-    apic.write(TASK_PRIORITY, 0x14);
-    let mut value = 0x15u64;
-    // SAFETY: As in `form`.
-    unsafe {
-        asm!("xchg [{}], {:e}", in(reg) apic.address(TASK_PRIORITY), inout(reg) value, options(nostack))
-    }
-    let found = (apic.read(TASK_PRIORITY), value);
-    apic.write(TASK_PRIORITY, 0);
+    let found = cpu::without_interrupts(|| {
+        apic.write(TASK_PRIORITY, 0x14);
+        let mut value = 0x15u64;
+        // SAFETY: As in `form`.
+        unsafe {
+            asm!("xchg [{}], {:e}", in(reg) apic.address(TASK_PRIORITY), inout(reg) value, options(nostack))
+        }
+        let found = (apic.read(TASK_PRIORITY), value);
+        apic.write(TASK_PRIORITY, 0);
+        found
+    });
     check!(report, "apic-xchg", found, (0x15, 0x14));
 }
 
 /// A modification leaves the flags that it would leave on memory.
 fn flags(report: &mut Report, apic: Apic) {
-    apic.write(TASK_PRIORITY, 0x10);
-    let flags: u64;
-    // SAFETY: As in `form`.
-    unsafe {
-        asm!("and dword ptr [{}], 0x0f", "lahf", in(reg) apic.address(TASK_PRIORITY), out("rax") flags, options(nostack));
-    }
+    let at = apic.address(TASK_PRIORITY);
+    let flags = cpu::without_interrupts(|| {
+        apic.write(TASK_PRIORITY, 0x10);
+        let flags: u64;
+        // SAFETY: As in `form`.
+        unsafe { asm!("and dword ptr [{}], 0x0f", "lahf", in(reg) at, out("rax") flags, options(nostack)) }
+        flags
+    });
     check!(report, "apic-flags", (flags >> 8) as u8 & ZERO != 0);
 }
