@@ -12,7 +12,7 @@ use crate::vmcb::exit;
 use crate::vs::SvmVs;
 
 /// The address of the instruction after the one that exited.
-#[inline]
+#[inline(always)]
 pub(crate) fn next_rip(vs: &SvmVs, guest: &impl GuestMemory) -> Result<u64, BadInstruction> {
     let control = &vs.view().control;
     let code = control.exit_code as u32;
@@ -22,6 +22,13 @@ pub(crate) fn next_rip(vs: &SvmVs, guest: &impl GuestMemory) -> Result<u64, BadI
     if vs.features.next_rip && control.next_rip != 0 {
         return Ok(control.next_rip);
     }
+    fetch_next(vs, guest)
+}
+
+/// The same where the processor does not say it: looks at the instruction.
+#[inline(never)]
+fn fetch_next(vs: &SvmVs, guest: &impl GuestMemory) -> Result<u64, BadInstruction> {
+    let code = vs.view().control.exit_code as u32;
     let mode = vs.code_size();
     if mode == CodeSize::Bits64
         && let Some(next) = next_of_short_opcode(vs, code, guest)

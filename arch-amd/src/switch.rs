@@ -11,29 +11,47 @@ pub(crate) type Serve = unsafe extern "sysv64" fn(context: *mut ()) -> bool;
 
 /// Runs the guest of the VMCB until it exits with something that `serve` leaves.
 ///
-/// At each exit only the registers that a call may change are put into the exit page, and RBX, which CPUID
-/// answers in; the other ones stay in place until an exit is left.
-///
 /// # Safety
 /// 1. `vmcb` is the physical address of a VMCB that the kernel has set up, with nested paging on; `registers` is
 ///    an exit page.
 /// 2. EFER.SVME is set, VM_HSAVE_PA holds a page of this processor's, the global interrupt flag is clear and the
 ///    guest's hidden state is loaded.
 /// 3. `serve` may be called with `context`.
+#[inline(always)]
+pub(crate) unsafe fn run(vmcb: u64, registers: u64, serve: Serve, context: *mut ()) {
+    // SAFETY: forwarded to the caller; every register that `enter` does not bring back is named here.
+    unsafe {
+        asm!(
+            "call {enter}",
+            enter = sym enter,
+            in("rdi") vmcb,
+            in("rsi") registers,
+            in("rdx") serve,
+            in("rcx") context,
+            lateout("r12") _,
+            lateout("r13") _,
+            lateout("r14") _,
+            lateout("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+}
+
+/// At each exit only the registers that a call may change are put into the exit page, and RBX, which CPUID
+/// answers in; the other ones stay in place until an exit is left. R12 to R15 are the guest's in the end.
+///
+/// # Safety
+/// As [`run`]; and the caller expects R12 to R15 to be lost.
 #[unsafe(naked)]
-pub(crate) unsafe extern "sysv64" fn run(vmcb: u64, registers: u64, serve: Serve, context: *mut ()) {
+unsafe extern "sysv64" fn enter(vmcb: u64, registers: u64, serve: Serve, context: *mut ()) {
     naked_asm!(
         "push rbx",
         "push rbp",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
         "push rdi",
         "push rsi",
         "push rdx",
         "push rcx",
-        // Ten words and the return address: one more aligns the stack for the call.
+        // Six words and the return address: one more aligns the stack for the call.
         "sub rsp, 8",
         "mov rbp, [rsi + 8 * 5]",
         "mov r12, [rsi + 8 * 12]",
@@ -74,10 +92,6 @@ pub(crate) unsafe extern "sysv64" fn run(vmcb: u64, registers: u64, serve: Serve
         "mov [rax + 8 * 14], r14",
         "mov [rax + 8 * 15], r15",
         "add rsp, 40",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
         "pop rbp",
         "pop rbx",
         "ret",

@@ -1,8 +1,10 @@
 //! Ring 3: entering the extension, and the ways back by system call and by exception.
 //!
-//! [`enter`] looks like a function that returns when the extension stops. It leaves the kernel's callee-saved
-//! registers and the address of the [`UserRegisters`] on the stack and that stack's top in the TSS (RSP0), so
-//! that both ways back find everything from the stack alone:
+//! [`enter`] looks like a function that returns when the extension stops. It leaves the kernel's RBX and RBP and
+//! the address of the [`UserRegisters`] on the stack and that stack's top in the TSS (RSP0), so that both ways back
+//! find everything from the stack alone. R12 to R15 are lost: the compiler, which keeps next to nothing in them
+//! across the extension's turn, is told so ([`call_enter`]).
+//!
 //!
 //! * an exception switches to RSP0 by itself; the address lies just above the frame it pushes;
 //! * a system call switches nothing: the entry finds RSP0 through GS, which `SWAPGS` makes the kernel's for
@@ -10,7 +12,7 @@
 //!
 //! The kernel runs with interrupts off and, on AMD, with GIF clear: nothing else comes in here.
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 
 use plinth_hal::{UserContext, UserExit, UserFault, UserVa};
@@ -140,7 +142,7 @@ pub unsafe fn run(per_cpu: *mut PerCpu, registers: &mut UserRegisters) -> UserEx
         return UserExit::Fault(registers.beyond_the_end());
     }
     // SAFETY: forwarded to the caller; `registers` is exclusively ours while the extension runs.
-    let exit = unsafe { enter(per_cpu, registers) };
+    let exit = unsafe { call_enter(per_cpu, registers) };
     if exit == EXIT_CALL {
         return UserExit::Call;
     }
@@ -148,21 +150,42 @@ pub unsafe fn run(per_cpu: *mut PerCpu, registers: &mut UserRegisters) -> UserEx
     UserExit::Fault(registers.fault())
 }
 
-/// See [`run`].
+/// Calls [`enter`], which returns by another way than it came and brings back RBX, RBP and RSP alone.
 ///
 /// # Safety
 /// As [`run`].
+#[inline(always)]
+unsafe fn call_enter(per_cpu: *mut PerCpu, registers: *mut UserRegisters) -> u64 {
+    let exit;
+    // SAFETY: forwarded to the caller; every register that `enter` does not bring back is named here.
+    unsafe {
+        asm!(
+            "call {enter}",
+            enter = sym enter,
+            in("rdi") per_cpu,
+            in("rsi") registers,
+            lateout("rax") exit,
+            lateout("r12") _,
+            lateout("r13") _,
+            lateout("r14") _,
+            lateout("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+    exit
+}
+
+/// See [`run`] and [`call_enter`].
+///
+/// # Safety
+/// As [`run`]; and the caller expects R12 to R15 to be lost.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn enter(per_cpu: *mut PerCpu, registers: *mut UserRegisters) -> u64 {
     naked_asm!(
         "push rbx",
         "push rbp",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
         "push rsi",
-        // Six registers, the argument and the return address: RSP is 16-byte aligned, as RSP0 must be.
+        // Two registers, the argument and the return address: RSP is 16-byte aligned, as RSP0 must be.
         "mov [rdi + {rsp0}], rsp",
         "mov rax, [rsi + {mode}]",
         "mov rcx, [rsi + {rip}]",
@@ -269,10 +292,6 @@ pub(crate) unsafe extern "sysv64" fn system_call_entry() {
         "mov [rcx + {r15}], r15",
         "xor eax, eax",
         "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
         "pop rbp",
         "pop rbx",
         "ret",
@@ -336,10 +355,6 @@ pub(crate) unsafe extern "sysv64" fn user_fault() {
         "mov [rcx + {r15}], r15",
         // CS, RFLAGS, RSP, SS and the argument of `enter`.
         "add rsp, 40",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
         "pop rbp",
         "pop rbx",
         "mov eax, {exit_fault}",

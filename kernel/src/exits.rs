@@ -26,7 +26,7 @@ impl<A: Arch> Pp<'_, A> {
 
     #[inline]
     fn run_once(&mut self) -> Option<Next> {
-        let mailbox = &self.kernel.mailboxes[self.index];
+        let mailbox = self.mailbox;
         let Some(active) = &mut self.active else { return Some(self.fail("it runs no VS", None)) };
         if active.vs.state != VsState::Runnable {
             return self.not_runnable();
@@ -55,7 +55,7 @@ impl<A: Arch> Pp<'_, A> {
     #[cold]
     #[inline(never)]
     fn not_runnable(&mut self) -> Option<Next> {
-        if self.kernel.mailboxes[self.index].has_requests() {
+        if self.mailbox.has_requests() {
             self.serve_requests();
             return None;
         }
@@ -106,7 +106,7 @@ impl<A: Arch> Pp<'_, A> {
     #[cold]
     #[inline(never)]
     fn kicked(&mut self) -> Option<Next> {
-        if self.kernel.mailboxes[self.index].finish_kick() {
+        if self.mailbox.finish_kick() {
             return None;
         }
         Some(self.decide(Exit::of(ExitClass::Nmi)))

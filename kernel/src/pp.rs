@@ -15,6 +15,7 @@ use crate::extension::Places;
 use crate::guest::GuestView;
 use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
+use crate::mailbox::Mailbox;
 use crate::objects::Vs;
 use crate::reserved::OpenPages;
 
@@ -74,6 +75,8 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) kernel: &'k Kernel<A>,
     pub(crate) machine: &'k Machine<A>,
     pub(crate) index: usize,
+    /// What other PPs tell this one.
+    pub(crate) mailbox: &'k Mailbox,
     pub(crate) cpu: A::Cpu,
     pub(crate) user: A::User,
     pub(crate) exit_page: Spa,
@@ -115,6 +118,7 @@ impl<A: Arch> Kernel<A> {
             kernel: self,
             machine,
             index: resources.pp,
+            mailbox,
             cpu,
             user: A::User::default(),
             exit_page: resources.exit_page,
@@ -261,7 +265,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(never)]
     pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next {
         self.deactivate();
-        self.kernel.mailboxes[self.index].launched.store(false, Ordering::Release);
+        self.mailbox.launched.store(false, Ordering::Release);
         self.kernel.discard_vss(self.index);
         match self.root.take() {
             Some(root) => {

@@ -15,7 +15,7 @@ impl<A: Arch> Pp<'_, A> {
     #[cold]
     #[inline(never)]
     pub(crate) fn serve_requests(&mut self) {
-        let mailbox = &self.kernel.mailboxes[self.index];
+        let mailbox = self.mailbox;
         let requests = mailbox.take_requests();
         if requests & FLUSH != 0
             && let Some(active) = &mut self.active
@@ -56,7 +56,7 @@ impl<A: Arch> Pp<'_, A> {
     #[cold]
     #[inline(never)]
     pub(crate) fn wait_for_start(&mut self) -> Option<Next> {
-        let mailbox = &self.kernel.mailboxes[self.index];
+        let mailbox = self.mailbox;
         if self.cpu.park(|| mailbox.has_requests()) {
             mailbox.finish_kick();
         }

@@ -16,7 +16,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Runs the extension, with no translation from before the last page was taken away.
     #[inline]
     pub(crate) fn enter_user(&mut self) -> UserExit {
-        let mailbox = &self.kernel.mailboxes[self.index];
+        let mailbox = self.mailbox;
         let epoch = mailbox.enter_user(&self.kernel.host_epoch);
         if epoch != self.host_epoch {
             self.cpu.flush_host_tlb();

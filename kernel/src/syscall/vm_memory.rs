@@ -181,7 +181,7 @@ impl<A: Arch> Pp<'_, A> {
     /// leaves its guest.
     fn flush_everywhere(&self) {
         self.kernel.shoot_down(self.index, &self.cpu);
-        self.kernel.mailboxes[self.index].post(FLUSH);
+        self.mailbox.post(FLUSH);
     }
 }
 

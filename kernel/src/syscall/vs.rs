@@ -142,7 +142,7 @@ impl<A: Arch> Pp<'_, A> {
         if self.root_vs != Some(id) || self.callback != Callback::Bootstrap {
             return Err(Error::WrongState.into());
         }
-        self.kernel.mailboxes[self.index].launched.store(true, Ordering::Release);
+        self.mailbox.launched.store(true, Ordering::Release);
         if self.kernel.launched_pps() >= self.machine.pp_count {
             self.kernel.all_launched.store(true, Ordering::SeqCst);
         }
