@@ -29,6 +29,9 @@ pub(crate) const BLOCKED_NMI: u32 = 1 << 3;
 pub(crate) const ACTIVE: u32 = 0;
 pub(crate) const WAIT_FOR_SIPI: u32 = 3;
 
+/// Pending debug exceptions: a single step.
+const SINGLE_STEP: u64 = 1 << 14;
+
 /// RFLAGS.TF.
 pub(crate) const TRAP_FLAG: u64 = 1 << 8;
 
@@ -107,9 +110,18 @@ pub(crate) fn forget(vmcs: &Current) {
     set_nmi_window(vmcs, false);
 }
 
+/// An instruction that faulted has not been stepped over: its trap must not be pending when it runs again. The manual
+/// has the field clear then (Intel SDM vol. 3C, "Saving Non-Register State"); Bochs leaves the trap in it.
+pub(crate) fn forget_step(vmcs: &Current) {
+    const BLOCKED_BY_MOV_SS: u32 = 1 << 1;
+    let pending = vmcs.read(PENDING_DEBUG);
+    if pending & SINGLE_STEP != 0 && vmcs.read(INTERRUPTIBILITY) & BLOCKED_BY_MOV_SS == 0 {
+        vmcs.write(PENDING_DEBUG, pending & !SINGLE_STEP);
+    }
+}
+
 /// What the processor does after an instruction that has been carried out for the guest.
 pub(crate) fn instruction_done(vmcs: &Current, stepping: bool) {
-    const SINGLE_STEP: u64 = 1 << 14;
     let blocked = vmcs.read(INTERRUPTIBILITY);
     if blocked & BLOCKED_ONE != 0 {
         vmcs.write(INTERRUPTIBILITY, blocked & !BLOCKED_ONE);

@@ -1,6 +1,5 @@
 //! Exit reasons and what they mean everywhere (Intel SDM vol. 3D, appendix C).
 
-use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::msr;
 use plinth_arch_x86::stopped_guest::read_general;
 use plinth_extension_api::abi::MemoryAccess;
@@ -117,6 +116,7 @@ fn violation(vs: &VmxVs) -> Exit {
     const FINAL: u64 = 1 << 8;
     const NMI_UNBLOCKED: u64 = 1 << 12;
     let (info, address) = vs.with(|vmcs| {
+        events::forget_step(vmcs);
         let info = vmcs.read(QUALIFICATION);
         if info & NMI_UNBLOCKED != 0 && vmcs.read(VECTORING_EVENT) >> 31 == 0 {
             // The IRET runs again.
@@ -128,8 +128,7 @@ fn violation(vs: &VmxVs) -> Exit {
     access.set(MemoryAccess::WRITE, info & WRITE != 0);
     access.set(MemoryAccess::EXECUTE, info & FETCH != 0);
     access.set(MemoryAccess::PAGE_WALK, info & LINEAR != 0 && info & FINAL == 0);
-    let apic = LocalApic::current().page();
-    if access == MemoryAccess::WRITE && address & !0xFFF == apic && vs.is_root {
+    if access == MemoryAccess::WRITE && address & !0xFFF == vs.features.apic_page && vs.is_root {
         return Exit { class: ExitClass::Processor, number: address, detail: 0 };
     }
     Exit { class: ExitClass::Memory, number: address, detail: access.bits() }

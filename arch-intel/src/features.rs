@@ -1,6 +1,7 @@
 //! What this processor offers, and whether it can launch.
 
 use plinth_arch_x86::EptCapabilities;
+use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::msr;
 use plinth_arch_x86::mtrr::Mtrrs;
 use plinth_launch::{LaunchError, LaunchStatus};
@@ -102,6 +103,8 @@ pub(crate) struct Features {
     /// CR4 bits that harden the kernel, and OSXSAVE: SMEP, SMAP, UMIP.
     pub(crate) host_cr4: u64,
     pub(crate) mtrrs: Mtrrs,
+    /// The page of the local APIC's registers; the guest cannot move it.
+    pub(crate) apic_page: u64,
 }
 
 static FEATURES: Once<Features> = Once::new();
@@ -122,6 +125,7 @@ impl Features {
         physical_bits: 36,
         host_cr4: 0,
         mtrrs: Mtrrs::NONE,
+        apic_page: 0,
     };
 
     /// What was found when the first processor launched; nothing optional before that.
@@ -233,6 +237,7 @@ fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, Launc
         physical_bits,
         host_cr4: host_cr4(cpuid),
         mtrrs: Mtrrs::read(physical_bits),
+        apic_page: LocalApic::current().page(),
     })
 }
 

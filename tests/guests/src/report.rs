@@ -5,6 +5,14 @@ use crate::{say, serial};
 
 /// QEMU's `isa-debug-exit` device: writing N ends the emulator with status 2 N + 1.
 const EXIT_PORT: u16 = 0xf4;
+/// Bochs' `iodebug` device: 8A00h enables it, 8AE0h stops at the debugger's prompt, which ends the emulator with
+/// status 0.
+const DEBUG_PORT: u16 = 0x8a00;
+const DEBUG_ENABLE: u16 = 0x8a00;
+const DEBUG_STOP: u16 = 0x8ae0;
+/// Bochs' shutdown port: this word, letter by letter, ends the emulator with status 1.
+const SHUTDOWN_PORT: u16 = 0x8900;
+const SHUTDOWN: &[u8] = b"Shutdown";
 
 /// Written to the exit device when every check passed: QEMU's status is 33.
 pub const PASSED: u8 = 0x10;
@@ -47,9 +55,16 @@ impl Report {
     }
 }
 
-/// Ends the emulator; on a machine without the exit device, waits for ever.
+/// Ends the emulator; on a machine without an exit device, waits for ever.
+///
+/// QEMU's comes first: what follows is only reached where there is none. Bochs' ports are nobody's on QEMU.
 pub fn end(value: u8) -> ! {
     serial::write_port(EXIT_PORT, value);
+    if value == PASSED {
+        serial::write_port_u16(DEBUG_PORT, DEBUG_ENABLE);
+        serial::write_port_u16(DEBUG_PORT, DEBUG_STOP);
+    }
+    SHUTDOWN.iter().for_each(|letter| serial::write_port(SHUTDOWN_PORT, *letter));
     say!("no emulator to end; switch the machine off");
     loop {
         crate::cpu::halt();

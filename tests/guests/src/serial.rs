@@ -46,6 +46,12 @@ pub fn write_port(port: u16, value: u8) {
     unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) }
 }
 
+/// Writes two bytes to a port.
+pub fn write_port_u16(port: u16, value: u16) {
+    // SAFETY: As in `write_port`.
+    unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags)) }
+}
+
 /// Prints a line on the serial port.
 #[macro_export]
 macro_rules! say {
