@@ -11,7 +11,7 @@ pub type Expected = Result<u64, Fault>;
 /// No extension takes the hypercall any more: #UD.
 pub const NOBODY: Expected = Err(Fault::undefined(LENGTH));
 
-/// Bytes of VMMCALL.
+/// Bytes of VMMCALL and of VMCALL.
 const LENGTH: u64 = 3;
 
 /// Runs the guest called `name`: makes the test hypercall with `argument` in RBX and goes on as if nothing had happened.

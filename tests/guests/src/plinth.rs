@@ -2,7 +2,7 @@
 
 use plinth_extension_api::abi::{CPUID_SIGNATURE, CPUID_SIGNATURE_LEAF};
 
-use crate::cpu::cpuid;
+use crate::cpu::{cpuid, is_amd};
 use crate::probe;
 use crate::trap::Fault;
 
@@ -17,15 +17,35 @@ pub fn is_there() -> bool {
 /// # Errors
 /// The fault that it raises: #UD where nobody takes it.
 pub fn hypercall(number: u64, argument: u64) -> Result<u64, Fault> {
-    let result;
-    // SAFETY: VMMCALL changes RAX or faults, which is caught. RBX, which the compiler keeps for itself, is put back.
-    let fault = unsafe {
-        probe!("xchg rbx, {argument}", ".byte 0x0f, 0x01, 0xd9"; finally "xchg rbx, {argument}";
-            argument = inout(reg) argument => _,
-            inout("rax") number => result)
+    if is_amd() { vmmcall(number, argument) } else { vmcall(number, argument) }
+}
+
+/// Defines a hypercall by the instruction of one vendor.
+macro_rules! hypercall_by {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// The fault that it raises: #UD where nobody takes it.
+        pub fn $name(number: u64, argument: u64) -> Result<u64, Fault> {
+            let result;
+            // SAFETY: It changes RAX or faults, which is caught. RBX, which the compiler keeps for itself, is put back.
+            let fault = unsafe {
+                probe!("xchg rbx, {argument}", $bytes; finally "xchg rbx, {argument}";
+                    argument = inout(reg) argument => _,
+                    inout("rax") number => result)
+            };
+            fault.map_or(Ok(result), Err)
+        }
     };
-    match fault {
-        Some(fault) => Err(fault),
-        None => Ok(result),
-    }
+}
+
+hypercall_by! {
+    /// A hypercall by AMD's instruction.
+    vmmcall, ".byte 0x0f, 0x01, 0xd9"
+}
+
+hypercall_by! {
+    /// A hypercall by Intel's instruction.
+    vmcall, ".byte 0x0f, 0x01, 0xc1"
 }
