@@ -180,6 +180,7 @@ impl HostCpu for El2Cpu {
                 Some(exit) if exit.class == ExitClass::IdRead && answer(vs, &exit, exit_page, policy) => {
                     *declared += 1;
                 }
+                Some(exit) if vs.write_through(&exit, exit_page) => {}
                 Some(exit) => return exit,
             }
         }

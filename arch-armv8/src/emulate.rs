@@ -2,8 +2,8 @@
 
 use plinth_hal::{Event, Exit, ExitClass, GuestMemory, PhysicalMemory, Spa, VsHw};
 
-use crate::id_registers;
 use crate::vs::El2Vs;
+use crate::{id_registers, write_traps};
 
 /// Answers an exit. Returns false for one that it does not know.
 pub(crate) fn as_bare_machine(vs: &mut El2Vs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
@@ -12,6 +12,9 @@ pub(crate) fn as_bare_machine(vs: &mut El2Vs, exit: &Exit, guest: &impl GuestMem
             let value = id_registers::native(exit.number).unwrap_or(0);
             write_general(vs, exit_page, exit.detail, value);
             vs.advance(guest, exit_page).is_ok()
+        }
+        ExitClass::RegisterWrite if write_traps::bit(exit.number).is_some() => {
+            vs.write_register(exit, exit_page)
         }
         ExitClass::RegisterRead
         | ExitClass::RegisterWrite

@@ -20,6 +20,7 @@ mod formats;
 mod psci;
 mod slots;
 mod syndrome;
+mod write_traps;
 
 #[cfg(test)]
 mod format_tests;

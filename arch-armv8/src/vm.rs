@@ -5,17 +5,25 @@ use plinth_hal::{BadRegister, FrameSource, Intercepts, OutOfFrames, PhysicalMemo
 use crate::El2;
 use crate::memory::IdentityMemory;
 use crate::syndrome::is_id_register;
+use crate::write_traps;
 
 /// The root VM's tag.
 pub(crate) const ROOT_TAG: u16 = 1;
 /// HCR_EL2.TID3: reads of ID registers are trapped.
 const TRAP_IDS: u64 = 1 << 18;
+/// HCR_EL2.TVM: writes of the registers of [`write_traps`] are trapped.
+const TRAP_WRITES: u64 = 1 << 26;
+
+/// Where the mask of [`write_traps`] is, beside the bits for HCR_EL2 that [`El2Vm::traps`] names.
+pub(crate) fn write_mask_at(traps: Spa) -> Spa {
+    Spa::new(traps.raw() + 8)
+}
 
 /// A VM at EL2.
 #[derive(Debug)]
 pub struct El2Vm {
     memory: IdentityMemory,
-    /// Its first word: bits for HCR_EL2.
+    /// Its first word: bits for HCR_EL2. Its second: the mask of [`write_traps`].
     page: Spa,
     nested_root: Spa,
     tag: u16,
@@ -25,6 +33,15 @@ impl El2Vm {
     /// Where the additional bits for HCR_EL2 are.
     pub(crate) fn traps(&self) -> Spa {
         self.page
+    }
+
+    fn write_mask(&self) -> u64 {
+        self.memory.read_u64(write_mask_at(self.page))
+    }
+
+    fn set_traps(&self, bits: u64, on: bool) {
+        let others = self.memory.read_u64(self.page) & !bits;
+        self.memory.write_u64(self.page, others | if on { bits } else { 0 });
     }
 
     pub(crate) fn tag(&self) -> u16 {
@@ -52,12 +69,20 @@ impl VmHw for El2Vm {
         frames.free(self.page, 1);
     }
 
-    /// ID registers are trapped all or none (HCR_EL2.TID3), and only reads of them exist.
+    /// ID registers are trapped all or none (HCR_EL2.TID3), and only reads of them exist. Of the registers that
+    /// govern translation the writes can be trapped.
     fn intercept_register(&mut self, register: u64, intercepts: Intercepts) -> Result<(), BadRegister> {
-        if !is_id_register(register) || intercepts.writes {
-            return Err(BadRegister);
+        match (intercepts, write_traps::bit(register)) {
+            (Intercepts { writes: false, reads }, None) if is_id_register(register) => {
+                self.set_traps(TRAP_IDS, reads);
+            }
+            (Intercepts { reads: false, writes }, Some(bit)) => {
+                let mask = self.write_mask() & !bit | if writes { bit } else { 0 };
+                self.memory.write_u64(write_mask_at(self.page), mask);
+                self.set_traps(TRAP_WRITES, mask != 0);
+            }
+            _ => return Err(BadRegister),
         }
-        self.memory.write_u64(self.page, if intercepts.reads { TRAP_IDS } else { 0 });
         Ok(())
     }
 

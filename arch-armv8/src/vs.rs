@@ -17,14 +17,16 @@ use crate::memory::IdentityMemory;
 use crate::regime::{MDCR_TDE, Regime, of_guest};
 use crate::slots::SLOTS;
 use crate::syndrome::{Syndrome, class};
-use crate::vm::{El2Vm, ROOT_TAG};
-use crate::{El2, id_registers, processors, tlb};
+use crate::vm::{El2Vm, ROOT_TAG, write_mask_at};
+use crate::{El2, id_registers, processors, tlb, write_traps};
 
 /// EL1h with everything masked: the state in which PSCI starts a processor.
 pub(crate) const PSTATE_RESET: u64 = 0x3C5;
 /// SPSR.SS and MDSCR_EL1.SS.
 const PSTATE_STEP: u64 = 1 << 21;
 const MDSCR_STEP: u64 = 1;
+/// The number of XZR in instructions.
+const ZERO_REGISTER: u64 = 31;
 
 /// A VS at EL2.
 #[derive(Debug)]
@@ -70,6 +72,28 @@ impl El2Vs {
 
     pub(crate) fn is_stepping(&self) -> bool {
         self.stepping.is_some()
+    }
+
+    /// Carries out a write that is trapped only because of its neighbours. Returns false for any other exit.
+    #[inline]
+    pub(crate) fn write_through(&mut self, exit: &Exit, exit_page: Spa) -> bool {
+        if exit.class != ExitClass::RegisterWrite {
+            return false;
+        }
+        let mask = self.memory.read_u64(write_mask_at(self.traps));
+        write_traps::is_bystander(exit.number, mask) && self.write_register(exit, exit_page)
+    }
+
+    /// Carries out a trapped write of a register of the bank, and skips the instruction. Returns false for one that is
+    /// not in the bank.
+    pub(crate) fn write_register(&mut self, exit: &Exit, exit_page: Spa) -> bool {
+        let at = Spa::new(exit_page.raw() + exit.detail * 8);
+        let value = if exit.detail < ZERO_REGISTER { self.memory.read_u64(at) } else { 0 };
+        let written = self.bank().write(exit.number, value).is_some();
+        if written {
+            self.skip();
+        }
+        written
     }
 
     /// What EL2 has to hold for it now.

@@ -24,6 +24,14 @@ impl Event {
     #[cfg(target_arch = "x86_64")]
     pub const GENERAL_PROTECTION: Self = Self::exception_with_code(13, 0);
 
+    /// What an access that is not allowed finds: x86 #GP(0), Arm an undefined instruction.
+    #[cfg(target_arch = "x86_64")]
+    pub const REFUSED: Self = Self::GENERAL_PROTECTION;
+
+    /// What an access that is not allowed finds: x86 #GP(0), Arm an undefined instruction.
+    #[cfg(target_arch = "aarch64")]
+    pub const REFUSED: Self = Self::UNDEFINED;
+
     /// A processor exception without an error code; x86: vector 0 to 31, not 2.
     pub const fn exception(vector: u8) -> Self {
         Self(EVENT_EXCEPTION | vector as u64)

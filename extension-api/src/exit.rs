@@ -6,12 +6,20 @@ use core::ptr::NonNull;
 use crate::abi::{ExitClass, ExitPage, GENERAL_REGISTERS};
 use crate::id::{VmId, VpId, VsId};
 use crate::plinth::Plinth;
+use crate::resume::Resume;
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+#[cfg(target_arch = "aarch64")]
+pub use aarch64::{Id, IdValue};
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::Register;
+pub use x86_64::{Id, IdValue, Register};
+
+/// The privilege level of an OS's kernel: x86 CPL 0, Arm EL1.
+const KERNEL_PRIVILEGE: u64 = if cfg!(target_arch = "aarch64") { 1 } else { 0 };
 
 /// This PP's exit page: the right to use it, which is not to be copied. One register wide.
 #[derive(Debug)]
@@ -168,6 +176,21 @@ impl Exit<'_> {
             // SAFETY: As for reading; the index is inside the array.
             unsafe { (&raw mut (*self.page.0.as_ptr()).registers[number]).write_volatile(value) }
         }
+    }
+
+    /// Whether it is hypercall `number`, made by an OS's kernel and not by one of its programs.
+    #[inline]
+    pub fn is_hypercall(&self, number: u64) -> bool {
+        self.class() == ExitClass::Hypercall
+            && self.privilege() == KERNEL_PRIVILEGE
+            && self.general(0) == number
+    }
+
+    /// Answers a hypercall, and says how to go on.
+    #[inline]
+    pub fn answer_hypercall(&mut self, result: u64) -> Resume {
+        self.set_general(0, result);
+        Resume::AdvanceAndRun
     }
 
     /// The kernel.

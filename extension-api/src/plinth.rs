@@ -108,6 +108,15 @@ impl Plinth {
         call!(VmDeclareIds, vm.raw(), answers.as_ptr() as u64, answers.len() as u64).map(drop)
     }
 
+    /// Has every ID read of a VM exit. CPUID does anyway; Arm's ID registers (the groups that HCR_EL2.TID3 traps) do
+    /// only if asked.
+    pub fn vm_intercept_ids(self, vm: VmId) -> Result<(), Failure> {
+        match crate::arch::ID_REGISTERS {
+            Some((first, count)) => self.vm_intercept_registers(vm, first, count, true, false),
+            None => Ok(()),
+        }
+    }
+
     /// Sets which accesses to `count` MSRs or system registers from `first` on exit.
     pub fn vm_intercept_registers(
         self,

@@ -61,8 +61,9 @@ pub(crate) fn build_tests(workspace: &Workspace, board: &Board) -> Result<()> {
     Ok(())
 }
 
-fn test_folders(board: &Board) -> [(&'static str, String); 2] {
-    [("tests/extensions", board.triple.clone()), ("tests/guests", board.firmware_triple())]
+fn test_folders(board: &Board) -> [(&'static str, String); 3] {
+    let triple = || board.triple.clone();
+    [("extensions", triple()), ("tests/extensions", triple()), ("tests/guests", board.firmware_triple())]
 }
 
 /// What no board of the tool boots yet, with its target.
@@ -75,7 +76,7 @@ const WITHOUT_BOARD: [(&str, &str); 4] = [
 
 /// Every freestanding package with the targets it is built for: for clippy.
 pub(crate) fn targets<'a>(workspace: &'a Workspace, board: &Board) -> Vec<(&'a Package, String)> {
-    let mut folders = vec![("images/x86", board.triple.clone()), ("extensions", board.triple.clone())];
+    let mut folders = vec![("images/x86", board.triple.clone())];
     folders.push(("loaders/uefi", board.firmware_triple()));
     folders.extend(test_folders(board));
     folders.extend(WITHOUT_BOARD.map(|(folder, triple)| (folder, triple.to_owned())));
@@ -85,9 +86,9 @@ pub(crate) fn targets<'a>(workspace: &'a Workspace, board: &Board) -> Vec<(&'a P
     packages.collect()
 }
 
-/// A test extension's ELF file.
+/// The ELF file of an extension that tests use.
 pub(crate) fn test_extension(workspace: &Workspace, board: &Board, name: &str) -> Result<PathBuf> {
-    existing(file(workspace, &board.triple, name), "tests/extensions")
+    existing(file(workspace, &board.triple, name), "extensions and tests/extensions")
 }
 
 /// A test guest's EFI application.

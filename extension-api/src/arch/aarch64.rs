@@ -7,6 +7,9 @@ use core::arch::asm;
 use super::Outcome;
 use crate::abi::Status;
 
+/// First and number of the ID registers that exit only if asked: Op0 3, Op1 0, CRn 0, CRm 1 to 7 (Arm ARM, HCR_EL2.TID3).
+pub const ID_REGISTERS: Option<(u64, u64)> = Some((3 << 14 | 1 << 3, 7 * 8));
+
 /// Makes a system call with six arguments.
 ///
 /// # Safety

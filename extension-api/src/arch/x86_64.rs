@@ -8,6 +8,9 @@ use core::arch::asm;
 use super::Outcome;
 use crate::abi::Status;
 
+/// First and number of the ID registers that exit only if asked: none, because CPUID always does.
+pub const ID_REGISTERS: Option<(u64, u64)> = None;
+
 /// Makes a system call with six arguments.
 ///
 /// # Safety

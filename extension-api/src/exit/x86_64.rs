@@ -1,6 +1,20 @@
 //! The general registers of x86-64 by their names.
 
 use super::Exit;
+use crate::abi::ExitClass;
+use crate::resume::Resume;
+
+/// What an ID read asks for: a CPUID leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Id {
+    /// EAX.
+    pub leaf: u32,
+    /// ECX; of meaning for some leaves only.
+    pub subleaf: u32,
+}
+
+/// The answer to an ID read: EAX, EBX, ECX and EDX.
+pub type IdValue = [u32; 4];
 
 /// A general register; the number is the one in instructions (AMD64 APM vol. 3, table 1-10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +68,33 @@ impl Exit<'_> {
     #[inline]
     pub fn rcx(&self) -> u64 {
         self.get(Register::Rcx)
+    }
+
+    /// What an ID read asks for; `None` for all other exits.
+    #[inline]
+    pub fn id_read(&self) -> Option<Id> {
+        let (leaf, subleaf) = self.cpuid_leaf();
+        (self.class() == ExitClass::IdRead).then_some(Id { leaf, subleaf })
+    }
+
+    /// Answers an ID read, and says how to go on.
+    #[inline]
+    pub fn answer_id(&mut self, value: IdValue) -> Resume {
+        self.set_cpuid(value);
+        Resume::AdvanceAndRun
+    }
+
+    /// What WRMSR writes.
+    #[inline]
+    pub fn written_register(&self) -> u64 {
+        self.edx_eax()
+    }
+
+    /// Answers RDMSR, and says how to go on.
+    #[inline]
+    pub fn answer_register(&mut self, value: u64) -> Resume {
+        self.set_edx_eax(value);
+        Resume::AdvanceAndRun
     }
 
     /// Leaf and sub-leaf of a CPUID instruction: EAX and ECX.

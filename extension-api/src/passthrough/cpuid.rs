@@ -52,6 +52,12 @@ fn answer_changed(mut exit: Exit<'_>, leaf: u32, subleaf: u32) -> Resume {
     Resume::AdvanceAndRun
 }
 
+/// The answer that [`answer`] gives to this exit.
+pub fn id_value(exit: &Exit<'_>) -> Words {
+    let (leaf, subleaf) = exit.cpuid_leaf();
+    if is_changed(leaf) { lookup(leaf, subleaf, exit.vs()) } else { native(leaf, subleaf) }
+}
+
 /// The answer that [`answer`] gives for a leaf and a sub-leaf, to the VS `vs`.
 pub fn lookup(leaf: u32, subleaf: u32, vs: VsId) -> Words {
     let cr4 = || Plinth::opened().vs_read(vs, register::X86_CR4).unwrap_or(0);

@@ -7,19 +7,15 @@ use crate::plinth::Plinth;
 use crate::resume::Resume;
 use crate::root;
 
-/// The privilege level of an OS's kernel: x86 CPL 0, Arm EL1.
-const KERNEL: u64 = if cfg!(target_arch = "aarch64") { 1 } else { 0 };
-
 /// Answers VMMCALL, VMCALL or HVC; only an OS's kernel is listened to.
 pub fn answer(exit: &mut Exit<'_>) -> Resume {
-    match (exit.privilege(), exit.general(0)) {
-        (KERNEL, HYPERCALL_STOP) => Resume::Promote,
-        (KERNEL, HYPERCALL_REPORT) => {
-            report(exit.plinth());
-            exit.set_general(0, 0);
-            Resume::AdvanceAndRun
-        }
-        _ => Resume::Inject(Event::UNDEFINED),
+    if exit.is_hypercall(HYPERCALL_STOP) {
+        Resume::Promote
+    } else if exit.is_hypercall(HYPERCALL_REPORT) {
+        report(exit.plinth());
+        exit.answer_hypercall(0)
+    } else {
+        Resume::Inject(Event::UNDEFINED)
     }
 }
 

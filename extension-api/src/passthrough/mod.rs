@@ -21,6 +21,11 @@ use crate::exit::Exit;
 use crate::resume::Resume;
 
 #[cfg(target_arch = "x86_64")]
+pub use cpuid::id_value;
+#[cfg(target_arch = "aarch64")]
+pub use system::id_value;
+
+#[cfg(target_arch = "x86_64")]
 use cpuid::answer as id_read;
 #[cfg(target_arch = "x86_64")]
 use msr::{read as register_read, write as register_write};

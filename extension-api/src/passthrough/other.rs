@@ -6,12 +6,6 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::resume::Resume;
 
-/// What an access finds that cannot be carried out.
-#[cfg(target_arch = "x86_64")]
-const REFUSED: Event = Event::GENERAL_PROTECTION;
-#[cfg(target_arch = "aarch64")]
-const REFUSED: Event = Event::UNDEFINED;
-
 /// A triple fault restarts the machine.
 pub(super) fn shutdown(exit: &Exit<'_>) -> Resume {
     log::error!("pp {}: the root VM shut down (triple fault); restarting the machine", exit.pp());
@@ -33,7 +27,7 @@ pub(super) fn memory(exit: &Exit<'_>) -> Resume {
             exit.instruction_pointer()
         );
     }
-    Resume::Inject(REFUSED)
+    Resume::Inject(Event::REFUSED)
 }
 
 /// An access to the interrupt controller in a way that the kernel does not understand. The first one is logged.
@@ -46,7 +40,7 @@ pub(super) fn processor(exit: &Exit<'_>) -> Resume {
             exit.instruction_pointer()
         );
     }
-    Resume::Inject(REFUSED)
+    Resume::Inject(Event::REFUSED)
 }
 
 /// An exit that nothing here asked for or understands: its data and the VS's registers go to the log.

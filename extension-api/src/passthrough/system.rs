@@ -2,28 +2,23 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::abi::register;
 use crate::event::Event;
-use crate::exit::Exit;
+use crate::exit::{Exit, IdValue};
 use crate::resume::Resume;
 
-/// The number of XZR, which takes no value.
-const ZERO_REGISTER: u64 = 31;
-
-/// Answers a read of an ID register. Its value comes with the exit, because EL0 cannot read it.
+/// Answers a read of an ID register.
 #[inline]
 pub fn id_read(exit: &mut Exit<'_>) -> Resume {
-    let [_, native] = exit.info();
-    set_target(exit, native);
-    Resume::AdvanceAndRun
+    let value = id_value(exit);
+    exit.answer_id(value)
 }
 
-/// Gives the register that the instruction names a value.
+/// The machine's own value of the ID register that is read. It comes with the exit, because EL0 cannot read it.
 #[inline]
-pub fn set_target(exit: &mut Exit<'_>, value: u64) {
-    let target = exit.detail();
-    if target < ZERO_REGISTER {
-        exit.set_general(target as usize, value);
-    }
+pub fn id_value(exit: &Exit<'_>) -> IdValue {
+    let [_, native] = exit.info();
+    native
 }
 
 /// Answers MRS of a register that is trapped: as on a machine that lacks it. The first one is logged.
@@ -31,9 +26,14 @@ pub fn register_read(exit: &mut Exit<'_>) -> Resume {
     undefined(exit)
 }
 
-/// Answers MSR to a register that is trapped: as on a machine that lacks it. The first one is logged.
+/// Answers MSR to a register that is trapped: one of the guest's own takes the value, any other is as on a machine that
+/// lacks it. The first of those is logged.
 pub fn register_write(exit: &mut Exit<'_>) -> Resume {
-    undefined(exit)
+    let register = register::ARM_SYSTEM + exit.number();
+    match exit.plinth().vs_write(exit.vs(), register, exit.written_register()) {
+        Ok(()) => Resume::AdvanceAndRun,
+        Err(_) => undefined(exit),
+    }
 }
 
 fn undefined(exit: &Exit<'_>) -> Resume {

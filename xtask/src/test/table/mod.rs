@@ -6,6 +6,7 @@
 //! Test { name: "…", proves: "…", payload: Payload::Guest("exits"), expect: &["…"], ..GUEST }
 //! ```
 
+mod examples;
 mod extensions;
 mod files;
 mod guests;
@@ -30,7 +31,7 @@ pub(super) struct Test {
     pub(super) command_line: &'static str,
     /// Without Plinth.
     pub(super) bare: bool,
-    /// The extension: none for the default one, else a program of `tests/extensions`.
+    /// The extension: none for the default one, else a program of `extensions` or `tests/extensions`.
     pub(super) extension: Option<&'static str>,
     /// How many CPUs.
     pub(super) cpus: u32,
@@ -145,6 +146,7 @@ const POWER_DOWN: &str = "reboot: Power down";
 
 /// Every board test, in the order they run.
 pub(super) fn all() -> impl Iterator<Item = &'static Test> {
-    let tables = [linux::TESTS, guests::TESTS, machines::TESTS, files::TESTS, extensions::TESTS];
+    let tables =
+        [linux::TESTS, guests::TESTS, examples::TESTS, machines::TESTS, files::TESTS, extensions::TESTS];
     tables.into_iter().flatten()
 }

@@ -1,0 +1,53 @@
+//! The extensions that ship as examples: each one's effect, seen from the root VM.
+
+use super::{GUEST, LINUX, POWER_DOWN, Payload, Test};
+
+pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "example-cpuid-spoof-bare",
+        proves: "without Plinth, Linux finds AES instructions on 2 CPUs",
+        command_line: "plinth.test=aes",
+        bare: true,
+        cpus: 2,
+        expect: &["TEST aes cpus=2 aes=yes ok", POWER_DOWN],
+        ..LINUX
+    },
+    Test {
+        name: "example-cpuid-spoof",
+        proves: "the example `cpuid-spoof` hides them from Linux and from its programs",
+        command_line: "plinth.test=aes",
+        extension: Some("cpuid-spoof"),
+        cpus: 2,
+        expect: &["extension: cpuid-spoof: hiding", "TEST aes cpus=2 aes=no ok", POWER_DOWN],
+        ..LINUX
+    },
+    Test {
+        name: "example-msr-guard",
+        proves: "the example `msr-guard` keeps Linux's system call entry from being bent, and logs who tried",
+        command_line: "plinth.test=msr-guard",
+        extension: Some("msr-guard"),
+        cpus: 2,
+        expect: &[
+            "extension: msr-guard: pp 0: write of 0x8000000000000000 to LSTAR at ",
+            "extension: msr-guard: pp 1: write of 0x8000000000000000 to LSTAR at ",
+            "TEST msr-guard cpus=2 ok",
+            POWER_DOWN,
+        ],
+        ..LINUX
+    },
+    Test {
+        name: "example-trace",
+        proves: "the example `trace` logs first exits, and a histogram on demand",
+        payload: Payload::Guest("report"),
+        extension: Some("trace"),
+        expect: &[
+            "extension: trace: pp 0: first id read exit, code ",
+            "extension: trace: pp 0: first hypercall exit, code ",
+            "extension: trace: id read ",
+            "extension: trace: hypercall ",
+            " exits in all",
+            "TEST report done ",
+        ],
+        ..GUEST
+    },
+];
