@@ -3,7 +3,7 @@
 use plinth_extension_api::abi::{ANY_SUBLEAF, IdAnswer, MAX_ID_ANSWERS};
 
 /// Slots of the hash table; twice the answers, so that probes stay short.
-const SLOTS: usize = MAX_ID_ANSWERS * 2;
+const SLOTS: usize = MAX_ID_ANSWERS as usize * 2;
 
 /// The table is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +62,7 @@ impl IdPolicy {
             }
             at = (at + 1) % SLOTS;
         }
-        if self.count == MAX_ID_ANSWERS {
+        if self.count as u64 == MAX_ID_ANSWERS {
             return Err(PolicyFull);
         }
         self.slots[at] = Slot { used: true, answer };

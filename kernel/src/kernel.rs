@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use plinth_extension_api::abi::ExitClass;
+use plinth_extension_api::abi::{self, ExitClass};
 use plinth_hal::page_table::{Attributes, InputAddress, MemoryType, NotLoaded, PageTable, PoolTables};
 use plinth_hal::page_table::{Permissions, PtFormat};
 use plinth_hal::{Arch, FrameSource, IdPolicy, PAGE_SIZE, PhysicalMemory, Spa, SpaRange, VmHw};
@@ -18,13 +18,13 @@ use crate::pp::PpResources;
 use crate::space::HostSpace;
 
 /// The most physical processors.
-pub const MAX_PPS: usize = 64;
+pub const MAX_PPS: usize = abi::MAX_PPS as usize;
 /// The most VMs, the root VM included.
-pub const MAX_VMS: usize = 16;
+pub const MAX_VMS: usize = abi::MAX_VMS as usize;
 /// The most VPs of all VMs.
-pub const MAX_VPS: usize = 128;
+pub const MAX_VPS: usize = abi::MAX_VPS as usize;
 /// The most VSs of all VPs.
-pub const MAX_VSS: usize = 128;
+pub const MAX_VSS: usize = abi::MAX_VSS as usize;
 
 /// The root VM's TLB tag.
 const ROOT_TAG: u16 = 1;

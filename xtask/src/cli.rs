@@ -54,6 +54,10 @@ pub(crate) enum Command {
     Test(TestOptions),
     /// Check the house rules that rustc and clippy do not know
     Lint,
+    /// Write the ABI's specification, C header and snapshot from their one source
+    ///
+    /// The source is extension-api/src/abi. A change of anything that was there before must be accepted.
+    Abi(AbiOptions),
     /// Count instructions per exit, in the emulator
     ///
     /// The emulator counts instructions, not time, so that two runs on any two machines give the same figures.
@@ -179,6 +183,13 @@ pub(crate) struct TestOptions {
     /// List the board tests and what each proves, run nothing
     #[arg(long)]
     pub(crate) list: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct AbiOptions {
+    /// Accept that something of the ABI is not what it was: for versions that were never released
+    #[arg(long)]
+    pub(crate) accept: bool,
 }
 
 #[derive(Args)]

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod abi;
 mod artifacts;
 mod bench;
 mod board;
@@ -54,6 +55,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Debug(options) => debug::debug(&workspace, &options),
         Command::Test(options) => test::test(&workspace, &options),
         Command::Lint => lint::lint(&workspace),
+        Command::Abi(options) => abi::abi(&workspace, &options),
         Command::Bench(options) => bench::bench(&workspace, &options),
     }
 }

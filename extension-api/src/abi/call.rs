@@ -1,17 +1,15 @@
-//! The system calls and their numbers.
+//! The system calls: number, one sentence of what each does, and where its contract stands.
 
 use super::SIGNATURE;
+use super::spec::{Contract, debug, life, machine, memory, vm, vs};
 
 macro_rules! calls {
-    ($($(#[$doc:meta])* $name:ident = $group:literal . $index:literal;)*) => {
+    ($(#[doc = $doc:literal] $name:ident = $group:literal . $index:literal, $contract:path;)*) => {
         /// A system call. The discriminant holds the opcode group in bits 31:16 and the index in bits 15:0.
-        ///
-        /// Inputs are in REG0 to REG5, outputs from REG0 on; REG0 of every call but [`Call::HandleOpen`] and
-        /// the debug and control groups is the handle.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u32)]
         pub enum Call {
-            $($(#[$doc])* $name = $group << 16 | $index,)*
+            $(#[doc = $doc] $name = $group << 16 | $index,)*
         }
 
         impl Call {
@@ -33,91 +31,101 @@ macro_rules! calls {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }
+
+            /// What the call does.
+            pub const fn does(self) -> &'static str {
+                match self { $(Self::$name => $doc,)* }
+            }
+
+            /// What the call takes, gives and refuses.
+            pub const fn contract(self) -> &'static Contract {
+                match self { $(Self::$name => &$contract,)* }
+            }
         }
     };
 }
 
 #[allow(non_upper_case_globals, reason = "see the macro")]
 mod list {
-    use super::SIGNATURE;
+    use super::{Contract, SIGNATURE, debug, life, machine, memory, vm, vs};
 
     calls! {
-        /// Gives up: the extension fails. No inputs; never returns.
-        ControlExit = 0 . 0;
-        /// Ends `_start` once the callbacks are registered. No inputs; never returns.
-        ControlWait = 0 . 1;
-        /// From the fail callback: goes on where the fault was. No inputs; never returns.
-        ControlAgain = 0 . 2;
-        /// REG0 ABI version. Out: REG0 handle.
-        HandleOpen = 1 . 0;
-        /// REG0 handle.
-        HandleClose = 1 . 1;
-        /// REG0, REG1: two values for the log.
-        DebugOut = 2 . 0;
-        /// REG0 VS: writes its registers to the log.
-        DebugDumpVs = 2 . 3;
-        /// REG0 address, REG1 length in bytes (at most [`super::super::MAX_WRITE`]), REG2 level 1 (error) to 5 (trace): a line for the log.
-        DebugWrite = 2 . 6;
-        /// REG0 PP, REG1 exit class. Out: REG0 exits of that class on that PP.
-        DebugExitCount = 2 . 10;
-        /// REG0 handle, REG1 address of `fn(pp, exit page)`.
-        CallbackRegisterBootstrap = 3 . 0;
-        /// REG0 handle, REG1 address of `fn(exit page, VS, class)`.
-        CallbackRegisterVmexit = 3 . 1;
-        /// REG0 handle, REG1 address of `fn(exit page, vector, address)`.
-        CallbackRegisterFail = 3 . 2;
-        /// REG0 handle. Out: REG0 VM.
-        VmCreate = 4 . 0;
-        /// REG0 handle, REG1 VM.
-        VmDestroy = 4 . 1;
-        /// REG0 handle, REG1 VM, REG2 guest-physical address, REG3 extension address of memory it owns, REG4 bytes, REG5 permissions.
-        VmMap = 4 . 16;
-        /// REG0 handle, REG1 VM, REG2 guest-physical address, REG3 bytes.
-        VmUnmap = 4 . 17;
-        /// REG0 handle, REG1 VM, REG2 guest-physical address, REG3 bytes, REG4 permissions.
-        VmProtect = 4 . 18;
-        /// REG0 handle, REG1 VM, REG2 guest-physical address. Out: REG0 permissions, REG1 leaf size in bytes.
-        VmQuery = 4 . 19;
-        /// REG0 handle, REG1 VM, REG2 address of [`super::super::IdAnswer`]s, REG3 their number.
-        VmDeclareIds = 4 . 32;
-        /// REG0 handle, REG1 VM, REG2 first MSR or system register, REG3 number of them, REG4 1 reads | 2 writes to intercept.
-        VmInterceptRegisters = 4 . 33;
-        /// REG0 handle, REG1 VM, REG2 first port, REG3 number of them, REG4 1 to intercept, 0 to pass through.
-        VmInterceptPorts = 4 . 34;
-        /// REG0 handle, REG1 VM. Out: REG0 VP.
-        VpCreate = 5 . 0;
-        /// REG0 handle, REG1 VP.
-        VpDestroy = 5 . 1;
-        /// REG0 handle, REG1 VP, REG2 PP. Out: REG0 VS.
-        VsCreate = 6 . 0;
-        /// REG0 handle, REG1 VS.
-        VsDestroy = 6 . 1;
-        /// REG0 handle, REG1 VS: takes the state of the OS that was running on this PP.
-        VsInitAsRoot = 6 . 2;
-        /// REG0 handle, REG1 VS, REG2 register. Out: REG0 value.
-        VsRead = 6 . 3;
-        /// REG0 handle, REG1 VS, REG2 register, REG3 value.
-        VsWrite = 6 . 4;
-        /// REG0 handle, REG1 VS: runs it. Returns only on an error.
-        VsRun = 6 . 5;
-        /// REG0 handle: runs the active VS. Returns only on an error.
-        VsRunCurrent = 6 . 6;
-        /// REG0 handle: skips the instruction that exited, then runs the active VS. Returns only on an error.
-        VsAdvanceAndRunCurrent = 6 . 8;
-        /// REG0 handle, REG1 VS: gives its PP back to it. Returns only on an error.
-        VsPromote = 6 . 9;
-        /// REG0 handle, REG1 VS, REG2 1 to inject an exception or NMI: vector 7:0, type 10:8, error code valid 11, error code 63:32.
-        VsInject = 6 . 16;
-        /// REG0 handle, REG1 MSR or system register. Out: REG0 value.
-        IntrinsicRead = 7 . 0;
-        /// REG0 handle, REG1 MSR or system register, REG2 value.
-        IntrinsicWrite = 7 . 1;
-        /// REG0 handle: restarts the machine. Never returns.
-        IntrinsicReset = 7 . 2;
-        /// REG0 handle. Out: REG0 address of a zeroed page that belongs to the extension.
-        MemAllocatePage = 8 . 0;
-        /// REG0 handle, REG1 address of such a page.
-        MemFreePage = 8 . 1;
+        /// Gives up: the extension has failed.
+        ControlExit = 0 . 0, life::EXIT;
+        /// Ends `_start` once the callbacks are registered.
+        ControlWait = 0 . 1, life::WAIT;
+        /// From the fail callback: goes on where the fault was.
+        ControlAgain = 0 . 2, life::AGAIN;
+        /// Opens the ABI in a version.
+        HandleOpen = 1 . 0, life::OPEN;
+        /// Closes the handle; the value is worth nothing from then on.
+        HandleClose = 1 . 1, life::CLOSE;
+        /// Writes two values to the log.
+        DebugOut = 2 . 0, debug::OUT;
+        /// Writes a VS's registers to the log.
+        DebugDumpVs = 2 . 3, debug::DUMP_VS;
+        /// Writes a line of text to the log.
+        DebugWrite = 2 . 6, debug::WRITE;
+        /// Says how many exits of a class a PP has had.
+        DebugExitCount = 2 . 10, debug::EXIT_COUNT;
+        /// Registers the callback that each PP enters when it is launched.
+        CallbackRegisterBootstrap = 3 . 0, life::REGISTER_BOOTSTRAP;
+        /// Registers the callback for exits.
+        CallbackRegisterVmexit = 3 . 1, life::REGISTER_VMEXIT;
+        /// Registers the callback for failures of the extension.
+        CallbackRegisterFail = 3 . 2, life::REGISTER_FAIL;
+        /// Makes a VM without memory, in which every MSR, system register and port exits.
+        VmCreate = 4 . 0, vm::CREATE;
+        /// Removes a VM that has neither VPs nor memory.
+        VmDestroy = 4 . 1, vm::DESTROY;
+        /// Maps memory of the extension into a VM.
+        VmMap = 4 . 16, memory::MAP;
+        /// Takes mapped memory out of a VM again, on every PP.
+        VmUnmap = 4 . 17, memory::UNMAP;
+        /// Changes what a VM may do with memory that it has.
+        VmProtect = 4 . 18, memory::PROTECT;
+        /// Says what a VM may do at an address.
+        VmQuery = 4 . 19, memory::QUERY;
+        /// Declares answers to ID reads, which the kernel gives without entering the extension.
+        VmDeclareIds = 4 . 32, vm::DECLARE_IDS;
+        /// Sets which accesses to MSRs or system registers exit.
+        VmInterceptRegisters = 4 . 33, vm::INTERCEPT_REGISTERS;
+        /// Sets which accesses to ports exit.
+        VmInterceptPorts = 4 . 34, vm::INTERCEPT_PORTS;
+        /// Makes a VP of a VM.
+        VpCreate = 5 . 0, vm::VP_CREATE;
+        /// Removes a VP that has no VS.
+        VpDestroy = 5 . 1, vm::VP_DESTROY;
+        /// Makes a VS of a VP, in the machine's reset state, to run on one PP.
+        VsCreate = 6 . 0, vs::CREATE;
+        /// Removes a VS that is not active.
+        VsDestroy = 6 . 1, vs::DESTROY;
+        /// Gives a VS the state of the OS that was running on this PP.
+        VsInitAsRoot = 6 . 2, vs::INIT_AS_ROOT;
+        /// Reads a register of a VS.
+        VsRead = 6 . 3, vs::READ;
+        /// Writes a register of a VS.
+        VsWrite = 6 . 4, vs::WRITE;
+        /// Makes a VS the active one and runs it.
+        VsRun = 6 . 5, vs::RUN;
+        /// Runs the active VS.
+        VsRunCurrent = 6 . 6, vs::RUN_CURRENT;
+        /// Skips the instruction that exited and runs the active VS.
+        VsAdvanceAndRunCurrent = 6 . 8, vs::ADVANCE_AND_RUN_CURRENT;
+        /// Gives the bare PP back to its root VS, after the instruction that exited.
+        VsPromote = 6 . 9, vs::PROMOTE;
+        /// Delivers an event to a VS when it runs next.
+        VsInject = 6 . 16, vs::INJECT;
+        /// Reads an MSR or system register of the machine.
+        IntrinsicRead = 7 . 0, machine::READ;
+        /// Writes an MSR or system register of the machine.
+        IntrinsicWrite = 7 . 1, machine::WRITE;
+        /// Restarts the machine.
+        IntrinsicReset = 7 . 2, machine::RESET;
+        /// Gives the extension a zeroed page: readable, writable, not executable.
+        MemAllocatePage = 8 . 0, memory::ALLOCATE_PAGE;
+        /// Takes such a page back.
+        MemFreePage = 8 . 1, memory::FREE_PAGE;
     }
 
     impl Call {
@@ -125,7 +133,40 @@ mod list {
         pub const fn number(self) -> u64 {
             SIGNATURE << 48 | self as u64
         }
+
+        /// The opcode group.
+        pub const fn group(self) -> u16 {
+            (self as u32 >> 16) as u16
+        }
     }
 }
 
 pub use list::Call;
+
+/// An opcode group: number, name, and what its calls have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// Bits 31:16 of the numbers of its calls.
+    pub number: u16,
+    /// Its name.
+    pub name: &'static str,
+    /// What its calls have in common.
+    pub text: &'static str,
+}
+
+const fn group(number: u16, name: &'static str, text: &'static str) -> Group {
+    Group { number, name, text }
+}
+
+/// The groups, in the order of their numbers.
+pub const GROUPS: &[Group] = &[
+    group(0, "control", "The extension's own life. No handle."),
+    group(1, "handle", "The open handle, which fixes the version."),
+    group(2, "debug", "For people. No handle, and nothing changes: these work when all else is broken."),
+    group(3, "callback", "Where the kernel enters the extension."),
+    group(4, "VM", "Guest-physical address spaces, and what belongs to all VPs of a VM."),
+    group(5, "VP", "Virtual processors."),
+    group(6, "VS", "Register states of virtual processors, and running them."),
+    group(7, "intrinsic", "The machine itself. Denied unless listed."),
+    group(8, "memory", "Memory of the extension's own."),
+];

@@ -1,55 +1,54 @@
 //! The exit page: one page for each PP, mapped in the extension, in which it finds why a VS exited and
 //! reads and writes its general registers without a system call.
 
+use super::table::{constants, layout};
+
 /// General registers in the exit page. x86-64 uses 16, AArch64 x0 to x30.
 pub const GENERAL_REGISTERS: usize = 32;
 
-/// What the kernel leaves for the extension at every exit of the PP's active VS.
-///
-/// `registers` are the live general registers: what stands there when the VS runs on is what it sees. All
-/// else is a copy; writing it changes nothing.
-#[derive(Debug)]
-#[repr(C)]
-pub struct ExitPage {
-    /// General registers by their architectural number (x86-64: RAX 0, RCX 1, RDX 2, RBX 3, RSP 4, RBP 5, RSI 6, RDI 7, R8…R15).
-    pub registers: [u64; GENERAL_REGISTERS],
-    /// The hardware's own exit code (SVM EXITCODE, VMX exit reason, ESR_EL2).
-    pub code: u64,
-    /// The hardware's own qualification (SVM EXITINFO1, VMX exit qualification).
-    pub info: [u64; 2],
-    /// The event that was being delivered (SVM EXITINTINFO), 0 for none.
-    pub event: u64,
-    /// Address of the instruction that exited.
-    pub instruction_pointer: u64,
-    /// RFLAGS or SPSR.
-    pub flags: u64,
-    /// Privilege level of the code that exited: x86 CPL, Arm EL.
-    pub privilege: u64,
-    /// By class: the MSR or system register, the port, the guest-physical address.
-    pub number: u64,
-    /// By class: access size in bytes for ports, [`MemoryAccess`] bits for memory.
-    pub detail: u64,
-    /// This PP.
-    pub pp: u64,
-    /// The active VM.
-    pub vm: u64,
-    /// The active VP.
-    pub vp: u64,
-    /// The active VS.
-    pub vs: u64,
+layout! {
+    /// What the kernel leaves for the extension at every exit of the PP's active VS.
+    ///
+    /// `registers` are the live general registers: what stands there when the VS runs on is what it sees. All
+    /// else is a copy; writing it changes nothing.
+    #[derive(Debug)]
+    ExitPage as EXIT_PAGE {
+        /// General registers by their architectural number (x86-64: RAX 0, RCX 1, RDX 2, RBX 3, RSP 4, RBP 5, RSI 6, RDI 7, R8…R15; AArch64: x0 to x30).
+        registers: [u64; GENERAL_REGISTERS],
+        /// The hardware's own exit code (SVM EXITCODE, VMX exit reason, ESR_EL2).
+        code: u64,
+        /// The hardware's own qualification (SVM EXITINFO1 and EXITINFO2, VMX exit qualification).
+        info: [u64; 2],
+        /// The event that was being delivered (SVM EXITINTINFO), 0 for none.
+        event: u64,
+        /// Address of the instruction that exited.
+        instruction_pointer: u64,
+        /// RFLAGS or SPSR.
+        flags: u64,
+        /// Privilege level of the code that exited: x86 CPL, Arm EL.
+        privilege: u64,
+        /// By class: the MSR or system register, the port, the guest-physical address.
+        number: u64,
+        /// By class: access size in bytes for ports, access bits for memory.
+        detail: u64,
+        /// This PP.
+        pp: u64,
+        /// The active VM.
+        vm: u64,
+        /// The active VP.
+        vp: u64,
+        /// The active VS.
+        vs: u64,
+    }
 }
 
-const _: () = assert!(core::mem::offset_of!(ExitPage, code) == 0x100);
-const _: () = assert!(core::mem::offset_of!(ExitPage, pp) == 0x148);
-const _: () = assert!(core::mem::size_of::<ExitPage>() == 0x168);
-
 macro_rules! classes {
-    ($($(#[$doc:meta])* $name:ident = $value:literal, $text:literal;)*) => {
+    ($(#[doc = $doc:literal] $name:ident = $value:literal, $text:literal;)*) => {
         /// What kind of exit it is, the same on every machine.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum ExitClass {
-            $($(#[$doc])* $name = $value,)*
+            $(#[doc = $doc] $name = $value,)*
         }
 
         impl ExitClass {
@@ -59,6 +58,16 @@ macro_rules! classes {
             /// What the log calls it.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// Its name in Rust, C and the specification.
+            pub const fn identifier(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What it means.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $doc,)* }
             }
 
             /// The class of this number, if there is one.
@@ -110,15 +119,26 @@ classes! {
 /// Number of exit classes.
 pub const EXIT_CLASSES: usize = ExitClass::ALL.len();
 
+constants! {
+    /// How the guest accessed memory: `detail` of a [`ExitClass::Memory`] exit.
+    MEMORY_ACCESS:
+    /// It wrote. Neither write nor execute: it read.
+    MEMORY_WRITE = 1 << 0;
+    /// It fetched an instruction.
+    MEMORY_EXECUTE = 1 << 1;
+    /// The access was made by the guest's own page walk.
+    MEMORY_PAGE_WALK = 1 << 2;
+}
+
 bitflags::bitflags! {
     /// How the guest accessed memory, in `detail` of an [`ExitClass::Memory`] exit.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct MemoryAccess: u64 {
         /// It wrote. Neither write nor execute: it read.
-        const WRITE = 1 << 0;
+        const WRITE = MEMORY_WRITE;
         /// It fetched an instruction.
-        const EXECUTE = 1 << 1;
+        const EXECUTE = MEMORY_EXECUTE;
         /// The access was made by the guest's own page walk.
-        const PAGE_WALK = 1 << 2;
+        const PAGE_WALK = MEMORY_PAGE_WALK;
     }
 }

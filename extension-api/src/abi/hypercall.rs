@@ -3,15 +3,18 @@
 //! x86-64: `vmmcall` (AMD) or `vmcall` (Intel) with the number in RAX; the result comes back in RAX.
 
 use super::SIGNATURE;
+use super::table::constants;
 
-/// Gives this processor back to the caller. Result 0: it runs on the bare machine. Privilege level 0 only.
-pub const HYPERCALL_STOP: u64 = SIGNATURE << 48 | 0x0001_0001;
-
-/// Writes the exit counts of every processor to the log. Privilege level 0 only.
-pub const HYPERCALL_REPORT: u64 = SIGNATURE << 48 | 0x0001_0002;
-
-/// The result of a hypercall that is not known or not allowed.
-pub const HYPERCALL_REFUSED: u64 = u64::MAX;
+constants! {
+    /// Hypercalls.
+    HYPERCALLS:
+    /// Gives this processor back to the caller. Result 0: it runs on the bare machine. The OS's kernel alone may.
+    HYPERCALL_STOP = SIGNATURE << 48 | 0x0001_0001;
+    /// Writes the exit counts of every processor to the log. The OS's kernel alone may.
+    HYPERCALL_REPORT = SIGNATURE << 48 | 0x0001_0002;
+    /// The result of a hypercall that is not known or not allowed.
+    HYPERCALL_REFUSED = u64::MAX;
+}
 
 /// First CPUID leaf of the hypervisor range.
 pub const CPUID_SIGNATURE_LEAF: u32 = 0x4000_0000;

@@ -1,23 +1,30 @@
-//! The ABI between the kernel and an extension: numbers and layouts, nothing else.
+//! The ABI between the kernel and an extension: numbers, layouts and the contract of each call, each defined once.
 //!
-//! The kernel, the Rust API and the documentation all take them from here. A number, once released,
-//! never changes its meaning.
+//! From here come the kernel's dispatch, the Rust API, the specification in `docs/abi/`, the C header
+//! `include/plinth.h`, the list of conformance checks and the snapshot that guards what was released (`cargo xtask
+//! abi` writes them). A number, once released, never changes its meaning.
 
 mod call;
 mod exit_page;
 mod hypercall;
 pub mod register;
+pub mod spec;
 mod status;
 mod structures;
+mod table;
 
 pub use call::*;
 pub use exit_page::*;
 pub use hypercall::*;
 pub use status::*;
 pub use structures::*;
+pub use table::{Constant, Field, Layout};
 
-/// The version of this ABI: what an extension passes to [`Call::HandleOpen`].
+/// The newest version of this ABI: what an extension that wants all of it passes to [`Call::HandleOpen`].
 pub const VERSION: u64 = 1;
 
 /// The signature in bits 63:48 of every call number: `"PL"`.
 pub const SIGNATURE: u64 = 0x504C;
+
+/// Every structure that kernel and extension share.
+pub const LAYOUTS: &[Layout] = &[EXIT_PAGE, ID_ANSWER];

@@ -3,14 +3,11 @@
 //! Below 0x100 the general registers, by the numbers of the exit page. Registers that several
 //! machines share have one number; a machine that lacks one answers `InvalidArgument`.
 
-/// Defines register numbers with their documentation.
-macro_rules! registers {
-    ($($(#[$doc:meta])* $name:ident = $value:literal;)*) => {
-        $($(#[$doc])* pub const $name: u64 = $value;)*
-    };
-}
+use super::table::constants;
 
-registers! {
+constants! {
+    /// Every register with a number of its own.
+    REGISTERS:
     /// Address of the next instruction: x86 RIP, Arm PC.
     INSTRUCTION_POINTER = 0x100;
     /// x86 RFLAGS, Arm PSTATE in its SPSR form.

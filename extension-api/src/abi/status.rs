@@ -11,74 +11,64 @@ pub struct Status(u64);
 /// Bits 63:48 of every failure.
 const FAILED: u64 = 0xDEAD;
 
-/// What went wrong with a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u16)]
-pub enum Error {
-    /// No such call, or a foreign signature.
-    UnknownCall = 1,
-    /// The handle is not the one this extension opened.
-    InvalidHandle = 2,
-    /// An argument has a value that it may never have; the status says which.
-    InvalidArgument = 3,
-    /// The object of that id was destroyed, or never was.
-    StaleId = 4,
-    /// The object is in use (it has children, or runs on some PP).
-    Busy = 5,
-    /// The call is not allowed in this callback or at this time.
-    WrongState = 6,
-    /// Policy forbids it (a register outside the allow list, somebody else's memory).
-    Denied = 7,
-    /// The pool is empty.
-    OutOfMemory = 8,
-    /// An address range is already mapped.
-    AlreadyMapped = 9,
-    /// An address range is not mapped.
-    NotMapped = 10,
-    /// This machine cannot do it.
-    Unsupported = 11,
-    /// The hardware faulted on it.
-    HardwareFault = 12,
-    /// All objects of that kind are taken.
-    OutOfObjects = 13,
+macro_rules! errors {
+    ($(#[doc = $doc:literal] $name:ident = $value:literal, $text:literal;)*) => {
+        /// What went wrong with a call.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum Error {
+            $(#[doc = $doc] $name = $value,)*
+        }
+
+        impl Error {
+            /// Every error, in the order of its number.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What the error means, in a few words.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What the error means, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $doc,)* }
+            }
+        }
+    };
 }
 
-impl Error {
-    /// Every error, in the order of its number.
-    pub const ALL: &[Self] = &[
-        Self::UnknownCall,
-        Self::InvalidHandle,
-        Self::InvalidArgument,
-        Self::StaleId,
-        Self::Busy,
-        Self::WrongState,
-        Self::Denied,
-        Self::OutOfMemory,
-        Self::AlreadyMapped,
-        Self::NotMapped,
-        Self::Unsupported,
-        Self::HardwareFault,
-        Self::OutOfObjects,
-    ];
-
-    /// What the error means.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::UnknownCall => "no such call",
-            Self::InvalidHandle => "invalid handle",
-            Self::InvalidArgument => "invalid argument",
-            Self::StaleId => "the object was destroyed or never was",
-            Self::Busy => "the object is in use",
-            Self::WrongState => "not allowed at this time",
-            Self::Denied => "denied by policy",
-            Self::OutOfMemory => "the page pool is empty",
-            Self::AlreadyMapped => "already mapped",
-            Self::NotMapped => "not mapped",
-            Self::Unsupported => "not supported by this machine",
-            Self::HardwareFault => "the hardware faulted",
-            Self::OutOfObjects => "no object of that kind is left",
-        }
-    }
+errors! {
+    /// No such call, or a foreign signature.
+    UnknownCall = 1, "no such call";
+    /// The handle is not the one this extension opened.
+    InvalidHandle = 2, "invalid handle";
+    /// An argument has a value that it may never have; the status says which.
+    InvalidArgument = 3, "invalid argument";
+    /// The object of that id was destroyed, or never was.
+    StaleId = 4, "the object was destroyed or never was";
+    /// The object is in use (it has children, or runs on some PP).
+    Busy = 5, "the object is in use";
+    /// The call is not allowed in this callback or at this time.
+    WrongState = 6, "not allowed at this time";
+    /// Policy forbids it (a register outside the allow list, somebody else's memory).
+    Denied = 7, "denied by policy";
+    /// The pool is empty.
+    OutOfMemory = 8, "the page pool is empty";
+    /// An address range is already mapped.
+    AlreadyMapped = 9, "already mapped";
+    /// An address range is not mapped.
+    NotMapped = 10, "not mapped";
+    /// This machine cannot do it.
+    Unsupported = 11, "not supported by this machine";
+    /// The hardware faulted on it.
+    HardwareFault = 12, "the hardware faulted";
+    /// All objects of that kind are taken.
+    OutOfObjects = 13, "no object of that kind is left";
 }
 
 /// An error and, where an argument is at fault, which.

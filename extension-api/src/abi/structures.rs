@@ -1,31 +1,73 @@
 //! Structures and constants that calls pass.
 
-/// The longest text one [`super::Call::DebugWrite`] takes, in bytes.
-pub const MAX_WRITE: u64 = 256;
+use super::table::{constants, layout};
 
-/// The most declared answers a VM holds.
-pub const MAX_ID_ANSWERS: usize = 64;
+constants! {
+    /// Limits, and ids that are there from the start.
+    LIMITS:
+    /// PPs.
+    MAX_PPS = 64;
+    /// VMs, with the root VM.
+    MAX_VMS = 16;
+    /// VPs of all VMs.
+    MAX_VPS = 128;
+    /// VSs of all VPs.
+    MAX_VSS = 128;
+    /// Declared answers of a VM.
+    MAX_ID_ANSWERS = 64;
+    /// Bytes of text that one `DebugWrite` takes.
+    MAX_WRITE = 256;
+    /// Bytes of one `VmMap`, `VmUnmap` or `VmProtect`.
+    MAX_RANGE = 1 << 30;
+    /// Registers or ports of one intercept call.
+    MAX_INTERCEPTS = 0x1_0000;
+    /// The root VM's id: it is there from the start.
+    ROOT_VM = 0;
+    /// An id (VM, VP or VS) that names nothing.
+    INVALID_ID = u64::MAX;
+}
 
-/// An id (VM, VP or VS) that names nothing.
-pub const INVALID_ID: u64 = u64::MAX;
+constants! {
+    /// Bits of arguments.
+    FLAGS:
+    /// `VmMap`, `VmProtect`, `VmQuery`: the guest may read.
+    PERMISSION_READ = 1 << 0;
+    /// The guest may write.
+    PERMISSION_WRITE = 1 << 1;
+    /// The guest may execute.
+    PERMISSION_EXECUTE = 1 << 2;
+    /// `VmInterceptRegisters`: reads exit.
+    INTERCEPT_READS = 1 << 0;
+    /// `VmInterceptRegisters`: writes exit.
+    INTERCEPT_WRITES = 1 << 1;
+}
 
-/// The root VM's id: it is there from the start.
-pub const ROOT_VM: u64 = 0;
+constants! {
+    /// An event for `VsInject`: vector in bits 7:0, type in bits 10:8, error code in bits 63:32.
+    EVENTS:
+    /// Type: a non-maskable interrupt; the vector does not matter.
+    EVENT_NMI = 2 << 8;
+    /// Type: an exception; x86 vectors 0 to 31 without 2, Arm exception classes.
+    EVENT_EXCEPTION = 3 << 8;
+    /// Bits 63:32 are an error code.
+    EVENT_ERROR_CODE = 1 << 11;
+}
 
-/// A declared answer to an ID read, which the kernel gives without entering the extension.
-///
-/// For each of the four result registers: `(the machine's own answer & keep) | set`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct IdAnswer {
-    /// x86: CPUID leaf (EAX).
-    pub leaf: u32,
-    /// x86: CPUID sub-leaf (ECX); [`ANY_SUBLEAF`] for all.
-    pub subleaf: u32,
-    /// Bits that come from the machine: EAX, EBX, ECX, EDX.
-    pub keep: [u32; 4],
-    /// Bits that are set on top.
-    pub set: [u32; 4],
+layout! {
+    /// A declared answer to an ID read, which the kernel gives without entering the extension.
+    ///
+    /// For each of the four result registers: `(the machine's own answer & keep) | set`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    IdAnswer as ID_ANSWER {
+        /// x86: CPUID leaf (EAX).
+        leaf: u32,
+        /// x86: CPUID sub-leaf (ECX); 0xFFFF_FFFF for all.
+        subleaf: u32,
+        /// Bits that come from the machine: EAX, EBX, ECX, EDX.
+        keep: [u32; 4],
+        /// Bits that are set on top.
+        set: [u32; 4],
+    }
 }
 
 impl IdAnswer {
@@ -40,32 +82,18 @@ impl IdAnswer {
     }
 }
 
-/// An [`IdAnswer`] for every sub-leaf.
+/// A sub-leaf of an [`IdAnswer`] that stands for all.
 pub const ANY_SUBLEAF: u32 = u32::MAX;
-
-const _: () = assert!(core::mem::size_of::<IdAnswer>() == 40);
 
 bitflags::bitflags! {
     /// What a guest may do with memory.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
     pub struct Permissions: u64 {
         /// Read.
-        const READ = 1 << 0;
+        const READ = PERMISSION_READ;
         /// Write.
-        const WRITE = 1 << 1;
+        const WRITE = PERMISSION_WRITE;
         /// Execute.
-        const EXECUTE = 1 << 2;
+        const EXECUTE = PERMISSION_EXECUTE;
     }
 }
-
-/// [`super::Call::VmInterceptRegisters`]: reads exit.
-pub const INTERCEPT_READS: u64 = 1;
-/// [`super::Call::VmInterceptRegisters`]: writes exit.
-pub const INTERCEPT_WRITES: u64 = 2;
-
-/// [`super::Call::VsInject`]: an exception, in bits 10:8.
-pub const EVENT_EXCEPTION: u64 = 3 << 8;
-/// [`super::Call::VsInject`]: a non-maskable interrupt, in bits 10:8.
-pub const EVENT_NMI: u64 = 2 << 8;
-/// [`super::Call::VsInject`]: bits 63:32 are an error code.
-pub const EVENT_ERROR_CODE: u64 = 1 << 11;

@@ -10,8 +10,23 @@ use crate::extension::Extension;
 use crate::pp::{Callback, Pp};
 
 impl<A: Arch> Pp<'_, A> {
+    /// Registers the callback of a PP's launch.
+    pub(super) fn register_bootstrap(&mut self) -> Answer {
+        self.register(|extension| &extension.bootstrap)
+    }
+
+    /// Registers the callback of exits.
+    pub(super) fn register_vmexit(&mut self) -> Answer {
+        self.register(|extension| &extension.vmexit)
+    }
+
+    /// Registers the callback of the extension's failures.
+    pub(super) fn register_fail(&mut self) -> Answer {
+        self.register(|extension| &extension.fail)
+    }
+
     /// Registers a callback, once, from `_start`.
-    pub(super) fn register(&mut self, slot: impl FnOnce(&Extension) -> &AtomicU64) -> Answer {
+    fn register(&mut self, slot: impl FnOnce(&Extension) -> &AtomicU64) -> Answer {
         if self.callback != Callback::Start {
             return Err(Error::WrongState.into());
         }

@@ -57,6 +57,7 @@ impl<A: Arch> Pp<'_, A> {
         Call::from_opcode(number as u32).ok_or(Error::UnknownCall)
     }
 
+    /// Every call of the ABI, and what serves it: one that is missing here does not compile.
     fn serve(&mut self, call: Call) -> Next {
         match call {
             Call::ControlExit => self.fail("it asked to", None),
@@ -65,53 +66,50 @@ impl<A: Arch> Pp<'_, A> {
                 let result = self.control_again();
                 self.resume(result)
             }
-            Call::VsRun => self.resume_with(Self::vs_run),
-            Call::VsRunCurrent => self.resume_with(Self::vs_run_current),
-            Call::VsAdvanceAndRunCurrent => self.resume_with(Self::vs_advance_and_run_current),
-            Call::VsPromote => self.resume_with(Self::vs_promote),
             Call::HandleOpen => self.answer_with(Self::handle_open),
+            Call::HandleClose => self.with_handle(Self::handle_close),
             Call::DebugOut => self.answer_with(Self::debug_out),
             Call::DebugDumpVs => self.answer_with(Self::debug_dump_vs),
             Call::DebugWrite => self.answer_with(Self::debug_write),
             Call::DebugExitCount => self.answer_with(Self::debug_exit_count),
-            _ => self.answer_with(|pp| {
-                pp.check_handle()?;
-                pp.serve_with_handle(call)
-            }),
+            Call::CallbackRegisterBootstrap => self.with_handle(Self::register_bootstrap),
+            Call::CallbackRegisterVmexit => self.with_handle(Self::register_vmexit),
+            Call::CallbackRegisterFail => self.with_handle(Self::register_fail),
+            Call::VmCreate => self.with_handle(Self::vm_create),
+            Call::VmDestroy => self.with_handle(Self::vm_destroy),
+            Call::VmMap => self.with_handle(Self::vm_map),
+            Call::VmUnmap => self.with_handle(Self::vm_unmap),
+            Call::VmProtect => self.with_handle(Self::vm_protect),
+            Call::VmQuery => self.with_handle(Self::vm_query),
+            Call::VmDeclareIds => self.with_handle(Self::vm_declare_ids),
+            Call::VmInterceptRegisters => self.with_handle(Self::vm_intercept_registers),
+            Call::VmInterceptPorts => self.with_handle(Self::vm_intercept_ports),
+            Call::VpCreate => self.with_handle(Self::vp_create),
+            Call::VpDestroy => self.with_handle(Self::vp_destroy),
+            Call::VsCreate => self.with_handle(Self::vs_create),
+            Call::VsDestroy => self.with_handle(Self::vs_destroy),
+            Call::VsInitAsRoot => self.with_handle(Self::vs_init_as_root),
+            Call::VsRead => self.with_handle(Self::vs_read),
+            Call::VsWrite => self.with_handle(Self::vs_write),
+            Call::VsRun => self.resume_with(Self::vs_run),
+            Call::VsRunCurrent => self.resume_with(Self::vs_run_current),
+            Call::VsAdvanceAndRunCurrent => self.resume_with(Self::vs_advance_and_run_current),
+            Call::VsPromote => self.resume_with(Self::vs_promote),
+            Call::VsInject => self.with_handle(Self::vs_inject),
+            Call::IntrinsicRead => self.with_handle(Self::intrinsic_read),
+            Call::IntrinsicWrite => self.with_handle(Self::intrinsic_write),
+            Call::IntrinsicReset => self.with_handle(Self::intrinsic_reset),
+            Call::MemAllocatePage => self.with_handle(Self::mem_allocate_page),
+            Call::MemFreePage => self.with_handle(Self::mem_free_page),
         }
     }
 
-    /// The calls whose first argument is the handle, which is valid.
-    fn serve_with_handle(&mut self, call: Call) -> Answer {
-        match call {
-            Call::HandleClose => self.handle_close(),
-            Call::CallbackRegisterBootstrap => self.register(|extension| &extension.bootstrap),
-            Call::CallbackRegisterVmexit => self.register(|extension| &extension.vmexit),
-            Call::CallbackRegisterFail => self.register(|extension| &extension.fail),
-            Call::VmCreate => self.vm_create(),
-            Call::VmDestroy => self.vm_destroy(),
-            Call::VmMap => self.vm_map(),
-            Call::VmUnmap => self.vm_unmap(),
-            Call::VmProtect => self.vm_protect(),
-            Call::VmQuery => self.vm_query(),
-            Call::VmDeclareIds => self.vm_declare_ids(),
-            Call::VmInterceptRegisters => self.vm_intercept_registers(),
-            Call::VmInterceptPorts => self.vm_intercept_ports(),
-            Call::VpCreate => self.vp_create(),
-            Call::VpDestroy => self.vp_destroy(),
-            Call::VsCreate => self.vs_create(),
-            Call::VsDestroy => self.vs_destroy(),
-            Call::VsInitAsRoot => self.vs_init_as_root(),
-            Call::VsRead => self.vs_read(),
-            Call::VsWrite => self.vs_write(),
-            Call::VsInject => self.vs_inject(),
-            Call::IntrinsicRead => self.intrinsic_read(),
-            Call::IntrinsicWrite => self.intrinsic_write(),
-            Call::IntrinsicReset => self.intrinsic_reset(),
-            Call::MemAllocatePage => self.mem_allocate_page(),
-            Call::MemFreePage => self.mem_free_page(),
-            _ => Err(Error::UnknownCall.into()),
-        }
+    /// A call whose first argument is the handle.
+    fn with_handle(&mut self, call: impl FnOnce(&mut Self) -> Answer) -> Next {
+        self.answer_with(|pp| {
+            pp.check_handle()?;
+            call(pp)
+        })
     }
 
     fn answer_with(&mut self, call: impl FnOnce(&mut Self) -> Answer) -> Next {

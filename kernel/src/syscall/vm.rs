@@ -3,7 +3,7 @@
 use core::mem::size_of;
 
 use plinth_extension_api::abi::{
-    Error, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, MAX_ID_ANSWERS, ROOT_VM,
+    Error, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, MAX_ID_ANSWERS, MAX_INTERCEPTS, ROOT_VM,
 };
 use plinth_hal::page_table::{PageTable, PoolTables};
 use plinth_hal::{Arch, IdPolicy, Intercepts, UserContext, VmHw};
@@ -13,9 +13,6 @@ use crate::handle::Id;
 use crate::mailbox::POLICY;
 use crate::objects::Vm;
 use crate::pp::Pp;
-
-/// How many registers or ports one call may name.
-const MAX_RANGE: u64 = 0x1_0000;
 
 impl<A: Arch> Pp<'_, A> {
     /// Makes a VM without memory.
@@ -73,7 +70,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Declares answers to ID reads.
     pub(super) fn vm_declare_ids(&mut self) -> Answer {
         let (vm, address, count) = (self.id(1), self.user.argument(2), self.user.argument(3));
-        if count > MAX_ID_ANSWERS as u64 {
+        if count > MAX_ID_ANSWERS {
             return Err(Failure::argument(3, Error::InvalidArgument));
         }
         let declared = self.kernel.vms.with(vm, |vm| {
@@ -122,7 +119,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     fn for_range(&mut self, first: u64, count: u64, each: impl Fn(&mut Vm<A>, u64) -> bool) -> Answer {
-        if count > MAX_RANGE || first.checked_add(count).is_none() {
+        if count > MAX_INTERCEPTS || first.checked_add(count).is_none() {
             return Err(Failure::argument(3, Error::InvalidArgument));
         }
         let done = self.kernel.vms.with(self.id(1), |vm| (first..first + count).all(|at| each(vm, at)));

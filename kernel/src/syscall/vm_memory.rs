@@ -1,6 +1,6 @@
 //! Nested paging: which memory a VM sees. The kernel owns the tables; the extension says what goes into them.
 
-use plinth_extension_api::abi::{Error, Failure, Permissions as AbiPermissions, ROOT_VM};
+use plinth_extension_api::abi::{Error, Failure, MAX_RANGE, Permissions as AbiPermissions, ROOT_VM};
 use plinth_hal::page_table::{
     Attributes, InputAddress, MapError, MemoryType, NotLoaded, Permissions, PoolTables, PtFormat,
 };
@@ -13,9 +13,6 @@ use crate::handle::Id;
 use crate::mailbox::FLUSH;
 use crate::objects::Vm;
 use crate::pp::Pp;
-
-/// The longest range that one call maps or unmaps; longer ones are several calls, so that none takes long.
-const MAX_RANGE: u64 = 1 << 30;
 
 type Input<A> = <<A as Arch>::NestedFormat as PtFormat>::Input;
 

@@ -1,0 +1,798 @@
+/* The ABI between Plinth's kernel and an extension, for C.
+ *
+ * Made by `cargo xtask abi` from extension-api/src/abi. Change it there.
+ *
+ * C11, freestanding; gcc or clang, x86-64 or AArch64. An extension uses no floating point and no SIMD:
+ * compile it with -mgeneral-regs-only. docs/abi/ is the specification.
+ */
+#ifndef PLINTH_H
+#define PLINTH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The outcome of a call: 0, or 0xDEAD in bits 63:48, the arguments at fault in 47:16, the error in 15:0. */
+typedef uint64_t plinth_status;
+
+/* The error of a status, a PLINTH_ERROR_ number; 0 for success. */
+static inline unsigned plinth_error(plinth_status status)
+{
+    return (unsigned)(status & 0xffff);
+}
+
+/* The first argument at fault: 0 for REG0; -1 if none is. */
+static inline int plinth_argument(plinth_status status)
+{
+    for (int argument = 0; argument < 6; argument++) {
+        if (status >> (16 + argument) & 1) {
+            return argument;
+        }
+    }
+    return -1;
+}
+
+/* The newest version of the ABI. */
+#define PLINTH_VERSION 1u
+
+/* Limits and ids. */
+/* PPs. */
+#define PLINTH_MAX_PPS UINT64_C(0x40)
+/* VMs, with the root VM. */
+#define PLINTH_MAX_VMS UINT64_C(0x10)
+/* VPs of all VMs. */
+#define PLINTH_MAX_VPS UINT64_C(0x80)
+/* VSs of all VPs. */
+#define PLINTH_MAX_VSS UINT64_C(0x80)
+/* Declared answers of a VM. */
+#define PLINTH_MAX_ID_ANSWERS UINT64_C(0x40)
+/* Bytes of text that one `DebugWrite` takes. */
+#define PLINTH_MAX_WRITE UINT64_C(0x100)
+/* Bytes of one `VmMap`, `VmUnmap` or `VmProtect`. */
+#define PLINTH_MAX_RANGE UINT64_C(0x40000000)
+/* Registers or ports of one intercept call. */
+#define PLINTH_MAX_INTERCEPTS UINT64_C(0x10000)
+/* The root VM's id: it is there from the start. */
+#define PLINTH_ROOT_VM UINT64_C(0x0)
+/* An id (VM, VP or VS) that names nothing. */
+#define PLINTH_INVALID_ID UINT64_C(0xffffffffffffffff)
+
+/* Bits of arguments. */
+/* `VmMap`, `VmProtect`, `VmQuery`: the guest may read. */
+#define PLINTH_PERMISSION_READ UINT64_C(0x1)
+/* The guest may write. */
+#define PLINTH_PERMISSION_WRITE UINT64_C(0x2)
+/* The guest may execute. */
+#define PLINTH_PERMISSION_EXECUTE UINT64_C(0x4)
+/* `VmInterceptRegisters`: reads exit. */
+#define PLINTH_INTERCEPT_READS UINT64_C(0x1)
+/* `VmInterceptRegisters`: writes exit. */
+#define PLINTH_INTERCEPT_WRITES UINT64_C(0x2)
+
+/* Events for plinth_vs_inject. */
+/* Type: a non-maskable interrupt; the vector does not matter. */
+#define PLINTH_EVENT_NMI UINT64_C(0x200)
+/* Type: an exception; x86 vectors 0 to 31 without 2, Arm exception classes. */
+#define PLINTH_EVENT_EXCEPTION UINT64_C(0x300)
+/* Bits 63:32 are an error code. */
+#define PLINTH_EVENT_ERROR_CODE UINT64_C(0x800)
+
+/* How a guest accessed memory: detail of a memory exit. */
+/* It wrote. Neither write nor execute: it read. */
+#define PLINTH_MEMORY_WRITE UINT64_C(0x1)
+/* It fetched an instruction. */
+#define PLINTH_MEMORY_EXECUTE UINT64_C(0x2)
+/* The access was made by the guest's own page walk. */
+#define PLINTH_MEMORY_PAGE_WALK UINT64_C(0x4)
+
+/* Hypercalls. */
+/* Gives this processor back to the caller. Result 0: it runs on the bare machine. The OS's kernel alone may. */
+#define PLINTH_HYPERCALL_STOP UINT64_C(0x504c000000010001)
+/* Writes the exit counts of every processor to the log. The OS's kernel alone may. */
+#define PLINTH_HYPERCALL_REPORT UINT64_C(0x504c000000010002)
+/* The result of a hypercall that is not known or not allowed. */
+#define PLINTH_HYPERCALL_REFUSED UINT64_C(0xffffffffffffffff)
+
+/* Registers of a VS besides the general ones, 0 to 31. */
+/* Address of the next instruction: x86 RIP, Arm PC. */
+#define PLINTH_REGISTER_INSTRUCTION_POINTER UINT64_C(0x100)
+/* x86 RFLAGS, Arm PSTATE in its SPSR form. */
+#define PLINTH_REGISTER_FLAGS UINT64_C(0x101)
+/* AArch64 system registers: this plus Op0 15:14, Op1 13:11, CRn 10:7, CRm 6:3, Op2 2:0, the encoding in MRS. */
+#define PLINTH_REGISTER_ARM_SYSTEM UINT64_C(0x20000)
+/* x86 CR0. */
+#define PLINTH_REGISTER_X86_CR0 UINT64_C(0x1000)
+/* x86 CR2. */
+#define PLINTH_REGISTER_X86_CR2 UINT64_C(0x1002)
+/* x86 CR3. */
+#define PLINTH_REGISTER_X86_CR3 UINT64_C(0x1003)
+/* x86 CR4. */
+#define PLINTH_REGISTER_X86_CR4 UINT64_C(0x1004)
+/* x86 EFER as the guest sees it. */
+#define PLINTH_REGISTER_X86_EFER UINT64_C(0x1005)
+/* x86 DR6. */
+#define PLINTH_REGISTER_X86_DR6 UINT64_C(0x1006)
+/* x86 DR7. */
+#define PLINTH_REGISTER_X86_DR7 UINT64_C(0x1007)
+/* x86 PAT. */
+#define PLINTH_REGISTER_X86_PAT UINT64_C(0x1008)
+/* x86 STAR. */
+#define PLINTH_REGISTER_X86_STAR UINT64_C(0x1010)
+/* x86 LSTAR. */
+#define PLINTH_REGISTER_X86_LSTAR UINT64_C(0x1011)
+/* x86 CSTAR. */
+#define PLINTH_REGISTER_X86_CSTAR UINT64_C(0x1012)
+/* x86 SFMASK. */
+#define PLINTH_REGISTER_X86_SFMASK UINT64_C(0x1013)
+/* x86 KERNEL_GS_BASE. */
+#define PLINTH_REGISTER_X86_KERNEL_GS_BASE UINT64_C(0x1014)
+/* x86 SYSENTER_CS. */
+#define PLINTH_REGISTER_X86_SYSENTER_CS UINT64_C(0x1015)
+/* x86 SYSENTER_ESP. */
+#define PLINTH_REGISTER_X86_SYSENTER_ESP UINT64_C(0x1016)
+/* x86 SYSENTER_EIP. */
+#define PLINTH_REGISTER_X86_SYSENTER_EIP UINT64_C(0x1017)
+/* x86 ES selector; base, limit and attributes follow at +1, +2, +3; CS, SS, DS, FS, GS, LDTR, TR each 4 on. */
+#define PLINTH_REGISTER_X86_ES UINT64_C(0x1100)
+/* x86 CS selector. */
+#define PLINTH_REGISTER_X86_CS UINT64_C(0x1104)
+/* x86 SS selector. */
+#define PLINTH_REGISTER_X86_SS UINT64_C(0x1108)
+/* x86 DS selector. */
+#define PLINTH_REGISTER_X86_DS UINT64_C(0x110c)
+/* x86 FS selector. */
+#define PLINTH_REGISTER_X86_FS UINT64_C(0x1110)
+/* x86 GS selector. */
+#define PLINTH_REGISTER_X86_GS UINT64_C(0x1114)
+/* x86 LDTR selector. */
+#define PLINTH_REGISTER_X86_LDTR UINT64_C(0x1118)
+/* x86 TR selector. */
+#define PLINTH_REGISTER_X86_TR UINT64_C(0x111c)
+/* x86 GDTR base; the limit follows at +1. */
+#define PLINTH_REGISTER_X86_GDTR UINT64_C(0x1120)
+/* x86 IDTR base; the limit follows at +1. */
+#define PLINTH_REGISTER_X86_IDTR UINT64_C(0x1122)
+
+/* Errors: bits 15:0 of a status. */
+/* No such call, or a foreign signature. */
+#define PLINTH_ERROR_UNKNOWN_CALL 1u
+/* The handle is not the one this extension opened. */
+#define PLINTH_ERROR_INVALID_HANDLE 2u
+/* An argument has a value that it may never have; the status says which. */
+#define PLINTH_ERROR_INVALID_ARGUMENT 3u
+/* The object of that id was destroyed, or never was. */
+#define PLINTH_ERROR_STALE_ID 4u
+/* The object is in use (it has children, or runs on some PP). */
+#define PLINTH_ERROR_BUSY 5u
+/* The call is not allowed in this callback or at this time. */
+#define PLINTH_ERROR_WRONG_STATE 6u
+/* Policy forbids it (a register outside the allow list, somebody else's memory). */
+#define PLINTH_ERROR_DENIED 7u
+/* The pool is empty. */
+#define PLINTH_ERROR_OUT_OF_MEMORY 8u
+/* An address range is already mapped. */
+#define PLINTH_ERROR_ALREADY_MAPPED 9u
+/* An address range is not mapped. */
+#define PLINTH_ERROR_NOT_MAPPED 10u
+/* This machine cannot do it. */
+#define PLINTH_ERROR_UNSUPPORTED 11u
+/* The hardware faulted on it. */
+#define PLINTH_ERROR_HARDWARE_FAULT 12u
+/* All objects of that kind are taken. */
+#define PLINTH_ERROR_OUT_OF_OBJECTS 13u
+
+/* Exit classes. */
+/* Something with no portable meaning: see `code` and `info`. */
+#define PLINTH_EXIT_OTHER 0u
+/* CPUID or an ID register. */
+#define PLINTH_EXIT_ID_READ 1u
+/* A read of an MSR or system register: `number`. */
+#define PLINTH_EXIT_REGISTER_READ 2u
+/* A write of an MSR or system register: `number`. */
+#define PLINTH_EXIT_REGISTER_WRITE 3u
+/* A read from a port: `number`, `detail` bytes. */
+#define PLINTH_EXIT_PORT_READ 4u
+/* A write to a port: `number`, `detail` bytes. */
+#define PLINTH_EXIT_PORT_WRITE 5u
+/* An access that nested paging refused: guest-physical address `number`, kind `detail`. */
+#define PLINTH_EXIT_MEMORY 6u
+/* A call to the hypervisor; see `privilege` before believing it. */
+#define PLINTH_EXIT_HYPERCALL 7u
+/* An instruction of the virtualization extension, which the guest is not supposed to have. */
+#define PLINTH_EXIT_VIRTUALIZATION 8u
+/* A non-maskable interrupt that was not for the kernel. */
+#define PLINTH_EXIT_NMI 9u
+/* The VP cannot go on: triple fault. */
+#define PLINTH_EXIT_SHUTDOWN 10u
+/* The hardware refused to enter the VS. */
+#define PLINTH_EXIT_ENTRY_REFUSED 11u
+/* Served by the kernel: another PP asked for attention. */
+#define PLINTH_EXIT_KICK 12u
+/* Served by the kernel: the guest starts, stops or signals another processor. */
+#define PLINTH_EXIT_PROCESSOR 13u
+/* Served by the kernel: cache maintenance that must not reach the hypervisor's own data. */
+#define PLINTH_EXIT_CACHE 14u
+/* Served by the kernel: a write to the hypervisor's reservation, which vanishes. */
+#define PLINTH_EXIT_RESERVED 15u
+/* Served by the kernel from a declared answer. */
+#define PLINTH_EXIT_DECLARED 16u
+
+/* What the kernel leaves for the extension at every exit of the PP's active VS. `registers` are the live general registers: what stands there when the VS runs on is what it sees. All else is a copy; writing it changes nothing. */
+struct plinth_exit_page {
+    /* General registers by their architectural number (x86-64: RAX 0, RCX 1, RDX 2, RBX 3, RSP 4, RBP 5, RSI 6, RDI 7, R8…R15; AArch64: x0 to x30). */
+    uint64_t registers[32];
+    /* The hardware's own exit code (SVM EXITCODE, VMX exit reason, ESR_EL2). */
+    uint64_t code;
+    /* The hardware's own qualification (SVM EXITINFO1 and EXITINFO2, VMX exit qualification). */
+    uint64_t info[2];
+    /* The event that was being delivered (SVM EXITINTINFO), 0 for none. */
+    uint64_t event;
+    /* Address of the instruction that exited. */
+    uint64_t instruction_pointer;
+    /* RFLAGS or SPSR. */
+    uint64_t flags;
+    /* Privilege level of the code that exited: x86 CPL, Arm EL. */
+    uint64_t privilege;
+    /* By class: the MSR or system register, the port, the guest-physical address. */
+    uint64_t number;
+    /* By class: access size in bytes for ports, access bits for memory. */
+    uint64_t detail;
+    /* This PP. */
+    uint64_t pp;
+    /* The active VM. */
+    uint64_t vm;
+    /* The active VP. */
+    uint64_t vp;
+    /* The active VS. */
+    uint64_t vs;
+};
+_Static_assert(sizeof(struct plinth_exit_page) == 360, "size of plinth_exit_page");
+_Static_assert(offsetof(struct plinth_exit_page, registers) == 0, "offset of registers");
+_Static_assert(offsetof(struct plinth_exit_page, code) == 256, "offset of code");
+_Static_assert(offsetof(struct plinth_exit_page, info) == 264, "offset of info");
+_Static_assert(offsetof(struct plinth_exit_page, event) == 280, "offset of event");
+_Static_assert(offsetof(struct plinth_exit_page, instruction_pointer) == 288, "offset of instruction_pointer");
+_Static_assert(offsetof(struct plinth_exit_page, flags) == 296, "offset of flags");
+_Static_assert(offsetof(struct plinth_exit_page, privilege) == 304, "offset of privilege");
+_Static_assert(offsetof(struct plinth_exit_page, number) == 312, "offset of number");
+_Static_assert(offsetof(struct plinth_exit_page, detail) == 320, "offset of detail");
+_Static_assert(offsetof(struct plinth_exit_page, pp) == 328, "offset of pp");
+_Static_assert(offsetof(struct plinth_exit_page, vm) == 336, "offset of vm");
+_Static_assert(offsetof(struct plinth_exit_page, vp) == 344, "offset of vp");
+_Static_assert(offsetof(struct plinth_exit_page, vs) == 352, "offset of vs");
+
+/* A declared answer to an ID read, which the kernel gives without entering the extension. For each of the four result registers: `(the machine's own answer & keep) | set`. */
+struct plinth_id_answer {
+    /* x86: CPUID leaf (EAX). */
+    uint32_t leaf;
+    /* x86: CPUID sub-leaf (ECX); 0xFFFF_FFFF for all. */
+    uint32_t subleaf;
+    /* Bits that come from the machine: EAX, EBX, ECX, EDX. */
+    uint32_t keep[4];
+    /* Bits that are set on top. */
+    uint32_t set[4];
+};
+_Static_assert(sizeof(struct plinth_id_answer) == 40, "size of plinth_id_answer");
+_Static_assert(offsetof(struct plinth_id_answer, leaf) == 0, "offset of leaf");
+_Static_assert(offsetof(struct plinth_id_answer, subleaf) == 4, "offset of subleaf");
+_Static_assert(offsetof(struct plinth_id_answer, keep) == 8, "offset of keep");
+_Static_assert(offsetof(struct plinth_id_answer, set) == 24, "offset of set");
+
+/* Call numbers. */
+#define PLINTH_CALL_CONTROL_EXIT UINT64_C(0x504c000000000000)
+#define PLINTH_CALL_CONTROL_WAIT UINT64_C(0x504c000000000001)
+#define PLINTH_CALL_CONTROL_AGAIN UINT64_C(0x504c000000000002)
+#define PLINTH_CALL_HANDLE_OPEN UINT64_C(0x504c000000010000)
+#define PLINTH_CALL_HANDLE_CLOSE UINT64_C(0x504c000000010001)
+#define PLINTH_CALL_DEBUG_OUT UINT64_C(0x504c000000020000)
+#define PLINTH_CALL_DEBUG_DUMP_VS UINT64_C(0x504c000000020003)
+#define PLINTH_CALL_DEBUG_WRITE UINT64_C(0x504c000000020006)
+#define PLINTH_CALL_DEBUG_EXIT_COUNT UINT64_C(0x504c00000002000a)
+#define PLINTH_CALL_CALLBACK_REGISTER_BOOTSTRAP UINT64_C(0x504c000000030000)
+#define PLINTH_CALL_CALLBACK_REGISTER_VMEXIT UINT64_C(0x504c000000030001)
+#define PLINTH_CALL_CALLBACK_REGISTER_FAIL UINT64_C(0x504c000000030002)
+#define PLINTH_CALL_VM_CREATE UINT64_C(0x504c000000040000)
+#define PLINTH_CALL_VM_DESTROY UINT64_C(0x504c000000040001)
+#define PLINTH_CALL_VM_MAP UINT64_C(0x504c000000040010)
+#define PLINTH_CALL_VM_UNMAP UINT64_C(0x504c000000040011)
+#define PLINTH_CALL_VM_PROTECT UINT64_C(0x504c000000040012)
+#define PLINTH_CALL_VM_QUERY UINT64_C(0x504c000000040013)
+#define PLINTH_CALL_VM_DECLARE_IDS UINT64_C(0x504c000000040020)
+#define PLINTH_CALL_VM_INTERCEPT_REGISTERS UINT64_C(0x504c000000040021)
+#define PLINTH_CALL_VM_INTERCEPT_PORTS UINT64_C(0x504c000000040022)
+#define PLINTH_CALL_VP_CREATE UINT64_C(0x504c000000050000)
+#define PLINTH_CALL_VP_DESTROY UINT64_C(0x504c000000050001)
+#define PLINTH_CALL_VS_CREATE UINT64_C(0x504c000000060000)
+#define PLINTH_CALL_VS_DESTROY UINT64_C(0x504c000000060001)
+#define PLINTH_CALL_VS_INIT_AS_ROOT UINT64_C(0x504c000000060002)
+#define PLINTH_CALL_VS_READ UINT64_C(0x504c000000060003)
+#define PLINTH_CALL_VS_WRITE UINT64_C(0x504c000000060004)
+#define PLINTH_CALL_VS_RUN UINT64_C(0x504c000000060005)
+#define PLINTH_CALL_VS_RUN_CURRENT UINT64_C(0x504c000000060006)
+#define PLINTH_CALL_VS_ADVANCE_AND_RUN_CURRENT UINT64_C(0x504c000000060008)
+#define PLINTH_CALL_VS_PROMOTE UINT64_C(0x504c000000060009)
+#define PLINTH_CALL_VS_INJECT UINT64_C(0x504c000000060010)
+#define PLINTH_CALL_INTRINSIC_READ UINT64_C(0x504c000000070000)
+#define PLINTH_CALL_INTRINSIC_WRITE UINT64_C(0x504c000000070001)
+#define PLINTH_CALL_INTRINSIC_RESET UINT64_C(0x504c000000070002)
+#define PLINTH_CALL_MEM_ALLOCATE_PAGE UINT64_C(0x504c000000080000)
+#define PLINTH_CALL_MEM_FREE_PAGE UINT64_C(0x504c000000080001)
+
+/* What a call leaves behind. */
+struct plinth_result {
+    plinth_status status;
+    uint64_t output[2];
+};
+
+/* Makes a call by its number. */
+static inline struct plinth_result plinth_call(uint64_t number, uint64_t reg0, uint64_t reg1, uint64_t reg2,
+                                               uint64_t reg3, uint64_t reg4, uint64_t reg5)
+{
+    struct plinth_result result;
+#if defined(__x86_64__)
+    register uint64_t r10 __asm__("r10") = reg3;
+    register uint64_t r8 __asm__("r8") = reg4;
+    register uint64_t r9 __asm__("r9") = reg5;
+    __asm__ volatile("syscall"
+                     : "+a"(number), "+D"(reg0), "+S"(reg1), "+d"(reg2), "+r"(r10), "+r"(r8), "+r"(r9)
+                     :
+                     : "rcx", "r11", "memory", "cc");
+    result.status = number;
+    result.output[0] = reg0;
+    result.output[1] = reg1;
+#elif defined(__aarch64__)
+    register uint64_t x8 __asm__("x8") = number;
+    register uint64_t x0 __asm__("x0") = reg0;
+    register uint64_t x1 __asm__("x1") = reg1;
+    register uint64_t x2 __asm__("x2") = reg2;
+    register uint64_t x3 __asm__("x3") = reg3;
+    register uint64_t x4 __asm__("x4") = reg4;
+    register uint64_t x5 __asm__("x5") = reg5;
+    __asm__ volatile("svc #0"
+                     : "+r"(x8), "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4), "+r"(x5)
+                     :
+                     : "memory", "cc");
+    result.status = x8;
+    result.output[0] = x0;
+    result.output[1] = x1;
+#else
+#error "Plinth runs on x86-64 and AArch64"
+#endif
+    return result;
+}
+
+/* Gives up: the extension has failed. Never comes back. Since version 1.
+ */
+static inline plinth_status plinth_control_exit(void)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_CONTROL_EXIT, 0, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Ends `_start` once the callbacks are registered. Never comes back. Since version 1.
+ */
+static inline plinth_status plinth_control_wait(void)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_CONTROL_WAIT, 0, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* From the fail callback: goes on where the fault was. Comes back only if it fails. Since version 1.
+ * Errors: WrongState
+ */
+static inline plinth_status plinth_control_again(void)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_CONTROL_AGAIN, 0, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Opens the ABI in a version. Since version 1.
+ * version: the version of the ABI that the extension was built for
+ * out_handle: what REG0 of most calls must be
+ * Errors: Unsupported(0), Busy
+ */
+static inline plinth_status plinth_handle_open(uint64_t version, uint64_t *out_handle)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_HANDLE_OPEN, version, 0, 0, 0, 0, 0);
+    if (result.status == 0 && out_handle != 0) {
+        *out_handle = result.output[0];
+    }
+    return result.status;
+}
+
+/* Closes the handle; the value is worth nothing from then on. Since version 1.
+ */
+static inline plinth_status plinth_handle_close(uint64_t handle)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_HANDLE_CLOSE, handle, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Writes two values to the log. Since version 1.
+ * first: any value
+ * second: any value
+ */
+static inline plinth_status plinth_debug_out(uint64_t first, uint64_t second)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_OUT, first, second, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Writes a VS's registers to the log. Since version 1.
+ * vs: the VS
+ * Errors: StaleId(0), Busy(0)
+ */
+static inline plinth_status plinth_debug_dump_vs(uint64_t vs)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_DUMP_VS, vs, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Writes a line of text to the log. Since version 1.
+ * text: UTF-8 text
+ * bytes: its length, at most 256
+ * level: 1 error, 2 warning, 3 information, 4 debug, 5 trace
+ * Errors: InvalidArgument(0), InvalidArgument(0), InvalidArgument(1), InvalidArgument(2)
+ */
+static inline plinth_status plinth_debug_write(uint64_t text, uint64_t bytes, uint64_t level)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_WRITE, text, bytes, level, 0, 0, 0);
+    return result.status;
+}
+
+/* Says how many exits of a class a PP has had. Since version 1.
+ * pp: the PP
+ * class: the exit class
+ * out_exits: exits of that class on that PP since launch
+ * Errors: InvalidArgument(0), InvalidArgument(1)
+ */
+static inline plinth_status plinth_debug_exit_count(uint64_t pp, uint64_t class, uint64_t *out_exits)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_EXIT_COUNT, pp, class, 0, 0, 0, 0);
+    if (result.status == 0 && out_exits != 0) {
+        *out_exits = result.output[0];
+    }
+    return result.status;
+}
+
+/* Registers the callback that each PP enters when it is launched. Since version 1.
+ * entry: where the callback begins, in the extension's image
+ * Errors: WrongState, InvalidArgument(1), Busy
+ */
+static inline plinth_status plinth_callback_register_bootstrap(uint64_t handle, uint64_t entry)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_CALLBACK_REGISTER_BOOTSTRAP, handle, entry, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Registers the callback for exits. Since version 1.
+ * entry: where the callback begins, in the extension's image
+ * Errors: WrongState, InvalidArgument(1), Busy
+ */
+static inline plinth_status plinth_callback_register_vmexit(uint64_t handle, uint64_t entry)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_CALLBACK_REGISTER_VMEXIT, handle, entry, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Registers the callback for failures of the extension. Since version 1.
+ * entry: where the callback begins, in the extension's image
+ * Errors: WrongState, InvalidArgument(1), Busy
+ */
+static inline plinth_status plinth_callback_register_fail(uint64_t handle, uint64_t entry)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_CALLBACK_REGISTER_FAIL, handle, entry, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Makes a VM without memory, in which every MSR, system register and port exits. Since version 1.
+ * out_vm: the new VM
+ * Errors: OutOfMemory, OutOfObjects
+ */
+static inline plinth_status plinth_vm_create(uint64_t handle, uint64_t *out_vm)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_CREATE, handle, 0, 0, 0, 0, 0);
+    if (result.status == 0 && out_vm != 0) {
+        *out_vm = result.output[0];
+    }
+    return result.status;
+}
+
+/* Removes a VM that has neither VPs nor memory. Since version 1.
+ * vm: the VM
+ * Errors: StaleId(1), Denied(1), Busy(1), Busy(1)
+ */
+static inline plinth_status plinth_vm_destroy(uint64_t handle, uint64_t vm)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_DESTROY, handle, vm, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Maps memory of the extension into a VM. Since version 1.
+ * vm: the VM
+ * gpa: where, a multiple of 4096
+ * from: memory of the extension's, a multiple of 4096
+ * bytes: how much, a multiple of 4096, at most 1 GiB
+ * permissions: 1 read, 2 write, 4 execute
+ * Errors: StaleId(1), Denied(1), InvalidArgument(2), InvalidArgument(3), InvalidArgument(4), InvalidArgument(5), NotMapped(3), Denied(3), Busy(3), AlreadyMapped(2), Unsupported, OutOfMemory
+ */
+static inline plinth_status plinth_vm_map(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t from, uint64_t bytes, uint64_t permissions)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_MAP, handle, vm, gpa, from, bytes, permissions);
+    return result.status;
+}
+
+/* Takes mapped memory out of a VM again, on every PP. Since version 1.
+ * vm: the VM
+ * gpa: where, a multiple of 4096
+ * bytes: how much, a multiple of 4096, at most 1 GiB
+ * Errors: StaleId(1), Denied(1), InvalidArgument(2), InvalidArgument(3), NotMapped(2)
+ */
+static inline plinth_status plinth_vm_unmap(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t bytes)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_UNMAP, handle, vm, gpa, bytes, 0, 0);
+    return result.status;
+}
+
+/* Changes what a VM may do with memory that it has. Since version 1.
+ * vm: the VM
+ * gpa: where, a multiple of 4096
+ * bytes: how much, a multiple of 4096, at most 1 GiB
+ * permissions: 1 read, 2 write, 4 execute
+ * Errors: StaleId(1), InvalidArgument(2), InvalidArgument(3), InvalidArgument(4), NotMapped(2), Denied(2), Unsupported, OutOfMemory
+ */
+static inline plinth_status plinth_vm_protect(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t bytes, uint64_t permissions)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_PROTECT, handle, vm, gpa, bytes, permissions, 0);
+    return result.status;
+}
+
+/* Says what a VM may do at an address. Since version 1.
+ * vm: the VM
+ * gpa: any address
+ * out_permissions: 1 read, 2 write, 4 execute
+ * out_leaf: what one entry of the nested tables maps there
+ * Errors: StaleId(1), NotMapped(2)
+ */
+static inline plinth_status plinth_vm_query(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t *out_permissions, uint64_t *out_leaf)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_QUERY, handle, vm, gpa, 0, 0, 0);
+    if (result.status == 0 && out_permissions != 0) {
+        *out_permissions = result.output[0];
+    }
+    if (result.status == 0 && out_leaf != 0) {
+        *out_leaf = result.output[1];
+    }
+    return result.status;
+}
+
+/* Declares answers to ID reads, which the kernel gives without entering the extension. Since version 1.
+ * vm: the VM
+ * answers: an array of `plinth_id_answer`
+ * count: how many, at most 64
+ * Errors: StaleId(1), InvalidArgument(2), InvalidArgument(3), OutOfObjects(3)
+ */
+static inline plinth_status plinth_vm_declare_ids(uint64_t handle, uint64_t vm, uint64_t answers, uint64_t count)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_DECLARE_IDS, handle, vm, answers, count, 0, 0);
+    return result.status;
+}
+
+/* Sets which accesses to MSRs or system registers exit. Since version 1.
+ * vm: the VM
+ * first: the first MSR or system register
+ * count: how many, at most 65536
+ * accesses: 1 reads, 2 writes; the others do not exit
+ * Errors: StaleId(1), InvalidArgument(2), InvalidArgument(3), InvalidArgument(4)
+ */
+static inline plinth_status plinth_vm_intercept_registers(uint64_t handle, uint64_t vm, uint64_t first, uint64_t count, uint64_t accesses)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_INTERCEPT_REGISTERS, handle, vm, first, count, accesses, 0);
+    return result.status;
+}
+
+/* Sets which accesses to ports exit. Since version 1.
+ * vm: the VM
+ * first: the first port
+ * count: how many, at most 65536
+ * exit: 1 to intercept, 0 not to
+ * Errors: StaleId(1), InvalidArgument(2), InvalidArgument(3), InvalidArgument(4)
+ */
+static inline plinth_status plinth_vm_intercept_ports(uint64_t handle, uint64_t vm, uint64_t first, uint64_t count, uint64_t exit)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_INTERCEPT_PORTS, handle, vm, first, count, exit, 0);
+    return result.status;
+}
+
+/* Makes a VP of a VM. Since version 1.
+ * vm: the VM
+ * out_vp: the new VP
+ * Errors: StaleId(1), OutOfObjects
+ */
+static inline plinth_status plinth_vp_create(uint64_t handle, uint64_t vm, uint64_t *out_vp)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VP_CREATE, handle, vm, 0, 0, 0, 0);
+    if (result.status == 0 && out_vp != 0) {
+        *out_vp = result.output[0];
+    }
+    return result.status;
+}
+
+/* Removes a VP that has no VS. Since version 1.
+ * vp: the VP
+ * Errors: StaleId(1), Busy(1)
+ */
+static inline plinth_status plinth_vp_destroy(uint64_t handle, uint64_t vp)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VP_DESTROY, handle, vp, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Makes a VS of a VP, in the machine's reset state, to run on one PP. Since version 1.
+ * vp: the VP
+ * pp: where it is going to run
+ * out_vs: the new VS
+ * Errors: StaleId(1), InvalidArgument(2), OutOfMemory, OutOfObjects
+ */
+static inline plinth_status plinth_vs_create(uint64_t handle, uint64_t vp, uint64_t pp, uint64_t *out_vs)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_CREATE, handle, vp, pp, 0, 0, 0);
+    if (result.status == 0 && out_vs != 0) {
+        *out_vs = result.output[0];
+    }
+    return result.status;
+}
+
+/* Removes a VS that is not active. Since version 1.
+ * vs: the VS
+ * Errors: StaleId(1), Busy(1), Denied(1)
+ */
+static inline plinth_status plinth_vs_destroy(uint64_t handle, uint64_t vs)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_DESTROY, handle, vs, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Gives a VS the state of the OS that was running on this PP. Since version 1.
+ * vs: the VS
+ * Errors: WrongState, StaleId(1), Busy(1), Denied(1)
+ */
+static inline plinth_status plinth_vs_init_as_root(uint64_t handle, uint64_t vs)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_INIT_AS_ROOT, handle, vs, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Reads a register of a VS. Since version 1.
+ * vs: the VS
+ * number: see Registers
+ * out_value: what it holds
+ * Errors: StaleId(1), Busy(1), InvalidArgument(2)
+ */
+static inline plinth_status plinth_vs_read(uint64_t handle, uint64_t vs, uint64_t number, uint64_t *out_value)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_READ, handle, vs, number, 0, 0, 0);
+    if (result.status == 0 && out_value != 0) {
+        *out_value = result.output[0];
+    }
+    return result.status;
+}
+
+/* Writes a register of a VS. Since version 1.
+ * vs: the VS
+ * number: see Registers
+ * value: what it is to hold
+ * Errors: StaleId(1), Busy(1), InvalidArgument(2)
+ */
+static inline plinth_status plinth_vs_write(uint64_t handle, uint64_t vs, uint64_t number, uint64_t value)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_WRITE, handle, vs, number, value, 0, 0);
+    return result.status;
+}
+
+/* Makes a VS the active one and runs it. Comes back only if it fails. Since version 1.
+ * vs: the VS
+ * Errors: StaleId(1), Busy(1), Denied(1), WrongState
+ */
+static inline plinth_status plinth_vs_run(uint64_t handle, uint64_t vs)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_RUN, handle, vs, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Runs the active VS. Comes back only if it fails. Since version 1.
+ * Errors: WrongState
+ */
+static inline plinth_status plinth_vs_run_current(uint64_t handle)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_RUN_CURRENT, handle, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Skips the instruction that exited and runs the active VS. Comes back only if it fails. Since version 1.
+ * Errors: WrongState, Denied
+ */
+static inline plinth_status plinth_vs_advance_and_run_current(uint64_t handle)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_ADVANCE_AND_RUN_CURRENT, handle, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Gives the bare PP back to its root VS, after the instruction that exited. Comes back only if it fails. Since version 1.
+ * vs: the VS
+ * Errors: WrongState, StaleId(1), Busy(1), Denied(1), Denied(1)
+ */
+static inline plinth_status plinth_vs_promote(uint64_t handle, uint64_t vs)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_PROMOTE, handle, vs, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Delivers an event to a VS when it runs next. Since version 1.
+ * vs: the VS
+ * event: see Events
+ * Errors: StaleId(1), Busy(1), InvalidArgument(2)
+ */
+static inline plinth_status plinth_vs_inject(uint64_t handle, uint64_t vs, uint64_t event)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_INJECT, handle, vs, event, 0, 0, 0);
+    return result.status;
+}
+
+/* Reads an MSR or system register of the machine. Since version 1.
+ * number: an MSR or system register
+ * out_value: what it holds
+ * Errors: Denied(1), HardwareFault(1)
+ */
+static inline plinth_status plinth_intrinsic_read(uint64_t handle, uint64_t number, uint64_t *out_value)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_INTRINSIC_READ, handle, number, 0, 0, 0, 0);
+    if (result.status == 0 && out_value != 0) {
+        *out_value = result.output[0];
+    }
+    return result.status;
+}
+
+/* Writes an MSR or system register of the machine. Since version 1.
+ * number: an MSR or system register
+ * value: what it is to hold
+ * Errors: Denied(1), HardwareFault(2)
+ */
+static inline plinth_status plinth_intrinsic_write(uint64_t handle, uint64_t number, uint64_t value)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_INTRINSIC_WRITE, handle, number, value, 0, 0, 0);
+    return result.status;
+}
+
+/* Restarts the machine. Comes back only if it fails. Since version 1.
+ * Errors: Unsupported
+ */
+static inline plinth_status plinth_intrinsic_reset(uint64_t handle)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_INTRINSIC_RESET, handle, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Gives the extension a zeroed page: readable, writable, not executable. Since version 1.
+ * out_address: the page
+ * Errors: OutOfMemory
+ */
+static inline plinth_status plinth_mem_allocate_page(uint64_t handle, uint64_t *out_address)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_MEM_ALLOCATE_PAGE, handle, 0, 0, 0, 0, 0);
+    if (result.status == 0 && out_address != 0) {
+        *out_address = result.output[0];
+    }
+    return result.status;
+}
+
+/* Takes such a page back. Since version 1.
+ * address: the page
+ * Errors: InvalidArgument(1), NotMapped(1), Denied(1), Busy(1)
+ */
+static inline plinth_status plinth_mem_free_page(uint64_t handle, uint64_t address)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_MEM_FREE_PAGE, handle, address, 0, 0, 0, 0);
+    return result.status;
+}
+
+#endif

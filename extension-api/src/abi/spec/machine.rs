@@ -1,0 +1,49 @@
+//! Contracts of what reaches the machine itself.
+
+use super::{CALL, Contract, ErrorCase, HANDLE, Machine, Note, Parameter, Reach, Type, about, value, whole};
+use crate::abi::Error;
+
+const REGISTER: Parameter = value("number", Type::Register, "an MSR or system register");
+const UNLISTED: ErrorCase = about(1, Error::Denied, "it is not listed");
+
+pub(crate) const READ: Contract = Contract {
+    inputs: &[HANDLE, REGISTER],
+    outputs: &[value("value", Type::Value, "what it holds")],
+    errors: &[
+        UNLISTED,
+        about(1, Error::HardwareFault, "listed, but this machine lacks it")
+            .reached(Reach::Elsewhere("depends on the processor; arch-sim `calls`")),
+    ],
+    why: "Denied by default: each backend lists what is harmless.",
+    notes: &[Note {
+        machine: Machine::Amd,
+        unsupported: false,
+        text: "Listed: TSC (0x10), MTRR capabilities (0xFE), PAT (0x277), MTRR default type (0x2FF), SYSCFG, HWCR, \
+               TOP_MEM, TOP_MEM2.",
+    }],
+    ..CALL
+};
+
+pub(crate) const WRITE: Contract = Contract {
+    inputs: &[HANDLE, REGISTER, value("value", Type::Value, "what it is to hold")],
+    errors: &[
+        UNLISTED,
+        about(2, Error::HardwareFault, "the machine refuses the value")
+            .reached(Reach::Elsewhere("depends on the processor; arch-sim `calls`")),
+    ],
+    why: "As `IntrinsicRead`.",
+    notes: &[Note { machine: Machine::Amd, unsupported: false, text: "None is listed." }],
+    works: Reach::Elsewhere("no machine but arch-sim lists one; arch-sim `calls`"),
+    ..CALL
+};
+
+pub(crate) const RESET: Contract = Contract {
+    errors: &[whole(Error::Unsupported, "the machine does not restart")
+        .reached(Reach::Elsewhere("every board's machine restarts"))],
+    why: "What a triple fault of the root VM means.",
+    works: Reach::Elsewhere("nothing is left to say so; board test `triple-fault`"),
+    ..RESETS
+};
+
+/// A call that ends the machine, and returns only if it cannot.
+const RESETS: Contract = Contract { ending: super::Ending::Resumes, ..CALL };

@@ -1,0 +1,110 @@
+//! Contracts of memory: nested paging, and the extension's own pages.
+
+use super::{
+    CALL, Contract, ErrorCase, HANDLE, NO_MEMORY, Parameter, Reach, STALE, Type, VM, about, value, whole,
+};
+use crate::abi::Error;
+
+const GPA: Parameter = value("gpa", Type::Gpa, "where, a multiple of 4096");
+const BYTES: Parameter = value("bytes", Type::Bytes, "how much, a multiple of 4096, at most 1 GiB");
+const PERMISSIONS: Parameter = value("permissions", Type::Flags, "1 read, 2 write, 4 execute");
+
+const BAD_GPA: ErrorCase =
+    about(2, Error::InvalidArgument, "not a multiple of 4096, or beyond what the nested tables reach");
+const NOT_ROOT: ErrorCase = about(1, Error::Denied, "the root VM");
+const NOT_MAPPED: ErrorCase = about(2, Error::NotMapped, "not all of the range is mapped");
+const NO_SUCH_PERMISSIONS: ErrorCase =
+    whole(Error::Unsupported, "the machine has no such combination of permissions").reached(
+        Reach::Elsewhere("which combinations there are differs by machine; unit tests of the formats"),
+    );
+const NO_TABLES: ErrorCase = whole(Error::OutOfMemory, "the pool has no page for a table");
+
+pub(crate) const MAP: Contract = Contract {
+    inputs: &[
+        HANDLE,
+        VM,
+        GPA,
+        value("from", Type::Address, "memory of the extension's, a multiple of 4096"),
+        BYTES,
+        PERMISSIONS,
+    ],
+    errors: &[
+        STALE,
+        NOT_ROOT,
+        BAD_GPA,
+        about(3, Error::InvalidArgument, "not a multiple of 4096, or beyond the last address"),
+        about(4, Error::InvalidArgument, "0, not a multiple of 4096, or more than 1 GiB"),
+        about(5, Error::InvalidArgument, "undefined bits"),
+        about(3, Error::NotMapped, "there is no memory of the extension's"),
+        about(3, Error::Denied, "memory that the extension did not allocate"),
+        about(3, Error::Busy, "the page is mapped as often as can be counted")
+            .reached(Reach::Elsewhere("65535 mappings of one page; arch-sim `exhaustion`")),
+        about(2, Error::AlreadyMapped, "something is mapped in the range"),
+        NO_SUCH_PERMISSIONS,
+        NO_TABLES,
+    ],
+    why: "The kernel owns the nested tables; a guest gets what the extension owns and nothing else.",
+    details: "A failure undoes all of it. Leaves are as large as alignment and the machine allow.",
+    ..CALL
+};
+
+pub(crate) const UNMAP: Contract = Contract {
+    inputs: &[HANDLE, VM, GPA, BYTES],
+    errors: &[
+        STALE,
+        NOT_ROOT,
+        BAD_GPA,
+        about(3, Error::InvalidArgument, "0, not a multiple of 4096, or more than 1 GiB"),
+        NOT_MAPPED,
+    ],
+    why: "A guest's memory can be taken back, and used for something else.",
+    details: "Returns once no PP can reach the pages any more.",
+    ..CALL
+};
+
+pub(crate) const PROTECT: Contract = Contract {
+    inputs: &[HANDLE, VM, GPA, BYTES, PERMISSIONS],
+    errors: &[
+        STALE,
+        BAD_GPA,
+        about(3, Error::InvalidArgument, "0, not a multiple of 4096, or more than 1 GiB"),
+        about(4, Error::InvalidArgument, "undefined bits"),
+        NOT_MAPPED,
+        about(2, Error::Denied, "pages of the root VM that the kernel needs"),
+        NO_SUCH_PERMISSIONS,
+        NO_TABLES,
+    ],
+    why: "Watching memory: take a permission away, see the exit. The root VM's own memory too.",
+    details: "Returns once every PP obeys.",
+    ..CALL
+};
+
+pub(crate) const QUERY: Contract = Contract {
+    inputs: &[HANDLE, VM, value("gpa", Type::Gpa, "any address")],
+    outputs: &[
+        value("permissions", Type::Flags, "1 read, 2 write, 4 execute"),
+        value("leaf", Type::Bytes, "what one entry of the nested tables maps there"),
+    ],
+    errors: &[STALE, about(2, Error::NotMapped, "nothing is mapped there")],
+    why: "An extension need not keep books of its own.",
+    ..CALL
+};
+
+pub(crate) const ALLOCATE_PAGE: Contract = Contract {
+    outputs: &[value("address", Type::Address, "the page")],
+    errors: &[NO_MEMORY],
+    why: "The only kind of memory, with `MemAllocateHuge`'s, that can go into VMs.",
+    ..CALL
+};
+
+pub(crate) const FREE_PAGE: Contract = Contract {
+    inputs: &[HANDLE, value("address", Type::Address, "the page")],
+    errors: &[
+        about(1, Error::InvalidArgument, "not a multiple of 4096"),
+        about(1, Error::NotMapped, "there is no memory of the extension's"),
+        about(1, Error::Denied, "memory of another kind"),
+        about(1, Error::Busy, "a VM maps it"),
+    ],
+    why: "The counterpart of `MemAllocatePage`.",
+    ..CALL
+};

@@ -1,0 +1,108 @@
+//! Contracts of VMs and VPs: life, declared policy, intercepts.
+
+use super::{
+    CALL, Contract, HANDLE, Machine, NO_MEMORY, Note, Reach, STALE, Type, VM, VP, about, value, whole,
+};
+use crate::abi::Error;
+
+pub(crate) const CREATE: Contract = Contract {
+    outputs: &[value("vm", Type::Vm, "the new VM")],
+    errors: &[NO_MEMORY, whole(Error::OutOfObjects, "there are as many VMs as there can be")],
+    why: "A guest gets what the extension gives it and nothing else.",
+    ..CALL
+};
+
+pub(crate) const DESTROY: Contract = Contract {
+    inputs: &[HANDLE, VM],
+    errors: &[
+        STALE,
+        about(1, Error::Denied, "the root VM"),
+        about(1, Error::Busy, "it has a VP").tagged("vp"),
+        about(1, Error::Busy, "it has memory").tagged("memory"),
+    ],
+    why: "The counterpart of `VmCreate`.",
+    ..CALL
+};
+
+pub(crate) const DECLARE_IDS: Contract = Contract {
+    inputs: &[
+        HANDLE,
+        VM,
+        value("answers", Type::Address, "an array of `plinth_id_answer`"),
+        value("count", Type::Count, "how many, at most 64"),
+    ],
+    errors: &[
+        STALE,
+        about(2, Error::InvalidArgument, "the array is not the extension's memory"),
+        about(3, Error::InvalidArgument, "more than 64"),
+        about(3, Error::OutOfObjects, "the VM would have more than 64"),
+    ],
+    why: "A declared answer costs a fraction of an upcall.",
+    details: "All or none take effect; the call returns once no PP gives an old answer. A later answer for the same \
+              leaf and sub-leaf replaces the earlier one.",
+    ..CALL
+};
+
+pub(crate) const INTERCEPT_REGISTERS: Contract = Contract {
+    inputs: &[
+        HANDLE,
+        VM,
+        value("first", Type::Register, "the first MSR or system register"),
+        value("count", Type::Count, "how many, at most 65536"),
+        value("accesses", Type::Flags, "1 reads, 2 writes; the others do not exit"),
+    ],
+    errors: &[
+        STALE,
+        about(2, Error::InvalidArgument, "a register that the machine cannot be told about"),
+        about(3, Error::InvalidArgument, "more than 65536, or beyond the last number"),
+        about(4, Error::InvalidArgument, "undefined bits"),
+    ],
+    why: "Only what the extension wants to see exits.",
+    details: "What the kernel must see stays intercepted. After an error the registers before the bad one are set.",
+    notes: &[Note {
+        machine: Machine::Arm,
+        unsupported: false,
+        text: "Reads of ID registers, all or none; writes of SCTLR, TTBR0, TTBR1, TCR, AFSR0, AFSR1, ESR, FAR, MAIR, \
+               AMAIR and CONTEXTIDR_EL1.",
+    }],
+    ..CALL
+};
+
+pub(crate) const INTERCEPT_PORTS: Contract = Contract {
+    inputs: &[
+        HANDLE,
+        VM,
+        value("first", Type::Value, "the first port"),
+        value("count", Type::Count, "how many, at most 65536"),
+        value("exit", Type::Flags, "1 to intercept, 0 not to"),
+    ],
+    errors: &[
+        STALE,
+        about(2, Error::InvalidArgument, "beyond the last port, or a machine without ports"),
+        about(3, Error::InvalidArgument, "more than 65536, or beyond the last number"),
+        about(4, Error::InvalidArgument, "neither 0 nor 1"),
+    ],
+    why: "The same as `VmInterceptRegisters`, for ports.",
+    notes: &[Note {
+        machine: Machine::Arm,
+        unsupported: false,
+        text: "There are no ports: every port is `InvalidArgument(2)`.",
+    }],
+    ..CALL
+};
+
+pub(crate) const VP_CREATE: Contract = Contract {
+    inputs: &[HANDLE, VM],
+    outputs: &[value("vp", Type::Vp, "the new VP")],
+    errors: &[STALE, whole(Error::OutOfObjects, "there are as many VPs as there can be")],
+    why: "What several register states of one virtual processor have in common.",
+    ..CALL
+};
+
+pub(crate) const VP_DESTROY: Contract = Contract {
+    inputs: &[HANDLE, VP],
+    errors: &[STALE, about(1, Error::Busy, "it has a VS")],
+    why: "The counterpart of `VpCreate`.",
+    works: Reach::Vmexit,
+    ..CALL
+};

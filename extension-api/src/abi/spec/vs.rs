@@ -1,0 +1,127 @@
+//! Contracts of VSs: life, registers, running, events.
+
+use super::debug::ANOTHER_PP;
+use super::{
+    CALL, Contract, ErrorCase, HANDLE, NO_MEMORY, Parameter, RESUMES, Reach, STALE, Type, VP, VS, about,
+    value, whole,
+};
+use crate::abi::Error;
+
+const REGISTER: Parameter = value("number", Type::Register, "see Registers");
+const RUNS_ELSEWHERE: ErrorCase = about(1, Error::Busy, "another PP runs it").reached(ANOTHER_PP);
+const OTHER_PP: ErrorCase = about(1, Error::Denied, "a VS of another PP").tagged("other-pp");
+const NONE_ACTIVE: ErrorCase = whole(Error::WrongState, "no VS is active").reached(Reach::Start);
+const LAUNCHING: Reach = Reach::Elsewhere("would end the launch of the PP; arch-sim `bootstrap`");
+
+pub(crate) const CREATE: Contract = Contract {
+    inputs: &[HANDLE, VP, value("pp", Type::Pp, "where it is going to run")],
+    outputs: &[value("vs", Type::Vs, "the new VS")],
+    errors: &[
+        STALE,
+        about(2, Error::InvalidArgument, "no such PP can exist"),
+        NO_MEMORY,
+        whole(Error::OutOfObjects, "there are as many VSs as there can be"),
+    ],
+    why: "A VP may have several register states: nested guests, virtual trust levels.",
+    ..CALL
+};
+
+pub(crate) const DESTROY: Contract = Contract {
+    inputs: &[HANDLE, VS],
+    errors: &[
+        STALE,
+        about(1, Error::Busy, "it is active on some PP"),
+        about(1, Error::Denied, "a root VS that has run")
+            .reached(Reach::Elsewhere("needs a PP whose root VS is not active; arch-sim `guest`")),
+    ],
+    why: "The counterpart of `VsCreate`.",
+    ..CALL
+};
+
+pub(crate) const INIT_AS_ROOT: Contract = Contract {
+    inputs: &[HANDLE, VS],
+    errors: &[
+        whole(Error::WrongState, "this PP is not being launched, or has a root VS"),
+        STALE.reached(LAUNCHING),
+        about(1, Error::Busy, "it runs on another PP").reached(LAUNCHING),
+        about(1, Error::Denied, "a VS of another VM or PP").reached(LAUNCHING),
+    ],
+    why: "The OS goes on where it was, as the root VM.",
+    details: "Once on each PP, from its bootstrap callback.",
+    ..CALL
+};
+
+pub(crate) const READ: Contract = Contract {
+    inputs: &[HANDLE, VS, REGISTER],
+    outputs: &[value("value", Type::Value, "what it holds")],
+    errors: &[STALE, RUNS_ELSEWHERE, about(2, Error::InvalidArgument, "this machine has no such register")],
+    why: "The registers that are not in the exit page.",
+    ..CALL
+};
+
+pub(crate) const WRITE: Contract = Contract {
+    inputs: &[HANDLE, VS, REGISTER, value("value", Type::Value, "what it is to hold")],
+    errors: &[
+        STALE,
+        RUNS_ELSEWHERE,
+        about(2, Error::InvalidArgument, "this machine has no such register, or it cannot take the value"),
+    ],
+    why: "As `VsRead`.",
+    details: "Bits that keep the kernel safe stay. A state that the hardware refuses is an `EntryRefused` exit.",
+    ..CALL
+};
+
+pub(crate) const RUN: Contract = Contract {
+    inputs: &[HANDLE, VS],
+    errors: &[
+        STALE,
+        RUNS_ELSEWHERE,
+        OTHER_PP,
+        whole(Error::WrongState, "the first VS that a launching PP runs is not its root VS")
+            .reached(LAUNCHING),
+    ],
+    why: "Choosing who runs is the extension's: the kernel has no scheduler.",
+    works: Reach::Start,
+    ..RESUMES
+};
+
+pub(crate) const RUN_CURRENT: Contract = Contract {
+    errors: &[NONE_ACTIVE],
+    why: "The usual end of a callback that changed the VS itself.",
+    ..RESUMES
+};
+
+pub(crate) const ADVANCE_AND_RUN_CURRENT: Contract = Contract {
+    errors: &[
+        NONE_ACTIVE,
+        whole(Error::Denied, "the instruction cannot be skipped")
+            .reached(Reach::Elsewhere("needs a guest that overwrites its own instruction; arch-sim `exits`")),
+    ],
+    why: "The usual end of vmexit, in one call.",
+    ..RESUMES
+};
+
+pub(crate) const PROMOTE: Contract = Contract {
+    inputs: &[HANDLE, VS],
+    errors: &[
+        whole(Error::WrongState, "during a launch").reached(LAUNCHING),
+        STALE,
+        RUNS_ELSEWHERE,
+        OTHER_PP,
+        about(1, Error::Denied, "its page tables do not map what the last step runs on")
+            .tagged("unmapped")
+            .reached(Reach::Elsewhere("needs a guest whose page tables are bad")),
+    ],
+    why: "The way back to the bare machine.",
+    details: "Skips the instruction that exited, sets general register 0 to 0, gives the bare PP to the VS.",
+    works: Reach::Elsewhere("nothing is left to say so; every test that stops the hypervisor"),
+    ..RESUMES
+};
+
+pub(crate) const INJECT: Contract = Contract {
+    inputs: &[HANDLE, VS, value("event", Type::Flags, "see Events")],
+    errors: &[STALE, RUNS_ELSEWHERE, about(2, Error::InvalidArgument, "no such event")],
+    why: "What the guest's own hardware would have signalled.",
+    details: "A later event replaces one that has not been delivered yet.",
+    ..CALL
+};
