@@ -100,6 +100,10 @@ pub unsafe fn fail<E: Extension>(extension: &E, page: *mut ExitPage, vector: u64
 /// The panic handler.
 pub fn panic(info: &PanicInfo<'_>) -> ! {
     logger::init();
-    log::error!("{info}");
+    // Not `info` as it is: it has a line break in it, and a line of the log has none.
+    match info.location() {
+        Some(place) => log::error!("panicked at {place}: {}", info.message()),
+        None => log::error!("panicked: {}", info.message()),
+    }
     syscall::exit()
 }

@@ -29,6 +29,10 @@ pub(crate) enum Command {
     ///
     /// A board is a folder under boards/ with a board.toml; adding the folder adds the board.
     Boards,
+    /// Make the crate of a new extension, ready to build and run
+    ///
+    /// docs/first-extension.md goes on from there.
+    NewExtension(NewExtensionOptions),
     /// Build the images of a board: kernel, loader, extensions
     Build(BuildOptions),
     /// Make a board's boot volume: a folder, and a FAT image of it
@@ -80,6 +84,15 @@ pub(crate) struct SetupOptions {
     /// Fetch the default guest again, even where the cache has it
     #[arg(long)]
     pub(crate) refresh: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct NewExtensionOptions {
+    /// Its name: small letters, digits and '-'
+    pub(crate) name: String,
+    /// The folder in which its folder is made [default: extensions/ of this checkout]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -18,6 +18,7 @@ mod debug;
 mod emulator;
 mod image;
 mod lint;
+mod new_extension;
 mod payload;
 mod progress;
 mod run;
@@ -49,6 +50,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Setup(options) => setup::setup(&workspace, &options),
         Command::Boards => boards::list(&workspace),
+        Command::NewExtension(options) => new_extension::new_extension(&workspace, &options),
         Command::Build(options) => artifacts::build_command(&workspace, &options),
         Command::Image(options) => image::image(&workspace, &options),
         Command::Run(options) => run::run(&workspace, &options),
