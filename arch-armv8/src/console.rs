@@ -3,23 +3,10 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use plinth_kernel::logger::Console;
-use plinth_launch::{CONSOLE_CADENCE, CONSOLE_PL011};
+use plinth_launch::UartLayout;
 
 /// How often the status is read before a byte is dropped: far longer than a byte takes at 9600 baud.
 const TRIES: u32 = 1_000_000;
-
-/// Where a kind of UART takes bytes and says that it is full.
-#[derive(Clone, Copy)]
-struct Layout {
-    data: u64,
-    status: u64,
-    full: u32,
-}
-
-/// PL011 (Arm DDI 0183): UARTDR, UARTFR.TXFF.
-const PL011: Layout = Layout { data: 0x00, status: 0x18, full: 1 << 5 };
-/// Cadence UART (Zynq UltraScale+ TRM, UG1085): TX FIFO, channel status TXFULL.
-const CADENCE: Layout = Layout { data: 0x30, status: 0x2C, full: 1 << 4 };
 
 /// The UART.
 #[derive(Debug)]
@@ -45,12 +32,8 @@ impl MmioUart {
         known
     }
 
-    fn layout(&self) -> Option<Layout> {
-        match self.kind.load(Ordering::Relaxed) {
-            CONSOLE_PL011 => Some(PL011),
-            CONSOLE_CADENCE => Some(CADENCE),
-            _ => None,
-        }
+    fn layout(&self) -> Option<UartLayout> {
+        UartLayout::of(self.kind.load(Ordering::Relaxed))
     }
 }
 
@@ -60,14 +43,35 @@ impl Default for MmioUart {
     }
 }
 
-fn write_byte(base: u64, layout: Layout, byte: u8) {
-    let (data, status) = ((base + layout.data) as *mut u32, (base + layout.status) as *const u32);
+fn write_byte(base: u64, layout: UartLayout, byte: u8) {
     for _ in 0..TRIES {
-        // SAFETY: `set` was told that a UART is there; reading its status changes nothing.
-        if unsafe { status.read_volatile() } & layout.full == 0 {
+        // SAFETY: `set` was told that a UART of this layout is there; reading its status changes nothing.
+        if unsafe { read(base + layout.status, layout.words) } & layout.mask == layout.ready {
             // SAFETY: as above; the byte goes out on the line.
-            unsafe { data.write_volatile(u32::from(byte)) };
+            unsafe { write(base + layout.data, layout.words, byte) };
             return;
+        }
+    }
+}
+
+/// # Safety
+/// A device's register of that width is mapped at `at`, and reading it disturbs nobody.
+unsafe fn read(at: u64, word: bool) -> u32 {
+    // SAFETY: forwarded to the caller.
+    unsafe {
+        if word { (at as *const u32).read_volatile() } else { u32::from((at as *const u8).read_volatile()) }
+    }
+}
+
+/// # Safety
+/// A device's register of that width is mapped at `at`, and writing it disturbs nobody.
+unsafe fn write(at: u64, word: bool, byte: u8) {
+    // SAFETY: forwarded to the caller.
+    unsafe {
+        if word {
+            (at as *mut u32).write_volatile(u32::from(byte));
+        } else {
+            (at as *mut u8).write_volatile(byte);
         }
     }
 }

@@ -13,7 +13,7 @@ use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus};
 use spin::Once;
 
 use crate::cpu::El2Cpu;
-use crate::fdt::{self, GicKind, Machine};
+use crate::fdt::{GicKind, Machine};
 use crate::features::{self, Features};
 use crate::formats::{HostFormat, Stage2Format};
 use crate::host::{self, HostRegisters};
@@ -130,7 +130,7 @@ unsafe fn prepare(
     let bad_tree = LaunchStatus::failed(LaunchError::BadContract, info.fdt);
     // SAFETY: the contract's device tree is there and stays.
     let machine = unsafe { device_tree(info.fdt) }.and_then(Machine::new).ok_or(bad_tree)?;
-    SLOTS.fill(processors::own_affinity(), machine.processors());
+    SLOTS.fill(processors::own_affinity(), machine.processors().map(|processor| processor.affinity));
     HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
     let gic = machine.gic();
     // SAFETY: forwarded to the caller.
@@ -155,7 +155,7 @@ unsafe fn device_tree(address: u64) -> Option<&'static [u8]> {
     }
     // SAFETY: the caller vouches for a tree, whose header is longer than this.
     let header = unsafe { &*(address as *const [u8; 8]) };
-    let size = fdt::total_size(header)?;
+    let size = plinth_device_tree::total_size(header)?;
     // SAFETY: the caller vouches for the tree, which says its own length.
     Some(unsafe { core::slice::from_raw_parts(address as *const u8, size) })
 }

@@ -71,7 +71,13 @@ impl<A: Arch> HostSpace<A> {
     ) -> Result<(), PrepareError> {
         for page in platform.device_pages.into_iter().flatten() {
             let attributes = Attributes::new(DATA, MemoryType::Uncached);
-            self.reprotect(platform.memory, frames, SpaRange::new(page, PAGE_SIZE), attributes)?;
+            let page = SpaRange::new(page, PAGE_SIZE);
+            // On some boards devices lie above all memory.
+            if page.end().raw() <= platform.mapped_end() {
+                self.reprotect(platform.memory, frames, page, attributes)?;
+            } else {
+                self.identity(platform.memory, frames, page, attributes)?;
+            }
         }
         Ok(())
     }

@@ -1,14 +1,17 @@
-//! Puts a bootable file together: `pack OUTPUT LOADER KERNEL EXTENSION PAYLOAD [INITRD [COMMAND LINE [MIB LOG]]]`.
+//! Puts a bootable file together: `pack OUTPUT LOADER KERNEL EXTENSION PAYLOAD [INITRD [COMMAND LINE [MIB LOG [CONSOLE ADDRESS]]]]`.
 
 use std::error::Error;
 
-use plinth_arm64_image::archive::Kind;
+use plinth_arm64_image::archive::{Kind, Settings};
 use plinth_arm64_image::pack::pack;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [output, loader, files @ ..] = arguments.as_slice() else {
-        return Err("pack OUTPUT LOADER KERNEL EXTENSION PAYLOAD [INITRD [COMMAND LINE [MIB LOG]]]".into());
+        return Err(
+            "pack OUTPUT LOADER KERNEL EXTENSION PAYLOAD [INITRD [COMMAND LINE [MIB LOG [CONSOLE ADDRESS]]]]"
+                .into(),
+        );
     };
     let kinds = [Kind::Kernel, Kind::Extension, Kind::Payload, Kind::Initrd];
     let mut parts = Vec::new();
@@ -18,10 +21,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(text) = files.get(4) {
         parts.push((Kind::CommandLine, text.clone().into_bytes()));
     }
-    let number = |index: usize, default: u64| files.get(index).map_or(Ok(default), |text| text.parse());
-    let settings = [number(5, 32)?, number(6, 3)?];
-    parts.push((Kind::Settings, settings.iter().flat_map(|word| word.to_le_bytes()).collect()));
+    let number = |index: usize, default: u64| files.get(index).map_or(Ok(default), |text| parse(text));
+    let (mebibytes, log_level, console) = (number(5, 32)?, number(6, 3)?, (number(7, 0)?, number(8, 0)?));
+    parts.push((Kind::Settings, Settings { mebibytes, log_level, console }.to_bytes().to_vec()));
     let parts: Vec<_> = parts.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
     std::fs::write(output, pack(&std::fs::read(loader)?, &parts)?)?;
     Ok(())
+}
+
+fn parse(text: &str) -> Result<u64, std::num::ParseIntError> {
+    text.strip_prefix("0x").map_or_else(|| text.parse(), |digits| u64::from_str_radix(digits, 16))
 }

@@ -25,8 +25,32 @@ pub enum Kind {
     Initrd = 4,
     /// The payload's command line, UTF-8.
     CommandLine = 5,
-    /// Two words of 64 bits: MiB to reserve, log level.
+    /// Words of 64 bits, each of which may be missing from the end: see [`Settings`].
     Settings = 6,
+}
+
+/// What the file is told beside its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// MiB to reserve.
+    pub mebibytes: u64,
+    /// The log level, as in the launch contract.
+    pub log_level: u64,
+    /// The console where the device tree names none that is known, or there is no sound device tree: kind and address,
+    /// as in the launch contract.
+    pub console: (u64, u64),
+}
+
+impl Settings {
+    /// The part that says so.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        let words = [self.mebibytes, self.log_level, self.console.0, self.console.1];
+        let mut bytes = [0; 32];
+        for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
 }
 
 /// An archive in memory.
@@ -63,9 +87,10 @@ impl<'a> Archive<'a> {
         self.bytes.get(start..start.checked_add(size)?)
     }
 
-    /// The settings, or what goes without: 32 MiB, log level 3 (info).
-    pub fn settings(&self) -> [u64; 2] {
+    /// The settings, or what goes without: 32 MiB, log level 3 (info), no console.
+    pub fn settings(&self) -> Settings {
         let bytes = self.part(Kind::Settings).unwrap_or_default();
-        [word(bytes, 0).unwrap_or(32), word(bytes, 8).unwrap_or(3)]
+        let at = |index: usize, default| word(bytes, index * 8).unwrap_or(default);
+        Settings { mebibytes: at(0, 32), log_level: at(1, 3), console: (at(2, 0), at(3, 0)) }
     }
 }

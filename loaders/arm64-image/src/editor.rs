@@ -1,4 +1,4 @@
-//! Changing a flattened device tree in place, without a heap: nodes below the root and their properties (Devicetree
+//! Changing a flattened device tree in place, without a heap: nodes and their properties (Devicetree
 //! Specification 0.4, chapter 5).
 //!
 //! What is added is inserted, and all behind it moves up; what is removed becomes NOPs.
@@ -78,31 +78,32 @@ impl<'a> Editor<'a> {
         rest.split(|byte| *byte == 0).next().ok_or(EditError::Broken)
     }
 
-    /// The node of that name below the root; the root for an empty name.
-    fn node(&self, name: &str) -> Result<Option<Body>, EditError> {
-        let wanted = if name.is_empty() { 1 } else { 2 };
-        let (mut at, mut depth, mut start) = (self.word(STRUCTURE)?, 0, None);
+    /// The node of a path of names; the root for an empty one.
+    fn node(&self, path: &[&str]) -> Result<Option<Body>, EditError> {
+        let (mut at, mut depth, mut matched) = (self.word(STRUCTURE)?, 0, 0);
+        let mut start = None;
         let limit = at + self.word(STRUCTURE_SIZE)?;
         while at < limit {
             let token = at;
             at += 4;
             match self.word(token)? as u32 {
                 BEGIN_NODE => {
+                    let name = self.text(at)?;
+                    at = aligned(at + name.len() + 1);
+                    let wanted = path.get(matched).is_some_and(|wanted| name == wanted.as_bytes());
+                    matched += usize::from(depth == matched + 1 && wanted);
+                    start = start.or((depth == path.len() && matched == depth).then_some(at));
                     depth += 1;
-                    let found = self.text(at)?;
-                    let length = found.len();
-                    let is_it = depth == wanted && found == name.as_bytes();
-                    at = aligned(at + length + 1);
-                    start = start.or(is_it.then_some(at));
                 }
                 END_NODE => {
-                    if let (Some(start), true) = (start, depth == wanted) {
+                    if let (Some(start), true) = (start, depth == path.len() + 1) {
                         return Ok(Some(Body { start, end: token }));
                     }
-                    depth -= 1;
-                    if depth <= 0 {
+                    if depth <= 1 {
                         return Ok(None);
                     }
+                    depth -= 1;
+                    matched = matched.min(depth - 1);
                 }
                 PROPERTY => at = aligned(at.saturating_add(8).saturating_add(self.word(at)?)),
                 NOP => {}
@@ -201,16 +202,21 @@ impl<'a> Editor<'a> {
 
     /// Makes sure that there is a node of that name below the root. Returns whether it was added.
     pub(crate) fn ensure_node(&mut self, name: &str) -> Result<bool, EditError> {
-        if self.node(name)?.is_some() {
+        if self.node(&[name])?.is_some() {
             return Ok(false);
         }
-        let root = self.node("")?.ok_or(EditError::Broken)?;
+        let root = self.node(&[])?.ok_or(EditError::Broken)?;
         self.put_node(root.end, name)?;
         Ok(true)
     }
 
-    /// Sets a property of a node below the root to the parts of `value`.
-    pub(crate) fn set_property(&mut self, node: &str, name: &str, value: &[&[u8]]) -> Result<(), EditError> {
+    /// Sets a property of a node to the parts of `value`.
+    pub(crate) fn set_property(
+        &mut self,
+        node: &[&str],
+        name: &str,
+        value: &[&[u8]],
+    ) -> Result<(), EditError> {
         self.remove_property(node, name)?;
         let body = self.node(node)?.ok_or(EditError::Broken)?;
         // The strings block may lie in front of the structure and move it.
@@ -221,7 +227,7 @@ impl<'a> Editor<'a> {
     }
 
     /// Takes a property away, if it is there.
-    pub(crate) fn remove_property(&mut self, node: &str, name: &str) -> Result<(), EditError> {
+    pub(crate) fn remove_property(&mut self, node: &[&str], name: &str) -> Result<(), EditError> {
         let body = self.node(node)?.ok_or(EditError::Broken)?;
         let Some(found) = self.property(body, name)? else { return Ok(()) };
         for at in (found.at..aligned(found.value + found.size)).step_by(4) {
@@ -231,16 +237,16 @@ impl<'a> Editor<'a> {
     }
 
     /// A property of one cell.
-    pub(crate) fn cells(&self, node: &str, name: &str) -> Result<u32, EditError> {
+    pub(crate) fn cells(&self, node: &[&str], name: &str) -> Result<u32, EditError> {
         let body = self.node(node)?.ok_or(EditError::Broken)?;
         let found = self.property(body, name)?.filter(|found| found.size == 4).ok_or(EditError::Broken)?;
         Ok(self.word(found.value)? as u32)
     }
 
-    /// Adds a child with these properties to a node below the root.
+    /// Adds a child with these properties to a node.
     pub(crate) fn add_child(
         &mut self,
-        node: &str,
+        node: &[&str],
         name: &str,
         properties: &[(&str, &[u8])],
     ) -> Result<(), EditError> {

@@ -28,6 +28,8 @@ global_asm!(
     "lsr x22, x22, #2",
     "cmp x22, #2",
     "b.ne 2f",
+    "adr x1, {vectors}",
+    "msr vbar_el2, x1",
     // HCR_EL2.RW alone; SCTLR_EL2 its RES1 bits: MMU and caches off.
     "mov x1, #0x80000000",
     "msr hcr_el2, x1",
@@ -66,7 +68,30 @@ global_asm!(
     stack = sym STACK,
     size = const STACK_SIZE,
     start = sym crate::start,
+    vectors = sym vectors,
 );
+
+/// Every exception ends here: on the loader's own stack again, whatever became of it.
+#[unsafe(naked)]
+#[unsafe(link_section = ".vectors")]
+unsafe extern "C" fn vectors() -> ! {
+    naked_asm!(
+        ".rept 16",
+        ".balign 128",
+        "msr spsel, #1",
+        "adrp x3, {stack}",
+        "add x3, x3, :lo12:{stack}",
+        "add sp, x3, #{size}",
+        "mrs x0, esr_el2",
+        "mrs x1, far_el2",
+        "mrs x2, elr_el2",
+        "b {fault}",
+        ".endr",
+        stack = sym STACK,
+        size = const STACK_SIZE,
+        fault = sym crate::fault,
+    )
+}
 
 const STACK_SIZE: usize = 64 * 1024;
 
@@ -91,17 +116,14 @@ pub(crate) fn archive_start() -> u64 {
 /// # Safety
 /// `address` is what the firmware passed as the device tree's; it stays.
 pub(crate) unsafe fn device_tree(address: u64) -> Option<&'static [u8]> {
-    const MAGIC: u32 = 0xD00D_FEED;
-    const LARGEST: u32 = 2 << 20;
     if address < 0x1000 || !address.is_multiple_of(8) {
         return None;
     }
     // SAFETY: aligned; by the boot protocol there is memory.
-    let words = unsafe { &*(address as *const [u32; 2]) };
-    let [magic, size] = words.map(u32::from_be);
-    let good = magic == MAGIC && size <= LARGEST;
+    let header = unsafe { &*(address as *const [u8; 8]) };
+    let size = plinth_device_tree::total_size(header)?;
     // SAFETY: the tree tells its own size.
-    good.then(|| unsafe { core::slice::from_raw_parts(address as *const u8, size as usize) })
+    Some(unsafe { core::slice::from_raw_parts(address as *const u8, size) })
 }
 
 /// Calls the kernel's entry; where that comes back as the root VM, at EL1, starts the payload. Returns only a status.

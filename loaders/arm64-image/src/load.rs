@@ -3,13 +3,13 @@
 
 use core::fmt;
 
-use dtoolkit::fdt::Fdt;
-use plinth_arm64_image::archive::{self, Archive, Kind};
+use plinth_arm64_image::archive::{self, Archive, Kind, Settings};
 use plinth_arm64_image::plan::Plan;
 use plinth_arm64_image::tree::{self, Edits};
+use plinth_device_tree::{Broken, Tree};
 use plinth_launch::image::{Image, ImageError, Machine};
 use plinth_launch::{
-    LaunchInfo, MAGIC, MAX_SEGMENTS, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
+    CONSOLE_NONE, LaunchInfo, MAGIC, MAX_SEGMENTS, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
 };
 
 use crate::{entry, mmu};
@@ -24,6 +24,8 @@ const TREE_ROOM: u64 = 2 * MIB;
 pub(crate) enum LoadError {
     /// X0 was no device tree.
     NoDeviceTree,
+    /// It is a broken one.
+    BrokenTree(Broken),
     /// The file has no archive, or was cut.
     NoArchive,
     /// The archive lacks a part.
@@ -48,6 +50,7 @@ impl fmt::Display for LoadError {
             Self::NoDeviceTree => f.write_str(
                 "X0 is no device tree; start this file as a Linux Image, with the board's device tree",
             ),
+            Self::BrokenTree(broken) => broken.fmt(f),
             Self::NoArchive => f.write_str("the file ends before its archive does; copy all of it"),
             Self::Missing(part) => write!(f, "the file has no {part}; put it together again with one"),
             Self::Kernel(error) => write!(f, "the kernel's ELF file is refused: {error}"),
@@ -73,13 +76,13 @@ pub(crate) struct Loaded {
 }
 
 /// Loads everything.
-pub(crate) fn load(fdt: Fdt<'_>, blob: &[u8], base: u64, console: (u64, u64)) -> Result<Loaded, LoadError> {
+pub(crate) fn load(original: Tree<'_>, base: u64, console: (u64, u64)) -> Result<Loaded, LoadError> {
     let archive = find_archive()?;
     let part = |kind, name| archive.part(kind).ok_or(LoadError::Missing(name));
     let payload = part(Kind::Payload, "payload")?;
-    let [mebibytes, log_level] = archive.settings();
+    let Settings { mebibytes, log_level, .. } = archive.settings();
     let file = Range { start: base, size: archive_end() - base };
-    let mut plan = plan(fdt, blob, file)?;
+    let mut plan = plan(original, file)?;
     let header = payload_header(payload)?;
     let target =
         plan.low(file.start + file.size, header.size, 2 * MIB).ok_or(LoadError::NoRoom("the payload"))?;
@@ -88,7 +91,7 @@ pub(crate) fn load(fdt: Fdt<'_>, blob: &[u8], base: u64, console: (u64, u64)) ->
     let reservation = plan.high(size, 2 * MIB).ok_or(LoadError::NoRoom("the hypervisor"))?;
     let start = target.start + header.offset;
     put(Range { start, size: header.size }, payload)?;
-    put_tree(tree, blob, reservation, &archive)?;
+    put_tree(tree, original, reservation, &archive)?;
     let kernel = part(Kind::Kernel, "kernel")?;
     let extension = part(Kind::Extension, "extension")?;
     let mut info = LaunchInfo {
@@ -97,7 +100,7 @@ pub(crate) fn load(fdt: Fdt<'_>, blob: &[u8], base: u64, console: (u64, u64)) ->
         size: size_of::<LaunchInfo>() as u32,
         reservation,
         fdt: tree.start,
-        memory_end: tree::banks(fdt).map(|bank| bank.start.saturating_add(bank.size)).max().unwrap_or(0),
+        memory_end: original.memory_end(),
         pp_count: 1,
         console_kind: console.0,
         console_base: console.1,
@@ -134,6 +137,11 @@ fn archive_end() -> u64 {
     entry::archive_start() + archive::total_size(header).unwrap_or(0)
 }
 
+/// The console that the file itself names, if it is complete.
+pub(crate) fn own_console() -> (u64, u64) {
+    find_archive().map_or((CONSOLE_NONE, 0), |archive| archive.settings().console)
+}
+
 fn find_archive() -> Result<Archive<'static>, LoadError> {
     let start = entry::archive_start();
     let size = archive_end() - start;
@@ -142,13 +150,18 @@ fn find_archive() -> Result<Archive<'static>, LoadError> {
     Archive::new(bytes).ok_or(LoadError::NoArchive)
 }
 
-/// The bank that the file lies in, without what is taken.
-fn plan(fdt: Fdt<'_>, blob: &[u8], file: Range) -> Result<Plan, LoadError> {
-    let holds = |bank: &Range| file.start >= bank.start && file.start - bank.start < bank.size;
-    let bank = tree::banks(fdt).find(holds).ok_or(LoadError::NoMemory)?;
-    let mut plan = Plan::new(bank);
+/// The bank of memory that the file lies in.
+pub(crate) fn bank(tree: Tree<'_>, base: u64) -> Result<Range, LoadError> {
+    let holds = |bank: &Range| base >= bank.start && base - bank.start < bank.size;
+    tree.banks().find(holds).ok_or(LoadError::NoMemory)
+}
+
+/// That bank without what is taken.
+fn plan(tree: Tree<'_>, file: Range) -> Result<Plan, LoadError> {
+    let mut plan = Plan::new(bank(tree, file.start)?);
+    let blob = tree.bytes();
     let own = [file, Range { start: blob.as_ptr() as u64, size: blob.len() as u64 }];
-    for range in own.into_iter().chain(tree::reserved(fdt)) {
+    for range in own.into_iter().chain(tree.reserved()) {
         plan.take(range).map_err(|_| LoadError::NoRoom("the device tree's reservations"))?;
     }
     Ok(plan)
@@ -191,16 +204,22 @@ fn put(range: Range, bytes: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn put_tree(range: Range, blob: &[u8], reservation: Range, archive: &Archive<'_>) -> Result<(), LoadError> {
+fn put_tree(
+    range: Range,
+    original: Tree<'_>,
+    reservation: Range,
+    archive: &Archive<'_>,
+) -> Result<(), LoadError> {
     let initrd =
         archive.part(Kind::Initrd).map(|part| Range { start: part.as_ptr() as u64, size: part.len() as u64 });
     let command_line = archive.part(Kind::CommandLine).map(core::str::from_utf8).transpose();
     let command_line = command_line.map_err(|_| LoadError::CommandLine)?;
     // SAFETY: the plan keeps ranges apart.
     let room = unsafe { memory(range) };
+    let blob = original.bytes();
     room[..blob.len()].copy_from_slice(blob);
     let edits = Edits { reservation, initrd: initrd.unwrap_or_default(), command_line };
-    tree::edit(room, &edits).map_err(LoadError::Tree)
+    tree::edit(room, original, &edits).map_err(LoadError::Tree)
 }
 
 /// Kernel and extension into the reservation; what is left becomes the pool. Returns the entry's address.

@@ -8,44 +8,68 @@ mod load;
 mod mmu;
 mod uart;
 
-use core::fmt::Write;
+use core::fmt::{Display, Write};
 use core::panic::PanicInfo;
 
-use dtoolkit::fdt::Fdt;
-use plinth_arm64_image::tree;
-use plinth_launch::{LaunchError, LaunchStatus};
+use plinth_device_tree::Tree;
+use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchStatus};
 
-use uart::Uart;
+use load::LoadError;
 
 /// The first Rust code: `fdt` is what the firmware passed, `base` where the file lies, `level` the exception level.
 extern "C" fn start(fdt: u64, base: u64, level: u64) -> ! {
+    // The file's own console first: whatever is wrong with the device tree can be said there.
+    let (mut kind, mut address) = load::own_console();
+    // SAFETY: whoever put the file together says that the UART is there.
+    unsafe { uart::set(kind, address) };
     // SAFETY: by the boot protocol X0 is the device tree's address; what is there is checked.
-    let blob = unsafe { entry::device_tree(fdt) };
-    let tree = blob.and_then(|blob| Fdt::new(blob).ok());
-    let (kind, address) = tree.map_or((0, 0), tree::console);
-    // SAFETY: the device tree says that the UART is there.
-    let mut console = unsafe { Uart::new(kind, address) };
-    if level != 2 {
-        refuse(&mut console, &LaunchStatus::failed(LaunchError::WrongExceptionLevel, level));
+    let tree = unsafe { entry::device_tree(fdt) }.ok_or(LoadError::NoDeviceTree);
+    let tree = tree.and_then(|bytes| Tree::new(bytes).map_err(LoadError::BrokenTree));
+    let (named, at) = tree.map_or((CONSOLE_NONE, 0), |tree| tree.console());
+    if named != CONSOLE_NONE {
+        (kind, address) = (named, at);
+        // SAFETY: the device tree says that the UART is there.
+        unsafe { uart::set(kind, address) };
     }
-    let (Some(tree), Some(blob)) = (tree, blob) else {
-        refuse(&mut console, &load::LoadError::NoDeviceTree);
-    };
-    // SAFETY: at EL2 with the MMU off, as the entry left it; the tree tells what is memory.
-    unsafe { mmu::enable(tree::banks(tree)) };
-    match load::load(tree, blob, base, (kind, address)) {
-        Err(error) => refuse(&mut console, &error),
+    if level != 2 {
+        refuse(&LaunchStatus::failed(LaunchError::WrongExceptionLevel, level));
+    }
+    // SAFETY: at EL2, with the MMU off, as the entry left it.
+    match tree.and_then(|tree| unsafe { prepare(tree, base, (kind, address)) }) {
+        Err(error) => refuse(&error),
         Ok(loaded) => {
             // SAFETY: everything is in its place, and clean to the point of coherency.
             let status = unsafe { entry::launch(&loaded) };
-            refuse(&mut console, &LaunchStatus::from_raw(status))
+            refuse(&LaunchStatus::from_raw(status))
         }
     }
 }
 
+/// Turns the MMU on and loads everything.
+///
+/// # Safety
+/// At EL2 with the MMU off, on the boot processor.
+unsafe fn prepare(tree: Tree<'_>, base: u64, console: (u64, u64)) -> Result<load::Loaded, LoadError> {
+    // Where nothing says that the code lies in memory, it would be mapped as a device, and not run on.
+    load::bank(tree, base)?;
+    // SAFETY: forwarded to the caller; the tree tells what is memory.
+    unsafe { mmu::enable(tree.banks()) };
+    load::load(tree, base, console)
+}
+
 /// Says why nothing is launched, and stops.
-fn refuse(console: &mut Uart, why: &dyn core::fmt::Display) -> ! {
-    let _ = writeln!(console, "Plinth: {why}");
+fn refuse(why: &dyn Display) -> ! {
+    let _ = writeln!(uart::current(), "plinth: not launched: {why}");
+    stop()
+}
+
+/// An exception, which nothing here ought to cause: memory that is not where the device tree says, most likely.
+extern "C" fn fault(syndrome: u64, address: u64, instruction: u64) -> ! {
+    let _ = writeln!(
+        uart::current(),
+        "plinth: not launched: an exception at {instruction:#x}, syndrome {syndrome:#x}, address {address:#x}; \
+         does the device tree's memory exist?"
+    );
     stop()
 }
 
@@ -57,6 +81,7 @@ fn stop() -> ! {
 }
 
 #[panic_handler]
-fn panic(_: &PanicInfo<'_>) -> ! {
+fn panic(info: &PanicInfo<'_>) -> ! {
+    let _ = writeln!(uart::current(), "plinth: the loader panicked, please report it: {info}");
     stop()
 }

@@ -52,7 +52,7 @@ pub fn archive(parts: &[(Kind, &[u8])]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::Archive;
+    use crate::archive::{Archive, Settings};
 
     #[test]
     fn parts_are_found_again() {
@@ -63,7 +63,16 @@ mod tests {
         assert_eq!(archive.part(Kind::Initrd), Some(&[7; 5000][..]));
         assert_eq!(archive.part(Kind::CommandLine), Some(&b""[..]));
         assert_eq!(archive.part(Kind::Payload), None);
-        assert_eq!(archive.settings(), [32, 3]);
+        assert_eq!(archive.settings(), Settings { mebibytes: 32, log_level: 3, console: (0, 0) });
+    }
+
+    #[test]
+    fn settings_may_be_short() {
+        let all = Settings { mebibytes: 64, log_level: 5, console: (2, 0x900_0000) };
+        let file = archive(&[(Kind::Settings, &all.to_bytes())]);
+        assert_eq!(Archive::new(&file).unwrap().settings(), all);
+        let file = archive(&[(Kind::Settings, &all.to_bytes()[..16])]);
+        assert_eq!(Archive::new(&file).unwrap().settings(), Settings { console: (0, 0), ..all });
     }
 
     #[test]

@@ -1,63 +1,10 @@
-//! The device tree: what the loader reads from it, and what it changes for the payload.
+//! What the loader changes in the device tree for the payload.
 
-use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::standard::NodeStandard;
-use dtoolkit::{Node, Property};
-use plinth_launch::{CONSOLE_CADENCE, CONSOLE_NONE, CONSOLE_PL011, Range};
+use plinth_device_tree::{Firmware, Tree};
+use plinth_launch::Range;
 
 pub use crate::editor::EditError;
 use crate::editor::Editor;
-
-/// The console's kind and address, in the launch contract's terms.
-pub fn console(fdt: Fdt<'_>) -> (u64, u64) {
-    stdout(fdt).map_or((CONSOLE_NONE, 0), |node| {
-        let is = |name: &str| node.is_compatible(name);
-        let kind = match () {
-            () if is("arm,pl011") => CONSOLE_PL011,
-            () if is("cdns,uart-r1p12") || is("xlnx,xuartps") || is("cdns,uart-r1p8") => CONSOLE_CADENCE,
-            () => CONSOLE_NONE,
-        };
-        let address = node.reg().ok().flatten().and_then(|mut reg| reg.next()?.address::<u64>().ok());
-        address.map_or((CONSOLE_NONE, 0), |address| (kind, address))
-    })
-}
-
-/// The node that `/chosen/stdout-path` means, directly or by an alias.
-fn stdout(fdt: Fdt<'_>) -> Option<FdtNode<'_>> {
-    let chosen = fdt.find_node("/chosen")?;
-    let property = chosen.property("stdout-path")?;
-    let text = core::str::from_utf8(property.value()).ok()?.trim_end_matches('\0');
-    let path = text.split(':').next()?;
-    if path.starts_with('/') {
-        return fdt.find_node(path);
-    }
-    let alias = fdt.find_node("/aliases")?.property(path)?;
-    fdt.find_node(core::str::from_utf8(alias.value()).ok()?.trim_end_matches('\0'))
-}
-
-/// The banks of memory.
-pub fn banks(fdt: Fdt<'_>) -> impl Iterator<Item = Range> + '_ {
-    let nodes = fdt.root().children().filter(|node| {
-        node.property("device_type").is_some_and(|kind| kind.value() == b"memory\0")
-            || node.name_without_address() == "memory"
-    });
-    nodes.flat_map(ranges)
-}
-
-fn ranges(node: FdtNode<'_>) -> impl Iterator<Item = Range> + '_ {
-    let all = node.reg().ok().flatten().into_iter().flatten();
-    all.filter_map(|range| {
-        Some(Range { start: range.address::<u64>().ok()?, size: range.size::<u64>().ok()? })
-    })
-}
-
-/// What the firmware has reserved already.
-pub fn reserved(fdt: Fdt<'_>) -> impl Iterator<Item = Range> + '_ {
-    let listed = fdt.memory_reservations().map(|entry| Range { start: entry.address(), size: entry.size() });
-    let nodes =
-        fdt.find_node("/reserved-memory").into_iter().flat_map(|node| node.children()).flat_map(ranges);
-    listed.chain(nodes)
-}
 
 /// What the payload is to find.
 #[derive(Clone, Copy, Debug)]
@@ -70,40 +17,60 @@ pub struct Edits<'a> {
     pub command_line: Option<&'a str>,
 }
 
-/// Changes the device tree in `buffer`, which has room behind it.
+const CHOSEN: &[&str] = &["chosen"];
+const RESERVED: &[&str] = &["reserved-memory"];
+
+/// Changes the device tree in `buffer`, a copy of `original` with room behind it.
 ///
 /// # Errors
 /// The tree is broken, or the room does not suffice.
-pub fn edit(buffer: &mut [u8], edits: &Edits<'_>) -> Result<(), EditError> {
+pub fn edit(buffer: &mut [u8], original: Tree<'_>, edits: &Edits<'_>) -> Result<(), EditError> {
     let mut editor = Editor::new(buffer)?;
     editor.ensure_node("chosen")?;
     if let Some(text) = edits.command_line {
-        editor.set_property("chosen", "bootargs", &[text.as_bytes(), &[0]])?;
+        editor.set_property(CHOSEN, "bootargs", &[text.as_bytes(), &[0]])?;
     }
     let end = edits.initrd.start + edits.initrd.size;
     for (name, value) in [("linux,initrd-start", edits.initrd.start), ("linux,initrd-end", end)] {
         if edits.initrd.size == 0 {
-            editor.remove_property("chosen", name)?;
+            editor.remove_property(CHOSEN, name)?;
         } else {
-            editor.set_property("chosen", name, &[&value.to_be_bytes()])?;
+            editor.set_property(CHOSEN, name, &[&value.to_be_bytes()])?;
         }
     }
+    start_by_hypercall(&mut editor, original)?;
     reserve(&mut editor, edits.reservation)
+}
+
+/// Where processors wait in a spin table, the payload starts them by PSCI all the same: by HVC, which Plinth answers.
+///
+/// A spin table of Plinth's own would do, but could not stop a processor again. What the payload does not look at any
+/// more (`cpu-release-addr`) stays for the kernel.
+fn start_by_hypercall(editor: &mut Editor<'_>, original: Tree<'_>) -> Result<(), EditError> {
+    if original.firmware() != Firmware::None || original.spinning().next().is_none() {
+        return Ok(());
+    }
+    for name in original.spinning() {
+        editor.set_property(&["cpus", name], "enable-method", &[b"psci\0"])?;
+    }
+    editor.ensure_node("psci")?;
+    editor.set_property(&["psci"], "compatible", &[b"arm,psci-1.0\0arm,psci-0.2\0"])?;
+    editor.set_property(&["psci"], "method", &[b"hvc\0"])
 }
 
 /// Adds the reservation as memory that nobody may map.
 fn reserve(editor: &mut Editor<'_>, range: Range) -> Result<(), EditError> {
     if editor.ensure_node("reserved-memory")? {
-        editor.set_property("reserved-memory", "#address-cells", &[&2_u32.to_be_bytes()])?;
-        editor.set_property("reserved-memory", "#size-cells", &[&2_u32.to_be_bytes()])?;
-        editor.set_property("reserved-memory", "ranges", &[])?;
+        editor.set_property(RESERVED, "#address-cells", &[&2_u32.to_be_bytes()])?;
+        editor.set_property(RESERVED, "#size-cells", &[&2_u32.to_be_bytes()])?;
+        editor.set_property(RESERVED, "ranges", &[])?;
     }
-    let cells = |name| editor.cells("reserved-memory", name);
+    let cells = |name| editor.cells(RESERVED, name);
     let mut reg = [0; 16];
     let (address, size) = (cells("#address-cells")?, cells("#size-cells")?);
     let length = put_cells(&mut reg, 0, range.start, address)?;
     let length = put_cells(&mut reg, length, range.size, size)?;
-    editor.add_child("reserved-memory", "plinth", &[("reg", &reg[..length]), ("no-map", &[])])
+    editor.add_child(RESERVED, "plinth", &[("reg", &reg[..length]), ("no-map", &[])])
 }
 
 /// Writes a number in so many cells; returns where the next goes.
@@ -123,6 +90,8 @@ mod tests {
     extern crate std;
 
     use super::*;
+    use dtoolkit::fdt::Fdt;
+    use dtoolkit::{Node, Property};
     use std::vec::Vec;
 
     /// A tree with the given structure and strings blocks.
@@ -155,13 +124,23 @@ mod tests {
         command_line: Some("console=ttyAMA0"),
     };
 
+    /// Edits what may not be a tree at all, as if a sound one had been read.
+    fn edit_all(bytes: &mut [u8]) -> Result<(), EditError> {
+        let original = bytes.to_vec();
+        let total = plinth_device_tree::total_size(bytes.first_chunk().unwrap()).unwrap_or(0);
+        let empty = blob(&[1, 0, 2, 9], b"");
+        let tree = original.get(..total).and_then(|bytes| Tree::new(bytes).ok());
+        edit(bytes, tree.unwrap_or(Tree::new(&empty).unwrap()), &EDITS)
+    }
+
     fn check(bytes: &[u8]) {
         let total = u32::from_be_bytes(*bytes[4..].first_chunk().unwrap()) as usize;
+        let tree = Tree::new(&bytes[..total]).unwrap();
         let fdt = Fdt::new(&bytes[..total]).unwrap();
         let chosen = fdt.find_node("/chosen").unwrap();
         assert_eq!(chosen.property("bootargs").unwrap().value(), b"console=ttyAMA0\0");
         assert_eq!(chosen.property("linux,initrd-end").unwrap().value(), 0x4400_1234_u64.to_be_bytes());
-        let reserved: Vec<_> = reserved(fdt).collect();
+        let reserved: Vec<_> = tree.reserved().collect();
         assert!(reserved.contains(&EDITS.reservation), "{reserved:?}");
         let node = fdt.find_node("/reserved-memory/plinth").unwrap();
         assert!(node.property("no-map").is_some());
@@ -171,7 +150,7 @@ mod tests {
     fn an_empty_tree_gets_everything() {
         let mut bytes = blob(&[1, 0, 2, 9], b"");
         bytes.resize(4096, 0);
-        edit(&mut bytes, &EDITS).unwrap();
+        edit_all(&mut bytes).unwrap();
         check(&bytes);
     }
 
@@ -186,21 +165,47 @@ mod tests {
         let mut bytes = blob(&structure, b"bootargs\0#address-cells\0#size-cells\0ranges\0");
         Fdt::new(&bytes).unwrap();
         bytes.resize(4096, 0);
-        edit(&mut bytes, &EDITS).unwrap();
+        edit_all(&mut bytes).unwrap();
         check(&bytes);
+    }
+
+    #[test]
+    fn spinning_processors_become_psci_ones() {
+        // /cpus with two nodes, the first of which spins at 0xD8.
+        let word = |text: &[u8; 4]| u32::from_be_bytes(*text);
+        let first = [1, word(b"cpu@"), word(b"0\0\0\0")];
+        let spins =
+            [3, 11, 0, word(b"spin"), word(b"-tab"), word(b"le\0\0"), 3, 8, 14, 0, 0xD8, 3, 4, 31, 0, 2];
+        let second = [1, word(b"cpu@"), word(b"1\0\0\0"), 3, 4, 31, 1, 2];
+        let cells = [3, 4, 35, 1, 3, 4, 50, 0];
+        let cpus: [&[u32]; 6] = [&[1, 0, 1, word(b"cpus"), 0], &cells, &first, &spins, &second, &[2, 2, 9]];
+        let strings = b"enable-method\0cpu-release-addr\0reg\0#address-cells\0#size-cells\0";
+        let mut bytes = blob(&cpus.concat(), strings);
+        bytes.resize(4096, 0);
+        edit_all(&mut bytes).unwrap();
+        check(&bytes);
+        let total = u32::from_be_bytes(*bytes[4..].first_chunk().unwrap()) as usize;
+        let tree = Tree::new(&bytes[..total]).unwrap();
+        assert_eq!((tree.firmware(), tree.spinning().count()), (Firmware::Hvc, 0));
+        let processors: Vec<_> = tree.processors().map(|cpu| (cpu.affinity, cpu.release)).collect();
+        assert_eq!(processors, [(0, Some(0xD8)), (1, None)]);
+        let fdt = Fdt::new(&bytes[..total]).unwrap();
+        let method = |path| fdt.find_node(path).unwrap().property("enable-method");
+        assert_eq!(method("/cpus/cpu@0").unwrap().value(), b"psci\0");
+        assert!(method("/cpus/cpu@1").is_none());
     }
 
     #[test]
     fn broken_trees_and_little_room_are_refused() {
         let mut small = blob(&[1, 0, 2, 9], b"");
-        assert_eq!(edit(&mut small, &EDITS), Err(EditError::NoRoom));
+        assert_eq!(edit_all(&mut small), Err(EditError::NoRoom));
         let good = blob(&[1, 0, 2, 9], b"");
         for broken in 0..good.len() {
             let mut bytes = good.clone();
             bytes[broken] ^= 0xFF;
             bytes.resize(600, 0);
-            let _ = edit(&mut bytes, &EDITS);
+            let _ = edit_all(&mut bytes);
         }
-        assert_eq!(edit(&mut [0; 100], &EDITS), Err(EditError::Broken));
+        assert_eq!(edit_all(&mut [0; 100]), Err(EditError::Broken));
     }
 }

@@ -1,41 +1,62 @@
 //! The console before there is a kernel: write only, polled.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use plinth_launch::{CONSOLE_CADENCE, CONSOLE_PL011};
+use plinth_launch::{CONSOLE_NONE, UartLayout};
 
 /// How often the status is read before a byte is dropped.
 const TRIES: u32 = 1_000_000;
 
 /// A UART, or none.
 pub(crate) struct Uart {
-    /// Data register, status register, its bit for "full".
-    registers: Option<(u64, u64, u32)>,
+    base: u64,
+    layout: Option<UartLayout>,
+}
+
+static KIND: AtomicU64 = AtomicU64::new(CONSOLE_NONE);
+static BASE: AtomicU64 = AtomicU64::new(0);
+
+/// Makes a UART of a kind of the launch contract's the console; nothing for a kind that is not known.
+///
+/// # Safety
+/// Such a UART is at `base`, set up by the firmware.
+pub(crate) unsafe fn set(kind: u64, base: u64) {
+    // Plain stores: there may be no MMU yet, and one processor runs this.
+    KIND.store(kind, Ordering::Relaxed);
+    BASE.store(base, Ordering::Relaxed);
+}
+
+/// The console.
+pub(crate) fn current() -> Uart {
+    Uart { base: BASE.load(Ordering::Relaxed), layout: UartLayout::of(KIND.load(Ordering::Relaxed)) }
 }
 
 impl Uart {
-    /// A UART of a kind of the launch contract's; nothing for a kind that is not known.
-    ///
-    /// # Safety
-    /// Such a UART is at `base`, set up by the firmware.
-    pub(crate) unsafe fn new(kind: u64, base: u64) -> Self {
-        let registers = match kind {
-            CONSOLE_PL011 => Some((base, base + 0x18, 1 << 5)),
-            CONSOLE_CADENCE => Some((base + 0x30, base + 0x2C, 1 << 4)),
-            _ => None,
-        };
-        Self { registers }
-    }
-
     fn put(&self, byte: u8) {
-        let Some((data, status, full)) = self.registers else { return };
+        let Some(layout) = self.layout else { return };
+        let (data, status) = (self.base + layout.data, self.base + layout.status);
         for _ in 0..TRIES {
-            // SAFETY: `new` was told that a UART is there.
-            if unsafe { (status as *const u32).read_volatile() } & full == 0 {
-                // SAFETY: as above.
-                unsafe { (data as *mut u32).write_volatile(u32::from(byte)) };
-                return;
+            // SAFETY: `set` was told that a UART is there.
+            let state = unsafe {
+                if layout.words {
+                    (status as *const u32).read_volatile()
+                } else {
+                    u32::from((status as *const u8).read_volatile())
+                }
+            };
+            if state & layout.mask != layout.ready {
+                continue;
             }
+            // SAFETY: as above.
+            unsafe {
+                if layout.words {
+                    (data as *mut u32).write_volatile(u32::from(byte));
+                } else {
+                    (data as *mut u8).write_volatile(byte);
+                }
+            }
+            return;
         }
     }
 }

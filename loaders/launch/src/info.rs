@@ -76,7 +76,7 @@ pub struct LaunchInfo {
     pub fdt: u64,
     /// How many processors the loader is going to call the entry on.
     pub pp_count: u64,
-    /// [`CONSOLE_NONE`] or [`CONSOLE_16550_PORT`] ….
+    /// [`crate::CONSOLE_NONE`] or [`crate::CONSOLE_16550_PORT`] ….
     pub console_kind: u64,
     /// The console's I/O port or MMIO address.
     pub console_base: u64,
@@ -87,15 +87,6 @@ pub struct LaunchInfo {
     /// The kernel's command line: UTF-8, not terminated.
     pub command_line: Range,
 }
-
-/// No console: the ring in memory still records.
-pub const CONSOLE_NONE: u64 = 0;
-/// A 16550 UART at an I/O port.
-pub const CONSOLE_16550_PORT: u64 = 1;
-/// An Arm PL011 UART at an MMIO address.
-pub const CONSOLE_PL011: u64 = 2;
-/// A Cadence UART (Zynq) at an MMIO address.
-pub const CONSOLE_CADENCE: u64 = 3;
 
 const _: () =
     assert!(core::mem::size_of::<LaunchInfo>() == 16 + 16 + MAX_SEGMENTS * 24 + 8 + 48 + 7 * 8 + 32 + 16);

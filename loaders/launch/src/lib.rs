@@ -10,9 +10,11 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod console;
 pub mod image;
 mod info;
 mod status;
 
+pub use console::*;
 pub use info::*;
 pub use status::*;

@@ -1,0 +1,31 @@
+//! The interrupt controller, as far as a kernel has to know it that leaves it to the root VM.
+
+use crate::Tree;
+use crate::place::Place;
+
+/// The interrupt controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gic {
+    /// None that is known.
+    None,
+    /// GICv2: its CPU interface's address.
+    V2(u64),
+    /// GICv3 or later, by system registers.
+    V3,
+}
+
+const V2: [&str; 5] =
+    ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a9-gic", "arm,cortex-a7-gic", "arm,pl390"];
+
+impl Tree<'_> {
+    /// The interrupt controller.
+    pub fn gic(&self) -> Gic {
+        let kind = |place: &Place<'_>| {
+            if place.is_any(&["arm,gic-v3"]) {
+                return Some(Gic::V3);
+            }
+            place.is_any(&V2).then(|| place.address(1).map_or(Gic::None, Gic::V2))
+        };
+        Place::root(self.fdt).search(&kind).unwrap_or(Gic::None)
+    }
+}

@@ -1,0 +1,43 @@
+//! What loaders and the ARMv8 backend read from a device tree: memory, reservations, processors, firmware, interrupt
+//! controller, console.
+//!
+//! Trees come from firmware and from SD cards, so any bytes must be bearable: [`Tree::new`] checks them once, and
+//! what reads them afterwards cannot fail but by not finding what it looks for.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod check;
+mod console;
+mod gic;
+mod memory;
+mod place;
+mod processors;
+
+pub use check::{Broken, total_size};
+pub use gic::Gic;
+pub use processors::{Firmware, Processor};
+
+use dtoolkit::fdt::Fdt;
+
+/// A checked device tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Tree<'a> {
+    fdt: Fdt<'a>,
+}
+
+impl<'a> Tree<'a> {
+    /// Checks `bytes`, which are one tree and nothing behind it.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Broken> {
+        check::check(bytes)?;
+        Ok(Self { fdt: Fdt::new_unchecked(bytes) })
+    }
+
+    /// The tree's bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.fdt.data()
+    }
+}

@@ -1,0 +1,39 @@
+//! Memory, and what of it is taken already.
+
+use dtoolkit::fdt::FdtNode;
+use dtoolkit::{Node, Property};
+use plinth_launch::Range;
+
+use crate::Tree;
+
+impl<'a> Tree<'a> {
+    /// The banks of memory. Firmware that fills them in later leaves empty ones, which are left out.
+    pub fn banks(&self) -> impl Iterator<Item = Range> + 'a {
+        let nodes = self.fdt.root().children().filter(|node| {
+            node.property("device_type").is_some_and(|kind| kind.value() == b"memory\0")
+                || node.name_without_address() == "memory"
+        });
+        nodes.flat_map(ranges).filter(|range| range.size != 0)
+    }
+
+    /// What the firmware has reserved.
+    pub fn reserved(&self) -> impl Iterator<Item = Range> + 'a {
+        let listed = self.fdt.memory_reservations();
+        let listed = listed.map(|entry| Range { start: entry.address(), size: entry.size() });
+        let node = self.fdt.find_node("/reserved-memory");
+        let nodes = node.into_iter().flat_map(|node| node.children()).flat_map(ranges);
+        listed.chain(nodes).filter(|range| range.size != 0)
+    }
+
+    /// The end of the highest bank.
+    pub fn memory_end(&self) -> u64 {
+        self.banks().map(|bank| bank.start.saturating_add(bank.size)).max().unwrap_or(0)
+    }
+}
+
+fn ranges<'a>(node: FdtNode<'a>) -> impl Iterator<Item = Range> + 'a {
+    let all = node.reg().ok().flatten().into_iter().flatten();
+    all.filter_map(|range| {
+        Some(Range { start: range.address::<u64>().ok()?, size: range.size::<u64>().ok()? })
+    })
+}

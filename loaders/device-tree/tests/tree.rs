@@ -1,0 +1,187 @@
+//! Sound trees are read, broken ones refused, and none can cause a panic.
+
+mod common;
+
+use common::Writer;
+use plinth_device_tree::{Firmware, Gic, Processor, Tree, total_size};
+use plinth_launch::{
+    CONSOLE_16550_MMIO, CONSOLE_16550_MMIO32, CONSOLE_CADENCE, CONSOLE_NONE, CONSOLE_PL011, Range,
+};
+use proptest::prelude::*;
+
+/// A board like a Raspberry Pi: devices behind a bus, processors in a spin table, an alias as the console.
+fn board() -> Vec<u8> {
+    Writer::tree(|root| {
+        root.sizes(2, 1);
+        root.text("a-property-whose-name-is-longer-than-thirty-one", "real boards have them");
+        root.node("chosen", |chosen| chosen.text("stdout-path", "serial1:115200n8"));
+        root.node("aliases", |aliases| aliases.text("serial1", "/soc/serial@7e215040"));
+        root.node("memory@0", |memory| {
+            memory.text("device_type", "memory");
+            memory.cells("reg", &[0, 0, 0x3C00_0000, 1, 0, 0x4000_0000, 0, 0, 0]);
+        });
+        root.node("reserved-memory", |reserved| {
+            reserved.sizes(2, 1);
+            reserved.value("ranges", &[]);
+            reserved.node("firmware@3b000000", |node| node.cells("reg", &[0, 0x3B00_0000, 0x10_0000]));
+            reserved.node("pool", |node| node.cells("size", &[0x400_0000]));
+        });
+        root.node("cpus", |cpus| {
+            cpus.sizes(1, 0);
+            for number in 0..2 {
+                cpus.node(&format!("cpu@{number}"), |cpu| {
+                    cpu.cells("reg", &[number]);
+                    cpu.text("enable-method", "spin-table");
+                    cpu.cells("cpu-release-addr", &[0, 0xD8 + number * 8]);
+                });
+            }
+            cpus.node("l2-cache", |cache| cache.text("compatible", "cache"));
+        });
+        root.node("soc", |soc| {
+            soc.sizes(1, 1);
+            soc.cells(
+                "ranges",
+                &[0x7E00_0000, 0, 0x3F00_0000, 0x100_0000, 0x4000_0000, 0, 0xFF80_0000, 0x80_0000],
+            );
+            soc.node("serial@7e215040", |uart| {
+                uart.text("compatible", "brcm,bcm2835-aux-uart");
+                uart.cells("reg", &[0x7E21_5040, 0x40]);
+            });
+            soc.node("interrupt-controller@40041000", |gic| {
+                gic.text("compatible", "arm,gic-400");
+                gic.cells("reg", &[0x4004_1000, 0x1000, 0x4004_2000, 0x2000]);
+            });
+        });
+    })
+}
+
+/// A tree whose console is a UART with these properties.
+fn with_uart(compatible: &str, shift: Option<u32>) -> Vec<u8> {
+    Writer::tree(|root| {
+        root.sizes(1, 1);
+        root.node("chosen", |chosen| chosen.text("stdout-path", "/uart@1000"));
+        root.node("uart@1000", |uart| {
+            uart.text("compatible", compatible);
+            uart.cells("reg", &[0x1000, 0x100]);
+            if let Some(shift) = shift {
+                uart.cells("reg-shift", &[shift]);
+            }
+        });
+    })
+}
+
+/// Asks everything there is to ask.
+fn read_all(tree: Tree<'_>) -> usize {
+    let (kind, _) = tree.console();
+    let count = tree.banks().count() + tree.reserved().count() + tree.processors().count();
+    count
+        + tree.spinning().count()
+        + kind as usize
+        + usize::from(tree.gic() == Gic::V3)
+        + usize::from(tree.firmware() == Firmware::Smc)
+        + tree.memory_end() as usize % 2
+}
+
+#[test]
+fn a_board_is_read() {
+    let bytes = board();
+    assert_eq!(total_size(bytes.first_chunk().unwrap()), Some(bytes.len()));
+    let tree = Tree::new(&bytes).unwrap();
+    assert_eq!(tree.console(), (CONSOLE_16550_MMIO32, 0x3F21_5040), "translated by the bus");
+    assert_eq!(tree.gic(), Gic::V2(0xFF84_2000));
+    assert_eq!(tree.firmware(), Firmware::None);
+    let processor = |affinity, release| Processor { affinity, release: Some(release) };
+    assert_eq!(tree.processors().collect::<Vec<_>>(), [processor(0, 0xD8), processor(1, 0xE0)]);
+    assert_eq!(tree.spinning().collect::<Vec<_>>(), ["cpu@0", "cpu@1"]);
+    let banks = [Range { start: 0, size: 0x3C00_0000 }, Range { start: 1 << 32, size: 0x4000_0000 }];
+    assert_eq!(tree.banks().collect::<Vec<_>>(), banks, "the empty one is left out");
+    assert_eq!(tree.memory_end(), 0x1_4000_0000);
+    let reserved = [Range { start: 0, size: 0x1000 }, Range { start: 0x3B00_0000, size: 0x10_0000 }];
+    assert_eq!(tree.reserved().collect::<Vec<_>>(), reserved);
+}
+
+#[test]
+fn consoles_are_known_by_what_they_are_compatible_with() {
+    let kind = |compatible, shift| Tree::new(&with_uart(compatible, shift)).unwrap().console();
+    assert_eq!(kind("arm,pl011", None), (CONSOLE_PL011, 0x1000));
+    assert_eq!(kind("xlnx,zynqmp-uart\0cdns,uart-r1p12", None), (CONSOLE_CADENCE, 0x1000));
+    assert_eq!(kind("ns16550a", None), (CONSOLE_16550_MMIO, 0x1000));
+    assert_eq!(kind("ns16550a", Some(2)), (CONSOLE_16550_MMIO32, 0x1000));
+    assert_eq!(kind("ns16550a", Some(1)), (CONSOLE_NONE, 0));
+    assert_eq!(kind("acme,uart", None), (CONSOLE_NONE, 0), "run on without");
+}
+
+#[test]
+fn a_tree_cut_anywhere_is_refused() {
+    let bytes = board();
+    for length in 0..bytes.len() {
+        assert!(Tree::new(&bytes[..length]).is_err(), "{length}");
+    }
+    // Also where the header agrees with the cut.
+    for length in (40..bytes.len()).step_by(4) {
+        let mut cut = bytes[..length].to_vec();
+        cut[4..8].copy_from_slice(&(length as u32).to_be_bytes());
+        assert!(Tree::new(&cut).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_causes_no_panic() {
+    let bytes = board();
+    let mut refused = 0;
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        match Tree::new(&flipped) {
+            Ok(tree) => drop(read_all(tree)),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+#[test]
+fn addresses_of_no_cells_are_none() {
+    let bytes = Writer::tree(|root| {
+        root.sizes(0, 0);
+        root.node("memory", |memory| memory.cells("reg", &[1, 2, 3]));
+    });
+    assert_eq!(Tree::new(&bytes).unwrap().banks().count(), 0);
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let mut bytes = board();
+    bytes[0x48] = 7;
+    let error = Tree::new(&bytes).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the device tree is broken at offset 0x48: a token is out of place; check it with dtc"
+    );
+}
+
+proptest! {
+    #[test]
+    fn words_anywhere_cause_no_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), 0_u32..70, any::<u32>()), 1..4)) {
+        let mut bytes = board();
+        for (index, small, large) in changes {
+            let at = index.index(bytes.len() / 4) * 4;
+            let word = if large % 2 == 0 { small } else { large };
+            bytes[at..at + 4].copy_from_slice(&word.to_be_bytes());
+        }
+        if let Ok(tree) = Tree::new(&bytes) {
+            read_all(tree);
+        }
+    }
+
+    #[test]
+    fn noise_causes_no_panic(mut bytes in prop::collection::vec(any::<u8>(), 40..400), blocks in (0_u32..300, 0_u32..300)) {
+        let length = bytes.len() as u32;
+        for (index, word) in [0xD00D_FEED, length, blocks.0, blocks.1, 40, 17, 16, 0, 40, 80].into_iter().enumerate() {
+            bytes[index * 4..index * 4 + 4].copy_from_slice(&word.to_be_bytes());
+        }
+        if let Ok(tree) = Tree::new(&bytes) {
+            read_all(tree);
+        }
+    }
+}
