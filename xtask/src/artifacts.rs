@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::Package;
 
 use crate::board::{self, Board};
+use crate::c_extensions;
 use crate::cli::BuildOptions;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
@@ -58,7 +59,7 @@ pub(crate) fn build_tests(workspace: &Workspace, board: &Board) -> Result<()> {
             compile(workspace, &triple, &names)?;
         }
     }
-    Ok(())
+    c_extensions::build(workspace, &board.triple)
 }
 
 fn test_folders(board: &Board) -> [(&'static str, String); 3] {

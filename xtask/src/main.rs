@@ -12,6 +12,7 @@ mod bench;
 mod board;
 mod boards;
 mod boot;
+mod c_extensions;
 mod cli;
 mod debian;
 mod debug;

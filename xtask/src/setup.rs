@@ -5,6 +5,7 @@
 use anyhow::Result;
 
 use crate::board::{self, Board, Emulator};
+use crate::c_extensions;
 use crate::cli::SetupOptions;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace::Workspace;
@@ -27,6 +28,7 @@ fn prepare(workspace: &Workspace, board: &Board) -> Result<()> {
     for triple in [&board.triple, &board.firmware_triple()] {
         Toolchain::for_target(&workspace.shell, triple)?;
     }
+    c_extensions::setup(workspace, board.architecture())?;
     if board.emulator.is_some() {
         emulator(workspace, board)?;
     }

@@ -22,6 +22,23 @@ pub(super) const TESTS: &[Test] = &[
         ..LINUX
     },
     Test {
+        name: "example-hello-c",
+        proves: "the example `hello-c`, which a C compiler built, does the same",
+        command_line: "plinth.test=aes",
+        extension: Some("hello-c"),
+        cpus: 2,
+        expect: &["extension: hello-c: hello from C", "TEST aes cpus=2 aes=no ok", POWER_DOWN],
+        ..LINUX
+    },
+    Test {
+        name: "example-hello-c-smoke",
+        proves: "under it Linux works as under the Rust ones",
+        extension: Some("hello-c"),
+        cpus: 2,
+        expect: &["TEST smoke cpus=2 ok", POWER_DOWN],
+        ..LINUX
+    },
+    Test {
         name: "example-msr-guard",
         proves: "the example `msr-guard` keeps Linux's system call entry from being bent, and logs who tried",
         command_line: "plinth.test=msr-guard",
