@@ -19,7 +19,8 @@ pub struct Fault {
     pub length: u64,
 }
 
-/// #UD, #GP, #PF.
+/// #DB, #UD, #GP.
+const DEBUG: usize = 1;
 const UNDEFINED: u64 = 6;
 const GENERAL_PROTECTION: u64 = 13;
 /// The vector of the interrupts that tests send; nothing in the firmware uses it.
@@ -35,6 +36,8 @@ static CODE: AtomicU64 = AtomicU64::new(0);
 static LENGTH: AtomicU64 = AtomicU64::new(0);
 static NMIS: AtomicU64 = AtomicU64::new(0);
 static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
+static STEPS: AtomicU64 = AtomicU64::new(0);
+static STEPPED_TO: AtomicU64 = AtomicU64::new(0);
 /// Where the handler of [`TEST_VECTOR`] writes its end-of-interrupt.
 static END_OF_INTERRUPT: AtomicU64 = AtomicU64::new(0);
 
@@ -69,6 +72,7 @@ pub fn install() {
     for (place, value) in TABLE.iter().zip(firmware) {
         place.store(*value, Ordering::Relaxed);
     }
+    set_gate(DEBUG, debug);
     set_gate(2, nmi);
     set_gate(UNDEFINED as usize, undefined);
     set_gate(12, stack);
@@ -130,6 +134,11 @@ pub fn nmis() -> u64 {
 /// Interrupts of [`TEST_VECTOR`] so far.
 pub fn interrupts() -> u64 {
     INTERRUPTS.load(Ordering::SeqCst)
+}
+
+/// Single-step traps so far, and where the last one came. Each ends the stepping.
+pub fn steps() -> (u64, u64) {
+    (STEPS.load(Ordering::SeqCst), STEPPED_TO.load(Ordering::SeqCst))
 }
 
 /// Says where the interrupt controller's end-of-interrupt register is.
@@ -217,6 +226,22 @@ unsafe extern "C" fn recover() {
 extern "sysv64" fn fatal(frame: &[u64; 7]) -> ! {
     say!("unexpected exception {} (code {:#x}) at {:#x}", frame[0], frame[1], frame[2]);
     crate::report::end(crate::report::FAILED)
+}
+
+/// Notes a single step and clears the trap flag of what it returns to. On the stack: RIP, CS, RFLAGS, RSP, SS.
+#[unsafe(naked)]
+unsafe extern "C" fn debug() {
+    naked_asm!(
+        "push rax",
+        "lock inc qword ptr [rip + {steps}]",
+        "mov rax, [rsp + 8]",
+        "mov [rip + {at}], rax",
+        "and dword ptr [rsp + 24], 0xfffffeff",
+        "pop rax",
+        "iretq",
+        steps = sym STEPS,
+        at = sym STEPPED_TO,
+    )
 }
 
 #[unsafe(naked)]

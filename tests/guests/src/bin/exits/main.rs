@@ -6,12 +6,16 @@
 
 mod apic;
 mod caches;
+mod control_registers;
 mod cpuid;
+mod instructions;
 mod interrupts;
 mod msr;
 mod prefixes;
 mod reservation;
-mod virtualization;
+mod state;
+mod svm;
+mod vmx;
 mod xcr;
 
 use plinth_test_guests::{Report, trap};
@@ -25,7 +29,11 @@ fn main() -> Status {
         cpuid::run,
         prefixes::run,
         msr::run,
-        virtualization::run,
+        svm::run,
+        vmx::run,
+        control_registers::run,
+        state::run,
+        instructions::run,
         caches::run,
         xcr::run,
         interrupts::run,

@@ -1,4 +1,4 @@
-//! The instructions of the virtualization extension: undefined, as on a processor without it.
+//! The instructions of AMD's virtualization extension: undefined, as on a processor without it.
 
 use plinth_test_guests::trap::Fault;
 use plinth_test_guests::{Report, check, cpu, plinth, probe};
