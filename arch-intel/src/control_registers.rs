@@ -2,6 +2,8 @@
 //!
 //! VMX insists on CR0.NE and CR4.VMXE. The guest sees its own value of both; a write that changes one of them exits.
 
+use core::arch::asm;
+
 use plinth_extension_api::abi::register;
 use plinth_hal::{Gpa, GuestMemory, PhysicalMemory, Spa};
 
@@ -18,6 +20,8 @@ const ET: u64 = 1 << 4;
 const NW: u64 = 1 << 29;
 const CD: u64 = 1 << 30;
 const PG: u64 = 1 << 31;
+/// The bits that CR0 has: PE to NE, WP, AM, NW, CD, PG. Others are ignored.
+const DEFINED: u64 = 0xE005_003F;
 const PAE: u64 = 1 << 5;
 const PCIDE: u64 = 1 << 17;
 const LME: u64 = 1 << 8;
@@ -114,8 +118,24 @@ fn write_cr0(
         (true, false) => set_efer(vmcs, efer & !LMA),
         _ => {}
     }
-    set_cr0(vmcs, features, value | ET);
+    set_cr0(vmcs, features, value & DEFINED | ET);
+    set_caching(value);
     Ok(())
+}
+
+/// CD and NW are one for guest and host: no VM entry or exit changes them (Intel SDM vol. 3C, "Loading Guest Control
+/// Registers"), so what the guest wants is written to the processor's own CR0.
+fn set_caching(value: u64) {
+    const CACHING: u64 = CD | NW;
+    let own: u64;
+    // SAFETY: reading CR0 at privilege level 0 changes nothing.
+    unsafe { asm!("mov {}, cr0", out(reg) own, options(nomem, nostack, preserves_flags)) };
+    if (own ^ value) & CACHING != 0 {
+        let own = own & !CACHING | value & CACHING;
+        // SAFETY: only how memory is cached changes, to a combination that the caller has checked; caches stay coherent,
+        // and the kernel only gets slower.
+        unsafe { asm!("mov cr0, {}", in(reg) own, options(nostack, preserves_flags)) };
+    }
 }
 
 /// The four entries of a PAE page-directory-pointer table, which the processor keeps in registers.

@@ -12,6 +12,7 @@ mod instructions;
 mod interrupts;
 mod msr;
 mod prefixes;
+mod real_mode;
 mod reservation;
 mod state;
 mod svm;
@@ -34,6 +35,7 @@ fn main() -> Status {
         control_registers::run,
         state::run,
         instructions::run,
+        real_mode::run,
         caches::run,
         xcr::run,
         interrupts::run,
