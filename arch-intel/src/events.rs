@@ -2,8 +2,8 @@
 
 use plinth_hal::Event;
 
+use crate::controls::NMI_WINDOW;
 use crate::current::Current;
-use crate::features::NMI_WINDOW;
 use crate::field::{
     ACTIVITY, ENTRY_ERROR_CODE, ENTRY_EVENT, GUEST_CR0, GUEST_RFLAGS, INTERRUPTIBILITY, PENDING_DEBUG,
     PROCESSOR_CONTROLS, VECTORING_ERROR_CODE, VECTORING_EVENT,

@@ -8,77 +8,18 @@ use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 use spin::Once;
 
-use crate::capability::{Capability, Missing};
+use crate::controls::{self, Controls, FeatureControl};
 
-/// Capability MSRs (Intel SDM vol. 3D, appendix A).
-const BASIC: u32 = 0x480;
-const PIN: u32 = 0x481;
-const PROCESSOR: u32 = 0x482;
-const EXIT: u32 = 0x483;
-const ENTRY: u32 = 0x484;
+/// Bits that CR0 and CR4 must and may have in VMX operation (Intel SDM vol. 3D, appendix A.7 and A.8).
 const CR0_FIXED0: u32 = 0x486;
 const CR0_FIXED1: u32 = 0x487;
 const CR4_FIXED0: u32 = 0x488;
 const CR4_FIXED1: u32 = 0x489;
-const SECONDARY: u32 = 0x48B;
-const EPT_VPID: u32 = 0x48C;
-/// Added to the number of a control MSR: the one that tells which default settings can be changed.
-const TRUE_OFFSET: u32 = 0x0C;
-
-/// IA32_FEATURE_CONTROL: locked, and VMX allowed outside SMX.
-const LOCKED: u64 = 1 << 0;
-const VMX_ALLOWED: u64 = 1 << 2;
 
 /// CR4.VMXE.
 pub(crate) const CR4_VMXE: u64 = 1 << 13;
 /// CR0 bits that unrestricted guests need not have set: PE and PG.
 const CR0_FREE: u64 = 1 | 1 << 31;
-
-/// Pin-based controls: NMIs exit, and have a virtual blocking of their own.
-pub(crate) const PIN_INTERRUPTS: u32 = 1 << 0;
-const PIN_NMI: u32 = 1 << 3;
-const PIN_VIRTUAL_NMI: u32 = 1 << 5;
-
-/// Processor-based controls.
-pub(crate) const HLT_EXITING: u32 = 1 << 7;
-pub(crate) const NMI_WINDOW: u32 = 1 << 22;
-const IO_BITMAPS: u32 = 1 << 25;
-const MSR_BITMAPS: u32 = 1 << 28;
-const ACTIVATE_SECONDARY: u32 = 1 << 31;
-
-/// Secondary controls that are needed: EPT and unrestricted guests.
-const EPT: u32 = 1 << 1;
-const UNRESTRICTED: u32 = 1 << 7;
-/// VPIDs.
-const VPID: u32 = 1 << 5;
-/// Secondary controls without which an instruction that the processor has would be missing in the guest: RDTSCP,
-/// INVPCID, XSAVES, TPAUSE and its like.
-const INSTRUCTIONS: u32 = 1 << 3 | 1 << 12 | 1 << 20 | 1 << 26;
-
-/// VM-exit controls: save debug controls, 64-bit host, save and load PAT and EFER.
-const EXITS: u32 = 1 << 2 | 1 << 9 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21;
-/// VM-entry controls: load debug controls, PAT and EFER.
-const ENTRIES: u32 = 1 << 2 | 1 << 14 | 1 << 15;
-
-/// Bits of IA32_VMX_EPT_VPID_CAP.
-const FOUR_LEVELS: u64 = 1 << 6;
-const WRITE_BACK_TABLES: u64 = 1 << 14;
-const INVEPT: u64 = 1 << 20;
-const INVEPT_SINGLE: u64 = 1 << 25;
-const INVEPT_ALL: u64 = 1 << 26;
-const INVVPID: u64 = 1 << 32;
-const INVVPID_SINGLE: u64 = 1 << 41;
-const INVVPID_ALL: u64 = 1 << 42;
-
-/// The values of the control fields of a root VM's VS.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Controls {
-    pub(crate) pin: u32,
-    pub(crate) processor: u32,
-    pub(crate) secondary: u32,
-    pub(crate) exit: u32,
-    pub(crate) entry: u32,
-}
 
 /// What VMX offers here, and what it is used with.
 #[derive(Clone, Copy, Debug)]
@@ -169,9 +110,7 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
     }
     // SAFETY: the MSR exists wherever CPUID shows VMX (Intel SDM vol. 3C, "Enabling and Entering VMX Operation").
     let feature_control = unsafe { msr::read(msr::index::FEATURE_CONTROL) };
-    if feature_control & LOCKED != 0 && feature_control & VMX_ALLOWED == 0 {
-        return Err(refused(LaunchError::DisabledByFirmware));
-    }
+    FeatureControl::from_msr(feature_control).check()?;
     if read_cr4() & CR4_VMXE != 0 {
         return Err(refused(LaunchError::AlreadyInUse));
     }
@@ -180,11 +119,11 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
 
 /// Allows VMX where the firmware has left that open.
 pub(crate) fn allow_vmx() {
-    // SAFETY: `probe` has seen VMX. The MSR is unlocked, so it takes the value; locking it is what VMXON asks for.
+    // SAFETY: `probe` has seen VMX. An MSR that is not locked takes the value; locking it is what VMXON asks for.
     unsafe {
-        let value = msr::read(msr::index::FEATURE_CONTROL);
-        if value & LOCKED == 0 {
-            msr::write(msr::index::FEATURE_CONTROL, value | LOCKED | VMX_ALLOWED);
+        if let FeatureControl::Open(value) = FeatureControl::from_msr(msr::read(msr::index::FEATURE_CONTROL))
+        {
+            msr::write(msr::index::FEATURE_CONTROL, value);
         }
     }
 }
@@ -202,14 +141,7 @@ fn capability_msr(register: u32) -> u64 {
 }
 
 fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, LaunchStatus> {
-    let basic = capability_msr(BASIC);
-    let controls = choose_controls(basic)?;
-    let ept_vpid = capability_msr(EPT_VPID);
-    if ept_vpid & (FOUR_LEVELS | WRITE_BACK_TABLES | INVEPT) != FOUR_LEVELS | WRITE_BACK_TABLES | INVEPT
-        || ept_vpid & (INVEPT_SINGLE | INVEPT_ALL) == 0
-    {
-        return Err(refused(LaunchError::NoNestedPaging));
-    }
+    let choice = controls::choose(capability_msr)?;
     let extended = cpuid.get_extended_processor_and_feature_identifiers();
     let extended = extended.ok_or(refused(LaunchError::MissingFeature))?;
     if !extended.has_execute_disable() || !extended.has_64bit_mode() {
@@ -217,18 +149,12 @@ fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, Launc
     }
     let address_size = cpuid.get_processor_capacity_feature_info();
     let physical_bits = address_size.map_or(36, |info| info.physical_address_bits()).min(46);
-    let flushable =
-        ept_vpid & (INVVPID | INVVPID_SINGLE | INVVPID_ALL) == INVVPID | INVVPID_SINGLE | INVVPID_ALL;
-    let vpid = flushable && controls.secondary & VPID != 0;
     Ok(Features {
-        revision: basic as u32 & 0x7FFF_FFFF,
-        controls: Controls {
-            secondary: if vpid { controls.secondary } else { controls.secondary & !VPID },
-            ..controls
-        },
-        invept_single: ept_vpid & INVEPT_SINGLE != 0,
-        vpid,
-        ept: EptCapabilities::from_msr(ept_vpid),
+        revision: choice.revision,
+        controls: choice.controls,
+        invept_single: choice.invept_single,
+        vpid: choice.vpid,
+        ept: EptCapabilities::from_msr(choice.ept_vpid),
         cr0_must: capability_msr(CR0_FIXED0),
         cr0_may: capability_msr(CR0_FIXED1),
         cr4_must: capability_msr(CR4_FIXED0),
@@ -238,30 +164,6 @@ fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, Launc
         host_cr4: host_cr4(cpuid),
         mtrrs: Mtrrs::read(physical_bits),
         apic_page: LocalApic::current().page(),
-    })
-}
-
-fn choose_controls(basic: u64) -> Result<Controls, LaunchStatus> {
-    /// IA32_VMX_BASIC: the TRUE capability MSRs exist.
-    const TRUE_CONTROLS: u64 = 1 << 55;
-    let offset = if basic & TRUE_CONTROLS != 0 { TRUE_OFFSET } else { 0 };
-    let capability = |register: u32| Capability::from_msr(capability_msr(register + offset));
-    let missing =
-        |missing: Missing| LaunchStatus::failed(LaunchError::MissingFeature, u64::from(missing.bits));
-    let processor = capability(PROCESSOR);
-    if !processor.offers(ACTIVATE_SECONDARY) {
-        return Err(refused(LaunchError::NoNestedPaging));
-    }
-    let secondary = Capability::from_msr(capability_msr(SECONDARY));
-    if !secondary.offers(EPT) {
-        return Err(refused(LaunchError::NoNestedPaging));
-    }
-    Ok(Controls {
-        pin: capability(PIN).choose(PIN_NMI | PIN_VIRTUAL_NMI, 0).map_err(missing)?,
-        processor: processor.choose(IO_BITMAPS | MSR_BITMAPS | ACTIVATE_SECONDARY, 0).map_err(missing)?,
-        secondary: secondary.choose(EPT | UNRESTRICTED, VPID | INSTRUCTIONS).map_err(missing)?,
-        exit: capability(EXIT).choose(EXITS, 0).map_err(missing)?,
-        entry: capability(ENTRY).choose(ENTRIES, 0).map_err(missing)?,
     })
 }
 

@@ -9,6 +9,7 @@
 mod bitmaps;
 mod capability;
 mod control_registers;
+mod controls;
 mod cpu;
 mod current;
 mod events;

@@ -4,8 +4,9 @@ use plinth_arch_x86::PAT;
 use plinth_arch_x86::per_cpu::{KERNEL_CS, KERNEL_SS, TSS_SELECTOR};
 
 use crate::bitmaps::{ROOT_TAG, VmxVm};
+use crate::controls::{HLT_EXITING, PIN_INTERRUPTS};
 use crate::current::Current;
-use crate::features::{CR4_VMXE, Features, HLT_EXITING, PIN_INTERRUPTS};
+use crate::features::{CR4_VMXE, Features};
 use crate::field::{
     CR0_MASK, CR4_MASK, ENTRY_CONTROLS, EPT_POINTER, EXCEPTIONS, EXIT_CONTROLS, HOST_CR0, HOST_CR3, HOST_CR4,
     HOST_CS, HOST_DS, HOST_EFER, HOST_ES, HOST_FS, HOST_FS_BASE, HOST_GDTR_BASE, HOST_GS, HOST_GS_BASE,
