@@ -14,7 +14,7 @@ use crate::vs::El2Vs;
 
 /// Sorts the exit that has just happened; `None` where there was none after all and the guest goes on.
 #[inline]
-pub(crate) fn classify(vs: &El2Vs, kind: u64, exit_page: Spa) -> Option<Exit> {
+pub(crate) fn classify(vs: &mut El2Vs, kind: u64, exit_page: Spa) -> Option<Exit> {
     let syndrome = vs.syndrome();
     if kind != SYNCHRONOUS {
         // Physical interrupts and errors are EL1's; one that comes here all the same is nobody's.
@@ -29,6 +29,11 @@ pub(crate) fn classify(vs: &El2Vs, kind: u64, exit_page: Spa) -> Option<Exit> {
         class::SMC => Some(Exit { class: ExitClass::Hypercall, number: class::SMC, detail: 0 }),
         class::DATA_ABORT | class::INSTRUCTION_ABORT => memory(syndrome),
         class::STEP if vs.is_stepping() => Some(Exit::of(ExitClass::Reserved)),
+        // While the kernel steps the guest, all debug exceptions come here: the guest's own end the step.
+        _ if vs.is_stepping() && syndrome.is_debug() => {
+            vs.reflect();
+            Some(Exit::of(ExitClass::Reserved))
+        }
         number => Some(Exit { class: ExitClass::Other, number, detail: syndrome.details() }),
     }
 }

@@ -1,11 +1,13 @@
 //! Exceptions that the guest finds at EL1, as the processor would have taken them there (Arm ARM, D1.3).
 
 use crate::bank::Bank;
+use crate::syndrome::class;
 
 /// Encodings of what an exception writes.
 const ELR_EL1: u64 = 3 << 14 | 4 << 7 | 1;
 const SPSR_EL1: u64 = 3 << 14 | 4 << 7;
 const ESR_EL1: u64 = 3 << 14 | 5 << 7 | 2 << 3;
+const FAR_EL1: u64 = 3 << 14 | 6 << 7;
 const VBAR_EL1: u64 = 3 << 14 | 12 << 7;
 const SCTLR_EL1: u64 = 3 << 14 | 1 << 7;
 
@@ -16,9 +18,28 @@ pub(crate) struct Place {
     pub(crate) pstate: u64,
 }
 
-/// Takes a synchronous exception of the class `class` to EL1, from `place`. Returns where the guest goes on.
-pub(crate) fn synchronous(bank: &Bank, place: Place, class: u64, details: u64) -> Place {
+/// A synchronous exception as EL2 finds it: the class is that of a lower exception level.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exception {
+    pub(crate) class: u64,
+    /// ISS.
+    pub(crate) details: u64,
+    /// Where, for the classes that say so.
+    pub(crate) address: u64,
+}
+
+/// ISS of a synchronous external abort: nothing is at the address.
+pub(crate) const EXTERNAL_ABORT: u64 = 0x10;
+
+/// Takes a synchronous exception to EL1, from `place`. Returns where the guest goes on.
+pub(crate) fn synchronous(bank: &Bank, place: Place, exception: Exception) -> Place {
     const INSTRUCTION_LENGTH_32: u64 = 1 << 25;
+    let Exception { class, details, address } = exception;
+    let own = class::has_levels(class) && place.pstate & 0x1C == 0x04;
+    let class = if own { class | class::SAME_LEVEL } else { class };
+    if class::has_address(class & !class::SAME_LEVEL) {
+        let _ = bank.write(FAR_EL1, address);
+    }
     let _ = bank.write(ELR_EL1, place.pc);
     let _ = bank.write(SPSR_EL1, place.pstate);
     let _ = bank.write(ESR_EL1, class << 26 | INSTRUCTION_LENGTH_32 | details);

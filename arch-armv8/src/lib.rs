@@ -97,5 +97,9 @@ mod backend {
         type Vs = El2Vs;
         type Cpu = El2Cpu;
         type RootState = El2Root;
+
+        fn is_exception(class: u8) -> bool {
+            class < 64
+        }
     }
 }

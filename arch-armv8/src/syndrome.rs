@@ -14,8 +14,28 @@ pub(crate) mod class {
     pub(crate) const INSTRUCTION_ABORT: u64 = 0x20;
     /// A data access from a lower exception level.
     pub(crate) const DATA_ABORT: u64 = 0x24;
+    /// A hardware breakpoint at a lower exception level.
+    pub(crate) const BREAKPOINT: u64 = 0x30;
     /// Software step from a lower exception level.
     pub(crate) const STEP: u64 = 0x32;
+    /// A watchpoint at a lower exception level.
+    pub(crate) const WATCHPOINT: u64 = 0x34;
+    /// BKPT of AArch32.
+    pub(crate) const BKPT: u64 = 0x38;
+    /// BRK of AArch64.
+    pub(crate) const BRK: u64 = 0x3C;
+    /// What an exception level finds of its own has the number of a lower one's plus this.
+    pub(crate) const SAME_LEVEL: u64 = 1;
+
+    /// Whether there are two classes, one for a lower exception level's and one for the own.
+    pub(crate) const fn has_levels(class: u64) -> bool {
+        matches!(class, INSTRUCTION_ABORT | DATA_ABORT | BREAKPOINT | STEP | WATCHPOINT)
+    }
+
+    /// Whether FAR says where.
+    pub(crate) const fn has_address(class: u64) -> bool {
+        matches!(class, INSTRUCTION_ABORT | DATA_ABORT | WATCHPOINT)
+    }
 }
 
 /// The whole register.
@@ -40,6 +60,11 @@ impl Syndrome {
         const CACHE_MAINTENANCE: u64 = 1 << 8;
         const WRITE: u64 = 1 << 6;
         self.class() == class::DATA_ABORT && self.0 & WRITE != 0 && self.0 & CACHE_MAINTENANCE == 0
+    }
+
+    /// The exception is one of the guest's own debugger (but for a step).
+    pub(crate) const fn is_debug(self) -> bool {
+        matches!(self.class(), class::BREAKPOINT | class::WATCHPOINT | class::BKPT | class::BRK)
     }
 
     /// Aborts: the access was made by the walk of the guest's own tables.

@@ -11,7 +11,7 @@ use plinth_hal::{
 
 use crate::bank::{Bank, MDSCR_EL1, SP_EL1};
 use crate::features::Features;
-use crate::inject::{self, Place};
+use crate::inject::{self, Exception, Place};
 use crate::launch::El2Root;
 use crate::memory::IdentityMemory;
 use crate::regime::{MDCR_TDE, Regime, of_guest};
@@ -120,7 +120,9 @@ impl El2Vs {
     /// Takes what the processor says about the exit.
     #[inline]
     pub(crate) fn exited(&mut self) {
-        self.place = Place { pc: ELR_EL2.get(), pstate: SPSR_EL2.get() & !PSTATE_STEP };
+        // While the kernel steps the guest, the bit is the kernel's.
+        let own = if self.stepping.is_some() { PSTATE_STEP } else { 0 };
+        self.place = Place { pc: ELR_EL2.get(), pstate: SPSR_EL2.get() & !own };
         self.syndrome = Syndrome(ESR_EL2.get());
         self.fault_address = FAR_EL2.get();
     }
@@ -132,8 +134,16 @@ impl El2Vs {
         if self.syndrome.class() != class::HVC {
             self.place.pc = self.place.pc.wrapping_add(4);
         }
-        // What BTYPE says is about the instruction that was skipped.
-        self.place.pstate &= !(3 << 10);
+        // What BTYPE says is about the instruction that was skipped; for the guest's own debugger it was a step.
+        self.place.pstate &= !(3 << 10 | PSTATE_STEP);
+        self.syndrome = Syndrome::default();
+    }
+
+    /// Hands an exception on to the guest, whose own it is.
+    pub(crate) fn reflect(&mut self) {
+        let (class, details) = (self.syndrome.class(), self.syndrome.details());
+        let exception = Exception { class, details, address: self.fault_address };
+        self.place = inject::synchronous(&self.bank(), self.place, exception);
         self.syndrome = Syndrome::default();
     }
 
@@ -229,7 +239,9 @@ impl VsHw for El2Vs {
             // It counts as an instruction that is not there.
             place.pc = place.pc.wrapping_sub(4);
         }
-        self.place = inject::synchronous(&self.bank(), place, exception, details);
+        let address = self.fault_address;
+        self.place =
+            inject::synchronous(&self.bank(), place, Exception { class: exception, details, address });
         self.syndrome = Syndrome::default();
     }
 

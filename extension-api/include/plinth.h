@@ -89,7 +89,9 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_HYPERCALL_STOP UINT64_C(0x504c000000010001)
 /* Writes the exit counts of every processor to the log. The OS's kernel alone may. */
 #define PLINTH_HYPERCALL_REPORT UINT64_C(0x504c000000010002)
-/* The result of a hypercall that is not known or not allowed. */
+/* How many exits the calling processor has had, of all classes, this one included. The OS's kernel alone may. */
+#define PLINTH_HYPERCALL_COUNT UINT64_C(0x504c000000010003)
+/* The result of a hypercall that is not known or not allowed; on AArch64 also SMCCC's NOT_SUPPORTED. */
 #define PLINTH_HYPERCALL_REFUSED UINT64_C(0xffffffffffffffff)
 
 /* Registers of a VS besides the general ones, 0 to 31. */

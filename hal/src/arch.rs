@@ -29,6 +29,13 @@ pub trait Arch: Sized + 'static {
     /// What the OS was when the hypervisor launched, on one processor.
     type RootState;
 
+    /// Whether the machine has an exception of this number that may be delivered to a VS: x86 vectors but the NMI's,
+    /// Arm exception classes.
+    fn is_exception(vector: u8) -> bool {
+        const NMI: u8 = 2;
+        vector < 32 && vector != NMI
+    }
+
     /// The memory type that the root VM's nested tables must have at an address, and where the range ends in which it
     /// is the same. Asked from the first processor's launch on.
     ///

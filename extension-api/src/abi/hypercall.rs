@@ -1,6 +1,7 @@
 //! What software in the root VM may ask of the default extension and of the kernel's own fallback.
 //!
 //! x86-64: `vmmcall` (AMD) or `vmcall` (Intel) with the number in RAX; the result comes back in RAX.
+//! AArch64: `hvc #0` with the number in X0; the result comes back in X0.
 
 use super::SIGNATURE;
 use super::table::constants;
@@ -12,7 +13,9 @@ constants! {
     HYPERCALL_STOP = SIGNATURE << 48 | 0x0001_0001;
     /// Writes the exit counts of every processor to the log. The OS's kernel alone may.
     HYPERCALL_REPORT = SIGNATURE << 48 | 0x0001_0002;
-    /// The result of a hypercall that is not known or not allowed.
+    /// How many exits the calling processor has had, of all classes, this one included. The OS's kernel alone may.
+    HYPERCALL_COUNT = SIGNATURE << 48 | 0x0001_0003;
+    /// The result of a hypercall that is not known or not allowed; on AArch64 also SMCCC's NOT_SUPPORTED.
     HYPERCALL_REFUSED = u64::MAX;
 }
 

@@ -14,20 +14,37 @@ pub(super) fn shutdown(exit: &Exit<'_>) -> Resume {
     Resume::GiveUp
 }
 
-/// An access to memory that is not there. On the bare machine it would read ones and write nothing; the instruction
-/// is not decoded here, so it raises #GP. The first one is logged.
+/// An access to memory that is not there. The instruction is not decoded here, so it raises an exception; a bare Arm
+/// machine does the same, a bare PC would read ones and write nothing. The first one is logged.
 pub(super) fn memory(exit: &Exit<'_>) -> Resume {
     static LOGGED: AtomicBool = AtomicBool::new(false);
     if is_first(&LOGGED) {
         log::warn!(
-            "pp {}: the root VM has no memory at {:#x} (access {:#x}, at {:#x}); it gets #GP, and more such accesses are not logged",
+            "pp {}: the root VM has no memory at {:#x} (access {:#x}, at {:#x}); it gets an exception, and more such accesses are not logged",
             exit.pp(),
             exit.number(),
             exit.detail(),
             exit.instruction_pointer()
         );
     }
-    Resume::Inject(Event::REFUSED)
+    Resume::Inject(nothing_there(exit))
+}
+
+/// #GP.
+#[cfg(target_arch = "x86_64")]
+fn nothing_there(_: &Exit<'_>) -> Event {
+    Event::REFUSED
+}
+
+/// A synchronous external abort (Arm ARM, ESR_EL1: classes 0x20 and 0x24, fault status 0x10, bit 6 for a write).
+#[cfg(target_arch = "aarch64")]
+fn nothing_there(exit: &Exit<'_>) -> Event {
+    use crate::abi::MemoryAccess;
+    let access = MemoryAccess::from_bits_truncate(exit.detail());
+    if access.contains(MemoryAccess::EXECUTE) {
+        return Event::exception_with_code(0x20, 0x10);
+    }
+    Event::exception_with_code(0x24, if access.contains(MemoryAccess::WRITE) { 0x50 } else { 0x10 })
 }
 
 /// An access to the interrupt controller in a way that the kernel does not understand. The first one is logged.
@@ -35,7 +52,7 @@ pub(super) fn processor(exit: &Exit<'_>) -> Resume {
     static LOGGED: AtomicBool = AtomicBool::new(false);
     if is_first(&LOGGED) {
         log::warn!(
-            "pp {}: the root VM uses its interrupt controller by an unusual instruction at {:#x}; it gets #GP, and more such accesses are not logged",
+            "pp {}: the root VM uses its interrupt controller by an unusual instruction at {:#x}; it gets an exception, and more such accesses are not logged",
             exit.pp(),
             exit.instruction_pointer()
         );

@@ -98,7 +98,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Injects an event into a VS.
     pub(super) fn vs_inject(&mut self) -> Answer {
         let raw = self.user.argument(2);
-        let event = event(raw).ok_or(Failure::argument(2, Error::InvalidArgument))?;
+        let event = event::<A>(raw).ok_or(Failure::argument(2, Error::InvalidArgument))?;
         self.with_vs(|hw| hw.inject(event))?;
         DONE
     }
@@ -210,11 +210,11 @@ fn bad_register(_: BadRegister) -> Failure {
 }
 
 /// The event that an extension means.
-fn event(raw: u64) -> Option<Event> {
+fn event<A: Arch>(raw: u64) -> Option<Event> {
     let vector = raw as u8;
     match raw & 0x700 {
         EVENT_NMI => Some(Event::Nmi),
-        EVENT_EXCEPTION if vector < 32 && vector != 2 => {
+        EVENT_EXCEPTION if A::is_exception(vector) => {
             let error_code = (raw & EVENT_ERROR_CODE != 0).then_some((raw >> 32) as u32);
             Some(Event::Exception { vector, error_code })
         }

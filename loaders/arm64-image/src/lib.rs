@@ -13,3 +13,4 @@ mod editor;
 pub mod pack;
 pub mod plan;
 pub mod tree;
+pub mod uart;

@@ -6,11 +6,11 @@
 mod entry;
 mod load;
 mod mmu;
-mod uart;
 
 use core::fmt::{Display, Write};
 use core::panic::PanicInfo;
 
+use plinth_arm64_image::uart;
 use plinth_device_tree::Tree;
 use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchStatus};
 

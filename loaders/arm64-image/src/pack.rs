@@ -16,14 +16,30 @@ const IMAGE_SIZE: usize = 16;
 /// # Errors
 /// What is wrong with the loader's ELF file.
 pub fn pack(loader: &[u8], parts: &[(Kind, &[u8])]) -> Result<Vec<u8>, ImageError> {
-    let image = Image::parse(loader, Machine::Aarch64)?;
+    let mut file = flatten(loader)?;
+    file.extend(archive(parts));
+    set_size(&mut file)?;
+    Ok(file)
+}
+
+/// Makes an arm64 Image of an ELF file that is linked by `image.ld`, as the test guests are.
+///
+/// # Errors
+/// What is wrong with the ELF file.
+pub fn flatten(elf: &[u8]) -> Result<Vec<u8>, ImageError> {
+    let image = Image::parse(elf, Machine::Aarch64)?;
     let mut file = alloc::vec![0; image.span().size as usize];
     image.load_into(&mut file, 0)?;
     file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
-    file.extend(archive(parts));
+    set_size(&mut file)?;
+    Ok(file)
+}
+
+/// Puts the file's size into its header.
+fn set_size(file: &mut [u8]) -> Result<(), ImageError> {
     let size = (file.len() as u64).to_le_bytes();
     file.get_mut(IMAGE_SIZE..IMAGE_SIZE + 8).ok_or(ImageError::TooLarge)?.copy_from_slice(&size);
-    Ok(file)
+    Ok(())
 }
 
 /// The archive alone.

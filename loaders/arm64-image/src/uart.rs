@@ -9,7 +9,7 @@ use plinth_launch::{CONSOLE_NONE, UartLayout};
 const TRIES: u32 = 1_000_000;
 
 /// A UART, or none.
-pub(crate) struct Uart {
+pub struct Uart {
     base: u64,
     layout: Option<UartLayout>,
 }
@@ -21,14 +21,14 @@ static BASE: AtomicU64 = AtomicU64::new(0);
 ///
 /// # Safety
 /// Such a UART is at `base`, set up by the firmware.
-pub(crate) unsafe fn set(kind: u64, base: u64) {
+pub unsafe fn set(kind: u64, base: u64) {
     // Plain stores: there may be no MMU yet, and one processor runs this.
     KIND.store(kind, Ordering::Relaxed);
     BASE.store(base, Ordering::Relaxed);
 }
 
 /// The console.
-pub(crate) fn current() -> Uart {
+pub fn current() -> Uart {
     Uart { base: BASE.load(Ordering::Relaxed), layout: UartLayout::of(KIND.load(Ordering::Relaxed)) }
 }
 

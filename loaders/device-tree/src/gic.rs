@@ -18,6 +18,15 @@ const V2: [&str; 5] =
     ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a9-gic", "arm,cortex-a7-gic", "arm,pl390"];
 
 impl Tree<'_> {
+    /// The addresses of the interrupt controller's first two register ranges: the distributor, and GICv2's CPU interface
+    /// or GICv3's first redistributors.
+    pub fn gic_ranges(&self) -> Option<[u64; 2]> {
+        Place::root(self.fdt).search(&|place: &Place<'_>| {
+            let known = place.is_any(&["arm,gic-v3"]) || place.is_any(&V2);
+            known.then(|| Some([place.address(0)?, place.address(1)?]))?
+        })
+    }
+
     /// The interrupt controller.
     pub fn gic(&self) -> Gic {
         let kind = |place: &Place<'_>| {

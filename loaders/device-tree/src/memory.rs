@@ -25,6 +25,11 @@ impl<'a> Tree<'a> {
         listed.chain(nodes).filter(|range| range.size != 0)
     }
 
+    /// What a loader has reserved for Plinth, in the tree that its payload gets.
+    pub fn hypervisor(&self) -> Option<Range> {
+        self.fdt.find_node("/reserved-memory/plinth").and_then(|node| ranges(node).next())
+    }
+
     /// The end of the highest bank.
     pub fn memory_end(&self) -> u64 {
         self.banks().map(|bank| bank.start.saturating_add(bank.size)).max().unwrap_or(0)

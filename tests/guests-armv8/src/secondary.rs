@@ -1,0 +1,109 @@
+//! A second processor, started by PSCI.
+
+use core::arch::naked_asm;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::entry::STACK_SIZE;
+use crate::mmu::{self, Registers};
+use crate::trap;
+
+/// What a processor does once it runs, with the number that it was started with.
+pub type Work = fn(u64) -> !;
+
+#[repr(C, align(4096))]
+struct Stack([u8; STACK_SIZE]);
+
+/// The stack of the processor that is started. One at a time.
+static mut STACK: Stack = Stack([0; STACK_SIZE]);
+
+/// Read by [`arrive`] in assembly: the order counts.
+#[repr(C, align(64))]
+struct Arrival {
+    registers: Registers,
+    vectors: u64,
+    stack: u64,
+    work: u64,
+    number: u64,
+}
+
+struct Place(UnsafeCell<Arrival>);
+
+// SAFETY: written by the boot processor while the one that reads it is off.
+unsafe impl Sync for Place {}
+
+static ARRIVAL: Place = Place(UnsafeCell::new(Arrival {
+    registers: Registers::none(),
+    vectors: 0,
+    stack: 0,
+    work: 0,
+    number: 0,
+}));
+
+/// How often a processor has arrived.
+static ARRIVED: AtomicU64 = AtomicU64::new(0);
+/// What it found in X0.
+static CONTEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Makes ready what the next processor does. Returns PSCI's entry point and context.
+pub fn prepare(work: Work, number: u64) -> (u64, u64) {
+    let arrival = Arrival {
+        registers: mmu::registers(),
+        vectors: trap::vectors(),
+        stack: &raw mut STACK as u64 + STACK_SIZE as u64,
+        work: work as usize as u64,
+        number,
+    };
+    // SAFETY: the processor that reads it is off.
+    let place = unsafe { &mut *ARRIVAL.0.get() };
+    *place = arrival;
+    mmu::clean(place);
+    (arrive as *const () as u64, &raw const *place as u64)
+}
+
+/// How often a processor has arrived.
+pub fn arrived() -> u64 {
+    ARRIVED.load(Ordering::Acquire)
+}
+
+/// What it found in X0, where [`prepare`] said what must be there.
+pub fn context() -> u64 {
+    CONTEXT.load(Ordering::Acquire)
+}
+
+/// # Safety
+/// Only PSCI may come here, with the MMU off and the address of an [`Arrival`] in X0.
+#[unsafe(naked)]
+unsafe extern "C" fn arrive() -> ! {
+    naked_asm!(
+        "msr daifset, #15",
+        "bl __guest_to_el1",
+        "ldp x1, x2, [x0]",
+        "ldp x3, x4, [x0, #16]",
+        "ldp x5, x6, [x0, #32]",
+        "msr mair_el1, x1",
+        "msr tcr_el1, x2",
+        "msr ttbr0_el1, x3",
+        "msr vbar_el1, x5",
+        "isb",
+        "tlbi vmalle1",
+        "ic iallu",
+        "dsb sy",
+        "isb",
+        "msr sctlr_el1, x4",
+        "isb",
+        "mov sp, x6",
+        "mov x29, xzr",
+        "mov x30, xzr",
+        "b {live}",
+        live = sym live,
+    )
+}
+
+extern "C" fn live(arrival: &Arrival) -> ! {
+    CONTEXT.store(&raw const *arrival as u64, Ordering::Release);
+    ARRIVED.store(ARRIVED.load(Ordering::Relaxed) + 1, Ordering::Release);
+    // SAFETY: `prepare` put a function of this type there.
+    let work = unsafe { core::mem::transmute::<usize, Work>(arrival.work as usize) };
+    work(arrival.number)
+}
