@@ -128,6 +128,7 @@ pub(crate) const SVM_INSTRUCTIONS: u32 = 0x7F;
 pub(crate) mod clean {
     pub(crate) const ALL: u64 = 0x3FF;
     pub(crate) const INTERCEPTS: u64 = 1 << 0;
+    pub(crate) const NESTED_PAGING: u64 = 1 << 4;
     pub(crate) const CONTROL_REGISTERS: u64 = 1 << 5;
     pub(crate) const DEBUG_REGISTERS: u64 = 1 << 6;
 }

@@ -262,6 +262,17 @@ impl VsHw for SvmVs {
         self.vmcb.control.tlb_control = if one { vmcb::FLUSH_ASID } else { vmcb::FLUSH_ALL };
     }
 
+    fn set_nested_root(&mut self, root: Spa) {
+        self.vmcb.control.nested_cr3 = root.raw();
+        self.changed(clean::NESTED_PAGING);
+        self.flush_tlb();
+    }
+
+    fn leave_pp(&mut self) {
+        self.changed(clean::ALL);
+        self.flush_tlb();
+    }
+
     fn processor_control(
         &mut self,
         exit: &Exit,

@@ -22,6 +22,8 @@ use crate::{El2, id_registers, processors, tlb, write_traps};
 
 /// EL1h with everything masked: the state in which PSCI starts a processor.
 pub(crate) const PSTATE_RESET: u64 = 0x3C5;
+/// VTTBR_EL2.VMID.
+const VMID: u64 = 0xFFFF << 48;
 /// SPSR.SS and MDSCR_EL1.SS.
 const PSTATE_STEP: u64 = 1 << 21;
 const MDSCR_STEP: u64 = 1;
@@ -263,6 +265,15 @@ impl VsHw for El2Vs {
     }
 
     fn flush_tlb(&mut self) {
+        self.flush = true;
+    }
+
+    fn set_nested_root(&mut self, root: Spa) {
+        self.regime.vttbr = self.regime.vttbr & VMID | root.raw();
+        self.flush = true;
+    }
+
+    fn leave_pp(&mut self) {
         self.flush = true;
     }
 

@@ -29,6 +29,14 @@ const fn owned(register: u32) -> Intercepts {
     }
 }
 
+/// The EPT pointer to tables at `root`: write-back, of four levels, no accessed and dirty flags (Intel SDM vol. 3C,
+/// 24.6.11).
+pub(crate) fn ept_pointer(root: Spa) -> u64 {
+    const WRITE_BACK: u64 = 6;
+    const FOUR_LEVELS: u64 = 3 << 3;
+    root.raw() | FOUR_LEVELS | WRITE_BACK
+}
+
 /// A VM on VMX.
 #[derive(Debug)]
 pub struct VmxVm {
@@ -47,11 +55,9 @@ impl VmxVm {
         [self.maps.raw() + PAGE_SIZE, self.maps.raw() + 2 * PAGE_SIZE]
     }
 
-    /// The EPT pointer: write-back tables of four levels, no accessed and dirty flags.
+    /// The EPT pointer to its own tables.
     pub(crate) fn ept_pointer(&self) -> u64 {
-        const WRITE_BACK: u64 = 6;
-        const FOUR_LEVELS: u64 = 3 << 3;
-        self.nested_root.raw() | FOUR_LEVELS | WRITE_BACK
+        ept_pointer(self.nested_root)
     }
 
     pub(crate) fn tag(&self) -> u16 {

@@ -10,14 +10,14 @@ use plinth_hal::{
     PhysicalMemory, ProcessorEvent, Spa, VsHw,
 };
 
-use crate::bitmaps::{ROOT_TAG, VmxVm};
+use crate::bitmaps::{ROOT_TAG, VmxVm, ept_pointer};
 use crate::current::Current;
 use crate::events::{self, TRAP_FLAG};
 use crate::features::Features;
 use crate::field::{
-    EXCEPTIONS, EXIT_REASON, GUEST_CR3, GUEST_DR7, GUEST_EFER, GUEST_GDTR_BASE, GUEST_GDTR_LIMIT,
-    GUEST_IDTR_BASE, GUEST_IDTR_LIMIT, GUEST_PAT, GUEST_RFLAGS, GUEST_RIGHTS, GUEST_RIP, GUEST_RSP,
-    INSTRUCTION_LENGTH, INTERRUPTIBILITY, PHYSICAL_ADDRESS, QUALIFICATION, VECTORING_EVENT,
+    EPT_POINTER, EXCEPTIONS, EXIT_REASON, GUEST_CR3, GUEST_DR7, GUEST_EFER, GUEST_GDTR_BASE,
+    GUEST_GDTR_LIMIT, GUEST_IDTR_BASE, GUEST_IDTR_LIMIT, GUEST_PAT, GUEST_RFLAGS, GUEST_RIGHTS, GUEST_RIP,
+    GUEST_RSP, INSTRUCTION_LENGTH, INTERRUPTIBILITY, PHYSICAL_ADDRESS, QUALIFICATION, VECTORING_EVENT,
 };
 use crate::hidden::{Hidden, VmxRoot};
 use crate::vmx::{self, Scope};
@@ -346,6 +346,20 @@ impl VsHw for VmxVs {
     }
 
     fn flush_tlb(&mut self) {
+        self.flush = true;
+    }
+
+    fn set_nested_root(&mut self, root: Spa) {
+        self.ept_pointer = ept_pointer(root);
+        let pointer = self.ept_pointer;
+        // SAFETY: the tables are the VM's, which the kernel keeps as long as a VS uses them.
+        self.with(|vmcs| unsafe { vmcs.control(EPT_POINTER, pointer) });
+        self.flush = true;
+    }
+
+    /// The VMCS of a VS at rest is clear, so any processor may load it; but the host's state in it is the old one's.
+    fn leave_pp(&mut self) {
+        (self.has_host_state, self.host_rsp) = (false, 0);
         self.flush = true;
     }
 

@@ -186,6 +186,15 @@ impl VsHw for SimVs {
         self.flush = true;
     }
 
+    fn set_nested_root(&mut self, root: Spa) {
+        self.space.root = root;
+        self.flush = true;
+    }
+
+    fn leave_pp(&mut self) {
+        self.flush = true;
+    }
+
     fn processor_control(
         &mut self,
         _exit: &Exit,

@@ -8,7 +8,9 @@ use plinth_arch_sim::extension::{Slot, User};
 use plinth_arch_sim::machine::{MEMORY_END, RESERVATION, USER_BASE};
 use plinth_arch_sim::standard::{ExitInfo, Standard};
 use plinth_arch_sim::state::EFER_FIXED;
-use plinth_extension_api::abi::{Call, Error, Failure, ROOT_VM, SIGNATURE, Status, VERSION, register};
+use plinth_extension_api::abi::{
+    Call, EXIT_CLASSES, Error, Failure, ROOT_VM, SIGNATURE, Status, VERSION, register,
+};
 
 /// Addresses that no argument may point to.
 const BAD_POINTERS: [u64; 9] = [
@@ -333,7 +335,7 @@ fn counters_are_checked() {
         for pp in [64, u64::MAX] {
             refuses(user.call(Call::DebugExitCount, &[pp, 0]), 0, Error::InvalidArgument);
         }
-        for class in [17, 255, 256, u64::MAX] {
+        for class in [EXIT_CLASSES as u64, 255, 256, u64::MAX] {
             refuses(user.call(Call::DebugExitCount, &[0, class]), 1, Error::InvalidArgument);
         }
     });

@@ -32,7 +32,7 @@ static inline int plinth_argument(plinth_status status)
 }
 
 /* The newest version of the ABI. */
-#define PLINTH_VERSION 1u
+#define PLINTH_VERSION 2u
 
 /* Limits and ids. */
 /* PPs. */
@@ -43,6 +43,8 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_MAX_VPS UINT64_C(0x80)
 /* VSs of all VPs. */
 #define PLINTH_MAX_VSS UINT64_C(0x80)
+/* Views of a VM besides its own tables. */
+#define PLINTH_MAX_VIEWS UINT64_C(0x7)
 /* Declared answers of a VM. */
 #define PLINTH_MAX_ID_ANSWERS UINT64_C(0x40)
 /* Bytes of text that one `DebugWrite` takes. */
@@ -217,6 +219,8 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_EXIT_RESERVED 15u
 /* Served by the kernel from a declared answer. */
 #define PLINTH_EXIT_DECLARED 16u
+/* One instruction was executed, as `VsStep` asked. */
+#define PLINTH_EXIT_STEP 17u
 
 /* What the kernel leaves for the extension at every exit of the PP's active VS. `registers` are the live general registers: what stands there when the VS runs on is what it sees. All else is a copy; writing it changes nothing. */
 struct plinth_exit_page {
@@ -301,6 +305,10 @@ _Static_assert(offsetof(struct plinth_id_answer, set) == 24, "offset of set");
 #define PLINTH_CALL_VM_DECLARE_IDS UINT64_C(0x504c000000040020)
 #define PLINTH_CALL_VM_INTERCEPT_REGISTERS UINT64_C(0x504c000000040021)
 #define PLINTH_CALL_VM_INTERCEPT_PORTS UINT64_C(0x504c000000040022)
+#define PLINTH_CALL_VM_VIEW_CREATE UINT64_C(0x504c000000040030)
+#define PLINTH_CALL_VM_VIEW_DESTROY UINT64_C(0x504c000000040031)
+#define PLINTH_CALL_VM_VIEW_PROTECT UINT64_C(0x504c000000040032)
+#define PLINTH_CALL_VM_VIEW_QUERY UINT64_C(0x504c000000040033)
 #define PLINTH_CALL_VP_CREATE UINT64_C(0x504c000000050000)
 #define PLINTH_CALL_VP_DESTROY UINT64_C(0x504c000000050001)
 #define PLINTH_CALL_VS_CREATE UINT64_C(0x504c000000060000)
@@ -313,6 +321,8 @@ _Static_assert(offsetof(struct plinth_id_answer, set) == 24, "offset of set");
 #define PLINTH_CALL_VS_ADVANCE_AND_RUN_CURRENT UINT64_C(0x504c000000060008)
 #define PLINTH_CALL_VS_PROMOTE UINT64_C(0x504c000000060009)
 #define PLINTH_CALL_VS_INJECT UINT64_C(0x504c000000060010)
+#define PLINTH_CALL_VS_SET_VIEW UINT64_C(0x504c000000060020)
+#define PLINTH_CALL_VS_STEP UINT64_C(0x504c000000060021)
 #define PLINTH_CALL_INTRINSIC_READ UINT64_C(0x504c000000070000)
 #define PLINTH_CALL_INTRINSIC_WRITE UINT64_C(0x504c000000070001)
 #define PLINTH_CALL_INTRINSIC_RESET UINT64_C(0x504c000000070002)
@@ -605,6 +615,65 @@ static inline plinth_status plinth_vm_intercept_ports(uint64_t handle, uint64_t 
     return result.status;
 }
 
+/* Makes a view of a VM: a further set of permissions for its memory, which starts as a copy of its own. Since version 2.
+ * vm: the VM
+ * out_view: the new view, which is not 0
+ * Errors: StaleId(1), OutOfMemory, OutOfObjects
+ */
+static inline plinth_status plinth_vm_view_create(uint64_t handle, uint64_t vm, uint64_t *out_view)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_VIEW_CREATE, handle, vm, 0, 0, 0, 0);
+    if (result.status == 0 && out_view != 0) {
+        *out_view = result.output[0];
+    }
+    return result.status;
+}
+
+/* Removes a view that no VS uses. Since version 2.
+ * vm: the VM
+ * view: the view
+ * Errors: StaleId(1), StaleId(2), Denied(2), Busy(2)
+ */
+static inline plinth_status plinth_vm_view_destroy(uint64_t handle, uint64_t vm, uint64_t view)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_VIEW_DESTROY, handle, vm, view, 0, 0, 0);
+    return result.status;
+}
+
+/* Changes what VSs that use a view may do with memory. Since version 2.
+ * vm: the VM
+ * view: the view
+ * gpa: where, a multiple of 4096
+ * bytes: how much, a multiple of 4096, at most 1 GiB
+ * permissions: 1 read, 2 write, 4 execute
+ * Errors: StaleId(1), StaleId(2), Denied(2), InvalidArgument(3), InvalidArgument(4), InvalidArgument(5), NotMapped(3), Denied(3), Unsupported, OutOfMemory
+ */
+static inline plinth_status plinth_vm_view_protect(uint64_t handle, uint64_t vm, uint64_t view, uint64_t gpa, uint64_t bytes, uint64_t permissions)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_VIEW_PROTECT, handle, vm, view, gpa, bytes, permissions);
+    return result.status;
+}
+
+/* Says what VSs that use a view may do at an address. Since version 2.
+ * vm: the VM
+ * view: the view
+ * gpa: any address
+ * out_permissions: 1 read, 2 write, 4 execute
+ * out_leaf: what one entry of the nested tables maps there
+ * Errors: StaleId(1), StaleId(2), Denied(2), NotMapped(3)
+ */
+static inline plinth_status plinth_vm_view_query(uint64_t handle, uint64_t vm, uint64_t view, uint64_t gpa, uint64_t *out_permissions, uint64_t *out_leaf)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_VIEW_QUERY, handle, vm, view, gpa, 0, 0);
+    if (result.status == 0 && out_permissions != 0) {
+        *out_permissions = result.output[0];
+    }
+    if (result.status == 0 && out_leaf != 0) {
+        *out_leaf = result.output[1];
+    }
+    return result.status;
+}
+
 /* Makes a VP of a VM. Since version 1.
  * vm: the VM
  * out_vp: the new VP
@@ -737,6 +806,28 @@ static inline plinth_status plinth_vs_promote(uint64_t handle, uint64_t vs)
 static inline plinth_status plinth_vs_inject(uint64_t handle, uint64_t vs, uint64_t event)
 {
     struct plinth_result result = plinth_call(PLINTH_CALL_VS_INJECT, handle, vs, event, 0, 0, 0);
+    return result.status;
+}
+
+/* Makes a VS see its VM's memory by a view. Since version 2.
+ * vs: the VS
+ * view: a view of its VM, 0 for the VM's own tables
+ * Errors: StaleId(1), Busy(1), StaleId(2)
+ */
+static inline plinth_status plinth_vs_set_view(uint64_t handle, uint64_t vs, uint64_t view)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_SET_VIEW, handle, vs, view, 0, 0, 0);
+    return result.status;
+}
+
+/* Makes a VS exit after each instruction that it executes, or no longer. Since version 2.
+ * vs: the VS
+ * on: 1 on, 0 off
+ * Errors: StaleId(1), Busy(1), InvalidArgument(2)
+ */
+static inline plinth_status plinth_vs_step(uint64_t handle, uint64_t vs, uint64_t on)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_STEP, handle, vs, on, 0, 0, 0);
     return result.status;
 }
 

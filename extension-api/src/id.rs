@@ -32,6 +32,13 @@ ids! {
     VpId;
     /// One register state of a virtual processor.
     VsId;
+    /// A view of a VM's memory.
+    ViewId;
+}
+
+impl ViewId {
+    /// The VM's own tables.
+    pub const OWN: Self = Self(0);
 }
 
 impl VmId {

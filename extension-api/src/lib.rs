@@ -35,7 +35,7 @@ pub use event::Event;
 pub use exit::Register;
 pub use exit::{Exit, Fault, Id, IdValue};
 pub use extension::{Extension, Pp};
-pub use id::{VmId, VpId, VsId};
+pub use id::{ViewId, VmId, VpId, VsId};
 pub use log;
 pub use per_pp::{MAX_PPS, PerPp};
 pub use plinth::{Mapping, Plinth};

@@ -3,7 +3,7 @@
 use crate::abi::ExitClass;
 use crate::abi::{Call, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, Permissions, VERSION};
 use crate::event::Event;
-use crate::id::{VmId, VpId, VsId};
+use crate::id::{ViewId, VmId, VpId, VsId};
 use crate::syscall::{self, with_handle, without_handle};
 
 /// The kernel. Its methods are its calls; each fails with the kernel's [`Failure`], which says what is
@@ -101,6 +101,44 @@ impl Plinth {
     pub fn vm_query(self, vm: VmId, gpa: u64) -> Result<Mapping, Failure> {
         let [permissions, leaf_size] = call!(VmQuery, vm.raw(), gpa)?;
         Ok(Mapping { permissions: Permissions::from_bits_truncate(permissions), leaf_size })
+    }
+
+    /// Makes a view of a VM: a further set of permissions for its memory, a copy of its own at first.
+    pub fn vm_view_create(self, vm: VmId) -> Result<ViewId, Failure> {
+        call!(VmViewCreate, vm.raw()).map(|[id, _]| ViewId::from_raw(id))
+    }
+
+    /// Removes a view that no VS uses.
+    pub fn vm_view_destroy(self, vm: VmId, view: ViewId) -> Result<(), Failure> {
+        call!(VmViewDestroy, vm.raw(), view.raw()).map(drop)
+    }
+
+    /// Changes what VSs that use a view may do with `size` bytes of their VM's memory.
+    pub fn vm_view_protect(
+        self,
+        vm: VmId,
+        view: ViewId,
+        gpa: u64,
+        size: u64,
+        permissions: Permissions,
+    ) -> Result<(), Failure> {
+        call!(VmViewProtect, vm.raw(), view.raw(), gpa, size, permissions.bits()).map(drop)
+    }
+
+    /// What VSs that use a view may do at a guest-physical address.
+    pub fn vm_view_query(self, vm: VmId, view: ViewId, gpa: u64) -> Result<Mapping, Failure> {
+        let [permissions, leaf_size] = call!(VmViewQuery, vm.raw(), view.raw(), gpa)?;
+        Ok(Mapping { permissions: Permissions::from_bits_truncate(permissions), leaf_size })
+    }
+
+    /// Makes a VS see its VM's memory by a view; [`ViewId::OWN`] for the VM's own tables.
+    pub fn vs_set_view(self, vs: VsId, view: ViewId) -> Result<(), Failure> {
+        call!(VsSetView, vs.raw(), view.raw()).map(drop)
+    }
+
+    /// Makes a VS exit with [`ExitClass::Step`] after each instruction that it executes, or no longer.
+    pub fn vs_step(self, vs: VsId, on: bool) -> Result<(), Failure> {
+        call!(VsStep, vs.raw(), u64::from(on)).map(drop)
     }
 
     /// Declares answers to ID reads, which the kernel gives from now on without entering the extension.

@@ -15,6 +15,7 @@
 //! lock around the table does it between them. The walkers of the hardware may run all the while.
 
 mod clear;
+mod copy;
 mod edit;
 mod editor;
 mod error;

@@ -109,6 +109,13 @@ pub trait VsHw: Sized {
     /// Forgets what the TLBs hold of its VM before it runs again.
     fn flush_tlb(&mut self);
 
+    /// From the next run on it translates by the nested tables that start at `root`, which are its VM's too, and
+    /// forgets what the TLBs hold of the ones before.
+    fn set_nested_root(&mut self, root: Spa);
+
+    /// It is at rest, and runs on another PP next time: what it holds of this one is void.
+    fn leave_pp(&mut self);
+
     /// Carries out what a guest did to processors (an [`crate::ExitClass::Processor`] exit), but for what
     /// it answers, and skips the instruction.
     ///

@@ -7,9 +7,10 @@
 use plinth_hal::{FrameSource, OutOfFrames, PhysicalMemory, Spa};
 
 use crate::frames::KernelFrames;
+use crate::objects::MAX_VIEWS;
 
-/// Room for the tables of one path from the root: more than an operation on a single page can give back.
-const ROOM: usize = 8;
+/// Room for the tables of one path from each root of a VM: more than an operation on a single page can give back.
+const ROOM: usize = 4 * (MAX_VIEWS + 1);
 
 /// The kernel's frames, where freeing is put off.
 pub(crate) struct Detached<'a, 'p, M> {

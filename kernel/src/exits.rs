@@ -123,7 +123,8 @@ impl<A: Arch> Pp<'_, A> {
         if !self.is_root() || !self.kernel.root_is_identity.load(Ordering::Relaxed) {
             return false;
         }
-        let mapped = map_gibibyte(self.kernel, self.machine, exit);
+        let view = self.active.as_ref().and_then(|active| active.vs.view);
+        let mapped = map_gibibyte(self.kernel, self.machine, view, exit);
         if mapped {
             log::debug!("pp {}: mapped the GiB around {:#x} for the root VM", self.index, exit.number);
         }
@@ -160,7 +161,7 @@ impl<A: Arch> Pp<'_, A> {
 
 /// Maps the GiB around an access one to one, unless the machine's map had it or it is mapped by now. Returns
 /// whether the access can be tried again.
-fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, exit: Exit) -> bool {
+fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, view: Option<Id>, exit: Exit) -> bool {
     const GIB: u64 = 1 << 30;
     let start = exit.number & !(GIB - 1);
     if start < machine.memory_end || start >= machine.physical_end {
@@ -175,15 +176,18 @@ fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, exit: Exit) -
             let tables = &mut PoolTables { memory, frames: &mut frames };
             let input = <A::NestedFormat as PtFormat>::Input::from_raw;
             let attributes = Attributes::new(all, A::memory_type(Spa::new(start)).0);
-            match vm.nested.map(tables, &mut NotLoaded, input(start), Spa::new(start), GIB, attributes) {
-                Ok(()) => true,
-                // Another PP was first, or the extension has taken the permission away.
-                Err(MapError::AlreadyMapped(_)) => vm
-                    .nested
-                    .query(tables, input(exit.number))
-                    .is_some_and(|mapping| allows(mapping.attributes.permissions, exit.detail)),
-                Err(_) => false,
-            }
+            let mapped = vm.each_table(|table| {
+                match table.map(tables, &mut NotLoaded, input(start), Spa::new(start), GIB, attributes) {
+                    // Another PP was first, or the extension has taken the permission away.
+                    Err(MapError::AlreadyMapped(_)) | Ok(()) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            });
+            let by_view = view.and_then(|view| {
+                vm.views.with(view, |view| view.nested.query(tables, input(exit.number))).ok()
+            });
+            let found = by_view.unwrap_or_else(|| vm.nested.query(tables, input(exit.number)));
+            mapped.is_ok() && found.is_some_and(|mapping| allows(mapping.attributes.permissions, exit.detail))
         })
         .unwrap_or(false)
 }

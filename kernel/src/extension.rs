@@ -46,6 +46,8 @@ pub(crate) struct Extension {
     pub(crate) handle: AtomicU64,
     /// Random bits that the next handle is made of.
     pub(crate) handle_seed: AtomicU64,
+    /// The version of the ABI that the handle was opened for; the newest while none is open.
+    pub(crate) version: AtomicU64,
     /// `_start` has ended well.
     pub(crate) ready: AtomicBool,
     /// It has failed for good: the kernel passes the root VM's exits through by itself.
@@ -62,6 +64,7 @@ impl Extension {
             fail: AtomicU64::new(0),
             handle: AtomicU64::new(0),
             handle_seed: AtomicU64::new(0),
+            version: AtomicU64::new(plinth_extension_api::abi::VERSION),
             ready: AtomicBool::new(false),
             crashed: AtomicBool::new(false),
             base: AtomicU64::new(0),
@@ -73,6 +76,7 @@ impl Extension {
         for value in [&self.entry, &self.bootstrap, &self.vmexit, &self.fail, &self.handle] {
             value.store(0, Ordering::SeqCst);
         }
+        self.version.store(plinth_extension_api::abi::VERSION, Ordering::SeqCst);
         self.ready.store(false, Ordering::SeqCst);
         self.crashed.store(false, Ordering::SeqCst);
     }

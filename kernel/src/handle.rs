@@ -149,6 +149,14 @@ impl<T, const N: usize> Table<T, N> {
         }
     }
 
+    /// Works on every object that no PP has taken, until one fails.
+    pub(crate) fn each<E>(&self, mut work: impl FnMut(&mut T) -> Result<(), E>) -> Result<(), E> {
+        self.slots.iter().try_for_each(|slot| match &mut slot.lock().content {
+            Content::Here(object) => work(object),
+            Content::Taken | Content::Free => Ok(()),
+        })
+    }
+
     /// How many objects there are.
     pub(crate) fn count(&self) -> usize {
         self.slots.iter().filter(|slot| !matches!(slot.lock().content, Content::Free)).count()

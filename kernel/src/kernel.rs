@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use plinth_extension_api::abi::{self, ExitClass};
 use plinth_hal::page_table::{Attributes, InputAddress, MemoryType, NotLoaded, PageTable, PoolTables};
 use plinth_hal::page_table::{Permissions, PtFormat};
-use plinth_hal::{Arch, FrameSource, IdPolicy, PAGE_SIZE, PhysicalMemory, Spa, SpaRange, VmHw};
+use plinth_hal::{Arch, FrameSource, PAGE_SIZE, PhysicalMemory, Spa, SpaRange, VmHw};
 use spin::{Mutex, Once};
 
 use crate::extension::{self, Extension};
@@ -173,7 +173,7 @@ impl<A: Arch> Kernel<A> {
             nested.protect(tables, &mut NotLoaded, at, PAGE_SIZE, attributes)?;
         }
         let hw = A::Vm::create(memory, &mut frames, nested.root(), ROOT_TAG)?;
-        let vm = Vm { nested, hw, tag: ROOT_TAG, policy: IdPolicy::new(), vps: 0, mapped_pages: 0 };
+        let vm = Vm::new(nested, hw, ROOT_TAG);
         self.vms.insert(vm).map(|_| ()).map_err(|_| PrepareError::BadContract)
     }
 

@@ -25,6 +25,7 @@ impl<A: Arch> Pp<'_, A> {
                 self.cpu.reset_machine();
             }
             ExitClass::EntryRefused => return self.broken(exit),
+            ExitClass::Step => self.stop_stepping(),
             _ => {
                 if !self.emulate(exit) {
                     self.unknown(exit);
@@ -80,7 +81,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Makes the active root VS ready to get the processor back, if it can: its instruction is skipped and
     /// its first general register is 0.
     pub(crate) fn try_promote(&mut self) -> Option<Next> {
-        self.end_reserved_writes();
+        self.stop_stepping();
         let mut active = self.active.take()?;
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         let root = self.root_vs == Some(active.id);
@@ -93,6 +94,7 @@ impl<A: Arch> Pp<'_, A> {
         }
         self.machine.memory.write_u64(self.exit_page, 0);
         log::info!("pp {}: promoted; it runs the bare machine again", self.index);
+        self.kernel.leave_view(&mut active.vs);
         self.kernel.forget_root_vs(active.id, active.vs.vp);
         self.departure = Some(Departure::Promote(active.vs.hw));
         Some(Next::Depart)

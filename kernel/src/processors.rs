@@ -123,6 +123,8 @@ impl<A: Arch> Pp<'_, A> {
 }
 
 fn reset<A: Arch>(vs: &mut Vs<A>, registers: Spa) {
+    vs.hw.single_step(false);
+    vs.stepping = false;
     vs.hw.reset(registers);
     vs.state = VsState::WaitsForStart;
 }

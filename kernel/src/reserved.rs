@@ -5,12 +5,13 @@
 //! instruction may write to several pages (one that straddles two is enough), so several may be open.
 
 use core::mem::take;
+use core::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::{MemoryAccess, ROOT_VM};
 use plinth_hal::page_table::{
     Attributes, InputAddress, MemoryType, NotLoaded, Permissions, PoolTables, PtFormat,
 };
-use plinth_hal::{Arch, Exit, PAGE_SIZE, PhysicalMemory, Spa, VsHw};
+use plinth_hal::{Arch, Exit, ExitClass, PAGE_SIZE, PhysicalMemory, Spa, VsHw};
 
 use crate::handle::Id;
 use crate::pp::{Next, Pp};
@@ -46,8 +47,22 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(never)]
     pub(crate) fn end_reserved_writes(&mut self) -> Option<Next> {
         self.close_reserved_pages();
-        self.step_root(false);
+        let crashed = self.kernel.extension.crashed.load(Ordering::Relaxed);
+        if self.active.as_ref().is_some_and(|active| active.vs.stepping) && !crashed {
+            self.mailbox.count(ExitClass::Step, 1);
+            return Some(self.decide(Exit::of(ExitClass::Step)));
+        }
+        self.stop_stepping();
         None
+    }
+
+    /// Ends all single-stepping of the active VS, whoever asked for it.
+    pub(crate) fn stop_stepping(&mut self) {
+        self.close_reserved_pages();
+        if let Some(active) = &mut self.active {
+            active.vs.stepping = false;
+        }
+        self.step_root(false);
     }
 
     fn step_root(&mut self, on: bool) {
@@ -89,8 +104,10 @@ impl<A: Arch> Pp<'_, A> {
             let tables = &mut PoolTables { memory, frames: &mut frames };
             let attributes = Attributes::new(permissions, MemoryType::WriteBack);
             // The page is mapped by 4 KiB leaves from the start: replacing one needs no frame and cannot fail.
-            let _ = vm.nested.unmap(tables, &mut NotLoaded, at, PAGE_SIZE);
-            let _ = vm.nested.map(tables, &mut NotLoaded, at, frame, PAGE_SIZE, attributes);
+            let _ = vm.each_table(|table| {
+                let _ = table.unmap(tables, &mut NotLoaded, at, PAGE_SIZE);
+                table.map(tables, &mut NotLoaded, at, frame, PAGE_SIZE, attributes)
+            });
         });
     }
 }

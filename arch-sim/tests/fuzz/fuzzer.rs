@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     Vm,
     Vp,
     Vs,
+    View,
     /// An address of the extension.
     Page,
     Gpa,
@@ -54,6 +55,12 @@ const fn kinds(call: Call) -> &'static [Kind] {
         Call::VmQuery => &[Vm, Gpa],
         Call::VmDeclareIds => &[Vm, Page, Small],
         Call::VmInterceptRegisters | Call::VmInterceptPorts => &[Vm, Small, Small, Small],
+        Call::VmViewCreate => &[Vm],
+        Call::VmViewDestroy => &[Vm, View],
+        Call::VmViewProtect => &[Vm, View, Gpa, Size, Permissions],
+        Call::VmViewQuery => &[Vm, View, Gpa],
+        Call::VsSetView => &[Vs, View],
+        Call::VsStep => &[Vs, Small],
         Call::VpDestroy => &[Vp],
         Call::VsCreate => &[Vp, Small],
         Call::VsDestroy | Call::VsInitAsRoot | Call::VsRun | Call::VsPromote => &[Vs],
@@ -72,6 +79,7 @@ const fn makes(call: Call) -> Option<Kind> {
         Call::VmCreate => Some(Vm),
         Call::VpCreate => Some(Vp),
         Call::VsCreate => Some(Vs),
+        Call::VmViewCreate => Some(View),
         Call::MemAllocatePage => Some(Page),
         _ => None,
     }
@@ -136,13 +144,21 @@ pub(crate) struct Fuzzer {
     pub(crate) calls: u64,
     known: BTreeMap<Kind, Vec<u64>>,
     pub(crate) mapped: Vec<[u64; 3]>,
+    pub(crate) views: Vec<[u64; 2]>,
     pub(crate) succeeded: BTreeMap<u64, u64>,
 }
 
 impl Fuzzer {
     pub(crate) fn new(seed: u64) -> Self {
         let known = BTreeMap::from([(Vm, vec![0]), (Page, vec![0x1000])]);
-        Self { random: Random(seed), calls: 0, known, mapped: Vec::new(), succeeded: BTreeMap::new() }
+        Self {
+            random: Random(seed),
+            calls: 0,
+            known,
+            mapped: Vec::new(),
+            views: Vec::new(),
+            succeeded: BTreeMap::new(),
+        }
     }
 
     /// Remembers an object; an older one may be forgotten for it.
@@ -167,7 +183,7 @@ impl Fuzzer {
 
     fn plausible(&mut self, kind: Kind) -> u64 {
         match kind {
-            Vm | Vp | Vs | Page => self.random.pick(self.known.get(&kind).map_or(&[], Vec::as_slice)),
+            Vm | Vp | Vs | View | Page => self.random.pick(self.known.get(&kind).map_or(&[], Vec::as_slice)),
             Gpa => self.random.next() % 8 * 0x1000,
             Size => (self.random.next() % 3 + 1) * 0x1000,
             Permissions => self.random.pick(&[1, 3, 5, 7]),
@@ -228,6 +244,12 @@ impl Fuzzer {
         }
         if matches!(call, Call::VmDestroy | Call::VpDestroy | Call::VsDestroy | Call::MemFreePage) {
             self.forget(arguments[1]);
+        }
+        if call == Call::VmViewDestroy {
+            self.forget(arguments[2]);
+        }
+        if call == Call::VmViewCreate {
+            self.views.push([arguments[1], output]);
         }
         if call == Call::VmMap {
             self.mapped.push([arguments[1], arguments[2], arguments[4]]);

@@ -117,6 +117,9 @@ impl Campaign {
         for register in [register::X86_CR0, register::X86_CR3, register::FLAGS] {
             standard.expect(user, Call::VsWrite, &[root, register, 0]);
         }
+        for call in [Call::VsSetView, Call::VsStep] {
+            standard.expect(user, call, &[root, 0]);
+        }
         standard.expect(user, Call::VsWrite, &[root, register::INSTRUCTION_POINTER, at]);
         standard.expect(user, Call::VsRun, &[root]);
     }
@@ -133,11 +136,18 @@ impl Campaign {
         let mut made = self.made.lock().unwrap().clone();
         // The VPs of root VSs that are gone, where others' VSs have kept them.
         made.extend((0..self.roots.len() as u64).map(|vp| (Call::VpDestroy, vp)));
-        for kind in [Call::VsDestroy, Call::VpDestroy, Call::VmDestroy, Call::MemFreePage] {
+        let destroy = |kind: Call| {
             for (call, object) in made.iter().filter(|(call, _)| *call == kind) {
                 let _ = self.standard.call(user, *call, &[*object]);
             }
+        };
+        destroy(Call::VsDestroy);
+        for fuzzer in &self.fuzzers {
+            for view in &fuzzer.lock().unwrap().views {
+                let _ = self.standard.call(user, Call::VmViewDestroy, view);
+            }
         }
+        [Call::VpDestroy, Call::VmDestroy, Call::MemFreePage].into_iter().for_each(destroy);
     }
 
     fn vmexit(&self, user: &User, arguments: [u64; 3]) {

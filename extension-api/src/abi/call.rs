@@ -4,7 +4,7 @@ use super::SIGNATURE;
 use super::spec::{Contract, debug, life, machine, memory, vm, vs};
 
 macro_rules! calls {
-    ($(#[doc = $doc:literal] $name:ident = $group:literal . $index:literal, $contract:path;)*) => {
+    ($(#[doc = $doc:literal] $name:ident = $group:literal . $index:literal since $since:literal, $contract:path;)*) => {
         /// A system call. The discriminant holds the opcode group in bits 31:16 and the index in bits 15:0.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u32)]
@@ -32,6 +32,11 @@ macro_rules! calls {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
+            /// The first version of the ABI that has the call.
+            pub const fn since(self) -> u64 {
+                match self { $(Self::$name => $since,)* }
+            }
+
             /// What the call does.
             pub const fn does(self) -> &'static str {
                 match self { $(Self::$name => $doc,)* }
@@ -51,81 +56,93 @@ mod list {
 
     calls! {
         /// Gives up: the extension has failed.
-        ControlExit = 0 . 0, life::EXIT;
+        ControlExit = 0 . 0 since 1, life::EXIT;
         /// Ends `_start` once the callbacks are registered.
-        ControlWait = 0 . 1, life::WAIT;
+        ControlWait = 0 . 1 since 1, life::WAIT;
         /// From the fail callback: goes on where the fault was.
-        ControlAgain = 0 . 2, life::AGAIN;
+        ControlAgain = 0 . 2 since 1, life::AGAIN;
         /// Opens the ABI in a version.
-        HandleOpen = 1 . 0, life::OPEN;
+        HandleOpen = 1 . 0 since 1, life::OPEN;
         /// Closes the handle; the value is worth nothing from then on.
-        HandleClose = 1 . 1, life::CLOSE;
+        HandleClose = 1 . 1 since 1, life::CLOSE;
         /// Writes two values to the log.
-        DebugOut = 2 . 0, debug::OUT;
+        DebugOut = 2 . 0 since 1, debug::OUT;
         /// Writes a VS's registers to the log.
-        DebugDumpVs = 2 . 3, debug::DUMP_VS;
+        DebugDumpVs = 2 . 3 since 1, debug::DUMP_VS;
         /// Writes a line of text to the log.
-        DebugWrite = 2 . 6, debug::WRITE;
+        DebugWrite = 2 . 6 since 1, debug::WRITE;
         /// Says how many exits of a class a PP has had.
-        DebugExitCount = 2 . 10, debug::EXIT_COUNT;
+        DebugExitCount = 2 . 10 since 1, debug::EXIT_COUNT;
         /// Registers the callback that each PP enters when it is launched.
-        CallbackRegisterBootstrap = 3 . 0, life::REGISTER_BOOTSTRAP;
+        CallbackRegisterBootstrap = 3 . 0 since 1, life::REGISTER_BOOTSTRAP;
         /// Registers the callback for exits.
-        CallbackRegisterVmexit = 3 . 1, life::REGISTER_VMEXIT;
+        CallbackRegisterVmexit = 3 . 1 since 1, life::REGISTER_VMEXIT;
         /// Registers the callback for failures of the extension.
-        CallbackRegisterFail = 3 . 2, life::REGISTER_FAIL;
+        CallbackRegisterFail = 3 . 2 since 1, life::REGISTER_FAIL;
         /// Makes a VM without memory, in which every MSR, system register and port exits.
-        VmCreate = 4 . 0, vm::CREATE;
+        VmCreate = 4 . 0 since 1, vm::CREATE;
         /// Removes a VM that has neither VPs nor memory.
-        VmDestroy = 4 . 1, vm::DESTROY;
+        VmDestroy = 4 . 1 since 1, vm::DESTROY;
         /// Maps memory of the extension into a VM.
-        VmMap = 4 . 16, memory::MAP;
+        VmMap = 4 . 16 since 1, memory::MAP;
         /// Takes mapped memory out of a VM again, on every PP.
-        VmUnmap = 4 . 17, memory::UNMAP;
+        VmUnmap = 4 . 17 since 1, memory::UNMAP;
         /// Changes what a VM may do with memory that it has.
-        VmProtect = 4 . 18, memory::PROTECT;
+        VmProtect = 4 . 18 since 1, memory::PROTECT;
         /// Says what a VM may do at an address.
-        VmQuery = 4 . 19, memory::QUERY;
+        VmQuery = 4 . 19 since 1, memory::QUERY;
         /// Declares answers to ID reads, which the kernel gives without entering the extension.
-        VmDeclareIds = 4 . 32, vm::DECLARE_IDS;
+        VmDeclareIds = 4 . 32 since 1, vm::DECLARE_IDS;
         /// Sets which accesses to MSRs or system registers exit.
-        VmInterceptRegisters = 4 . 33, vm::INTERCEPT_REGISTERS;
+        VmInterceptRegisters = 4 . 33 since 1, vm::INTERCEPT_REGISTERS;
         /// Sets which accesses to ports exit.
-        VmInterceptPorts = 4 . 34, vm::INTERCEPT_PORTS;
+        VmInterceptPorts = 4 . 34 since 1, vm::INTERCEPT_PORTS;
+        /// Makes a view of a VM: a further set of permissions for its memory, which starts as a copy of its own.
+        VmViewCreate = 4 . 48 since 2, memory::VIEW_CREATE;
+        /// Removes a view that no VS uses.
+        VmViewDestroy = 4 . 49 since 2, memory::VIEW_DESTROY;
+        /// Changes what VSs that use a view may do with memory.
+        VmViewProtect = 4 . 50 since 2, memory::VIEW_PROTECT;
+        /// Says what VSs that use a view may do at an address.
+        VmViewQuery = 4 . 51 since 2, memory::VIEW_QUERY;
         /// Makes a VP of a VM.
-        VpCreate = 5 . 0, vm::VP_CREATE;
+        VpCreate = 5 . 0 since 1, vm::VP_CREATE;
         /// Removes a VP that has no VS.
-        VpDestroy = 5 . 1, vm::VP_DESTROY;
+        VpDestroy = 5 . 1 since 1, vm::VP_DESTROY;
         /// Makes a VS of a VP, in the machine's reset state, to run on one PP.
-        VsCreate = 6 . 0, vs::CREATE;
+        VsCreate = 6 . 0 since 1, vs::CREATE;
         /// Removes a VS that is not active.
-        VsDestroy = 6 . 1, vs::DESTROY;
+        VsDestroy = 6 . 1 since 1, vs::DESTROY;
         /// Gives a VS the state of the OS that was running on this PP.
-        VsInitAsRoot = 6 . 2, vs::INIT_AS_ROOT;
+        VsInitAsRoot = 6 . 2 since 1, vs::INIT_AS_ROOT;
         /// Reads a register of a VS.
-        VsRead = 6 . 3, vs::READ;
+        VsRead = 6 . 3 since 1, vs::READ;
         /// Writes a register of a VS.
-        VsWrite = 6 . 4, vs::WRITE;
+        VsWrite = 6 . 4 since 1, vs::WRITE;
         /// Makes a VS the active one and runs it.
-        VsRun = 6 . 5, vs::RUN;
+        VsRun = 6 . 5 since 1, vs::RUN;
         /// Runs the active VS.
-        VsRunCurrent = 6 . 6, vs::RUN_CURRENT;
+        VsRunCurrent = 6 . 6 since 1, vs::RUN_CURRENT;
         /// Skips the instruction that exited and runs the active VS.
-        VsAdvanceAndRunCurrent = 6 . 8, vs::ADVANCE_AND_RUN_CURRENT;
+        VsAdvanceAndRunCurrent = 6 . 8 since 1, vs::ADVANCE_AND_RUN_CURRENT;
         /// Gives the bare PP back to its root VS, after the instruction that exited.
-        VsPromote = 6 . 9, vs::PROMOTE;
+        VsPromote = 6 . 9 since 1, vs::PROMOTE;
         /// Delivers an event to a VS when it runs next.
-        VsInject = 6 . 16, vs::INJECT;
+        VsInject = 6 . 16 since 1, vs::INJECT;
+        /// Makes a VS see its VM's memory by a view.
+        VsSetView = 6 . 32 since 2, vs::SET_VIEW;
+        /// Makes a VS exit after each instruction that it executes, or no longer.
+        VsStep = 6 . 33 since 2, vs::STEP;
         /// Reads an MSR or system register of the machine.
-        IntrinsicRead = 7 . 0, machine::READ;
+        IntrinsicRead = 7 . 0 since 1, machine::READ;
         /// Writes an MSR or system register of the machine.
-        IntrinsicWrite = 7 . 1, machine::WRITE;
+        IntrinsicWrite = 7 . 1 since 1, machine::WRITE;
         /// Restarts the machine.
-        IntrinsicReset = 7 . 2, machine::RESET;
+        IntrinsicReset = 7 . 2 since 1, machine::RESET;
         /// Gives the extension a zeroed page: readable, writable, not executable.
-        MemAllocatePage = 8 . 0, memory::ALLOCATE_PAGE;
+        MemAllocatePage = 8 . 0 since 1, memory::ALLOCATE_PAGE;
         /// Takes such a page back.
-        MemFreePage = 8 . 1, memory::FREE_PAGE;
+        MemFreePage = 8 . 1 since 1, memory::FREE_PAGE;
     }
 
     impl Call {

@@ -114,6 +114,8 @@ classes! {
     Reserved = 15, "reserved memory";
     /// Served by the kernel from a declared answer.
     Declared = 16, "declared answer";
+    /// One instruction was executed, as `VsStep` asked.
+    Step = 17, "single step";
 }
 
 /// Number of exit classes.

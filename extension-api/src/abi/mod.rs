@@ -21,7 +21,7 @@ pub use structures::*;
 pub use table::{Constant, Field, Layout};
 
 /// The newest version of this ABI: what an extension that wants all of it passes to [`Call::HandleOpen`].
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// The signature in bits 63:48 of every call number: `"PL"`.
 pub const SIGNATURE: u64 = 0x504C;

@@ -13,6 +13,8 @@ constants! {
     MAX_VPS = 128;
     /// VSs of all VPs.
     MAX_VSS = 128;
+    /// Views of a VM besides its own tables.
+    MAX_VIEWS = 7;
     /// Declared answers of a VM.
     MAX_ID_ANSWERS = 64;
     /// Bytes of text that one `DebugWrite` takes.

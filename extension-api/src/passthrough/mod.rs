@@ -54,6 +54,7 @@ fn seldom(mut exit: Exit<'_>) -> Resume {
         ExitClass::Nmi => Resume::Inject(Event::NMI),
         ExitClass::Shutdown => other::shutdown(exit),
         ExitClass::Memory => other::memory(exit),
+        ExitClass::Step => other::step(exit),
         ExitClass::Processor => other::processor(exit),
         _ => other::unknown(exit),
     }

@@ -34,21 +34,27 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Opens the ABI. One handle at a time; its value is not to be guessed.
     pub(super) fn handle_open(&mut self) -> Answer {
-        if self.user.argument(0) != VERSION {
+        let version = self.user.argument(0);
+        if !(1..=VERSION).contains(&version) {
             return Err(Failure::argument(0, Error::Unsupported));
         }
         let extension = &self.kernel.extension;
         let seed = extension.handle_seed.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::SeqCst);
         let handle = mix(seed) | 1;
         match extension.handle.compare_exchange(0, handle, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => Ok([handle, 0]),
+            Ok(_) => {
+                extension.version.store(version, Ordering::SeqCst);
+                Ok([handle, 0])
+            }
             Err(_) => Err(Error::Busy.into()),
         }
     }
 
     /// Closes it.
     pub(super) fn handle_close(&mut self) -> Answer {
-        self.kernel.extension.handle.store(0, Ordering::SeqCst);
+        let extension = &self.kernel.extension;
+        extension.version.store(VERSION, Ordering::SeqCst);
+        extension.handle.store(0, Ordering::SeqCst);
         DONE
     }
 }

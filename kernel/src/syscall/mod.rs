@@ -9,6 +9,7 @@ mod debug;
 mod intrinsic;
 mod mem;
 mod user_memory;
+mod view;
 mod vm;
 mod vm_memory;
 mod vp;
@@ -21,6 +22,9 @@ use plinth_hal::{Arch, UserContext};
 
 use crate::handle::Id;
 use crate::pp::{Next, Pp};
+
+/// The group whose calls need no handle, and so belong to no version.
+const DEBUG_GROUP: u16 = 2;
 
 /// What a returning call leaves in REG0 and REG1.
 type Outputs = [u64; 2];
@@ -54,7 +58,10 @@ impl<A: Arch> Pp<'_, A> {
         if number >> 48 != SIGNATURE || flags != 0 {
             return Err(Error::UnknownCall);
         }
-        Call::from_opcode(number as u32).ok_or(Error::UnknownCall)
+        let call = Call::from_opcode(number as u32).ok_or(Error::UnknownCall)?;
+        let version = self.kernel.extension.version.load(Ordering::Relaxed);
+        let known = call.since() <= version || call.group() == DEBUG_GROUP;
+        if known { Ok(call) } else { Err(Error::UnknownCall) }
     }
 
     /// Every call of the ABI, and what serves it: one that is missing here does not compile.
@@ -84,6 +91,10 @@ impl<A: Arch> Pp<'_, A> {
             Call::VmDeclareIds => self.with_handle(Self::vm_declare_ids),
             Call::VmInterceptRegisters => self.with_handle(Self::vm_intercept_registers),
             Call::VmInterceptPorts => self.with_handle(Self::vm_intercept_ports),
+            Call::VmViewCreate => self.with_handle(Self::vm_view_create),
+            Call::VmViewDestroy => self.with_handle(Self::vm_view_destroy),
+            Call::VmViewProtect => self.with_handle(Self::vm_view_protect),
+            Call::VmViewQuery => self.with_handle(Self::vm_view_query),
             Call::VpCreate => self.with_handle(Self::vp_create),
             Call::VpDestroy => self.with_handle(Self::vp_destroy),
             Call::VsCreate => self.with_handle(Self::vs_create),
@@ -96,6 +107,8 @@ impl<A: Arch> Pp<'_, A> {
             Call::VsAdvanceAndRunCurrent => self.resume_with(Self::vs_advance_and_run_current),
             Call::VsPromote => self.resume_with(Self::vs_promote),
             Call::VsInject => self.with_handle(Self::vs_inject),
+            Call::VsSetView => self.with_handle(Self::vs_set_view),
+            Call::VsStep => self.with_handle(Self::vs_step),
             Call::IntrinsicRead => self.with_handle(Self::intrinsic_read),
             Call::IntrinsicWrite => self.with_handle(Self::intrinsic_write),
             Call::IntrinsicReset => self.with_handle(Self::intrinsic_reset),

@@ -6,7 +6,7 @@ use plinth_extension_api::abi::{
     Error, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, MAX_ID_ANSWERS, MAX_INTERCEPTS, ROOT_VM,
 };
 use plinth_hal::page_table::{PageTable, PoolTables};
-use plinth_hal::{Arch, IdPolicy, Intercepts, UserContext, VmHw};
+use plinth_hal::{Arch, Intercepts, UserContext, VmHw};
 
 use super::{Answer, DONE, about};
 use crate::handle::Id;
@@ -35,7 +35,7 @@ impl<A: Arch> Pp<'_, A> {
             self.kernel.release_tag(tag);
             return Err(Error::OutOfMemory.into());
         };
-        let vm = Vm { nested, hw, tag, policy: IdPolicy::new(), vps: 0, mapped_pages: 0 };
+        let vm = Vm::new(nested, hw, tag);
         match self.kernel.vms.insert(vm) {
             Ok(id) => Ok([id.raw(), 0]),
             Err(vm) => {
@@ -49,6 +49,9 @@ impl<A: Arch> Pp<'_, A> {
     fn dismantle(&self, vm: Vm<A>) {
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
+        while let Some(view) = vm.views.remove_where(|_| true) {
+            view.nested.destroy(&mut PoolTables { memory, frames: &mut frames });
+        }
         vm.nested.destroy(&mut PoolTables { memory, frames: &mut frames });
         vm.hw.destroy(&mut frames);
         self.kernel.release_tag(vm.tag);

@@ -2,7 +2,8 @@
 
 use plinth_extension_api::abi::{Error, Failure, MAX_RANGE, Permissions as AbiPermissions, ROOT_VM};
 use plinth_hal::page_table::{
-    Attributes, InputAddress, MapError, MemoryType, NotLoaded, Permissions, PoolTables, PtFormat,
+    Attributes, InputAddress, MapError, MemoryType, NotLoaded, PageTable, Permissions, PoolTables, PtFormat,
+    TableMemory,
 };
 use plinth_hal::{Arch, PAGE_SIZE, Spa, UserContext};
 
@@ -11,7 +12,6 @@ use crate::detached::Detached;
 use crate::frames::FrameOwner;
 use crate::handle::Id;
 use crate::mailbox::FLUSH;
-use crate::objects::Vm;
 use crate::pp::Pp;
 
 type Input<A> = <<A as Arch>::NestedFormat as PtFormat>::Input;
@@ -52,11 +52,26 @@ impl<A: Arch> Pp<'_, A> {
         let mapped = self.kernel.vms.with(vm, |vm| {
             let attributes = Attributes::new(permissions, MemoryType::WriteBack);
             let tables = &mut PoolTables { memory, frames: &mut detached };
-            vm.nested.map(tables, &mut NotLoaded, Input::<A>::from_raw(gpa), frame, PAGE_SIZE, attributes)?;
+            let at = Input::<A>::from_raw(gpa);
+            let mut done = 0;
+            let mapped = vm.each_table(|table| {
+                table.map(tables, &mut NotLoaded, at, frame, PAGE_SIZE, attributes)?;
+                done += 1;
+                Ok(())
+            });
+            if let Err(error) = mapped {
+                let _ = vm.each_table(|table| {
+                    // Those that had it mapped by now, and no other.
+                    done = usize::checked_sub(done, 1).ok_or(error)?;
+                    table.unmap(tables, &mut NotLoaded, at, PAGE_SIZE)
+                });
+                return Err(error);
+            }
             vm.mapped_pages += 1;
             Ok(())
         });
-        let result = mapped.map_err(about(1)).and_then(|mapped| mapped.map_err(map_failure));
+        let result =
+            mapped.map_err(about(1)).and_then(|mapped| mapped.map_err(|error| map_failure(2, error)));
         self.forget_tables(detached);
         if result.is_err() {
             self.kernel.frames.lock().uncount_mapping(frame);
@@ -97,7 +112,7 @@ impl<A: Arch> Pp<'_, A> {
                 let at = Input::<A>::from_raw(gpa + offset);
                 let tables = &mut PoolTables { memory, frames: &mut detached };
                 let frame = vm.nested.query(tables, at)?.spa;
-                vm.nested.unmap(tables, &mut NotLoaded, at, PAGE_SIZE).ok()?;
+                vm.each_table(|table| table.unmap(tables, &mut NotLoaded, at, PAGE_SIZE)).ok()?;
                 vm.mapped_pages -= 1;
                 Some(frame)
             });
@@ -118,23 +133,38 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Changes what a VM may do with memory that it has. The root VM's can only lose: its own map gives all.
+    /// Changes what a VM may do with memory that it has, by its own tables. The root VM's can only lose: its own map
+    /// gives all.
     pub(super) fn vm_protect(&mut self) -> Answer {
-        let (vm, gpa) = (self.id(1), self.user.argument(2));
-        let size = self.range(2, gpa, 3)?;
-        let permissions = permissions(self.user.argument(4)).ok_or(bad(4))?;
+        self.protect(None, 2)
+    }
+
+    /// Changes what a VM may do with memory that it has, by a view.
+    pub(super) fn vm_view_protect(&mut self) -> Answer {
+        let view = self.view(2)?.ok_or(Failure::argument(2, Error::Denied))?;
+        self.protect(Some(view), 3)
+    }
+
+    /// Changes permissions; address, size and permissions are the arguments from REG`first` on.
+    fn protect(&mut self, view: Option<Id>, first: u8) -> Answer {
+        let (vm, gpa) = (self.id(1), self.user.argument(usize::from(first)));
+        let size = self.range(first, gpa, first + 1)?;
+        let permissions = permissions(self.user.argument(usize::from(first) + 2)).ok_or(bad(first + 2))?;
         if vm.raw() == ROOT_VM && !self.is_roots_own(gpa, size) {
-            return Err(Failure::argument(2, Error::Denied));
+            return Err(Failure::argument(first, Error::Denied));
         }
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
-        let done = self.kernel.vms.with(vm, |vm: &mut Vm<A>| {
-            let attributes = Attributes::new(permissions, MemoryType::WriteBack);
-            let tables = &mut PoolTables { memory, frames: &mut frames };
-            vm.nested.protect(tables, &mut NotLoaded, Input::<A>::from_raw(gpa), size, attributes)
+        let mut change = |table: &mut PageTable<A::NestedFormat>| {
+            protect_table::<A>(table, &mut PoolTables { memory, frames: &mut frames }, gpa, size, permissions)
+        };
+        let done = self.kernel.vms.with(vm, |vm| match view {
+            None => Ok(change(&mut vm.nested)),
+            Some(view) => vm.views.with(view, |view| change(&mut view.nested)),
         });
-        done.map_err(about(1))?.map_err(map_failure)?;
+        let done = done.map_err(about(1))?.map_err(about(2))?;
         self.flush_everywhere();
+        done.map_err(|error| map_failure(first, error))?;
         DONE
     }
 
@@ -148,15 +178,30 @@ impl<A: Arch> Pp<'_, A> {
             && !trapped.is_some_and(|page| overlaps(page, page + PAGE_SIZE))
     }
 
-    /// What a VM may do at a guest-physical address.
+    /// What a VM may do at a guest-physical address, by its own tables.
     pub(super) fn vm_query(&mut self) -> Answer {
-        let (vm, gpa) = (self.id(1), self.user.argument(2));
+        self.query(None, 2)
+    }
+
+    /// What a VM may do at a guest-physical address, by a view.
+    pub(super) fn vm_view_query(&mut self) -> Answer {
+        let view = self.view(2)?.ok_or(Failure::argument(2, Error::Denied))?;
+        self.query(Some(view), 3)
+    }
+
+    fn query(&mut self, view: Option<Id>, register: u8) -> Answer {
+        let gpa = self.user.argument(usize::from(register));
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
-        let found = self.kernel.vms.with(vm, |vm| {
-            vm.nested.query(&PoolTables { memory, frames: &mut frames }, Input::<A>::from_raw(gpa))
+        let mut look = |table: &PageTable<A::NestedFormat>| {
+            table.query(&PoolTables { memory, frames: &mut frames }, Input::<A>::from_raw(gpa))
+        };
+        let found = self.kernel.vms.with(self.id(1), |vm| match view {
+            None => Ok(look(&vm.nested)),
+            Some(view) => vm.views.with(view, |view| look(&view.nested)),
         });
-        let mapping = found.map_err(about(1))?.ok_or(Failure::argument(2, Error::NotMapped))?;
+        let found = found.map_err(about(1))?.map_err(about(2))?;
+        let mapping = found.ok_or(Failure::argument(register, Error::NotMapped))?;
         Ok([u64::from(mapping.attributes.permissions.bits() & 7), mapping.size])
     }
 
@@ -176,7 +221,7 @@ impl<A: Arch> Pp<'_, A> {
     ///
     /// Not while the VM is locked: a PP that is waited for may need that lock to decode an instruction before it
     /// leaves its guest.
-    fn flush_everywhere(&self) {
+    pub(super) fn flush_everywhere(&self) {
         self.kernel.shoot_down(self.index, &self.cpu);
         self.mailbox.post(FLUSH);
     }
@@ -195,11 +240,56 @@ fn permissions(raw: u64) -> Option<Permissions> {
     Some(permissions)
 }
 
-fn map_failure(error: MapError) -> Failure {
+/// Changes permissions and nothing else: each piece of the range keeps its memory type.
+///
+/// Fails before it changes anything, but for frames that run out where the range has several memory types.
+fn protect_table<A: Arch>(
+    table: &mut PageTable<A::NestedFormat>,
+    tables: &mut impl TableMemory,
+    gpa: u64,
+    size: u64,
+    permissions: Permissions,
+) -> Result<(), MapError> {
+    let end = gpa + size;
+    let mut start = gpa;
+    while start < end {
+        let (memory, same_until) = same_type::<A>(table, tables, start, end);
+        // Where something is not mapped the engine says what is wrong with the whole.
+        let (from, until) = same_until.map_or((gpa, end), |until| (start, until));
+        let attributes = Attributes::new(permissions, memory);
+        table.protect(tables, &mut NotLoaded, Input::<A>::from_raw(from), until - from, attributes)?;
+        start = until;
+    }
+    Ok(())
+}
+
+/// The memory type at `start`, and how far it is the same; `None` where something is not mapped.
+fn same_type<A: Arch>(
+    table: &PageTable<A::NestedFormat>,
+    tables: &impl TableMemory,
+    start: u64,
+    end: u64,
+) -> (MemoryType, Option<u64>) {
+    let mut memory = None;
+    let mut at = start;
+    while at < end {
+        let Some(mapping) = table.query(tables, Input::<A>::from_raw(at)) else {
+            return (MemoryType::WriteBack, None);
+        };
+        if *memory.get_or_insert(mapping.attributes.memory) != mapping.attributes.memory {
+            break;
+        }
+        at = (at / mapping.size + 1) * mapping.size;
+    }
+    (memory.unwrap_or_default(), Some(at.min(end)))
+}
+
+/// What a failure of the engine means for a call whose guest-physical address is REG`register`.
+fn map_failure(register: u8, error: MapError) -> Failure {
     match error {
-        MapError::AlreadyMapped(_) => Failure::argument(2, Error::AlreadyMapped),
-        MapError::NotMapped(_) => Failure::argument(2, Error::NotMapped),
-        MapError::Misaligned | MapError::OutOfRange => Failure::argument(2, Error::InvalidArgument),
+        MapError::AlreadyMapped(_) => Failure::argument(register, Error::AlreadyMapped),
+        MapError::NotMapped(_) => Failure::argument(register, Error::NotMapped),
+        MapError::Misaligned | MapError::OutOfRange => Failure::argument(register, Error::InvalidArgument),
         MapError::Unsupported(_) => Error::Unsupported.into(),
         MapError::OutOfFrames => Error::OutOfMemory.into(),
     }

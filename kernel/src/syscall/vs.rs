@@ -26,7 +26,16 @@ impl<A: Arch> Pp<'_, A> {
         let mut frames = self.kernel.kernel_frames(memory);
         let created = self.kernel.vms.with(vm, |vm| A::Vs::create(memory, &mut frames, &vm.hw));
         let hw = created.map_err(about(1))?.map_err(|_| Error::OutOfMemory)?;
-        let vs = Vs { hw, vm, vp, pp: pp as usize, state: VsState::Runnable, is_root: false };
+        let vs = Vs {
+            hw,
+            vm,
+            vp,
+            pp: pp as usize,
+            state: VsState::Runnable,
+            view: None,
+            stepping: false,
+            is_root: false,
+        };
         let id = self.kernel.insert_vs(vs, &mut frames)?;
         Ok([id.raw(), 0])
     }
@@ -39,7 +48,8 @@ impl<A: Arch> Pp<'_, A> {
         }
         let not_launched = self.root_vs == Some(id) && self.root.is_some();
         let allowed = |vs: &Vs<A>| if vs.is_root && !not_launched { Err(Error::Denied) } else { Ok(()) };
-        let vs = self.kernel.vss.remove(id, allowed).map_err(about(1))?;
+        let mut vs = self.kernel.vss.remove(id, allowed).map_err(about(1))?;
+        self.kernel.leave_view(&mut vs);
         if not_launched {
             self.root_vs = None;
         }
@@ -100,6 +110,25 @@ impl<A: Arch> Pp<'_, A> {
         let raw = self.user.argument(2);
         let event = event::<A>(raw).ok_or(Failure::argument(2, Error::InvalidArgument))?;
         self.with_vs(|hw| hw.inject(event))?;
+        DONE
+    }
+
+    /// Makes a VS exit after each of its instructions, or no longer.
+    pub(super) fn vs_step(&mut self) -> Answer {
+        let on = match self.user.argument(2) {
+            0 => false,
+            1 => true,
+            _ => return Err(Failure::argument(2, Error::InvalidArgument)),
+        };
+        let id = self.id(1);
+        let step = |vs: &mut Vs<A>| {
+            vs.stepping = on;
+            vs.hw.single_step(on);
+        };
+        match &mut self.active {
+            Some(active) if active.id == id => step(&mut active.vs),
+            _ => self.kernel.vss.with(id, step).map_err(about(1))?,
+        }
         DONE
     }
 
@@ -245,7 +274,8 @@ impl<A: Arch> Kernel<A> {
     /// Destroys the VSs of a PP that is not going to run any.
     pub(crate) fn discard_vss(&self, pp: usize) {
         let Some(machine) = self.machine.get() else { return };
-        while let Some(vs) = self.vss.remove_where(|vs| vs.pp == pp) {
+        while let Some(mut vs) = self.vss.remove_where(|vs| vs.pp == pp) {
+            self.leave_view(&mut vs);
             vs.hw.destroy(&mut self.kernel_frames(machine.memory));
             self.leave_vp(vs.vp);
         }

@@ -133,7 +133,7 @@ fn comment(call: Call, contract: &Contract) -> String {
         Ending::Resumes => " Comes back only if it fails.",
         Ending::Never => " Never comes back.",
     };
-    let mut text = format!("/* {}{ending} Since version {}.\n", one_line(call.does()), contract.since);
+    let mut text = format!("/* {}{ending} Since version {}.\n", one_line(call.does()), call.since());
     for parameter in contract.inputs.iter().skip(usize::from(contract.takes_handle())) {
         let _ = writeln!(text, " * {}: {}", parameter.name, parameter.text);
     }

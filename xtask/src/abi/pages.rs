@@ -72,7 +72,7 @@ fn entry(call: Call) -> String {
         call.group(),
         call as u32 & 0xFFFF,
         call.number(),
-        contract.since
+        call.since()
     );
     let _ = writeln!(entry, "*Why:* {}", contract.why);
     if !contract.details.is_empty() {
@@ -170,7 +170,7 @@ fn changelog() -> String {
         for change in version.changes {
             let _ = writeln!(page, "- {change}");
         }
-        let new = Call::ALL.iter().filter(|call| call.contract().since == version.number);
+        let new = Call::ALL.iter().filter(|call| call.since() == version.number);
         let names: Vec<_> = new.map(|call| format!("`{}`", call.name())).collect();
         let _ = writeln!(page, "- Calls: {}.", names.join(", "));
     }
@@ -222,7 +222,7 @@ mod tests {
             let contract = call.contract();
             assert!(!contract.why.is_empty() && !call.does().trim().is_empty(), "{call:?}");
             assert!(GROUPS.iter().any(|group| group.number == call.group()), "{call:?}");
-            assert!(VERSIONS.iter().any(|version| version.number == contract.since), "{call:?}");
+            assert!(VERSIONS.iter().any(|version| version.number == call.since()), "{call:?}");
         }
         assert_eq!(VERSIONS.last().map(|version| version.number), Some(VERSION));
         assert!(Call::ALL.is_sorted_by_key(|call| *call as u32));

@@ -62,7 +62,7 @@ fn call(call: Call) -> String {
         "call {:#x} {} since {} in ({}) out ({}) errors ({}) meaning {}",
         call.number(),
         call.name(),
-        contract.since,
+        call.since(),
         signature(contract.inputs),
         signature(contract.outputs),
         errors.join(" "),

@@ -75,7 +75,7 @@ pub(crate) const PROTECT: Contract = Contract {
         NO_TABLES,
     ],
     why: "Watching memory: take a permission away, see the exit. The root VM's own memory too.",
-    details: "Returns once every PP obeys.",
+    details: "Returns once every PP obeys. Views have permissions of their own, which stay as they are.",
     ..CALL
 };
 
@@ -88,6 +88,53 @@ pub(crate) const QUERY: Contract = Contract {
     errors: &[STALE, about(2, Error::NotMapped, "nothing is mapped there")],
     why: "An extension need not keep books of its own.",
     ..CALL
+};
+
+const VIEW: Parameter = value("view", Type::View, "the view");
+const STALE_VIEW: ErrorCase = about(2, Error::StaleId, "the VM has no such view");
+const OWN_TABLES: ErrorCase =
+    about(2, Error::Denied, "0, the VM's own tables: see `VmProtect` and `VmQuery`");
+
+pub(crate) const VIEW_CREATE: Contract = Contract {
+    inputs: &[HANDLE, VM],
+    outputs: &[value("view", Type::View, "the new view, which is not 0")],
+    errors: &[STALE, NO_TABLES, whole(Error::OutOfObjects, "the VM has as many views as it can have")],
+    why: "Hooks: most VSs run with a page taken away, while the one that met it steps over the access with it.",
+    details: "Permissions alone differ: what `VmMap` maps and `VmUnmap` unmaps, it does in every view.",
+    ..CALL
+};
+
+pub(crate) const VIEW_DESTROY: Contract = Contract {
+    inputs: &[HANDLE, VM, VIEW],
+    errors: &[STALE, STALE_VIEW, OWN_TABLES, about(2, Error::Busy, "a VS uses it")],
+    why: "The counterpart of `VmViewCreate`.",
+    ..CALL
+};
+
+pub(crate) const VIEW_PROTECT: Contract = Contract {
+    inputs: &[HANDLE, VM, VIEW, GPA, BYTES, PERMISSIONS],
+    errors: &[
+        STALE,
+        STALE_VIEW,
+        OWN_TABLES,
+        about(3, Error::InvalidArgument, "not a multiple of 4096, or beyond what the nested tables reach"),
+        about(4, Error::InvalidArgument, "0, not a multiple of 4096, or more than 1 GiB"),
+        about(5, Error::InvalidArgument, "undefined bits"),
+        about(3, Error::NotMapped, "not all of the range is mapped"),
+        about(3, Error::Denied, "pages of the root VM that the kernel needs"),
+        NO_SUCH_PERMISSIONS,
+        NO_TABLES,
+    ],
+    why: "`VmProtect`, for a view.",
+    details: "Returns once every PP obeys.",
+    ..CALL
+};
+
+pub(crate) const VIEW_QUERY: Contract = Contract {
+    inputs: &[HANDLE, VM, VIEW, value("gpa", Type::Gpa, "any address")],
+    errors: &[STALE, STALE_VIEW, OWN_TABLES, about(3, Error::NotMapped, "nothing is mapped there")],
+    why: "`VmQuery`, for a view.",
+    ..QUERY
 };
 
 pub(crate) const ALLOCATE_PAGE: Contract = Contract {

@@ -54,6 +54,8 @@ pub enum Type {
     Vp,
     /// The id of a VS.
     Vs,
+    /// A view of a VM; 0 stands for the VM's own tables.
+    View,
     /// The number of a register.
     Register,
     /// Ticks of the machine's counter.
@@ -76,6 +78,7 @@ impl Type {
             Self::Vm => "VM",
             Self::Vp => "VP",
             Self::Vs => "VS",
+            Self::View => "view",
             Self::Register => "register",
             Self::Ticks => "ticks",
         }
@@ -160,8 +163,6 @@ pub struct Note {
 pub struct Contract {
     /// How it ends.
     pub ending: Ending,
-    /// The first version of the ABI that has it.
-    pub since: u64,
     /// Inputs from REG0 on.
     pub inputs: &'static [Parameter],
     /// Outputs from REG0 on.
@@ -185,10 +186,9 @@ impl Contract {
     }
 }
 
-/// A call that returns, of version 1; what each contract starts from.
+/// A call that returns; what each contract starts from.
 const CALL: Contract = Contract {
     ending: Ending::Returns,
-    since: 1,
     inputs: &[HANDLE],
     outputs: &[],
     errors: &[],
@@ -198,7 +198,7 @@ const CALL: Contract = Contract {
     works: Reach::Vmexit,
 };
 
-/// A call that resumes, of version 1.
+/// A call that resumes.
 const RESUMES: Contract = Contract { ending: Ending::Resumes, ..CALL };
 
 const HANDLE: Parameter = value("handle", Type::Handle, "the open handle");
@@ -254,12 +254,19 @@ pub struct Version {
 }
 
 /// Every version, the oldest first.
-pub const VERSIONS: &[Version] = &[Version {
-    number: 1,
-    released: false,
-    changes: &[
-        "The calling convention, the status, callbacks `_start`, bootstrap, vmexit and fail.",
-        "The exit page, the portable exit classes, declared answers to ID reads.",
-        "Hypercalls stop and report.",
-    ],
-}];
+pub const VERSIONS: &[Version] = &[
+    Version {
+        number: 1,
+        released: false,
+        changes: &[
+            "The calling convention, the status, callbacks `_start`, bootstrap, vmexit and fail.",
+            "The exit page, the portable exit classes, declared answers to ID reads.",
+            "Hypercalls stop and report.",
+        ],
+    },
+    Version {
+        number: 2,
+        released: false,
+        changes: &["Views of a VM's memory. Single-stepping: exit class `Step`."],
+    },
+];

@@ -118,6 +118,24 @@ pub(crate) const PROMOTE: Contract = Contract {
     ..RESUMES
 };
 
+pub(crate) const SET_VIEW: Contract = Contract {
+    inputs: &[HANDLE, VS, value("view", Type::View, "a view of its VM, 0 for the VM's own tables")],
+    errors: &[STALE, RUNS_ELSEWHERE, about(2, Error::StaleId, "its VM has no such view")],
+    why: "Each VS may see the same memory with other permissions.",
+    details: "From its next run on. Costs a flush of the TLB.",
+    ..CALL
+};
+
+pub(crate) const STEP: Contract = Contract {
+    inputs: &[HANDLE, VS, value("on", Type::Flags, "1 on, 0 off")],
+    errors: &[STALE, RUNS_ELSEWHERE, about(2, Error::InvalidArgument, "neither 0 nor 1")],
+    why: "What was taken away for a hook is given back for one instruction.",
+    details: "The exit has class `Step`. An instruction that exits by itself exits as its own class, and one that the \
+              kernel serves without asking is not counted. Interrupts are taken as ever: the next instruction may be the \
+              first of a handler. A guest that looks at its flags may see the trap flag.",
+    ..CALL
+};
+
 pub(crate) const INJECT: Contract = Contract {
     inputs: &[HANDLE, VS, value("event", Type::Flags, "see Events")],
     errors: &[STALE, RUNS_ELSEWHERE, about(2, Error::InvalidArgument, "no such event")],

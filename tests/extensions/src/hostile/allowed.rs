@@ -21,7 +21,13 @@ pub(super) fn adapt(call: Call, arguments: [u64; 6], known: &Known) -> Option<[u
         | Call::IntrinsicReset
         | Call::HandleOpen => Some(wrong_handle()),
         Call::VsRun | Call::VsPromote => Some(stale()),
-        Call::VsWrite | Call::VsInject if !known.vss.contains(arguments[1]) => Some(stale()),
+        Call::VsWrite | Call::VsInject | Call::VsStep | Call::VsSetView
+            if !known.vss.contains(arguments[1]) =>
+        {
+            Some(stale())
+        }
+        // A view of the root VM would outlive the attack.
+        Call::VmViewCreate if !known.vms.contains(arguments[1]) => Some(stale()),
         Call::VmDeclareIds | Call::VmInterceptPorts if !known.vms.contains(arguments[1]) => Some(stale()),
         Call::VmInterceptRegisters if arguments[1] == ROOT_VM => Some(with(arguments, 4, 0)),
         Call::VmProtect if arguments[1] == ROOT_VM => Some(with(arguments, 4, Permissions::all().bits())),
