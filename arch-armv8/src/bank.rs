@@ -6,6 +6,7 @@
 use plinth_hal::{PhysicalMemory, Spa};
 
 use crate::host::{read_system, write_system};
+use crate::launch::Translation;
 use crate::memory::IdentityMemory;
 
 /// Where in a VS's page the bank starts, in bytes: behind the general registers.
@@ -101,6 +102,12 @@ bank! {
     "mdscr_el1" = 2 0 0 2 2, 0;
 }
 
+const SCTLR_EL1: u64 = 3 << 14 | 1 << 7;
+const CPACR_EL1: u64 = SCTLR_EL1 | 2;
+const TTBR0_EL1: u64 = 3 << 14 | 2 << 7;
+const TCR_EL1: u64 = TTBR0_EL1 | 2;
+const MAIR_EL1: u64 = 3 << 14 | 10 << 7 | 2 << 3;
+const VBAR_EL1: u64 = 3 << 14 | 12 << 7;
 /// The encoding of SP_EL1.
 pub(crate) const SP_EL1: u64 = 3 << 14 | 4 << 11 | 4 << 7 | 1 << 3;
 /// The encoding of MDSCR_EL1.
@@ -145,6 +152,22 @@ impl Bank {
     pub(crate) fn reset(&self) {
         for (index, value) in RESET.iter().enumerate() {
             self.write_index(index as u64, *value);
+        }
+    }
+
+    /// Sets what a caller at EL2 needs to go on at EL1: its translation and vectors, and FP, which EL2 never trapped.
+    pub(crate) fn lower(&self, translation: &Translation) {
+        const FP_OPEN: u64 = 3 << 20;
+        let values = [
+            (SCTLR_EL1, translation.sctlr),
+            (CPACR_EL1, FP_OPEN),
+            (TTBR0_EL1, translation.ttbr),
+            (TCR_EL1, translation.tcr),
+            (MAIR_EL1, translation.mair),
+            (VBAR_EL1, translation.vbar),
+        ];
+        for (encoding, value) in values {
+            let _ = self.write(encoding, value);
         }
     }
 

@@ -102,6 +102,48 @@ impl HostRegisters {
     }
 }
 
+/// What the kernel changes of a caller at EL2 beside its translation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrapRegisters {
+    hcr: u64,
+    cptr: u64,
+    mdcr: u64,
+    cnthctl: u64,
+    vttbr: u64,
+    vtcr: u64,
+}
+
+impl TrapRegisters {
+    /// What the caller had.
+    pub(crate) fn current() -> Self {
+        Self {
+            hcr: read_system!("hcr_el2"),
+            cptr: read_system!("cptr_el2"),
+            mdcr: read_system!("mdcr_el2"),
+            cnthctl: read_system!("cnthctl_el2"),
+            vttbr: read_system!("vttbr_el2"),
+            vtcr: read_system!("vtcr_el2"),
+        }
+    }
+
+    /// Gives them back.
+    ///
+    /// # Safety
+    /// No guest runs on this processor any more.
+    pub(crate) unsafe fn load(&self) {
+        // SAFETY: what the caller had while it ran at EL2 lets it run on.
+        unsafe {
+            write_system!("hcr_el2", self.hcr);
+            write_system!("cptr_el2", self.cptr);
+            write_system!("mdcr_el2", self.mdcr);
+            write_system!("cnthctl_el2", self.cnthctl);
+            write_system!("vttbr_el2", self.vttbr);
+            write_system!("vtcr_el2", self.vtcr);
+            asm!("isb", options(nostack, preserves_flags));
+        }
+    }
+}
+
 /// Whether there is pointer authentication by QARMA3 (ID_AA64ISAR2_EL1.APA3 and GPA3).
 pub(crate) fn has_qarma3() -> bool {
     read_system!("S3_0_C0_C6_2") & 0xFF00 != 0

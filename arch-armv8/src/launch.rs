@@ -1,7 +1,7 @@
 //! From the loader's call to the kernel's loop on the boot processor, and the way back where that fails.
 //!
-//! The caller comes back from its call at EL1 with the MMU off, on the same stack: it is the root VM then. The other
-//! processors are not up yet; the root VM starts them, and [`crate::secondary`] is where they arrive.
+//! The caller comes back from its call at EL1, on the same stack and with the translation that it had at EL2: it is the
+//! root VM then. The other processors are not up yet; the root VM starts them, and [`crate::secondary`] is where they arrive.
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +12,12 @@ use plinth_launch::image::Machine as ImageMachine;
 use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus};
 use spin::Once;
 
+use crate::bank::SCTLR_RESET;
 use crate::cpu::El2Cpu;
 use crate::fdt::{GicKind, Machine};
 use crate::features::{self, Features};
 use crate::formats::{HostFormat, Stage2Format};
-use crate::host::{self, HostRegisters};
+use crate::host::{self, HostRegisters, TrapRegisters};
 use crate::memory::IdentityMemory;
 use crate::slots::SLOTS;
 use crate::{El2, processors, secondary, switch};
@@ -56,14 +57,48 @@ pub struct El2Root {
     pub(crate) general: [u64; 31],
     pub(crate) sp: u64,
     pub(crate) pc: u64,
+    /// The caller's translation, if it had any; without, the MMU is off.
+    pub(crate) translation: Option<Translation>,
     /// The caller, if there is one to go back to.
     caller: Option<Caller>,
+}
+
+/// A translation at EL2 as EL1 has it: the caller goes on one level below, at the same addresses.
+///
+/// What EL2 must not write or may not execute, EL1 need not respect: that is two bits of each descriptor apart. But
+/// where the tables allow EL0 to write (AP\[1\], which EL2 ignores), EL1 does not execute (Arm ARM, D8.4): a loader
+/// leaves that bit 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Translation {
+    pub(crate) mair: u64,
+    pub(crate) tcr: u64,
+    pub(crate) ttbr: u64,
+    pub(crate) sctlr: u64,
+    pub(crate) vbar: u64,
+}
+
+impl Translation {
+    fn of_caller(caller: &HostRegisters) -> Option<Self> {
+        // M, A, C, SA, I and WXN mean the same at both levels (Arm ARM, SCTLR_EL1 and SCTLR_EL2).
+        const COMMON: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
+        let sctlr = SCTLR_RESET | caller.sctlr & COMMON;
+        let HostRegisters { mair, ttbr, vbar, .. } = *caller;
+        (caller.sctlr & 1 != 0).then(|| Self { mair, tcr: lowered(caller.tcr), ttbr, sctlr, vbar })
+    }
+}
+
+/// TCR_EL2 as TCR_EL1: T0SZ, IRGN0, ORGN0, SH0 and TG0 are where they were; PS, TBI, HA and HD move; the upper half of
+/// the addresses has no tables (EPD1).
+const fn lowered(tcr: u64) -> u64 {
+    const NO_UPPER: u64 = 1 << 23;
+    tcr & 0xFFFF | NO_UPPER | (tcr >> 16 & 7) << 32 | (tcr >> 20 & 1) << 37 | (tcr >> 21 & 3) << 39
 }
 
 /// The caller at EL2, as it was.
 #[derive(Clone, Copy, Debug)]
 struct Caller {
     registers: HostRegisters,
+    traps: TrapRegisters,
     frame: u64,
 }
 
@@ -75,15 +110,18 @@ impl El2Root {
         general[29] = frame.x29;
         general[30] = frame.x30;
         let at = &raw const *frame as u64;
-        let caller = Caller { registers: HostRegisters::current(), frame: at };
-        Self { general, sp: at + size_of::<EntryFrame>() as u64, pc: frame.x30, caller: Some(caller) }
+        let caller =
+            Caller { registers: HostRegisters::current(), traps: TrapRegisters::current(), frame: at };
+        let translation = Translation::of_caller(&caller.registers);
+        let sp = at + size_of::<EntryFrame>() as u64;
+        Self { general, sp, pc: frame.x30, translation, caller: Some(caller) }
     }
 
     /// A processor that PSCI starts at `entry`.
     pub(crate) fn started(entry: u64, context: u64) -> Self {
         let mut general = [0; 31];
         general[0] = context;
-        Self { general, sp: 0, pc: entry, caller: None }
+        Self { general, sp: 0, pc: entry, translation: None, caller: None }
     }
 }
 
@@ -243,6 +281,7 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
         Departure::Abandon(status, El2Root { caller: Some(caller), .. }) => {
             // SAFETY: the caller's tables mapped all of this when it called.
             unsafe {
+                caller.traps.load();
                 caller.registers.load();
                 return_to_caller(caller.frame, status.raw())
             }

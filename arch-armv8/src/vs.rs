@@ -197,7 +197,11 @@ impl VsHw for El2Vs {
 
     fn init_root(&mut self, root: &El2Root, exit_page: Spa) {
         self.place = Place { pc: root.pc, pstate: PSTATE_RESET };
-        let _ = self.bank().write(SP_EL1, root.sp);
+        let bank = self.bank();
+        let _ = bank.write(SP_EL1, root.sp);
+        if let Some(translation) = root.translation {
+            bank.lower(&translation);
+        }
         self.write_registers(exit_page, |number| root.general.get(number).copied().unwrap_or(0));
     }
 

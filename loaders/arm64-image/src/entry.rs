@@ -135,8 +135,8 @@ pub(crate) unsafe fn launch(loaded: &Loaded) -> u64 {
     unsafe { call(loaded.entry, loaded.info, loaded.fdt, loaded.payload) }
 }
 
-/// From the call on only registers are used that a call preserves: at EL1 the MMU is off, and the stack may be
-/// in a cache.
+/// The call comes back at EL1 with the loader's translation, which is then turned off: everything that the payload
+/// needs is clean to the point of coherency, and the stack is not used any more.
 ///
 /// # Safety
 /// As [`launch`].
@@ -152,6 +152,13 @@ unsafe extern "C" fn call(entry: u64, info: u64, fdt: u64, payload: u64) -> u64 
         "mov x1, #0",
         "blr x9",
         "cbnz x0, 1f",
+        // Caches and MMU off, as the payload expects it: M, C, I.
+        "mov x1, #0x1005",
+        "mrs x2, sctlr_el1",
+        "bic x2, x2, x1",
+        "msr sctlr_el1, x2",
+        "isb",
+        "tlbi vmalle1",
         "ic iallu",
         "dsb sy",
         "isb",

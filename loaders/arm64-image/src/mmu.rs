@@ -9,10 +9,11 @@ use plinth_launch::Range;
 
 /// log2 of what a block maps.
 const BLOCK_SHIFT: u32 = 30;
-/// A block of write-back memory: AttrIndx 0, inner shareable, accessed.
-const MEMORY: u64 = 0x701 | 1 << 6;
-/// A block of device registers: AttrIndx 1, not executable.
-const DEVICE: u64 = 0x405 | 1 << 6 | 1 << 54;
+/// A block of write-back memory: AttrIndx 0, inner shareable, accessed. AP[1] means nothing at EL2, but at EL1, where the
+/// loader goes on with the same tables, what EL0 may write is not executed.
+const MEMORY: u64 = 0x701;
+/// A block of device registers: AttrIndx 1, not executable at either level.
+const DEVICE: u64 = 0x405 | 1 << 53 | 1 << 54;
 /// MAIR_EL2: 0 write-back, 1 Device-nGnRnE.
 const MAIR: u64 = 0x00FF;
 /// TCR_EL2: 39 bits of address, write-back walks, 40 bits of physical address, RES1.

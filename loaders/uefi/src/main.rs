@@ -18,6 +18,8 @@ mod app;
 /// There is no firmware to talk to on a host.
 #[cfg(not(target_os = "uefi"))]
 fn main() -> std::process::ExitCode {
-    eprintln!("plinth-uefi is an EFI application: build it with --target x86_64-unknown-uefi");
+    eprintln!(
+        "plinth-uefi is an EFI application: build it with --target x86_64-unknown-uefi or aarch64-unknown-uefi"
+    );
     std::process::ExitCode::FAILURE
 }

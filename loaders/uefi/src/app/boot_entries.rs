@@ -4,6 +4,7 @@
 //! wait for a key, or begin again with the entry that started Plinth. So the entries are tried
 //! here, and the boot manager is left what cannot be started here.
 
+use super::arch::REMOVABLE;
 use super::error::Error;
 use super::{firmware, payload, say};
 use alloc::boxed::Box;
@@ -16,9 +17,6 @@ use uefi::proto::device_path::{
 use uefi::proto::media::fs::SimpleFileSystem;
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
 use uefi::{CStr16, CString16, Handle, Status, boot, cstr16};
-
-/// The file that a removable medium is started from (UEFI specification, "Removable Media Boot Behavior").
-const REMOVABLE: &CStr16 = cstr16!("\\EFI\\BOOT\\BOOTX64.EFI");
 
 /// Starts the first entry that can be started. Comes back only if that does.
 pub(crate) fn start_next() -> Result<(), Error> {

@@ -27,6 +27,12 @@ pub(crate) enum Error {
     NoMemory { kib: u64, status: Status },
     /// What must go into the hypervisor's memory does not fit.
     TooSmall(TooSmall),
+    /// The firmware describes the machine by no device tree.
+    #[cfg(target_arch = "aarch64")]
+    NoDeviceTree,
+    /// Its device tree is broken.
+    #[cfg(target_arch = "aarch64")]
+    DeviceTree(plinth_device_tree::Broken),
     /// The firmware could not tell about a processor, or run something on it.
     Processor { pp: usize, status: Status },
     /// The kernel refused to launch.
@@ -93,6 +99,10 @@ impl fmt::Display for Error {
             Self::NotRelocatable { path } => write!(f, "{path}: linked for a fixed address; link the kernel as static-PIE"),
             Self::NoMemory { kib, status } => write!(f, "the firmware has no {kib} KiB of free memory in one piece for the hypervisor ({status}); lower `memory` in plinth.toml, or add memory"),
             Self::TooSmall(error) => error.fmt(f),
+            #[cfg(target_arch = "aarch64")]
+            Self::NoDeviceTree => f.write_str("the firmware describes this machine by ACPI alone, and Plinth needs a device tree; choose the device tree in the firmware's setup"),
+            #[cfg(target_arch = "aarch64")]
+            Self::DeviceTree(broken) => broken.fmt(f),
             Self::Processor { pp, status } => write!(f, "processor {pp}: the firmware could not run the launch on it ({status}); disable that processor in the firmware's setup, or update the firmware"),
             Self::Refused { pp, count, status } => write!(f, "processor {pp} of {count}: {status}"),
             Self::AlreadyRunning { processors } => write!(f, "Plinth already runs, launched on {processors} processor(s); start the loader with `stop` first"),

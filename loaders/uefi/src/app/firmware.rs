@@ -48,6 +48,22 @@ pub(crate) fn acpi_rsdp() -> u64 {
     })
 }
 
+/// The address of a configuration table.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn table(guid: uefi::Guid) -> Option<u64> {
+    system::with_config_table(|tables| {
+        tables.iter().find(|table| table.guid == guid).map(|table| table.address as u64)
+    })
+}
+
+/// The address of the flattened device tree, if the firmware has one.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn device_tree() -> Option<u64> {
+    // EFI_DTB_TABLE_GUID (UEFI specification, "EFI Configuration Table").
+    const DEVICE_TREE: uefi::Guid = uefi::guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
+    table(DEVICE_TREE).filter(|address| address.is_multiple_of(8))
+}
+
 /// The end of what the machine has in its address space: memory, devices, and always the first 4 GiB.
 pub(crate) fn memory_end() -> u64 {
     const DEVICES_BELOW: u64 = 4 << 30;

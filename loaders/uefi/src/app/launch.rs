@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::prepare::{Memory, Prepared};
 use super::processors::{Processors, Work};
-use super::{running, say};
+use super::{arch, running, say};
 use plinth_launch::LaunchStatus;
 
 /// Enters the kernel on every processor. On success this application goes on as a guest, and gets what
@@ -46,7 +46,7 @@ fn undo(memory: Memory, processors: &Processors, launched: usize, cause: &Error)
 
 /// Promotes every processor.
 pub(crate) fn stop(processors: &Processors) -> Result<(), Error> {
-    if running::detect().is_none() {
+    if arch::detect().is_none() {
         return Err(Error::NotRunning);
     }
     take_back(processors, processors.count())?;

@@ -1,5 +1,6 @@
 //! Memory that the operating system will never use.
 
+use super::arch::RESERVATION_BELOW;
 use super::error::Error;
 use core::ptr::NonNull;
 use plinth_launch::Range;
@@ -9,10 +10,6 @@ use uefi::boot::{self, AllocateType, MemoryType};
 /// What the reservation is aligned to, in bytes: one large page.
 const ALIGNMENT: u64 = 2 << 20;
 
-/// The reservation lies below this address, so that page tables in it can be loaded from 32-bit mode when
-/// a processor starts.
-const BELOW: u64 = (4 << 30) - 1;
-
 /// Pages of `EfiReservedMemoryType`, given back when dropped unless kept.
 pub(crate) struct Pages {
     start: NonNull<u8>,
@@ -21,6 +18,7 @@ pub(crate) struct Pages {
 
 impl Pages {
     /// One page below 1 MiB.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn low() -> Result<Self, Error> {
         Self::allocate(AllocateType::MaxAddress((1 << 20) - 1), 1)
     }
@@ -28,7 +26,7 @@ impl Pages {
     /// `mib` MiB in one piece, 2 MiB aligned.
     pub(crate) fn reservation(mib: u32) -> Result<Self, Error> {
         let size = u64::from(mib) << 20;
-        let whole = Self::allocate(AllocateType::MaxAddress(BELOW), pages(size + ALIGNMENT))?;
+        let whole = Self::allocate(AllocateType::MaxAddress(RESERVATION_BELOW), pages(size + ALIGNMENT))?;
         let start = whole.range().start;
         let head = pages(start.next_multiple_of(ALIGNMENT) - start);
         let (_, rest) = whole.split(head);

@@ -1,5 +1,6 @@
 //! The application: from `plinth.toml` to the next image, one step after the other.
 
+mod arch;
 mod boot_entries;
 mod entropy;
 mod error;
@@ -73,12 +74,13 @@ fn follow_config(home: &Home) -> Result<(), Error> {
 }
 
 fn launch_from(home: &Home, config: &Config) -> Result<(), Error> {
-    if let Some(plinth) = running::detect() {
+    if let Some(plinth) = arch::detect() {
         return Err(Error::AlreadyRunning { processors: plinth.processors });
     }
     let processors = Processors::find()?;
     let prepared = prepare::prepare(home, config, processors.count())?;
     let memory = launch::launch(prepared, &processors)?;
+    arch::launched();
     if config.stop && back_again(&processors) {
         memory.free();
     } else {

@@ -1,36 +1,35 @@
 //! Everything the launch needs, in memory: the reservation with the kernel image, the extension and the
 //! launch information in it.
 
+use super::arch::{self, Devices};
 use super::error::Error;
 use super::firmware;
 use super::home::Home;
 use super::memory::Pages;
 use super::{entropy, say};
 use alloc::vec::Vec;
-use plinth_launch::image::{Image, LoadSegment, Machine};
+use plinth_launch::image::{Image, LoadSegment};
 use plinth_launch::{
-    CONSOLE_16550_PORT, Entry, LaunchInfo, MAGIC, MAX_SEGMENTS, Range, SEGMENT_EXECUTE, SEGMENT_WRITE,
-    Segment, VERSION,
+    Entry, LaunchInfo, MAGIC, MAX_SEGMENTS, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
 };
 use plinth_loader_uefi::config::Config;
 use plinth_loader_uefi::layout::{self, Layout, Request};
 use uefi::proto::security::MemoryProtection;
 use uefi_raw::table::boot::MemoryAttribute;
 
-/// The I/O port of COM1, where every PC has its first serial port if it has one.
-const COM1: u64 = 0x3f8;
-
 /// The memory that a launched hypervisor owns.
 pub(crate) struct Memory {
     reservation: Pages,
-    low_page: Pages,
+    low_page: Option<Pages>,
 }
 
 impl Memory {
     /// Leaves it to the hypervisor.
     pub(crate) fn keep(self) {
         self.reservation.keep();
-        self.low_page.keep();
+        if let Some(page) = self.low_page {
+            page.keep();
+        }
     }
 
     /// Gives it back to the firmware: no processor may be under the hypervisor any more.
@@ -57,12 +56,14 @@ pub(crate) fn prepare(home: &Home, config: &Config, count: usize) -> Result<Prep
     if !kernel.is_relocatable() {
         return Err(Error::NotRelocatable { path: home.resolve(kernel_path) });
     }
-    let mut memory = Memory { reservation: Pages::reservation(config.memory.0)?, low_page: Pages::low()? };
+    let devices = arch::devices()?;
+    let mut memory =
+        Memory { reservation: Pages::reservation(config.memory.0)?, low_page: arch::low_page()? };
     let seeds = entropy::random();
     let layout = plan(&memory, &kernel, &extension_file, seeds)?;
     load(&mut memory, &layout, &kernel, &extension_file)
         .map_err(|error| Error::Image { path: home.resolve(kernel_path), error })?;
-    let info = launch_info(&memory, &layout, &kernel, config, seeds, count);
+    let info = launch_info(&memory, &layout, &kernel, config, seeds, count, devices);
     allow_execution(&info);
     say!(
         "kernel {} at {:#x}, extension {}",
@@ -74,7 +75,7 @@ pub(crate) fn prepare(home: &Home, config: &Config, count: usize) -> Result<Prep
 }
 
 fn check<'a>(home: &Home, path: &str, file: &'a [u8]) -> Result<Image<'a>, Error> {
-    Image::parse(file, Machine::X86_64).map_err(|error| Error::Image { path: home.resolve(path), error })
+    Image::parse(file, arch::MACHINE).map_err(|error| Error::Image { path: home.resolve(path), error })
 }
 
 fn plan(memory: &Memory, kernel: &Image, extension: &[u8], seeds: Option<[u64; 4]>) -> Result<Layout, Error> {
@@ -84,7 +85,7 @@ fn plan(memory: &Memory, kernel: &Image, extension: &[u8], seeds: Option<[u64; 4
         kernel_alignment: kernel.alignment(),
         extension_size: extension.len() as u64,
         info_size: size_of::<LaunchInfo>() as u64,
-        entropy: seeds.map_or_else(entropy::jitter, place_seed),
+        entropy: seeds.map_or_else(arch::jitter, place_seed),
     };
     layout::plan(&request).map_err(Error::TooSmall)
 }
@@ -125,6 +126,7 @@ fn launch_info(
     config: &Config,
     seeds: Option<[u64; 4]>,
     count: usize,
+    devices: Devices,
 ) -> LaunchInfo {
     let segments: Vec<Segment> =
         kernel.segments().map(|segment| placed(segment, bias(layout, kernel))).collect();
@@ -139,13 +141,13 @@ fn launch_info(
         kernel_segment_count: segments.len() as u64,
         pool: layout.pool,
         extension: layout.extension,
-        low_page: memory.low_page.range(),
+        low_page: memory.low_page.as_ref().map(Pages::range).unwrap_or_default(),
         memory_end: firmware::memory_end(),
         acpi_rsdp: firmware::acpi_rsdp(),
-        fdt: 0,
+        fdt: devices.fdt,
         pp_count: count as u64,
-        console_kind: CONSOLE_16550_PORT,
-        console_base: COM1,
+        console_kind: devices.console.0,
+        console_base: devices.console.1,
         log_level: config.log as u64,
         entropy: seeds.unwrap_or_default(),
         command_line: Range::default(),
@@ -164,11 +166,16 @@ fn placed(segment: &LoadSegment, bias: u64) -> Segment {
 
 /// Lets the kernel's code run under the firmware's page tables, where these forbid execution of reserved memory.
 fn allow_execution(info: &LaunchInfo) {
-    let Ok(protection) = firmware::open_any::<MemoryProtection>() else { return };
+    let protection = firmware::open_any::<MemoryProtection>().ok();
     for segment in info.kernel_segments.iter().filter(|segment| segment.flags & SEGMENT_EXECUTE != 0) {
         let region = segment.range.start..segment.range.start + segment.range.size;
-        // A firmware that refuses this has not forbidden execution either, or the launch will tell.
-        let _ = protection.clear_memory_attributes(region, MemoryAttribute::EXECUTE_PROTECT);
+        match &protection {
+            // A firmware that refuses this has not forbidden execution either, or the launch will tell.
+            Some(protection) => {
+                let _ = protection.clear_memory_attributes(region, MemoryAttribute::EXECUTE_PROTECT);
+            }
+            None => arch::allow_execution(segment.range),
+        }
     }
 }
 
@@ -177,6 +184,8 @@ fn hand_over(memory: Memory, layout: &Layout, kernel: &Image, info: LaunchInfo) 
     // SAFETY: The layout set these bytes of the reservation, page aligned, aside for this structure alone. The memory is
     // owned by `memory`, of which no borrow lives any more.
     unsafe { place.write(info) };
+    let reservation = info.reservation;
+    arch::publish(Range { start: reservation.start, size: info.pool.start - reservation.start });
     let address = kernel.entry().wrapping_add(bias(layout, kernel)) as *const ();
     // SAFETY: The address is inside an executable segment of the image just loaded (`Image::parse` checked that), and the
     // launch contract fixes the signature of a kernel image's entry point.

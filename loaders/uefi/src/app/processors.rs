@@ -1,8 +1,8 @@
 //! Running something on one processor after the other.
 
+use super::arch;
 use super::error::Error;
 use super::firmware;
-use super::running;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ffi::c_void;
@@ -30,8 +30,8 @@ impl Work {
         match self {
             // SAFETY: `entry` is the entry of a kernel image as the launch contract describes it, and `info` what
             // that contract wants; both stay in reserved memory. Each processor is entered once, one at a time.
-            Self::Launch { entry, info, pp } => unsafe { entry(info, pp) },
-            Self::Stop => running::stop_this_processor(),
+            Self::Launch { entry, info, pp } => unsafe { arch::enter(entry, info, pp) },
+            Self::Stop => arch::stop_this_processor(),
         }
     }
 }
@@ -43,7 +43,8 @@ struct Job {
 
 /// The enabled processors, the boot processor first: `pp` is the index.
 pub(crate) struct Processors {
-    /// Absent on firmware without the PI specification's protocol: then only the boot processor is used.
+    /// Absent on firmware without the PI specification's protocol, and where processors start under Plinth later: then only
+    /// the boot processor is used.
     services: Option<ScopedProtocol<MpServices>>,
     /// The firmware's numbers of the application processors.
     application: Vec<usize>,
@@ -51,7 +52,8 @@ pub(crate) struct Processors {
 
 impl Processors {
     pub(crate) fn find() -> Result<Self, Error> {
-        let Ok(services) = firmware::open_any::<MpServices>() else {
+        let services = if arch::LAUNCHES_ALL { firmware::open_any::<MpServices>().ok() } else { None };
+        let Some(services) = services else {
             return Ok(Self { services: None, application: Vec::new() });
         };
         let failed = |pp| move |error: uefi::Error| Error::Processor { pp, status: error.status() };

@@ -1,0 +1,124 @@
+//! AArch64: the firmware's device tree, cache maintenance, and processors that the OS starts later, by PSCI.
+//!
+//! The firmware runs at EL2. It is demoted in place: the call of the kernel's entry returns at EL1 with the firmware's
+//! own translation and vectors, and firmware that looks at `CurrentEL` when it runs, as EDK2 and U-Boot do, goes on.
+
+pub(crate) use super::cpu_protocol::allow_execution;
+use super::{Devices, Plinth};
+use crate::app::error::Error;
+use crate::app::firmware;
+use crate::app::memory::Pages;
+use crate::app::running::NOT_RUNNING;
+use alloc::boxed::Box;
+use core::arch::asm;
+use plinth_device_tree::Tree;
+use plinth_launch::image::Machine;
+use plinth_launch::{Entry, LaunchInfo, Range};
+use uefi::{CStr16, Guid, boot, cstr16, guid};
+
+/// What images are built for.
+pub(crate) const MACHINE: Machine = Machine::Aarch64;
+/// The file that a removable medium is started from (UEFI specification, "Removable Media Boot Behavior").
+pub(crate) const REMOVABLE: &CStr16 = cstr16!("\\EFI\\BOOT\\BOOTAA64.EFI");
+/// The reservation may lie anywhere.
+pub(crate) const RESERVATION_BELOW: u64 = u64::MAX;
+/// The other processors are off: the OS starts them, under Plinth.
+pub(crate) const LAUNCHES_ALL: bool = false;
+
+/// A configuration table of this kind says that Plinth runs: nothing else at EL1 can be asked without risk.
+const PLINTH: Guid = guid!("6e16c0b5-92c9-4d3e-8b52-0f2a35c4a7d1");
+
+/// The hypercall that promotes the processor it is executed on.
+const STOP: u64 = 0x504c_0000_0001_0001;
+
+/// Processors start at an address of the kernel's choice.
+pub(crate) fn low_page() -> Result<Option<Pages>, Error> {
+    Ok(None)
+}
+
+/// The device tree, and the console that it names.
+pub(crate) fn devices() -> Result<Devices, Error> {
+    let address = firmware::device_tree().ok_or(Error::NoDeviceTree)?;
+    // SAFETY: the firmware says that a device tree is there; its header is longer than this.
+    let header = unsafe { &*(address as *const [u8; 8]) };
+    let size = plinth_device_tree::total_size(header).ok_or(Error::NoDeviceTree)?;
+    // SAFETY: the tree says its own size, and stays as long as the firmware.
+    let bytes = unsafe { core::slice::from_raw_parts(address as *const u8, size) };
+    let tree = Tree::new(bytes).map_err(Error::DeviceTree)?;
+    Ok(Devices { console: tree.console(), fdt: address })
+}
+
+/// Writes what was loaded back to memory: the kernel fetches it, and for a few instructions runs without caches.
+pub(crate) fn publish(range: Range) {
+    let cache_type: u64;
+    // SAFETY: reads a register that says how long cache lines are.
+    unsafe {
+        asm!("mrs {}, ctr_el0", out(reg) cache_type, options(nomem, nostack, preserves_flags));
+    }
+    let line = 4 << (cache_type >> 16 & 0xF);
+    for at in (range.start & !(line - 1)..range.start + range.size).step_by(line as usize) {
+        // SAFETY: the range is this application's; cleaning and invalidating a line loses nothing.
+        unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: barriers, and an invalidation of instructions, which are fetched again.
+    unsafe { asm!("dsb sy", "ic iallu", "dsb sy", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Enters the kernel on this processor. Interrupts are off meanwhile, which the kernel leaves so.
+///
+/// # Safety
+/// `entry` and `info` are as the launch contract says.
+pub(crate) unsafe fn enter(entry: Entry, info: *const LaunchInfo, pp: u64) -> u64 {
+    let mask: u64;
+    // SAFETY: reads the interrupt mask.
+    unsafe { asm!("mrs {}, daif", out(reg) mask, options(nostack, preserves_flags)) };
+    // SAFETY: forwarded to the caller.
+    let status = unsafe { entry(info, pp) };
+    // SAFETY: the mask that was there.
+    unsafe { asm!("msr daif, {}", in(reg) mask, options(nostack, preserves_flags)) };
+    status
+}
+
+/// Leaves a note for the loader's other commands.
+pub(crate) fn launched() {
+    let version = plinth_extension_api::abi::VERSION as u32;
+    let note: &'static Plinth = Box::leak(Box::new(Plinth { abi_version: version, processors: 1 }));
+    // SAFETY: the note stays as long as the firmware, and nobody changes it.
+    let noted = unsafe { boot::install_configuration_table(&PLINTH, core::ptr::from_ref(note).cast()) };
+    // Without the note, only `status` and `stop` know less.
+    let _ = noted;
+}
+
+/// Looks for the note.
+pub(crate) fn detect() -> Option<Plinth> {
+    let address = firmware::table(PLINTH)?;
+    // SAFETY: `launched` has put it there, by the same layout, and it stays.
+    Some(unsafe { *(address as *const Plinth) })
+}
+
+/// Promotes this processor: 0 when it runs bare again, [`NOT_RUNNING`] if it did already.
+pub(crate) fn stop_this_processor() -> u64 {
+    if detect().is_none() {
+        return NOT_RUNNING;
+    }
+    let result;
+    // SAFETY: Plinth is below, so the instruction is a hypercall. It changes X0 to X3 at most.
+    unsafe {
+        asm!("hvc #0", inout("x0") STOP => result, out("x1") _, out("x2") _, out("x3") _, options(nostack));
+    }
+    result
+}
+
+/// Bits that only differ from boot to boot, where there are no random ones: good enough to place an
+/// image, for nothing else.
+pub(crate) fn jitter() -> u64 {
+    let ticks: u64;
+    // SAFETY: reads a counter.
+    unsafe { asm!("mrs {}, cntpct_el0", out(reg) ticks, options(nomem, nostack, preserves_flags)) };
+    ticks.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+}
+
+/// The processor's own random numbers (FEAT_RNG) are not used: few have them, and their firmware offers them.
+pub(crate) fn random() -> Option<[u64; 4]> {
+    None
+}
