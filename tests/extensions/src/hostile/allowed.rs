@@ -14,6 +14,11 @@ pub(super) fn adapt(call: Call, arguments: [u64; 6], known: &Known) -> Option<[u
     let wrong_handle = || with(arguments, 0, syscall::handle() ^ 1);
     let stale = || with(arguments, 1, arguments[1] | STALE);
     match call {
+        // What is made must be known, so that it can be given back.
+        Call::VmCreate if known.vms.is_full() => Some(wrong_handle()),
+        Call::VpCreate if known.vps.is_full() => Some(wrong_handle()),
+        Call::VsCreate if known.vss.is_full() => Some(wrong_handle()),
+        Call::MemAllocatePage if known.pages.is_full() => Some(wrong_handle()),
         Call::ControlExit | Call::ControlWait | Call::DebugOut | Call::HandleClose => None,
         Call::ControlAgain
         | Call::VsRunCurrent

@@ -46,26 +46,33 @@ const LIMITS: [u64; 36] = [
     u64::MAX,
 ];
 
-/// How many things of each kind are remembered.
+/// How many things of each kind there may be at a time.
 const ROOM: usize = 16;
 
-/// A few things of a kind; the newest displaces an old one.
+/// A few things of a kind, all that there are.
 #[derive(Clone, Copy)]
 pub(super) struct Few {
     values: [u64; ROOM],
-    count: usize,
 }
 
+/// No thing.
+const NOTHING: u64 = u64::MAX;
+
 impl Few {
-    const NONE: Self = Self { values: [0; ROOM], count: 0 };
+    const NONE: Self = Self { values: [NOTHING; ROOM] };
 
     fn push(&mut self, value: u64) {
-        self.values[self.count % ROOM] = value;
-        self.count += 1;
+        if let Some(free) = self.values.iter_mut().find(|other| **other == NOTHING) {
+            *free = value;
+        }
     }
 
     fn remove(&mut self, value: u64) {
-        self.values.iter_mut().filter(|other| **other == value).for_each(|other| *other = u64::MAX);
+        self.values.iter_mut().filter(|other| **other == value).for_each(|other| *other = NOTHING);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        !self.values.contains(&NOTHING)
     }
 
     pub(super) fn contains(&self, value: u64) -> bool {
@@ -73,7 +80,7 @@ impl Few {
     }
 
     fn iter(&self) -> impl Iterator<Item = u64> {
-        self.values.into_iter().take(self.count).filter(|value| *value != u64::MAX)
+        self.values.into_iter().filter(|value| *value != NOTHING)
     }
 }
 
@@ -83,6 +90,8 @@ pub(super) struct Known {
     pub(super) vps: Few,
     pub(super) vss: Few,
     pub(super) pages: Few,
+    /// What is mapped: VM, guest-physical address, bytes. Some of it may be unmapped again.
+    mappings: [[u64; 3]; ROOM],
     /// Addresses of its own image and stack, and the root VM's instruction pointer.
     places: [u64; 4],
 }
@@ -96,7 +105,8 @@ impl Known {
             &raw const local as u64,
             exit.instruction_pointer(),
         ];
-        Self { vms: Few::NONE, vps: Few::NONE, vss: Few::NONE, pages: Few::NONE, places }
+        let mappings = [[0; 3]; ROOM];
+        Self { vms: Few::NONE, vps: Few::NONE, vss: Few::NONE, pages: Few::NONE, mappings, places }
     }
 
     /// Any argument.
@@ -136,11 +146,22 @@ impl Known {
         }
     }
 
+    /// Makes room for a mapping; the result is what has to be unmapped for it.
+    pub(super) fn remember_mapping(&mut self, mapping: [u64; 3]) -> [u64; 3] {
+        self.mappings.rotate_left(1);
+        core::mem::replace(&mut self.mappings[ROOM - 1], mapping)
+    }
+
+    /// What may be mapped still.
+    pub(super) fn mappings(&self) -> [[u64; 3]; ROOM] {
+        self.mappings
+    }
+
     /// What is left to give back and how, in an order in which it can go.
     pub(super) fn leftovers(&self) -> impl Iterator<Item = (Call, u64)> + use<> {
         let (vss, vps, vms, pages) = (self.vss, self.vps, self.vms, self.pages);
         let each = |few: Few, call: Call| {
-            (0..few.count.min(ROOM)).map(move |at| (call, few.values[at])).filter(|(_, id)| *id != u64::MAX)
+            few.values.into_iter().filter(|id| *id != NOTHING).map(move |id| (call, id))
         };
         each(vss, Call::VsDestroy)
             .chain(each(vps, Call::VpDestroy))

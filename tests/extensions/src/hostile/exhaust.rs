@@ -10,7 +10,7 @@ const MAX_PAGES: usize = 64 * 1024;
 
 /// Runs out of memory, and back.
 pub(super) fn run(attack: &mut Attack) {
-    let chain = take_all(attack);
+    let (chain, _) = take_all(attack);
     let handle = syscall::handle();
     for (call, id) in [(Call::VmCreate, 0), (Call::VpCreate, ROOT_VM), (Call::VsCreate, 0)] {
         let arguments = [handle, id, 0, 0, 0, 0];
@@ -22,9 +22,16 @@ pub(super) fn run(attack: &mut Attack) {
     give_back(attack, chain);
 }
 
-/// Each page holds the address of the one before; the result is that of the last.
-fn take_all(attack: &mut Attack) -> u64 {
-    let mut last = 0;
+/// How many pages there are to have.
+pub(super) fn count_pages(attack: &mut Attack) -> u64 {
+    let (chain, count) = take_all(attack);
+    give_back(attack, chain);
+    count
+}
+
+/// Each page holds the address of the one before; the result is that of the last, and how many there are.
+fn take_all(attack: &mut Attack) -> (u64, u64) {
+    let (mut last, mut count) = (0, 0);
     for _ in 0..MAX_PAGES {
         let outcome = attack.call(Call::MemAllocatePage.number(), [syscall::handle(), 0, 0, 0, 0, 0]);
         if outcome.status != Status::SUCCESS {
@@ -34,8 +41,9 @@ fn take_all(attack: &mut Attack) -> u64 {
         // SAFETY: The kernel has just given this page to this program, and nothing else here knows of it.
         unsafe { page.write(last) };
         last = page as u64;
+        count += 1;
     }
-    last
+    (last, count)
 }
 
 fn give_back(attack: &mut Attack, chain: u64) {

@@ -6,6 +6,7 @@
 
 mod allowed;
 mod arguments;
+mod capacity;
 mod exhaust;
 mod random;
 
@@ -13,10 +14,13 @@ use plinth_extension_api::abi::{Call, Status};
 use plinth_extension_api::{Exit, Plinth, syscall};
 
 use arguments::Known;
+use capacity::Capacity;
 use random::Random;
 
 /// How many calls one attack makes, but for those that exhaust memory.
-const CALLS: u64 = 100_000;
+const CALLS: u64 = 1_000_000;
+
+const PAGE_SIZE: u64 = 4096;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,16 +29,26 @@ pub struct Tally {
     pub calls: u64,
     /// Of them, those that the kernel refused.
     pub failures: u64,
+    /// What there was less of afterwards than before: pages, VMs, VPs and VSs that can be had.
+    pub leaks: u64,
 }
 
 /// Attacks; the same way each time.
 pub fn attack(exit: &Exit<'_>) -> Tally {
     let mut attack = Attack { tally: Tally::default(), random: Random::new(0x504C), known: Known::new(exit) };
-    for _ in 0..CALLS {
+    // Once for tables that the kernel makes on first use and keeps.
+    let _ = Capacity::measure(&mut attack);
+    let before = Capacity::measure(&mut attack);
+    while attack.tally.calls < CALLS {
         attack.step();
     }
     exhaust::run(&mut attack);
     attack.clean_up();
+    let after = Capacity::measure(&mut attack);
+    attack.tally.leaks = before.missing_in(&after);
+    if attack.tally.leaks != 0 {
+        plinth_extension_api::log::error!("hostile: leaked: {before:?} before, {after:?} after");
+    }
     attack.tally
 }
 
@@ -78,6 +92,10 @@ impl Attack {
             let outcome = self.call(call.number(), arguments);
             if outcome.status == Status::SUCCESS {
                 self.known.learn(call, arguments, outcome.outputs);
+                if let (Call::VmMap, [_, vm, gpa, _, size, _]) = (call, arguments) {
+                    let forgotten = self.known.remember_mapping([vm, gpa, size]);
+                    self.unmap(forgotten);
+                }
             }
         }
     }
@@ -109,9 +127,18 @@ impl Attack {
         outcome
     }
 
+    /// Unmaps what is left of a mapping.
+    fn unmap(&mut self, [vm, gpa, size]: [u64; 3]) {
+        for offset in (0..size).step_by(PAGE_SIZE as usize) {
+            let arguments = [syscall::handle(), vm, gpa + offset, PAGE_SIZE, 0, 0];
+            let _ = self.call(Call::VmUnmap.number(), arguments);
+        }
+    }
+
     /// Gives back what the calls have given.
     fn clean_up(&mut self) {
         let handle = syscall::handle();
+        self.known.mappings().into_iter().for_each(|mapping| self.unmap(mapping));
         for (call, id) in self.known.leftovers() {
             let _ = self.call(call.number(), [handle, id, 0, 0, 0, 0]);
         }
