@@ -5,12 +5,13 @@
 
 #![no_std]
 
+pub mod forbidden;
 pub mod hostile;
 
 use core::arch::asm;
 
 use plinth_extension_api::abi::SIGNATURE;
-use plinth_extension_api::{Exit, ExitClass, Resume, passthrough};
+use plinth_extension_api::{Exit, Resume, passthrough};
 
 /// The number, in RAX, of the hypercall that makes a test extension do what it is for.
 pub const TEST_HYPERCALL: u64 = SIGNATURE << 48 | 0x7E57_0001;
@@ -44,7 +45,12 @@ pub const MEASURED_CALLS: u64 = 10_000;
 
 /// Whether this exit is the test hypercall.
 pub fn is_test(exit: &Exit<'_>) -> bool {
-    exit.class() == ExitClass::Hypercall && exit.privilege() == 0 && exit.rax() == TEST_HYPERCALL
+    exit.is_hypercall(TEST_HYPERCALL)
+}
+
+/// The argument of the test hypercall: RBX, X1.
+pub fn argument(exit: &Exit<'_>) -> u64 {
+    exit.general(if cfg!(target_arch = "aarch64") { 1 } else { 3 })
 }
 
 /// Does `wrong` at the test hypercall and passes everything else through.
@@ -52,23 +58,38 @@ pub fn at_test(exit: &mut Exit<'_>, wrong: impl FnOnce(&mut Exit<'_>) -> Resume)
     if is_test(exit) { wrong(exit) } else { passthrough::vmexit(exit) }
 }
 
-/// Executes an undefined instruction: exception vector 6.
+/// Executes an undefined instruction: exception vector 6, class 0.
 pub fn fault() {
     // SAFETY: The processor leaves this program at the instruction, with nothing changed.
-    unsafe { asm!("ud2", options(nomem, nostack)) }
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        asm!("ud2", options(nomem, nostack));
+        #[cfg(target_arch = "aarch64")]
+        asm!("udf #0", options(nomem, nostack));
+    }
 }
 
-/// Clears XMM0, which an extension may not touch.
-pub fn use_sse() {
-    // SAFETY: `xorps xmm0, xmm0` writes only a register that no code of a soft-float target uses. In bytes, because the
-    // assembler knows that target too.
-    unsafe { asm!(".byte 0x0f, 0x57, 0xc0", options(nomem, nostack)) }
+/// Clears XMM0 or V0, which an extension may not touch.
+pub fn use_simd() {
+    // SAFETY: It writes only a register that no code of a soft-float target uses. In bytes, because the assembler knows
+    // that target too.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        asm!(".byte 0x0f, 0x57, 0xc0", options(nomem, nostack));
+        #[cfg(target_arch = "aarch64")]
+        asm!(".inst 0x4f000400", options(nomem, nostack));
+    }
 }
 
 /// Reads eight bytes at any address.
 pub fn peek(address: u64) -> u64 {
     let value;
     // SAFETY: A load changes nothing; where the address is not this program's, the processor leaves it here.
-    unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) address, options(nostack, readonly)) }
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        asm!("mov {}, [{}]", out(reg) value, in(reg) address, options(nostack, readonly));
+        #[cfg(target_arch = "aarch64")]
+        asm!("ldr {}, [{}]", out(reg) value, in(reg) address, options(nostack, readonly));
+    }
     value
 }

@@ -16,6 +16,21 @@ const LENGTH: u64 = 3;
 
 /// Runs the guest called `name`: makes the test hypercall with `argument` in RBX and goes on as if nothing had happened.
 pub fn run(name: &'static str, argument: u64, expected: Expected) -> ! {
+    run_by(name, expected, || plinth::hypercall(TEST_HYPERCALL, argument))
+}
+
+/// More test hypercalls than any test asks for.
+const MANY: u64 = 100_000;
+
+/// The same, with as many test hypercalls as have the result `again`.
+pub fn run_while(name: &'static str, argument: u64, again: u64, expected: Expected) -> ! {
+    run_by(name, expected, || {
+        let mut results = (0..MANY).map(|_| plinth::hypercall(TEST_HYPERCALL, argument));
+        results.find(|result| *result != Ok(again)).unwrap_or(Ok(again))
+    })
+}
+
+fn run_by(name: &'static str, expected: Expected, hypercall: impl FnOnce() -> Expected) -> ! {
     trap::install();
     let mut report = Report::new(name);
     if !plinth::is_there() {
@@ -23,7 +38,7 @@ pub fn run(name: &'static str, argument: u64, expected: Expected) -> ! {
         lives(&mut report);
         report.done()
     }
-    let result = plinth::hypercall(TEST_HYPERCALL, argument);
+    let result = hypercall();
     say!("{name}: the hypercall's result is {result:x?}");
     check!(report, "hypercall", result, expected);
     lives(&mut report);

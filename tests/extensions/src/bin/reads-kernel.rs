@@ -3,26 +3,24 @@
 #![no_std]
 #![no_main]
 
-use plinth_extension_api::{Exit, Extension, Fault, Register, Resume, extension, log};
-use plinth_test_extensions::{CONTAINED, NOT_CONTAINED, at_test, peek};
+use plinth_extension_api::{Exit, Extension, Fault, Resume, extension, log};
+use plinth_test_extensions::{CONTAINED, NOT_CONTAINED, argument, at_test, peek};
 
 struct ReadsKernel;
 
 impl Extension for ReadsKernel {
     fn vmexit(&self, exit: &mut Exit<'_>) -> Resume {
         at_test(exit, |exit| {
-            let address = exit.get(Register::Rbx);
+            let address = argument(exit);
             log::error!("not contained: {:#x} at {address:#x}", peek(address));
-            exit.set_rax(NOT_CONTAINED);
-            Resume::AdvanceAndRun
+            exit.answer_hypercall(NOT_CONTAINED)
         })
     }
 
     fn fail(&self, exit: &mut Exit<'_>, fault: Option<Fault>) -> Resume {
         let Some(fault) = fault else { return Resume::GiveUp };
         log::info!("contained: vector {} at {:#x}", fault.vector, fault.address);
-        exit.set_rax(CONTAINED);
-        Resume::AdvanceAndRun
+        exit.answer_hypercall(CONTAINED)
     }
 }
 

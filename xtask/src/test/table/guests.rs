@@ -87,6 +87,15 @@ pub(super) const TESTS: &[Test] = &[
         ..GUEST
     },
     Test {
+        name: "forbidden",
+        proves: "an extension that touches what is not its own, or runs what is the kernel's, is stopped every time",
+        payload: Payload::Guest("forbidden"),
+        extension: Some("forbidden"),
+        expect: &["extension: forbidden: ", " contained", done!("forbidden")],
+        forbid: &["not contained"],
+        ..GUEST
+    },
+    Test {
         name: "report",
         proves: "the exit counts are written to the log on demand",
         payload: Payload::Guest("report"),
