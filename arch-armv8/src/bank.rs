@@ -5,6 +5,7 @@
 
 use plinth_hal::{PhysicalMemory, Spa};
 
+use crate::features::Features;
 use crate::host::{read_system, write_system};
 use crate::launch::Translation;
 use crate::memory::IdentityMemory;
@@ -14,8 +15,37 @@ const OFFSET: u64 = 0x100;
 /// Where the page says that the bank is in the processor.
 const LOADED: u64 = 0xFF8;
 
+/// Reads a register of EL1 or EL0. In the EL2&0 regime EL2 finds its own under many of their names, and theirs under
+/// others, with Op1 5 (Arm ARM, D1.3.8): those are `moved`.
+macro_rules! read {
+    (plain, $name:literal, $($encoding:literal),*) => {
+        read_system!($name)
+    };
+    (moved, $name:literal, $op0:literal, $crn:literal, $crm:literal, $op2:literal) => {
+        if Features::current().shared_regime {
+            read_system!(concat!("S", $op0, "_5_C", $crn, "_C", $crm, "_", $op2))
+        } else {
+            read_system!($name)
+        }
+    };
+}
+
+/// Writes a register of EL1 or EL0, as [`read`].
+macro_rules! write {
+    (plain, $name:literal, $op0:literal, $crn:literal, $crm:literal, $op2:literal, $value:expr) => {
+        write_system!($name, $value)
+    };
+    (moved, $name:literal, $op0:literal, $crn:literal, $crm:literal, $op2:literal, $value:expr) => {
+        if Features::current().shared_regime {
+            write_system!(concat!("S", $op0, "_5_C", $crn, "_C", $crm, "_", $op2), $value)
+        } else {
+            write_system!($name, $value)
+        }
+    };
+}
+
 macro_rules! bank {
-    ($($name:literal = $op0:literal $op1:literal $crn:literal $crm:literal $op2:literal, $reset:expr;)*) => {
+    ($($name:literal = $op0:literal $op1:literal $crn:literal $crm:literal $op2:literal, $reset:expr, $how:ident;)*) => {
         /// The registers by their encoding, in the order of the bank.
         const ENCODINGS: &[u64] = &[$($op0 << 14 | $op1 << 11 | $crn << 7 | $crm << 3 | $op2,)*];
         /// Their values after a reset.
@@ -25,7 +55,7 @@ macro_rules! bank {
         fn read_all(mut store: impl FnMut(u64, u64)) {
             let mut index = 0;
             $(
-                store(index, read_system!($name));
+                store(index, read!($how, $name, $op0, $crn, $crm, $op2));
                 index += 1;
             )*
             let _ = index;
@@ -36,7 +66,7 @@ macro_rules! bank {
             let mut index = 0;
             $(
                 // SAFETY: a register of EL1 or EL0, which acts only once a guest runs.
-                unsafe { write_system!($name, fetch(index)) };
+                unsafe { write!($how, $name, $op0, $crn, $crm, $op2, fetch(index)) };
                 index += 1;
             )*
             let _ = index;
@@ -46,7 +76,7 @@ macro_rules! bank {
             let mut index = 0;
             $(
                 if index == wanted {
-                    return read_system!($name);
+                    return read!($how, $name, $op0, $crn, $crm, $op2);
                 }
                 index += 1;
             )*
@@ -59,7 +89,7 @@ macro_rules! bank {
             $(
                 if index == wanted {
                     // SAFETY: a register of EL1 or EL0, which acts only once a guest runs.
-                    unsafe { write_system!($name, value) };
+                    unsafe { write!($how, $name, $op0, $crn, $crm, $op2, value) };
                 }
                 index += 1;
             )*
@@ -72,34 +102,34 @@ macro_rules! bank {
 pub(crate) const SCTLR_RESET: u64 = 0x30D0_0800;
 
 bank! {
-    "sctlr_el1" = 3 0 1 0 0, SCTLR_RESET;
-    "cpacr_el1" = 3 0 1 0 2, 0;
-    "ttbr0_el1" = 3 0 2 0 0, 0;
-    "ttbr1_el1" = 3 0 2 0 1, 0;
-    "tcr_el1" = 3 0 2 0 2, 0;
-    "spsr_el1" = 3 0 4 0 0, 0;
-    "elr_el1" = 3 0 4 0 1, 0;
-    "sp_el0" = 3 0 4 1 0, 0;
-    "afsr0_el1" = 3 0 5 1 0, 0;
-    "afsr1_el1" = 3 0 5 1 1, 0;
-    "esr_el1" = 3 0 5 2 0, 0;
-    "far_el1" = 3 0 6 0 0, 0;
-    "par_el1" = 3 0 7 4 0, 0;
-    "mair_el1" = 3 0 10 2 0, 0;
-    "amair_el1" = 3 0 10 3 0, 0;
-    "vbar_el1" = 3 0 12 0 0, 0;
-    "contextidr_el1" = 3 0 13 0 1, 0;
-    "tpidr_el1" = 3 0 13 0 4, 0;
-    "cntkctl_el1" = 3 0 14 1 0, 0;
-    "csselr_el1" = 3 2 0 0 0, 0;
-    "tpidr_el0" = 3 3 13 0 2, 0;
-    "tpidrro_el0" = 3 3 13 0 3, 0;
-    "cntp_ctl_el0" = 3 3 14 2 1, 0;
-    "cntp_cval_el0" = 3 3 14 2 2, 0;
-    "cntv_ctl_el0" = 3 3 14 3 1, 0;
-    "cntv_cval_el0" = 3 3 14 3 2, 0;
-    "sp_el1" = 3 4 4 1 0, 0;
-    "mdscr_el1" = 2 0 0 2 2, 0;
+    "sctlr_el1" = 3 0 1 0 0, SCTLR_RESET, moved;
+    "cpacr_el1" = 3 0 1 0 2, 0, moved;
+    "ttbr0_el1" = 3 0 2 0 0, 0, moved;
+    "ttbr1_el1" = 3 0 2 0 1, 0, moved;
+    "tcr_el1" = 3 0 2 0 2, 0, moved;
+    "spsr_el1" = 3 0 4 0 0, 0, moved;
+    "elr_el1" = 3 0 4 0 1, 0, moved;
+    "sp_el0" = 3 0 4 1 0, 0, plain;
+    "afsr0_el1" = 3 0 5 1 0, 0, moved;
+    "afsr1_el1" = 3 0 5 1 1, 0, moved;
+    "esr_el1" = 3 0 5 2 0, 0, moved;
+    "far_el1" = 3 0 6 0 0, 0, moved;
+    "par_el1" = 3 0 7 4 0, 0, plain;
+    "mair_el1" = 3 0 10 2 0, 0, moved;
+    "amair_el1" = 3 0 10 3 0, 0, moved;
+    "vbar_el1" = 3 0 12 0 0, 0, moved;
+    "contextidr_el1" = 3 0 13 0 1, 0, moved;
+    "tpidr_el1" = 3 0 13 0 4, 0, plain;
+    "cntkctl_el1" = 3 0 14 1 0, 0, moved;
+    "csselr_el1" = 3 2 0 0 0, 0, plain;
+    "tpidr_el0" = 3 3 13 0 2, 0, plain;
+    "tpidrro_el0" = 3 3 13 0 3, 0, plain;
+    "cntp_ctl_el0" = 3 3 14 2 1, 0, moved;
+    "cntp_cval_el0" = 3 3 14 2 2, 0, moved;
+    "cntv_ctl_el0" = 3 3 14 3 1, 0, moved;
+    "cntv_cval_el0" = 3 3 14 3 2, 0, moved;
+    "sp_el1" = 3 4 4 1 0, 0, plain;
+    "mdscr_el1" = 2 0 0 2 2, 0, plain;
 }
 
 const SCTLR_EL1: u64 = 3 << 14 | 1 << 7;

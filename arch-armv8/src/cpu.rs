@@ -32,6 +32,8 @@ pub struct El2Cpu {
     /// The guest's priority mask, while its interrupts are held back.
     masked: Option<u64>,
     id: u32,
+    /// The extension is translated by the kernel's own tables.
+    shared_regime: bool,
 }
 
 impl El2Cpu {
@@ -57,6 +59,7 @@ impl El2Cpu {
             loaded: None,
             masked: None,
             id: hardware_id(processors::own_affinity()),
+            shared_regime: features.shared_regime,
         }
     }
 
@@ -147,7 +150,7 @@ impl HostCpu for El2Cpu {
     #[inline]
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
         self.use_regime(self.user);
-        let guest = GuestEl0::replace(context);
+        let guest = GuestEl0::replace(context, self.shared_regime);
         let kind = self.run_user(context);
         context.sp = SP_EL0.get();
         context.thread = TPIDR_EL0.get();
@@ -227,9 +230,13 @@ impl HostCpu for El2Cpu {
         false
     }
 
-    /// The kernel's own map never changes once it runs; what changes is the extension's, a stage 2.
+    /// The kernel's own map never changes once it runs; what changes is the extension's, a stage 2 or a part of it.
     fn flush_host_tlb(&mut self) {
-        tlb::flush_guests();
+        if self.shared_regime {
+            tlb::flush_own();
+        } else {
+            tlb::flush_guests();
+        }
     }
 
     fn emulate(&mut self, vs: &mut El2Vs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {

@@ -16,7 +16,9 @@ const ACCESSED: u64 = 1 << 10;
 /// No instruction fetch. Stage 2: XN\[1\] of XN\[1:0\] = 0b10, at every exception level.
 const NO_EXECUTE: u64 = 1 << 54;
 
-/// Stage 1 of EL2: AP\[1\] is RES1 there.
+/// Stage 1 of EL2&0: no instruction fetch at EL2 (PXN); [`NO_EXECUTE`] is UXN then, EL0's.
+const S1_PRIVILEGED_NO_EXECUTE: u64 = 1 << 53;
+/// Stage 1 of EL2: AP\[1\] is RES1 there. Stage 1 of EL2&0: EL0 has access.
 const S1_AP1: u64 = 1 << 6;
 /// Stage 1: AP\[2\], read-only.
 const S1_READ_ONLY: u64 = 1 << 7;
@@ -64,6 +66,17 @@ pub(crate) fn stage1_leaf(spa: Spa, attributes: Attributes, level: u8) -> u64 {
     leaf(spa, attributes.permissions, level) | S1_AP1 | write | index << S1_INDEX_SHIFT
 }
 
+/// A leaf of the tables that the kernel and the extension share: what one may execute the other may not.
+pub(crate) fn shared_leaf(spa: Spa, attributes: Attributes, level: u8) -> u64 {
+    let permissions = attributes.permissions;
+    let own = stage1_leaf(spa, attributes, level) & !(S1_AP1 | NO_EXECUTE);
+    let user = permissions.contains(Permissions::USER);
+    let execute = permissions.contains(Permissions::EXECUTE);
+    let no_user = if execute && user { 0 } else { NO_EXECUTE };
+    let no_kernel = if execute && !user { 0 } else { S1_PRIVILEGED_NO_EXECUTE };
+    own | no_user | no_kernel | if user { S1_AP1 } else { 0 }
+}
+
 /// A leaf of a stage 2.
 pub(crate) fn stage2_leaf(spa: Spa, attributes: Attributes, level: u8) -> u64 {
     let found = TYPES.iter().find(|(memory, _)| *memory == attributes.memory);
@@ -93,6 +106,20 @@ pub(crate) fn decode_stage1(entry: u64, level: u8) -> Entry {
         let (memory, _) = TYPES[(entry >> S1_INDEX_SHIFT & 3) as usize];
         Attributes::new(permissions, memory)
     })
+}
+
+/// Reads a descriptor of the tables that the kernel and the extension share.
+pub(crate) fn decode_shared(entry: u64, level: u8) -> Entry {
+    match decode_stage1(entry, level) {
+        Entry::Leaf { spa, mut attributes } => {
+            let user = entry & S1_AP1 != 0;
+            let forbids = if user { NO_EXECUTE } else { S1_PRIVILEGED_NO_EXECUTE };
+            attributes.permissions.set(Permissions::USER, user);
+            attributes.permissions.set(Permissions::EXECUTE, entry & forbids == 0);
+            Entry::Leaf { spa, attributes }
+        }
+        other => other,
+    }
 }
 
 /// Reads a descriptor of a stage 2.

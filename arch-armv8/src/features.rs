@@ -1,8 +1,8 @@
 //! What the processor can do, from its ID registers.
 
 use aarch64_cpu::registers::{
-    CurrentEL, HCR_EL2, ID_AA64DFR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1,
-    ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, Readable,
+    CurrentEL, ID_AA64DFR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64PFR0_EL1,
+    ID_AA64PFR1_EL1, Readable,
 };
 use plinth_launch::{LaunchError, LaunchStatus};
 
@@ -13,6 +13,9 @@ use crate::formats::USER_BITS;
 pub(crate) struct Features {
     /// ID_AA64MMFR0_EL1.PARange as it goes into VTCR_EL2 and TCR_EL2.
     pub(crate) range: u64,
+    /// The kernel and the extension run in the EL2&0 translation regime (FEAT_VHE, HCR_EL2.E2H); else the extension runs
+    /// on a stage 2 of its own.
+    pub(crate) shared_regime: bool,
     /// VMIDs of 16 bits (FEAT_VMID16).
     pub(crate) wide_vmid: bool,
     /// SVE.
@@ -53,13 +56,14 @@ impl Features {
     }
 
     /// Reads the ID registers.
-    fn read() -> Self {
+    fn read(choice: Option<bool>) -> Self {
         let (mmfr0, mmfr1) = (ID_AA64MMFR0_EL1.get(), ID_AA64MMFR1_EL1.get());
         let (pfr0, pfr1) = (ID_AA64PFR0_EL1.get(), ID_AA64PFR1_EL1.get());
         let (dfr0, isar1) = (ID_AA64DFR0_EL1.get(), ID_AA64ISAR1_EL1.get());
         let authentication = [4, 8, 24, 28].into_iter().any(|shift| field(isar1, shift) != 0);
         Self {
             range: field(mmfr0, 0).min(5),
+            shared_regime: shares_regime(choice, mmfr1, pfr0),
             wide_vmid: field(mmfr1, 4) == 2,
             sve: field(pfr0, 32) != 0,
             sme: field(pfr1, 24) != 0,
@@ -74,16 +78,25 @@ impl Features {
     }
 }
 
+/// Whether the kernel and the extension share one translation regime: where the processor can do that and does not
+/// speculate past permissions (FEAT_CSV3), because the extension's tables then map the kernel too. `choice` overrides the
+/// latter; a processor that cannot clear HCR_EL2.E2H has no choice.
+fn shares_regime(choice: Option<bool>, mmfr1: u64, pfr0: u64) -> bool {
+    let (present, safe) = (field(mmfr1, 8) != 0, field(pfr0, 60) != 0);
+    // ID_AA64MMFR4_EL1.E2H0: not 0 where E2H is fixed to 1.
+    let fixed = field(crate::host::read_system!("S3_0_C0_C7_4"), 24) != 0;
+    present && (fixed || choice.unwrap_or(safe))
+}
+
 /// Looks whether this processor can be launched.
-pub(crate) fn probe() -> Result<Features, LaunchStatus> {
+pub(crate) fn probe(choice: Option<bool>) -> Result<Features, LaunchStatus> {
     let level = CurrentEL.read(CurrentEL::EL);
     if level != 2 {
         return Err(LaunchStatus::failed(LaunchError::WrongExceptionLevel, level));
     }
-    let features = Features::read();
+    let features = Features::read(choice);
     let granule = field(ID_AA64MMFR0_EL1.get(), 28) != 0xF;
-    let host_extensions = HCR_EL2.is_set(HCR_EL2::E2H);
-    if !granule || host_extensions || features.physical_bits() < USER_BITS {
+    if !granule || features.physical_bits() < USER_BITS {
         return Err(LaunchStatus::failed(LaunchError::MissingFeature, ID_AA64MMFR0_EL1.get() & 0xFFFF_FFFF));
     }
     Ok(features)

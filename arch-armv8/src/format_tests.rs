@@ -41,6 +41,23 @@ fn round_trips() {
     round_trip(&Stage2Format::new(40));
     round_trip(&HostFormat::new(40));
     round_trip(&HostFormat::new(40).user_side().unwrap());
+    round_trip(&HostFormat::shared(40));
+    assert_eq!(HostFormat::shared(40).user_side(), None);
+}
+
+/// In the tables that both share, no page is executable for both, and the kernel's are out of EL0's reach.
+#[test]
+fn shared_tables_keep_kernel_and_extension_apart() {
+    let spa = Spa::new(0x4000_0000);
+    let leaf = |permissions| {
+        HostFormat::shared(40).leaf(spa, Attributes::new(permissions, MemoryType::WriteBack), 0)
+    };
+    let (privileged_never, user_never, user) = (1 << 53, 1 << 54, 1 << 6);
+    let code = Permissions::READ | Permissions::EXECUTE;
+    assert_eq!(leaf(code), user_never | 0x4000_0783);
+    assert_eq!(leaf(RW), user_never | privileged_never | 0x4000_0703);
+    assert_eq!(leaf(code | Permissions::USER), privileged_never | user | 0x4000_0783);
+    assert_eq!(leaf(RW | Permissions::USER), user_never | privileged_never | user | 0x4000_0703);
 }
 
 #[test]

@@ -88,18 +88,34 @@ impl PtFormat for Stage2Format {
     }
 }
 
-/// The hypervisor's own tables: stage 1 of EL2 for the kernel, and beside it a stage 2 for the extension, which
-/// at EL0 has no stage 1.
+/// Whose addresses a [`HostFormat`] translates, and where the extension lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// The kernel's alone: stage 1 of EL2.
+    Kernel,
+    /// The extension's alone: at EL0 under EL2 it has no stage 1, but a stage 2.
+    User,
+    /// Both: stage 1 of EL2&0.
+    Shared,
+}
+
+/// The hypervisor's own tables: stage 1 of EL2 for the kernel, and for the extension a stage 2 beside it, or, where the
+/// processor has the EL2&0 regime, a part of the same tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostFormat {
     physical_bits: u32,
-    user: bool,
+    side: Side,
 }
 
 impl HostFormat {
-    /// For a processor with `physical_bits` (39 to 48) of physical address.
+    /// For a processor with `physical_bits` (39 to 48) of physical address: two trees.
     pub const fn new(physical_bits: u32) -> Self {
-        Self { physical_bits, user: false }
+        Self { physical_bits, side: Side::Kernel }
+    }
+
+    /// One tree for both, in the EL2&0 regime.
+    pub const fn shared(physical_bits: u32) -> Self {
+        Self { physical_bits, side: Side::Shared }
     }
 
     const fn stage2(&self) -> Stage2Format {
@@ -112,12 +128,12 @@ impl PtFormat for HostFormat {
     const BREAK_BEFORE_MAKE: bool = true;
 
     fn user_side(&self) -> Option<Self> {
-        Some(Self { user: true, ..*self })
+        (self.side != Side::Shared).then_some(Self { side: Side::User, ..*self })
     }
 
     #[inline]
     fn levels(&self) -> u8 {
-        if self.user { self.stage2().levels() } else { 4 }
+        if self.side == Side::User { self.stage2().levels() } else { 4 }
     }
 
     #[inline]
@@ -132,17 +148,18 @@ impl PtFormat for HostFormat {
 
     #[inline]
     fn supports(&self, attributes: Attributes) -> bool {
+        let user = attributes.permissions.contains(Permissions::USER);
         attributes.permissions.contains(Permissions::READ)
-            && attributes.permissions.contains(Permissions::USER) == self.user
+            && (self.side == Side::Shared || user == (self.side == Side::User))
             && entry::knows(attributes.memory)
     }
 
     #[inline]
     fn leaf(&self, spa: Spa, attributes: Attributes, level: u8) -> u64 {
-        if self.user {
-            entry::stage2_leaf(spa, attributes, level)
-        } else {
-            entry::stage1_leaf(spa, attributes, level)
+        match self.side {
+            Side::Kernel => entry::stage1_leaf(spa, attributes, level),
+            Side::User => entry::stage2_leaf(spa, attributes, level),
+            Side::Shared => entry::shared_leaf(spa, attributes, level),
         }
     }
 
@@ -153,15 +170,16 @@ impl PtFormat for HostFormat {
 
     #[inline]
     fn decode(&self, entry: u64, level: u8) -> Entry {
-        if !self.user {
-            return entry::decode_stage1(entry, level);
-        }
-        match entry::decode_stage2(entry, level) {
-            Entry::Leaf { spa, mut attributes } => {
-                attributes.permissions |= Permissions::USER;
-                Entry::Leaf { spa, attributes }
-            }
-            other => other,
+        match self.side {
+            Side::Kernel => entry::decode_stage1(entry, level),
+            Side::Shared => entry::decode_shared(entry, level),
+            Side::User => match entry::decode_stage2(entry, level) {
+                Entry::Leaf { spa, mut attributes } => {
+                    attributes.permissions |= Permissions::USER;
+                    Entry::Leaf { spa, attributes }
+                }
+                other => other,
+            },
         }
     }
 }

@@ -8,6 +8,7 @@ use aarch64_cpu::registers::{
     VBAR_EL2, VMPIDR_EL2, Writeable,
 };
 
+use crate::bank::SCTLR_RESET;
 use crate::descriptor::MAIR;
 use crate::fdt::GicKind;
 use crate::features::Features;
@@ -43,7 +44,15 @@ pub(crate) struct HostRegisters {
     pub(crate) ttbr: u64,
     pub(crate) sctlr: u64,
     pub(crate) vbar: u64,
+    pub(crate) hcr: u64,
 }
+
+/// HCR_EL2.E2H: EL2&0 is the regime of EL2.
+pub(crate) const HCR_E2H: u64 = 1 << 34;
+/// HCR_EL2.TGE: EL0 is EL2's, and EL1 is out of use.
+pub(crate) const HCR_TGE: u64 = 1 << 27;
+/// HCR_EL2.RW: EL1 is AArch64.
+pub(crate) const HCR_RW: u64 = 1 << 31;
 
 impl HostRegisters {
     /// The kernel's, with its tables at `root`.
@@ -52,7 +61,28 @@ impl HostRegisters {
         const TCR: u64 = 1 << 31 | 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | (64 - KERNEL_BITS) as u64;
         // RES1 bits; M, C, SA, I and WXN (Arm ARM, SCTLR_EL2).
         const SCTLR: u64 = 0x30C5_0830 | 1 << 0 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
-        Self { mair: MAIR, tcr: TCR | features.range << 16, ttbr: root, sctlr: SCTLR, vbar: vectors }
+        if features.shared_regime {
+            return Self::shared(features, root, vectors);
+        }
+        let tcr = TCR | features.range << 16;
+        Self { mair: MAIR, tcr, ttbr: root, sctlr: SCTLR, vbar: vectors, hcr: HCR_RW }
+    }
+
+    /// The kernel's in the EL2&0 regime, where TCR_EL2 and SCTLR_EL2 are laid out as those of EL1.
+    fn shared(features: &Features, root: u64, vectors: u64) -> Self {
+        // T0SZ; write-back walks, inner shareable, 4 KiB granule; no upper half: EPD1, with a T1SZ and TG1 that are valid.
+        const SIZE: u64 = (64 - KERNEL_BITS) as u64;
+        const TCR: u64 = SIZE | SIZE << 16 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 23 | 2 << 30;
+        // As for EL1, with PAN on exceptions from EL0 (SPAN is 0); M, C, SA, SA0, I and WXN.
+        const SCTLR: u64 = SCTLR_RESET & !(1 << 23) | 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 12 | 1 << 19;
+        Self {
+            mair: MAIR,
+            tcr: TCR | features.range << 32,
+            ttbr: root,
+            sctlr: SCTLR,
+            vbar: vectors,
+            hcr: HCR_RW | HCR_E2H | HCR_TGE,
+        }
     }
 
     /// What the caller had.
@@ -63,6 +93,7 @@ impl HostRegisters {
             ttbr: TTBR0_EL2.get(),
             sctlr: SCTLR_EL2.get(),
             vbar: VBAR_EL2.get(),
+            hcr: read_system!("hcr_el2"),
         }
     }
 
@@ -80,6 +111,9 @@ impl HostRegisters {
                 "dsb sy",
                 "msr sctlr_el2, {off}",
                 "isb",
+                // With the MMU off, because the registers that follow mean something else in the other regime.
+                "msr hcr_el2, {hcr}",
+                "isb",
                 "msr mair_el2, {mair}",
                 "msr tcr_el2, {tcr}",
                 "msr ttbr0_el2, {ttbr}",
@@ -91,6 +125,7 @@ impl HostRegisters {
                 "msr sctlr_el2, {sctlr}",
                 "isb",
                 off = in(reg) off,
+                hcr = in(reg) self.hcr,
                 mair = in(reg) self.mair,
                 tcr = in(reg) self.tcr,
                 ttbr = in(reg) self.ttbr,
@@ -105,7 +140,6 @@ impl HostRegisters {
 /// What the kernel changes of a caller at EL2 beside its translation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrapRegisters {
-    hcr: u64,
     cptr: u64,
     mdcr: u64,
     cnthctl: u64,
@@ -117,7 +151,6 @@ impl TrapRegisters {
     /// What the caller had.
     pub(crate) fn current() -> Self {
         Self {
-            hcr: read_system!("hcr_el2"),
             cptr: read_system!("cptr_el2"),
             mdcr: read_system!("mdcr_el2"),
             cnthctl: read_system!("cnthctl_el2"),
@@ -126,14 +159,13 @@ impl TrapRegisters {
         }
     }
 
-    /// Gives them back.
+    /// Gives them back, after [`HostRegisters::load`], which says how they are laid out.
     ///
     /// # Safety
     /// No guest runs on this processor any more.
     pub(crate) unsafe fn load(&self) {
         // SAFETY: what the caller had while it ran at EL2 lets it run on.
         unsafe {
-            write_system!("hcr_el2", self.hcr);
             write_system!("cptr_el2", self.cptr);
             write_system!("mdcr_el2", self.mdcr);
             write_system!("cnthctl_el2", self.cnthctl);
@@ -154,8 +186,8 @@ pub(crate) fn has_qarma3() -> bool {
 /// # Safety
 /// At EL2, before any guest runs on this processor.
 pub(crate) unsafe fn open_el1(features: &Features, gic: GicKind) {
-    // EL1PCTEN, EL1PCEN: the physical counter and timer are EL1's.
-    CNTHCTL_EL2.set(3);
+    // EL1PCTEN, EL1PCEN (EL1PTEN): the physical counter and timer are EL1's.
+    CNTHCTL_EL2.set(if features.shared_regime { 3 << 10 } else { 3 });
     CNTVOFF_EL2.set(0);
     VMPIDR_EL2.set(MPIDR_EL1.get());
     // SAFETY: registers of EL2 that only say what EL1 sees; each optional one is there by its ID field.
@@ -209,7 +241,13 @@ unsafe fn open_vectors(features: &Features) {
 }
 
 /// CPTR_EL2 while a guest runs: no trap of FP, SVE or SME; RES1 where they are not there (Arm ARM, CPTR_EL2).
+///
+/// In the EL2&0 regime it is laid out as CPACR_EL1, and one value serves the extension too: FP, SVE and SME are trapped
+/// at EL0 while that is EL2's, and nowhere else.
 pub(crate) fn guest_cptr(features: &Features) -> u64 {
+    if features.shared_regime {
+        return 1 << 20 | u64::from(features.sve) << 16 | u64::from(features.sme) << 24;
+    }
     const RES1: u64 = 0x22FF;
     let (no_sve, no_sme) = (u64::from(!features.sve), u64::from(!features.sme));
     RES1 | no_sve << 8 | no_sme << 12

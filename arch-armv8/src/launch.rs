@@ -17,13 +17,15 @@ use crate::cpu::El2Cpu;
 use crate::fdt::{GicKind, Machine};
 use crate::features::{self, Features};
 use crate::formats::{HostFormat, Stage2Format};
-use crate::host::{self, HostRegisters, TrapRegisters};
+use crate::host::{self, HCR_E2H, HostRegisters, TrapRegisters};
 use crate::memory::IdentityMemory;
 use crate::slots::SLOTS;
-use crate::{El2, processors, secondary, switch};
+use crate::{El2, options, processors, secondary, switch};
 
-/// Lowest address of the extension's part of its address space, which is all its own.
+/// Lowest address of the extension's part of its address space, where that is all its own.
 const USER_BASE: u64 = 2 << 20;
+/// The same where the kernel's addresses lie below.
+const SHARED_USER_BASE: u64 = 1 << 47;
 
 static FEATURES: Once<Features> = Once::new();
 static HAS_FIRMWARE: AtomicBool = AtomicBool::new(false);
@@ -83,14 +85,19 @@ impl Translation {
         const COMMON: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
         let sctlr = SCTLR_RESET | caller.sctlr & COMMON;
         let HostRegisters { mair, ttbr, vbar, .. } = *caller;
-        (caller.sctlr & 1 != 0).then(|| Self { mair, tcr: lowered(caller.tcr), ttbr, sctlr, vbar })
+        // With E2H, EL2's registers are laid out as those of EL1. The upper half of the addresses is not taken over.
+        let with_upper = caller.hcr & HCR_E2H != 0;
+        let tcr = if with_upper { caller.tcr | NO_UPPER } else { lowered(caller.tcr) };
+        (caller.sctlr & 1 != 0).then_some(Self { mair, tcr, ttbr, sctlr, vbar })
     }
 }
+
+/// TCR_EL1.EPD1.
+const NO_UPPER: u64 = 1 << 23;
 
 /// TCR_EL2 as TCR_EL1: T0SZ, IRGN0, ORGN0, SH0 and TG0 are where they were; PS, TBI, HA and HD move; the upper half of
 /// the addresses has no tables (EPD1).
 const fn lowered(tcr: u64) -> u64 {
-    const NO_UPPER: u64 = 1 << 23;
     tcr & 0xFFFF | NO_UPPER | (tcr >> 16 & 7) << 32 | (tcr >> 20 & 1) << 37 | (tcr >> 21 & 3) << 39
 }
 
@@ -137,7 +144,9 @@ pub unsafe fn launch(
     pp: u64,
     frame: &EntryFrame,
 ) -> LaunchStatus {
-    let features = match features::probe() {
+    // SAFETY: the contract's command line is there.
+    let choice = unsafe { options::shared_regime(info.command_line) };
+    let features = match features::probe(choice) {
         Ok(features) => *FEATURES.call_once(|| features),
         Err(refused) => return refused,
     };
@@ -207,6 +216,7 @@ fn host_registers(features: &Features, resources: &PpResources) -> HostRegisters
 unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platform<El2> {
     let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
     let bits = features.physical_bits();
+    let shared = features.shared_regime;
     let console = (info.console_kind != CONSOLE_NONE).then(|| Spa::new(info.console_base).page());
     let interface = match gic {
         GicKind::V2(base) => Some(Spa::new(base).page()),
@@ -220,13 +230,13 @@ unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platf
         },
         // SAFETY: all memory is identity mapped, by the loader now and by the kernel later; the pool is the kernel's.
         memory: unsafe { IdentityMemory::new(pool, info.memory_end) },
-        host_format: HostFormat::new(bits),
+        host_format: if shared { HostFormat::shared(bits) } else { HostFormat::new(bits) },
         nested_format: Stage2Format::new(bits),
         elf_machine: ImageMachine::Aarch64,
-        physical_end: 1 << bits,
+        physical_end: if shared { SHARED_USER_BASE.min(1 << bits) } else { 1 << bits },
         device_pages: [console, interface],
         trapped_page: None,
-        user_base: UserVa::new(USER_BASE),
+        user_base: UserVa::new(if shared { SHARED_USER_BASE } else { USER_BASE }),
     }
 }
 
@@ -281,8 +291,8 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
         Departure::Abandon(status, El2Root { caller: Some(caller), .. }) => {
             // SAFETY: the caller's tables mapped all of this when it called.
             unsafe {
-                caller.traps.load();
                 caller.registers.load();
+                caller.traps.load();
                 return_to_caller(caller.frame, status.raw())
             }
         }

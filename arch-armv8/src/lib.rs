@@ -1,7 +1,8 @@
 //! The ARMv8 EL2 backend.
 //!
-//! The kernel runs at EL2 without the virtualization host extensions, which every ARMv8 core can do; the
-//! extension runs at EL0 under it, translated by a stage 2 of its own. The root VM owns EL1, the interrupt controller
+//! The extension runs at EL0 under EL2. On every ARMv8 core that works with a stage 2 of its own; where the processor has
+//! the virtualization host extensions, and does not speculate past permissions, kernel and extension share the EL2&0
+//! translation regime instead, with less to switch. The root VM owns EL1, the interrupt controller
 //! and the timers: at rest it takes no exit. What stays with the kernel is stage 2 and the firmware interface
 //! (PSCI), because starting a processor means entering EL2.
 //!
@@ -17,6 +18,7 @@
 mod descriptor;
 mod fdt;
 mod formats;
+mod options;
 mod psci;
 mod slots;
 mod syndrome;

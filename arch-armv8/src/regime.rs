@@ -9,7 +9,7 @@ use plinth_hal::Spa;
 use crate::bank::SCTLR_RESET;
 use crate::features::Features;
 use crate::formats::Stage2Format;
-use crate::host::{guest_cptr, read_system};
+use crate::host::{HCR_E2H, HCR_RW, HCR_TGE, guest_cptr, read_system};
 use crate::user::UserRegisters;
 use crate::vm::El2Vm;
 
@@ -40,9 +40,14 @@ impl Regime {
     /// The extension's: EL0 alone (TGE), without a stage 1 (DC), on a stage 2 with the tag 0. FP, SVE, SME, debug and
     /// performance monitors are trapped: an extension that uses them faults, so nothing leaks either way.
     pub(crate) fn user(features: &Features, root: Spa) -> Self {
-        const HCR: u64 = 1 << 0 | 1 << 1 | 1 << 12 | 1 << 27 | 1 << 31;
+        const HCR: u64 = 1 << 0 | 1 << 1 | 1 << 12 | HCR_TGE | HCR_RW;
         const CPTR: u64 = 0x33FF | 1 << 10 | 1 << 20;
         const MDCR: u64 = 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11;
+        if features.shared_regime {
+            // EL0 is translated by the kernel's own tables; what is there of stage 2 is out of use.
+            let hcr = HCR_RW | HCR_E2H | HCR_TGE;
+            return Self { hcr, vttbr: 0, vtcr: 1 << 31, cptr: guest_cptr(features), mdcr: MDCR };
+        }
         let format = Stage2Format::user(features.physical_bits());
         Self {
             hcr: HCR,
@@ -66,7 +71,8 @@ impl Regime {
 
 /// What the guest has in the registers that EL0 uses too.
 pub(crate) struct GuestEl0 {
-    sctlr: u64,
+    /// SCTLR_EL1, which governs EL0 too unless the regime is EL2&0.
+    sctlr: Option<u64>,
     mdscr: u64,
     sp: u64,
     thread: u64,
@@ -75,20 +81,23 @@ pub(crate) struct GuestEl0 {
 impl GuestEl0 {
     /// Takes it out and makes EL0 the extension's: little endian, no debug exceptions, its own stack.
     #[inline]
-    pub(crate) fn replace(context: &UserRegisters) -> Self {
+    pub(crate) fn replace(context: &UserRegisters, shared_regime: bool) -> Self {
         let guest = Self {
-            sctlr: SCTLR_EL1.get(),
+            sctlr: (!shared_regime).then(|| SCTLR_EL1.get()),
             mdscr: MDSCR_EL1.get(),
             sp: SP_EL0.get(),
             thread: TPIDR_EL0.get(),
         };
-        Self { sctlr: SCTLR_RESET, mdscr: 0, sp: context.sp, thread: context.thread }.load();
+        let sctlr = guest.sctlr.map(|_| SCTLR_RESET);
+        Self { sctlr, mdscr: 0, sp: context.sp, thread: context.thread }.load();
         guest
     }
 
     #[inline]
     pub(crate) fn load(&self) {
-        SCTLR_EL1.set(self.sctlr);
+        if let Some(sctlr) = self.sctlr {
+            SCTLR_EL1.set(sctlr);
+        }
         MDSCR_EL1.set(self.mdscr);
         SP_EL0.set(self.sp);
         TPIDR_EL0.set(self.thread);
@@ -98,7 +107,7 @@ impl GuestEl0 {
 /// The regime of a VM's states.
 pub(crate) fn of_guest(features: &Features, vm: &El2Vm) -> Regime {
     let format = Stage2Format::new(features.physical_bits());
-    let mut hcr = HCR;
+    let mut hcr = HCR | if features.shared_regime { HCR_E2H } else { 0 };
     if features.pointer_authentication {
         hcr |= HCR_AUTHENTICATION;
     }

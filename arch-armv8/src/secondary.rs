@@ -28,7 +28,7 @@ unsafe impl Sync for Arrivals {}
 static ARRIVALS: Arrivals = Arrivals(
     [const {
         UnsafeCell::new(Arrival {
-            registers: HostRegisters { mair: 0, tcr: 0, ttbr: 0, sctlr: 0, vbar: 0 },
+            registers: HostRegisters { mair: 0, tcr: 0, ttbr: 0, sctlr: 0, vbar: 0, hcr: 0 },
             stack_top: 0,
             pp: 0,
             handover: None,
@@ -67,13 +67,14 @@ pub(crate) fn power_on(pp: usize) -> i64 {
 unsafe extern "C" fn arrive() -> ! {
     naked_asm!(
         "msr daifset, #15",
-        // RW alone: no E2H, no TGE.
-        "mov x1, #0x80000000",
-        "msr hcr_el2, x1",
         "msr spsel, #1",
         "ldp x1, x2, [x0]",
         "ldp x3, x4, [x0, #16]",
         "ldp x5, x6, [x0, #32]",
+        "ldr x7, [x0, #48]",
+        // The regime first: the registers that follow mean something else in the other.
+        "msr hcr_el2, x6",
+        "isb",
         "msr mair_el2, x1",
         "msr tcr_el2, x2",
         "msr ttbr0_el2, x3",
@@ -85,7 +86,7 @@ unsafe extern "C" fn arrive() -> ! {
         "isb",
         "msr sctlr_el2, x4",
         "isb",
-        "mov sp, x6",
+        "mov sp, x7",
         "mov x29, xzr",
         "mov x30, xzr",
         "b {live}",

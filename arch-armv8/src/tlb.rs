@@ -11,5 +11,13 @@ pub(crate) fn flush_guests() {
 /// What any processor's TLB holds of the virtual machine whose VMID is in VTTBR_EL2, both stages.
 pub(crate) fn flush_current_guest() {
     // SAFETY: as in `flush_guests`.
-    unsafe { asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("isb", "dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags))
+    };
+}
+
+/// All that this processor's TLB holds of the kernel's own regime, which the extension may share.
+pub(crate) fn flush_own() {
+    // SAFETY: as in `flush_guests`; every address in use stays mapped.
+    unsafe { asm!("dsb nshst", "tlbi alle2", "dsb nsh", "isb", options(nostack, preserves_flags)) };
 }

@@ -1,4 +1,4 @@
-//! Puts a bootable file together: `pack OUTPUT LOADER KERNEL EXTENSION PAYLOAD [INITRD [COMMAND LINE [MIB LOG [CONSOLE ADDRESS]]]]`.
+//! Puts a bootable file together: `pack OUTPUT LOADER KERNEL EXTENSION PAYLOAD [INITRD [COMMAND LINE [MIB LOG [CONSOLE ADDRESS [OPTIONS]]]]]`.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [output, loader, files @ ..] = arguments.as_slice() else {
         return Err(
-            "pack OUTPUT LOADER KERNEL EXTENSION PAYLOAD [INITRD [COMMAND LINE [MIB LOG [CONSOLE ADDRESS]]]]"
+            "pack OUTPUT LOADER KERNEL EXTENSION PAYLOAD [INITRD [COMMAND LINE [MIB LOG [CONSOLE ADDRESS [OPTIONS]]]]]"
                 .into(),
         );
     };
@@ -20,6 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if let Some(text) = files.get(4) {
         parts.push((Kind::CommandLine, text.clone().into_bytes()));
+    }
+    if let Some(text) = files.get(9) {
+        parts.push((Kind::Options, text.clone().into_bytes()));
     }
     let number = |index: usize, default: u64| files.get(index).map_or(Ok(default), |text| parse(text));
     let (mebibytes, log_level, console) = (number(5, 32)?, number(6, 3)?, (number(7, 0)?, number(8, 0)?));

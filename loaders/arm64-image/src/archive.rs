@@ -27,6 +27,8 @@ pub enum Kind {
     CommandLine = 5,
     /// Words of 64 bits, each of which may be missing from the end: see [`Settings`].
     Settings = 6,
+    /// The kernel's own command line, UTF-8.
+    Options = 7,
 }
 
 /// What the file is told beside its parts.

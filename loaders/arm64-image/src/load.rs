@@ -108,6 +108,8 @@ pub(crate) fn load(original: Tree<'_>, base: u64, console: (u64, u64)) -> Result
         entropy: [counter(), counter().rotate_left(32), 0, 0],
         ..LaunchInfo::default()
     };
+    // Part of the file, which nobody overwrites before the kernel has read it.
+    info.command_line = archive.part(Kind::Options).map_or(Range::default(), range_of);
     let entry = place(&mut info, kernel, extension)?;
     let at = info.pool.start;
     info.pool = Range { start: at + PAGE, size: info.pool.size - PAGE };
@@ -119,6 +121,10 @@ pub(crate) fn load(original: Tree<'_>, base: u64, console: (u64, u64)) -> Result
         unsafe { mmu::clean(range) };
     }
     Ok(Loaded { entry, info: at, fdt: tree.start, payload: start })
+}
+
+fn range_of(bytes: &[u8]) -> Range {
+    Range { start: bytes.as_ptr() as u64, size: bytes.len() as u64 }
 }
 
 /// The counter, for want of better entropy.
