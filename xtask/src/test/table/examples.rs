@@ -53,6 +53,14 @@ pub(super) const TESTS: &[Test] = &[
         ..LINUX
     },
     Test {
+        name: "example-page-hook",
+        proves: "the example `page-hook` sees each write to a page, and lets it take effect",
+        payload: Payload::Guest("page-hook"),
+        extension: Some("page-hook"),
+        expect: &["extension: page-hook: pp 0: ", " touches ", "TEST page-hook done "],
+        ..GUEST
+    },
+    Test {
         name: "example-trace",
         proves: "the example `trace` logs first exits, and a histogram on demand",
         payload: Payload::Guest("report"),
