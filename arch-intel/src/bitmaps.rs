@@ -5,8 +5,10 @@ use plinth_hal::{BadRegister, FrameSource, Intercepts, OutOfFrames, PAGE_SIZE, P
 
 use crate::Vmx;
 
-/// The MSR bitmap, then I/O bitmaps A and B (Intel SDM vol. 3C, "I/O-Bitmap Addresses", "MSR-Bitmap Address").
-const PAGES: usize = 3;
+/// The MSR bitmap, then I/O bitmaps A and B (Intel SDM vol. 3C, "I/O-Bitmap Addresses", "MSR-Bitmap Address"), then the
+/// wishes: see [`wishes_for`].
+const PAGES: usize = 4;
+const WISHES: u64 = 3 * PAGE_SIZE;
 /// From the bitmap of reads to the one of writes.
 const WRITES: u64 = 0x800;
 
@@ -17,14 +19,21 @@ pub(crate) const ROOT_TAG: u16 = 1;
 const VMX_FIRST: u32 = 0x480;
 const VMX_LAST: u32 = 0x493;
 
+/// STAR, LSTAR, CSTAR, SFMASK.
+const FIRST_SYSTEM_CALL: u32 = msr::index::STAR;
+const LAST_SYSTEM_CALL: u32 = msr::index::SFMASK;
+
 const BOTH: Intercepts = Intercepts { reads: true, writes: true };
+const WRITES_ONLY: Intercepts = Intercepts { reads: false, writes: true };
 const NONE: Intercepts = Intercepts { reads: false, writes: false };
 
 /// Accesses that the kernel itself must see, whatever the extension wants.
 const fn owned(register: u32) -> Intercepts {
     match register {
         msr::index::FEATURE_CONTROL | VMX_FIRST..=VMX_LAST => BOTH,
-        msr::index::APIC_BASE | msr::index::X2APIC_ICR => Intercepts { reads: false, writes: true },
+        msr::index::APIC_BASE | msr::index::X2APIC_ICR => WRITES_ONLY,
+        // The kernel knows their values without reading them at each turn of the extension.
+        FIRST_SYSTEM_CALL..=LAST_SYSTEM_CALL => WRITES_ONLY,
         _ => NONE,
     }
 }
@@ -64,12 +73,30 @@ impl VmxVm {
         self.tag
     }
 
+    /// The word of [`wishes_for`].
+    pub(crate) fn wishes(&self) -> Spa {
+        Spa::new(self.maps.raw() + WISHES)
+    }
+
     fn set_bit(&self, offset: u64, bit: u64, on: bool) {
         let at = Spa::new(self.maps.raw() + offset + bit / 64 * 8);
         let mask = 1 << (bit % 64);
         let word = self.memory.read_u64(at) & !mask;
         self.memory.write_u64(at, word | if on { mask } else { 0 });
     }
+}
+
+/// The place of a system-call register in the word of wishes.
+fn wish_bit(register: u32) -> Option<u64> {
+    (FIRST_SYSTEM_CALL..=LAST_SYSTEM_CALL)
+        .contains(&register)
+        .then(|| u64::from(register - FIRST_SYSTEM_CALL))
+}
+
+/// Whether the extension wants to see writes of a system-call register: they exit in any case. `wishes` is the word
+/// behind the bitmaps.
+pub(crate) fn wishes_for(wishes: u64, register: u32) -> bool {
+    wish_bit(register).is_some_and(|bit| wishes >> bit & 1 != 0)
 }
 
 /// Offset of the part of the read bitmap that an MSR is in, and its bit there.
@@ -92,15 +119,12 @@ impl VmHw for VmxVm {
     ) -> Result<Self, OutOfFrames> {
         let mut vm = Self { memory, maps: frames.allocate(PAGES)?, nested_root, tag };
         if tag != ROOT_TAG {
-            for word in 0..PAGES as u64 * PAGE_SIZE / 8 {
+            for word in 0..WISHES / 8 {
                 memory.write_u64(Spa::new(vm.maps.raw() + word * 8), u64::MAX);
             }
         }
-        for register in (VMX_FIRST..=VMX_LAST).chain([
-            msr::index::FEATURE_CONTROL,
-            msr::index::APIC_BASE,
-            msr::index::X2APIC_ICR,
-        ]) {
+        let single = [msr::index::FEATURE_CONTROL, msr::index::APIC_BASE, msr::index::X2APIC_ICR];
+        for register in (VMX_FIRST..=VMX_LAST).chain(FIRST_SYSTEM_CALL..=LAST_SYSTEM_CALL).chain(single) {
             // All of them lie in the bitmap's ranges.
             let _ = vm.intercept_register(u64::from(register), if tag == ROOT_TAG { NONE } else { BOTH });
         }
@@ -117,6 +141,9 @@ impl VmHw for VmxVm {
         let floor = owned(register);
         self.set_bit(offset, bit, intercepts.reads || floor.reads);
         self.set_bit(offset + WRITES, bit, intercepts.writes || floor.writes);
+        if let Some(wish) = wish_bit(register) {
+            self.set_bit(WISHES, wish, intercepts.writes);
+        }
         Ok(())
     }
 
@@ -142,5 +169,13 @@ mod tests {
         assert_eq!(owned(0x48B), BOTH);
         assert_eq!(owned(0x3A), BOTH);
         assert_eq!(owned(0x10), NONE);
+    }
+
+    #[test]
+    fn wishes_about_system_call_registers_are_kept_apart() {
+        assert_eq!(owned(msr::index::LSTAR), WRITES_ONLY);
+        assert!(wishes_for(0b0010, msr::index::LSTAR));
+        assert!(!wishes_for(0b1101, msr::index::LSTAR));
+        assert!(!wishes_for(u64::MAX, msr::index::FS_BASE));
     }
 }

@@ -1,31 +1,22 @@
 //! A processor with VMX, while the kernel runs on it.
 
+mod interface;
+mod seldom;
+
 use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::msr;
 use plinth_arch_x86::per_cpu::PerCpu;
-use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, edx_eax, read_general, write_general};
-use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_arch_x86::{cpuid, msr, reset};
-use plinth_hal::{
-    Event, Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
-};
+use plinth_hal::{Exit, ExitClass, GuestMemory, IdPolicy, Spa};
 
 use crate::exits::{self, reason};
-use crate::field::{ACTIVITY, INSTRUCTION_ERROR, QUALIFICATION};
-use crate::hidden::Hidden;
+use crate::failure;
+use crate::features::Features;
+use crate::field::INSTRUCTION_ERROR;
+use crate::hidden::{self, Hidden};
 use crate::nmi::{self, NmiNote};
-use crate::processor::GENERAL_PROTECTION;
 use crate::setup::HostState;
 use crate::switch::{self, Outcome};
 use crate::vs::VmxVs;
-use crate::{Vmx, control_registers, events, failure};
-
-/// MSRs that the extension may read: they tell about the machine, and nothing about the kernel.
-const READABLE: [u32; 4] = [
-    0x10,  // TSC
-    0xFE,  // MTRR capabilities
-    0x277, // PAT
-    0x2FF, // MTRR default type
-];
 
 /// The processor.
 #[derive(Debug)]
@@ -36,6 +27,9 @@ pub struct VmxCpu {
     note: &'static NmiNote,
     /// Where the registers go that the processor holds for a guest; `None`: it holds the kernel's own.
     hidden_of: Option<*mut Hidden>,
+    /// What CSTAR and XCR0 hold: always a guest's, the kernel and the extension have no use for them.
+    cstar: u64,
+    xcr0: u64,
     apic: LocalApic,
     id: u32,
 }
@@ -48,7 +42,10 @@ impl VmxCpu {
     /// the processor is in VMX root operation. `note` is what its NMI handler writes.
     pub(crate) unsafe fn new(per_cpu: *mut PerCpu, host: HostState, note: &'static NmiNote) -> Self {
         let apic = LocalApic::current();
-        Self { per_cpu, host, host_hidden: Hidden::read(), note, hidden_of: None, apic, id: apic.id() }
+        let host_hidden = Hidden::read();
+        let (cstar, id) = (host_hidden.cstar, apic.id());
+        let xcr0 = if Features::current().has_xsave() { hidden::read_xcr0() } else { 0 };
+        Self { per_cpu, host, host_hidden, note, hidden_of: None, cstar, xcr0, apic, id }
     }
 
     /// Puts the guest's hidden registers away and the kernel's in their place.
@@ -59,7 +56,7 @@ impl VmxCpu {
             // extension, which begins here. A VM exit leaves the GDT without a limit: the extension must not see
             // beyond its end.
             unsafe {
-                place.write(Hidden::read());
+                (*place).take_changed();
                 self.host_hidden.load_system_calls();
                 PerCpu::load_gdt(self.per_cpu);
             }
@@ -73,8 +70,28 @@ impl VmxCpu {
         }
         self.load_host();
         // SAFETY: a VS's page holds them from its creation on, and `enter_user` calls `load_host` first.
-        unsafe { (*place).load() };
+        let Hidden { cstar, xcr0, .. } = unsafe {
+            (*place).load();
+            *place
+        };
+        if cstar != self.cstar || xcr0 != self.xcr0 {
+            self.load_guests_own(cstar, xcr0);
+        }
         self.hidden_of = Some(place);
+    }
+
+    /// Loads what differs only between guests.
+    #[cold]
+    fn load_guests_own(&mut self, cstar: u64, xcr0: u64) {
+        // SAFETY: the values were in the registers before, or checked when they were set; only guests use them. XCR0 is
+        // not 0 on a processor with XSAVE, whose CR4 has OSXSAVE while the kernel runs.
+        unsafe {
+            msr::write(msr::index::CSTAR, cstar);
+            if xcr0 != 0 {
+                let _ = msr::write_xcr_guarded(0, xcr0);
+            }
+        }
+        (self.cstar, self.xcr0) = (cstar, xcr0);
     }
 
     /// Runs the guest until it exits. Returns the reason, or what happened instead.
@@ -95,7 +112,7 @@ impl VmxCpu {
             }
             Outcome::Failed => {
                 let exit = instruction_failed(vs);
-                vs.entry_refused();
+                vs.put_to_rest();
                 Err(exit)
             }
         }
@@ -114,7 +131,7 @@ impl VmxCpu {
     ) -> Option<Exit> {
         match exit_reason {
             reason::CPUID => {
-                if !answer(vs, exit_page, policy, guest) {
+                if !interface::answer(vs, exit_page, policy, guest) {
                     return Some(Exit::of(ExitClass::IdRead));
                 }
                 *declared += 1;
@@ -128,210 +145,14 @@ impl VmxCpu {
                 nmi::unblock();
                 Some(Exit::of(ExitClass::Kick))
             }
-            _ => serve_seldom(vs, exit_reason, exit_page, guest),
+            _ => self.serve_seldom(vs, exit_reason, exit_page, guest),
         }
     }
 }
 
 #[cold]
-#[inline(never)]
-fn serve_seldom(vs: &mut VmxVs, exit_reason: u32, exit_page: Spa, guest: &impl GuestMemory) -> Option<Exit> {
-    match exit_reason {
-        reason::NMI_WINDOW => vs.nmi_window_opened(),
-        reason::INIT => wait_for_startup(vs, exit_page),
-        reason::SIPI => {
-            let page = vs.with(|vmcs| vmcs.read(QUALIFICATION)) & 0xff;
-            vs.start(page);
-        }
-        reason::CR_ACCESS => control_register_access(vs, guest, exit_page),
-        reason::XSETBV => write_xcr(vs, guest, exit_page),
-        reason::INVD => {
-            // Caches are written back, never just dropped: the kernel's own data is in them.
-            // SAFETY: WBINVD at privilege level 0 loses nothing.
-            unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
-            skip(vs, guest, exit_page);
-        }
-        _ => {
-            if exit_reason & reason::ENTRY_FAILURE != 0 {
-                log::error!("VM entry refused: {}", failure::entry_reason(exits::basic(exit_reason)));
-                vs.with(|vmcs| failure::explain(vmcs, vs.features));
-                vs.entry_refused();
-            }
-            return Some(exits::classify(vs, exit_reason, exit_page));
-        }
-    }
-    None
-}
-
 fn instruction_failed(vs: &VmxVs) -> Exit {
     let number = vs.with(|vmcs| vmcs.read(INSTRUCTION_ERROR));
     log::error!("VM entry failed with error {number}: {}", failure::instruction_error(number));
     Exit { class: ExitClass::EntryRefused, number: u64::from(number), detail: 1 }
-}
-
-/// Skips an instruction that the exit was caused by, so that its length is known.
-fn skip(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
-    let _ = vs.advance(guest, exit_page);
-}
-
-/// An INIT signal that no interrupt command of the guest's sent: it waits for a startup IPI, as the bare processor.
-fn wait_for_startup(vs: &mut VmxVs, exit_page: Spa) {
-    vs.reset(exit_page);
-    vs.with(|vmcs| vmcs.write(ACTIVITY, events::WAIT_FOR_SIPI));
-}
-
-fn control_register_access(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
-    let memory = vs.memory();
-    let features = vs.features;
-    let done = vs.with(|vmcs| control_registers::move_to(vmcs, features, &memory, guest, exit_page));
-    match done {
-        Ok(()) => {
-            vs.flush_tlb();
-            skip(vs, guest, exit_page);
-        }
-        Err(control_registers::Refused) => vs.inject(GENERAL_PROTECTION),
-    }
-}
-
-/// XCR0 is the guest's, also while the kernel and the extension run: the processor itself checks number and value.
-fn write_xcr(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
-    let memory = vs.memory();
-    let (number, value) = (read_general(&memory, exit_page, 1) as u32, edx_eax(&memory, exit_page));
-    let privileged = vs.privilege() == 0;
-    // SAFETY: the exit shows that the processor has XSETBV, so the kernel's CR4 has OSXSAVE; nobody but guests uses
-    // the state components.
-    let written = privileged && unsafe { msr::write_xcr_guarded(number, value) }.is_ok();
-    if written { skip(vs, guest, exit_page) } else { vs.inject(GENERAL_PROTECTION) }
-}
-
-impl HostCpu for VmxCpu {
-    type Arch = Vmx;
-
-    fn hardware_id(&self) -> u32 {
-        self.id
-    }
-
-    #[inline]
-    fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
-        self.load_host();
-        // SAFETY: `new` was told that everything is loaded; `load_host` has put the hidden part back.
-        unsafe { user::run(self.per_cpu, context) }
-    }
-
-    #[inline]
-    fn run(
-        &mut self,
-        vs: &mut VmxVs,
-        exit_page: Spa,
-        policy: &IdPolicy,
-        guest: &impl GuestMemory,
-        declared: &mut u64,
-    ) -> Exit {
-        loop {
-            let exit_reason = match self.switch(vs, exit_page) {
-                Ok(exit_reason) => exit_reason,
-                Err(exit) => return exit,
-            };
-            if let Some(exit) = self.serve(vs, exit_reason, exit_page, policy, guest, declared) {
-                return exit;
-            }
-        }
-    }
-
-    fn kick(&self, hardware_id: u32) {
-        self.apic.send_nmi(hardware_id);
-    }
-
-    fn park(&mut self, wake: impl Fn() -> bool) -> bool {
-        if !wake() {
-            // SAFETY: the kernel's IDT is loaded and interrupts are off, as always in the kernel.
-            unsafe { nmi::halt_until_nmi(self.note.flag()) };
-        }
-        self.note.take()
-    }
-
-    fn relax(&self) {
-        core::hint::spin_loop();
-    }
-
-    fn read_register(&mut self, register: u64) -> Result<u64, HostFault> {
-        msr::read_guarded(u32::try_from(register).map_err(|_| HostFault)?)
-    }
-
-    fn write_register(&mut self, _: u64, _: u64) -> Result<(), HostFault> {
-        // `may_write` lists none.
-        Err(HostFault)
-    }
-
-    fn may_read(register: u64) -> bool {
-        READABLE.iter().any(|readable| u64::from(*readable) == register)
-    }
-
-    fn may_write(_: u64) -> bool {
-        false
-    }
-
-    fn flush_host_tlb(&mut self) {
-        x86_64::instructions::tlb::flush_all();
-    }
-
-    fn emulate(&mut self, vs: &mut VmxVs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
-        match exit.class {
-            ExitClass::IdRead => {
-                bare_cpuid(vs, exit_page);
-                vs.advance(guest, exit_page).is_ok()
-            }
-            ExitClass::RegisterRead | ExitClass::RegisterWrite => {
-                vs.inject(GENERAL_PROTECTION);
-                true
-            }
-            ExitClass::Virtualization => {
-                vs.inject(Event::Undefined);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn forward(&mut self, event: ProcessorEvent) {
-        self.apic.forward(event);
-    }
-
-    fn can_promote(&mut self, vs: &VmxVs, guest: &impl GuestMemory) -> bool {
-        self.load_host();
-        let local = 0u8;
-        can_take_over(&vs.paging(), guest, &raw const local as u64)
-    }
-
-    fn reset_machine(&mut self) {
-        reset::machine();
-    }
-}
-
-fn bare_cpuid(vs: &VmxVs, exit_page: Spa) {
-    let memory = vs.memory();
-    let (leaf, subleaf) =
-        (read_general(&memory, exit_page, 0) as u32, read_general(&memory, exit_page, 1) as u32);
-    let cr4 = vs.with(control_registers::read_cr4);
-    write_cpuid(vs, exit_page, cpuid::without_virtualization(leaf, subleaf, cr4));
-}
-
-fn write_cpuid(vs: &VmxVs, exit_page: Spa, [eax, ebx, ecx, edx]: [u32; 4]) {
-    for (number, value) in [(0, eax), (3, ebx), (1, ecx), (2, edx)] {
-        write_general(&vs.memory(), exit_page, number, u64::from(value));
-    }
-}
-
-/// Serves CPUID from a declared answer. Returns false, and changes nothing, where none is declared.
-#[inline]
-fn answer(vs: &mut VmxVs, exit_page: Spa, policy: &IdPolicy, guest: &impl GuestMemory) -> bool {
-    let memory = vs.memory();
-    let (leaf, subleaf) =
-        (read_general(&memory, exit_page, 0) as u32, read_general(&memory, exit_page, 1) as u32);
-    let Some(words) = cpuid::declared(policy, leaf, subleaf) else { return false };
-    if vs.advance(guest, exit_page).is_err() {
-        return false;
-    }
-    write_cpuid(vs, exit_page, words);
-    true
 }

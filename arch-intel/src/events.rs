@@ -5,8 +5,8 @@ use plinth_hal::Event;
 use crate::controls::NMI_WINDOW;
 use crate::current::Current;
 use crate::field::{
-    ACTIVITY, ENTRY_ERROR_CODE, ENTRY_EVENT, GUEST_CR0, GUEST_RFLAGS, INTERRUPTIBILITY, PENDING_DEBUG,
-    PROCESSOR_CONTROLS, VECTORING_ERROR_CODE, VECTORING_EVENT,
+    ACTIVITY, ENTRY_ERROR_CODE, ENTRY_EVENT, GUEST_CR0, INTERRUPTIBILITY, PENDING_DEBUG, PROCESSOR_CONTROLS,
+    VECTORING_ERROR_CODE, VECTORING_EVENT,
 };
 
 const VALID: u32 = 1 << 31;
@@ -120,13 +120,15 @@ pub(crate) fn forget_step(vmcs: &Current) {
     }
 }
 
-/// What the processor does after an instruction that has been carried out for the guest.
-pub(crate) fn instruction_done(vmcs: &Current, stepping: bool) {
+/// What the processor does after an instruction that has been carried out for the guest, which `traps` if it has the
+/// trap flag set.
+#[inline]
+pub(crate) fn instruction_done(vmcs: &Current, traps: bool) {
     let blocked = vmcs.read(INTERRUPTIBILITY);
     if blocked & BLOCKED_ONE != 0 {
         vmcs.write(INTERRUPTIBILITY, blocked & !BLOCKED_ONE);
     }
-    if !stepping && vmcs.read(GUEST_RFLAGS) & TRAP_FLAG != 0 {
+    if traps {
         vmcs.write(PENDING_DEBUG, vmcs.read(PENDING_DEBUG) | SINGLE_STEP);
     }
 }

@@ -45,11 +45,28 @@ pub(crate) const fn basic(exit_reason: u32) -> u32 {
 }
 
 /// Whether the exit was caused by an instruction, whose length the VMCS then holds.
+#[inline]
 pub(crate) const fn is_instruction(exit_reason: u32) -> bool {
-    if exit_reason & reason::ENTRY_FAILURE != 0 {
-        return false;
+    /// A set of basic reasons below 128, which is all there are.
+    const fn set(reasons: &[u32]) -> u128 {
+        let (mut bits, mut index) = (0, 0);
+        while index < reasons.len() {
+            bits |= 1 << reasons[index];
+            index += 1;
+        }
+        bits
     }
-    matches!(basic(exit_reason), 10..=32 | 36 | 39 | 40 | 46 | 47 | 50 | 51 | 53..=55 | 57..=59 | 61 | 63 | 64 | 67 | 68)
+    const FIRST: u32 = reason::CPUID;
+    const LAST: u32 = reason::WRMSR;
+    const OTHERS: u128 = set(&[36, 39, 40, 46, 47, 50, 51, 53, 54, 55, 57, 58, 59, 61, 63, 64, 67, 68]);
+    // With the flag of a failed entry the number is far beyond the set.
+    matches!(exit_reason, FIRST..=LAST) || exit_reason < u128::BITS && OTHERS >> exit_reason & 1 != 0
+}
+
+/// Whether class and number of such an exit say all: the hardware has no more to tell.
+#[inline]
+pub(crate) const fn is_told_by_class(exit_reason: u32) -> bool {
+    matches!(exit_reason, reason::CPUID | reason::RDMSR | reason::WRMSR | reason::VMCALL)
 }
 
 /// The vector of the exception or NMI that exited.

@@ -18,6 +18,8 @@ const CR4_FIXED1: u32 = 0x489;
 
 /// CR4.VMXE.
 pub(crate) const CR4_VMXE: u64 = 1 << 13;
+/// CR4.OSXSAVE.
+const CR4_OSXSAVE: u64 = 1 << 18;
 /// CR0 bits that unrestricted guests need not have set: PE and PG.
 const CR0_FREE: u64 = 1 | 1 << 31;
 
@@ -77,6 +79,11 @@ impl Features {
     /// Keeps what the first processor offers.
     pub(crate) fn keep(self) -> &'static Self {
         FEATURES.call_once(|| self)
+    }
+
+    /// Whether the processor has XSAVE, and so XCR0.
+    pub(crate) fn has_xsave(&self) -> bool {
+        self.host_cr4 & CR4_OSXSAVE != 0
     }
 
     /// CR0 bits that a guest must keep set whatever it writes.
@@ -168,7 +175,6 @@ fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, Launc
 }
 
 fn host_cr4(cpuid: &CpuId<CpuIdReaderNative>) -> u64 {
-    const OSXSAVE: u64 = 1 << 18;
     const SMEP: u64 = 1 << 20;
     const SMAP: u64 = 1 << 21;
     const UMIP: u64 = 1 << 11;
@@ -176,7 +182,7 @@ fn host_cr4(cpuid: &CpuId<CpuIdReaderNative>) -> u64 {
     let xsave = cpuid.get_feature_info().is_some_and(|info| info.has_xsave());
     let more = cpuid.get_extended_feature_info();
     let has = |test: fn(&raw_cpuid::ExtendedFeatures) -> bool| more.as_ref().is_some_and(test);
-    bit(xsave, OSXSAVE)
+    bit(xsave, CR4_OSXSAVE)
         | bit(has(|info| info.has_smep()), SMEP)
         | bit(has(|info| info.has_smap()), SMAP)
         | bit(has(|info| info.has_umip()), UMIP)

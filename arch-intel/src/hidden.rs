@@ -7,7 +7,9 @@ use plinth_arch_x86::msr;
 use plinth_arch_x86::root_state::{RootState, Segment, TableRegister};
 
 use crate::current::Current;
+use crate::features::Features;
 use crate::field::{GUEST_DEBUG_CONTROL, GUEST_SYSENTER_CS, GUEST_SYSENTER_EIP, GUEST_SYSENTER_ESP};
+use crate::reset::DR6_RESET;
 use crate::segments;
 
 /// Registers of a guest that stay in the processor while only the kernel runs, and move when the extension does.
@@ -21,9 +23,16 @@ pub(crate) struct Hidden {
     pub(crate) cstar: u64,
     pub(crate) cr2: u64,
     pub(crate) dr6: u64,
+    /// 0 on a processor without XSAVE.
+    pub(crate) xcr0: u64,
 }
 
 impl Hidden {
+    /// Those of a VS after a reset.
+    pub(crate) fn reset(features: &Features) -> Self {
+        Self { dr6: DR6_RESET, xcr0: u64::from(features.has_xsave()), ..Self::default() }
+    }
+
     /// Those of the processor.
     pub(crate) fn read() -> Self {
         // SAFETY: all of them exist in 64-bit mode; reading changes nothing.
@@ -36,11 +45,32 @@ impl Hidden {
                 cstar: msr::read(msr::index::CSTAR),
                 cr2: read_cr2(),
                 dr6: read_dr6(),
+                xcr0: 0,
             }
         }
     }
 
-    /// Puts a guest's into the processor.
+    /// Takes those from the processor that change without the kernel's knowledge: SWAPGS, faults and debug exceptions do
+    /// that. Writes of the others exit.
+    #[inline]
+    pub(crate) fn take_changed(&mut self) {
+        // SAFETY: reading the register changes nothing.
+        self.kernel_gs_base = unsafe { msr::read(msr::index::KERNEL_GS_BASE) };
+        (self.cr2, self.dr6) = (read_cr2(), read_dr6());
+    }
+
+    /// The place of a register of system calls whose writes exit, by its MSR.
+    pub(crate) fn system_call_register(&mut self, register: u32) -> Option<&mut u64> {
+        match register {
+            msr::index::STAR => Some(&mut self.star),
+            msr::index::LSTAR => Some(&mut self.lstar),
+            msr::index::CSTAR => Some(&mut self.cstar),
+            msr::index::SFMASK => Some(&mut self.sfmask),
+            _ => None,
+        }
+    }
+
+    /// Puts a guest's into the processor, but for CSTAR and XCR0, which the kernel and the extension leave alone.
     ///
     /// # Safety
     /// The extension is not entered before the kernel's own are back.
@@ -48,7 +78,6 @@ impl Hidden {
         // SAFETY: the kernel uses none of them but to enter the extension, which the caller rules out.
         unsafe {
             self.load_system_calls();
-            msr::write(msr::index::CSTAR, self.cstar);
             asm!("mov cr2, {}", in(reg) self.cr2, options(nomem, nostack, preserves_flags));
             asm!("mov dr6, {}", in(reg) self.dr6, options(nomem, nostack, preserves_flags));
         }
@@ -58,6 +87,7 @@ impl Hidden {
     ///
     /// # Safety
     /// As [`Self::load`], or they are the kernel's own.
+    #[inline]
     pub(crate) unsafe fn load_system_calls(&self) {
         // SAFETY: the values were read from these registers or checked when they were set.
         unsafe {
@@ -74,6 +104,16 @@ fn read_cr2() -> u64 {
     // SAFETY: reading CR2 at privilege level 0 changes nothing.
     unsafe { asm!("mov {}, cr2", out(reg) value, options(nomem, nostack, preserves_flags)) };
     value
+}
+
+/// Of a processor with XSAVE, under the kernel's CR4.
+pub(crate) fn read_xcr0() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: the kernel's CR4 has OSXSAVE where there is XSAVE, says the caller; reading changes nothing.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+    }
+    u64::from(high) << 32 | u64::from(low)
 }
 
 fn read_dr6() -> u64 {
@@ -161,9 +201,13 @@ impl VmxRoot {
         }
     }
 
-    /// Captures the debug-control register, which some emulators lack. The kernel's IDT is loaded.
-    pub(crate) fn capture_debug_control(&mut self) {
+    /// Captures what can only be read under the kernel's own IDT and CR4: the debug-control register, which some
+    /// emulators lack, and XCR0.
+    pub(crate) fn capture_rest(&mut self, features: &Features) {
         self.debug_control = msr::read_guarded(msr::index::DEBUG_CONTROL).unwrap_or(0);
+        if features.has_xsave() {
+            self.hidden.xcr0 = read_xcr0();
+        }
     }
 
     /// Puts into the processor what [`RootState::resume`] does not.
@@ -176,6 +220,11 @@ impl VmxRoot {
         unsafe {
             self.load_selectors(table);
             self.hidden.load();
+            msr::write(msr::index::CSTAR, self.hidden.cstar);
+            if self.hidden.xcr0 != 0 {
+                // The OS had it before.
+                let _ = msr::write_xcr_guarded(0, self.hidden.xcr0);
+            }
             msr::write(msr::index::FS_BASE, fs.base);
             msr::write(msr::index::GS_BASE, gs.base);
             let registers = [msr::index::SYSENTER_CS, msr::index::SYSENTER_ESP, msr::index::SYSENTER_EIP];

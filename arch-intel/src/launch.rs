@@ -186,7 +186,7 @@ unsafe extern "sysv64" fn call_on_stack(stack: u64, handover: &mut Handover) -> 
 /// The kernel's whole life on this processor.
 extern "sysv64" fn run(handover: &mut Handover) -> ! {
     let Some(mut root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
-    root.capture_debug_control();
+    root.capture_rest(Features::current());
     let Handover { kernel, resources, pages, host, .. } = *handover;
     // SAFETY: CR0, CR4 and IA32_FEATURE_CONTROL are as VMXON wants them; the region has the revision.
     if unsafe { vmx::vmxon(pages.vmxon_region()) }.is_err() {

@@ -82,6 +82,7 @@ impl StoppedGuest for VmxVs {
 
     fn set_flags(&mut self, flags: u64) {
         self.with(|vmcs| vmcs.write(GUEST_RFLAGS, flags));
+        self.refresh();
     }
 
     fn set_next(&mut self, next: u64) {

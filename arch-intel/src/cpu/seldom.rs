@@ -1,0 +1,122 @@
+//! Exits that the kernel serves and that a guest at work causes seldom.
+
+use plinth_arch_x86::msr;
+use plinth_arch_x86::stopped_guest::{StoppedGuest, edx_eax, read_general};
+use plinth_hal::{Exit, GuestMemory, PhysicalMemory, Spa, VsHw};
+
+use super::VmxCpu;
+use crate::bitmaps::wishes_for;
+use crate::exits::{self, reason};
+use crate::field::{ACTIVITY, QUALIFICATION};
+use crate::processor::GENERAL_PROTECTION;
+use crate::vs::VmxVs;
+use crate::{control_registers, events, failure};
+
+impl VmxCpu {
+    #[cold]
+    #[inline(never)]
+    pub(super) fn serve_seldom(
+        &mut self,
+        vs: &mut VmxVs,
+        exit_reason: u32,
+        exit_page: Spa,
+        guest: &impl GuestMemory,
+    ) -> Option<Exit> {
+        match exit_reason {
+            reason::NMI_WINDOW => vs.nmi_window_opened(),
+            reason::INIT => wait_for_startup(vs, exit_page),
+            reason::SIPI => {
+                let page = vs.with(|vmcs| vmcs.read(QUALIFICATION)) & 0xff;
+                vs.start(page);
+            }
+            reason::CR_ACCESS => control_register_access(vs, guest, exit_page),
+            reason::WRMSR if self.write_system_call_register(vs, guest, exit_page) => {}
+            reason::XSETBV => self.write_xcr(vs, guest, exit_page),
+            reason::INVD => {
+                // Caches are written back, never just dropped: the kernel's own data is in them.
+                // SAFETY: WBINVD at privilege level 0 loses nothing.
+                unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
+                skip(vs, guest, exit_page);
+            }
+            _ => {
+                if exit_reason & reason::ENTRY_FAILURE != 0 {
+                    log::error!("VM entry refused: {}", failure::entry_reason(exits::basic(exit_reason)));
+                    vs.with(|vmcs| failure::explain(vmcs, vs.features));
+                    vs.put_to_rest();
+                }
+                return Some(exits::classify(vs, exit_reason, exit_page));
+            }
+        }
+        None
+    }
+
+    /// XCR0 is the guest's, also while the kernel and the extension run: the processor itself checks number and value.
+    fn write_xcr(&mut self, vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
+        let memory = vs.memory();
+        let (number, value) = (read_general(&memory, exit_page, 1) as u32, edx_eax(&memory, exit_page));
+        let privileged = vs.privilege() == 0;
+        // SAFETY: the exit shows that the processor has XSETBV, so the kernel's CR4 has OSXSAVE; nobody but guests uses
+        // the state components.
+        if !privileged || unsafe { msr::write_xcr_guarded(number, value) }.is_err() {
+            vs.inject(GENERAL_PROTECTION);
+            return;
+        }
+        self.xcr0 = value;
+        // SAFETY: the place is the VS's, which is borrowed here.
+        unsafe { (*vs.hidden()).xcr0 = value };
+        skip(vs, guest, exit_page);
+    }
+
+    /// Carries out WRMSR of a system-call register, unless the extension wants to see it. Returns whether it was one.
+    fn write_system_call_register(
+        &mut self,
+        vs: &mut VmxVs,
+        guest: &impl GuestMemory,
+        exit_page: Spa,
+    ) -> bool {
+        let memory = vs.memory();
+        let number = read_general(&memory, exit_page, 1) as u32;
+        // SAFETY: the place is the VS's, which is borrowed here and not touched through it meanwhile.
+        let hidden = unsafe { &mut *vs.hidden() };
+        let Some(register) = hidden.system_call_register(number) else { return false };
+        if wishes_for(memory.read_u64(vs.wishes()), number) {
+            return false;
+        }
+        let value = edx_eax(&memory, exit_page);
+        // SAFETY: the processor holds the guest's value now, and gets the kernel's back before it enters the extension.
+        if unsafe { msr::write_guarded(number, value) }.is_err() {
+            vs.inject(GENERAL_PROTECTION);
+            return true;
+        }
+        *register = value;
+        if number == msr::index::CSTAR {
+            self.cstar = value;
+        }
+        skip(vs, guest, exit_page);
+        true
+    }
+}
+
+/// Skips an instruction that the exit was caused by, so that its length is known.
+fn skip(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
+    let _ = vs.advance(guest, exit_page);
+}
+
+/// An INIT signal that no interrupt command of the guest's sent: it waits for a startup IPI, as the bare processor.
+fn wait_for_startup(vs: &mut VmxVs, exit_page: Spa) {
+    vs.reset(exit_page);
+    vs.with(|vmcs| vmcs.write(ACTIVITY, events::WAIT_FOR_SIPI));
+}
+
+fn control_register_access(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
+    let memory = vs.memory();
+    let features = vs.features;
+    let done = vs.with(|vmcs| control_registers::move_to(vmcs, features, &memory, guest, exit_page));
+    match done {
+        Ok(()) => {
+            vs.flush_tlb();
+            skip(vs, guest, exit_page);
+        }
+        Err(control_registers::Refused) => vs.inject(GENERAL_PROTECTION),
+    }
+}

@@ -1,0 +1,236 @@
+//! What the kernel asks of a VS.
+
+use core::mem::offset_of;
+use core::sync::atomic::Ordering;
+
+use plinth_arch_x86::IdentityMemory;
+use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register as number};
+use plinth_hal::{
+    BadInstruction, BadRegister, Event, Exit, FrameSource, GuestMemory, OutOfFrames, PAGE_SIZE,
+    PhysicalMemory, ProcessorEvent, Spa, VsHw,
+};
+
+use super::{LastExit, VmxVs};
+use crate::bitmaps::{ROOT_TAG, VmxVm, ept_pointer};
+use crate::current::Current;
+use crate::events::TRAP_FLAG;
+use crate::features::Features;
+use crate::field::{
+    EPT_POINTER, GUEST_PAT, GUEST_RFLAGS, GUEST_RIGHTS, INSTRUCTION_LENGTH, PHYSICAL_ADDRESS, QUALIFICATION,
+    VECTORING_EVENT,
+};
+use crate::hidden::{Hidden, VmxRoot};
+use crate::{Vmx, exits, processor, registers, reset, segments, setup};
+
+/// The VMCS region, and behind it the page of the saved registers.
+const PAGES: usize = 2;
+
+impl VsHw for VmxVs {
+    type Arch = Vmx;
+
+    fn create(
+        memory: IdentityMemory,
+        frames: &mut impl FrameSource,
+        vm: &VmxVm,
+    ) -> Result<Self, OutOfFrames> {
+        let first = frames.allocate(PAGES)?;
+        let features = Features::current();
+        memory.write_u64(first, u64::from(features.revision));
+        let mut vs = Self {
+            region: first.raw(),
+            memory,
+            registers: Spa::new(first.raw() + PAGE_SIZE),
+            wishes: vm.wishes(),
+            features,
+            vpid: vm.tag(),
+            ept_pointer: vm.ept_pointer(),
+            is_root: vm.tag() == ROOT_TAG,
+            active: false,
+            launched: false,
+            has_host_state: false,
+            flush: true,
+            host_rsp: 0,
+            guest_rsp: 0,
+            last: LastExit::default(),
+            nmi_pending: false,
+            stepping: None,
+        };
+        vs.put_to_rest();
+        vs.set_hidden(Hidden::reset(features));
+        vs.with(|vmcs| {
+            // SAFETY: a VM is destroyed only after its VSs.
+            unsafe { setup::controls(vmcs, features, vm, vm.tag()) };
+            vmcs.write(GUEST_PAT, reset::PAT_RESET);
+            reset::initialize(vmcs, features);
+        });
+        Ok(vs)
+    }
+
+    fn destroy(mut self, frames: &mut impl FrameSource) {
+        self.put_to_rest();
+        frames.free(Spa::new(self.region), PAGES);
+    }
+
+    fn init_root(&mut self, root: &VmxRoot, exit_page: Spa) {
+        let features = self.features;
+        self.with(|vmcs| reset::take_root(vmcs, features, root));
+        self.set_hidden(root.hidden);
+        self.refresh();
+        for (number, register) in root.state.registers.iter().enumerate() {
+            self.memory.write_u64(Spa::new(exit_page.raw() + number as u64 * 8), *register);
+        }
+    }
+
+    #[inline]
+    fn describe(&self, exit: &Exit, exit_page: Spa) {
+        const DPL_SHIFT: u32 = 5;
+        let Some(page) = self.memory.page(exit_page) else { return };
+        let write = |offset: usize, value| page[offset / 8].store(value, Ordering::Relaxed);
+        let LastExit { reason, rip, flags } = self.last;
+        let has_more = !exits::is_told_by_class(reason);
+        self.with(|vmcs| {
+            let rights = vmcs.read(GUEST_RIGHTS.nth(segments::SS));
+            write(offset_of!(ExitPage, privilege), u64::from(rights >> DPL_SHIFT & 3));
+            let more = if has_more { details(vmcs) } else { [0; 3] };
+            write(offset_of!(ExitPage, info), more[0]);
+            write(offset_of!(ExitPage, info) + 8, more[1]);
+            write(offset_of!(ExitPage, event), more[2]);
+        });
+        write(offset_of!(ExitPage, code), u64::from(reason));
+        write(offset_of!(ExitPage, instruction_pointer), rip);
+        write(offset_of!(ExitPage, flags), flags);
+        write(offset_of!(ExitPage, number), exit.number);
+        write(offset_of!(ExitPage, detail), exit.detail);
+    }
+
+    #[inline]
+    fn advance(&mut self, _: &impl GuestMemory, _: Spa) -> Result<(), BadInstruction> {
+        let LastExit { reason, rip, .. } = self.last;
+        if !exits::is_instruction(reason) {
+            return Err(BadInstruction);
+        }
+        let mut next = rip.wrapping_add(u64::from(self.with(|vmcs| vmcs.read(INSTRUCTION_LENGTH))));
+        // Instruction pointers wrap at the end of what the mode can address.
+        if (rip ^ next) >> 32 != 0 && !processor::is_64_bit(self) {
+            next &= 0xffff_ffff;
+        }
+        self.advance_to(next);
+        Ok(())
+    }
+
+    fn inject(&mut self, event: Event) {
+        self.deliver(event);
+    }
+
+    fn read(&self, register: u64) -> Result<u64, BadRegister> {
+        let hidden = self.hidden_copy();
+        self.with(|vmcs| registers::read(vmcs, &hidden, self.features, register)).ok_or(BadRegister)
+    }
+
+    fn write(&mut self, register: u64, value: u64) -> Result<(), BadRegister> {
+        let mut hidden = self.hidden_copy();
+        let features = self.features;
+        self.with(|vmcs| registers::write(vmcs, &mut hidden, features, register, value))
+            .ok_or(BadRegister)?;
+        self.set_hidden(hidden);
+        self.flush |= forgets(register);
+        self.refresh();
+        Ok(())
+    }
+
+    fn flush_tlb(&mut self) {
+        self.flush = true;
+    }
+
+    fn set_nested_root(&mut self, root: Spa) {
+        let pointer = ept_pointer(root);
+        self.ept_pointer = pointer;
+        // SAFETY: the tables are the VM's, which the kernel keeps as long as a VS uses them.
+        self.with(|vmcs| unsafe { vmcs.control(EPT_POINTER, pointer) });
+        self.flush = true;
+    }
+
+    /// The VMCS of a VS at rest is clear, so any processor may load it; but the host's state in it is the old one's.
+    fn leave_pp(&mut self) {
+        (self.has_host_state, self.host_rsp) = (false, 0);
+        self.flush = true;
+    }
+
+    fn processor_control(
+        &mut self,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        exit_page: Spa,
+    ) -> Result<ProcessorEvent, BadInstruction> {
+        processor::control(self, exit, guest, exit_page)
+    }
+
+    fn reset(&mut self, exit_page: Spa) {
+        if self.stepping.take().is_some() {
+            self.set_stepping(false, false);
+        }
+        let features = self.features;
+        self.with(|vmcs| reset::initialize(vmcs, features));
+        (self.nmi_pending, self.guest_rsp, self.flush) = (false, 0, true);
+        self.refresh();
+        for number in 0..16 {
+            self.memory.write_u64(Spa::new(exit_page.raw() + number * 8), 0);
+        }
+        // RDX holds the processor's family, model and stepping after a reset.
+        let signature = core::arch::x86_64::__cpuid(1).eax;
+        self.memory.write_u64(Spa::new(exit_page.raw() + 2 * 8), u64::from(signature));
+    }
+
+    fn start(&mut self, entry: u64) {
+        self.with(|vmcs| reset::start(vmcs, entry));
+        self.refresh();
+    }
+
+    fn single_step(&mut self, on: bool) {
+        match (on, self.stepping) {
+            (true, None) => {
+                let guest_flag = self.with(|vmcs| vmcs.read(GUEST_RFLAGS)) & TRAP_FLAG != 0;
+                self.stepping = Some(guest_flag);
+                self.set_stepping(true, guest_flag);
+            }
+            (false, Some(guest_flag)) => {
+                self.stepping = None;
+                self.set_stepping(false, guest_flag);
+            }
+            _ => {}
+        }
+    }
+
+    fn registers_at(&self) -> Spa {
+        self.registers
+    }
+
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
+        copy_registers(memory, exit_page, self.registers);
+        self.put_to_rest();
+    }
+
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {
+        copy_registers(memory, self.registers, exit_page);
+    }
+}
+
+/// What the hardware says of an exit beside its reason: qualification, guest-physical address, event under delivery.
+fn details(vmcs: &Current) -> [u64; 3] {
+    [vmcs.read(QUALIFICATION), vmcs.read(PHYSICAL_ADDRESS), u64::from(vmcs.read(VECTORING_EVENT))]
+}
+
+/// Registers on which the guest's translations depend: writing one on the bare machine forgets them.
+const fn forgets(register: u64) -> bool {
+    matches!(
+        register,
+        number::X86_CR0 | number::X86_CR3 | number::X86_CR4 | number::X86_EFER | number::X86_PAT
+    )
+}
+
+fn copy_registers(memory: &impl PhysicalMemory, from: Spa, to: Spa) {
+    for offset in (0..GENERAL_REGISTERS as u64 * 8).step_by(8) {
+        let value = memory.read_u64(Spa::new(from.raw() + offset));
+        memory.write_u64(Spa::new(to.raw() + offset), value);
+    }
+}
