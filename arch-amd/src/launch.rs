@@ -121,7 +121,7 @@ unsafe fn platform(info: &LaunchInfo, features: Features) -> Platform<Svm> {
         nested_format: NptFormat::new(features.giant_leaves, features.physical_bits),
         elf_machine: Machine::X86_64,
         physical_end: 1 << features.physical_bits,
-        device_pages: [Some(apic), None],
+        device_pages: [Some(apic), None, None],
         trapped_page: Some(apic),
         user_base: UserVa::new(USER_BASE),
     }

@@ -29,8 +29,8 @@ pub struct El2Cpu {
     regime: Option<Regime>,
     /// The page of the VS whose registers of EL1 the processor holds.
     loaded: Option<Spa>,
-    /// The guest's priority mask, while its interrupts are held back.
-    masked: Option<u64>,
+    /// What the guest has enabled, while its interrupts are held back.
+    masked: Option<gic::Held>,
     id: u32,
     /// The extension is translated by the kernel's own tables.
     shared_regime: bool,

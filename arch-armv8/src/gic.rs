@@ -5,19 +5,38 @@
 //! priority mask of this processor's interface, and the way back into the guest puts it back: without a pending
 //! interrupt nothing is done at all.
 
+use crate::bcm2836::{self, Controller};
 use crate::fdt::GicKind;
 use crate::host::{read_system, write_system};
+use crate::processors::own_affinity;
 
 /// GICC_PMR's offset.
 const GICC_PMR: u64 = 4;
+
+/// What was let through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Held {
+    /// The priority mask.
+    Priority(u64),
+    /// Enables.
+    Bcm2836(bcm2836::Held),
+}
+
+fn bcm2836(local: u64, shared: u64) -> Controller {
+    Controller { local, shared, processor: own_affinity() & 3 }
+}
 
 /// Masks everything. Returns what to give [`unmask`].
 ///
 /// # Safety
 /// The interface is there, and mapped for the kernel if it is memory mapped.
-pub(crate) unsafe fn mask(gic: GicKind) -> Option<u64> {
+pub(crate) unsafe fn mask(gic: GicKind) -> Option<Held> {
     match gic {
         GicKind::None => None,
+        GicKind::Bcm2836 { local, shared } => {
+            // SAFETY: forwarded to the caller.
+            Some(Held::Bcm2836(unsafe { bcm2836(local, shared).mask() }))
+        }
         GicKind::V2(base) => {
             let register = (base + GICC_PMR) as *mut u32;
             // SAFETY: the caller vouches for the device; the register only holds interrupts back.
@@ -29,7 +48,7 @@ pub(crate) unsafe fn mask(gic: GicKind) -> Option<u64> {
                 register.read_volatile();
                 core::arch::asm!("dsb sy", "isb", options(nostack, preserves_flags));
             }
-            Some(u64::from(old))
+            Some(Held::Priority(u64::from(old)))
         }
         GicKind::V3 => {
             let old = read_system!("S3_0_C4_C6_0");
@@ -38,7 +57,7 @@ pub(crate) unsafe fn mask(gic: GicKind) -> Option<u64> {
                 write_system!("S3_0_C4_C6_0", 0u64);
                 core::arch::asm!("isb", "dsb sy", "isb", options(nostack, preserves_flags));
             }
-            Some(old)
+            Some(Held::Priority(old))
         }
     }
 }
@@ -47,12 +66,18 @@ pub(crate) unsafe fn mask(gic: GicKind) -> Option<u64> {
 ///
 /// # Safety
 /// As [`mask`], which gave `old`.
-pub(crate) unsafe fn unmask(gic: GicKind, old: u64) {
-    match gic {
-        GicKind::None => {}
+pub(crate) unsafe fn unmask(gic: GicKind, held: Held) {
+    match (gic, held) {
         // SAFETY: the caller vouches for the device.
-        GicKind::V2(base) => unsafe { ((base + GICC_PMR) as *mut u32).write_volatile(old as u32) },
+        (GicKind::V2(base), Held::Priority(old)) => unsafe {
+            ((base + GICC_PMR) as *mut u32).write_volatile(old as u32);
+        },
         // SAFETY: as in `mask`.
-        GicKind::V3 => unsafe { write_system!("S3_0_C4_C6_0", old) },
+        (GicKind::V3, Held::Priority(old)) => unsafe { write_system!("S3_0_C4_C6_0", old) },
+        (GicKind::Bcm2836 { local, shared }, Held::Bcm2836(held)) => {
+            // SAFETY: forwarded to the caller.
+            unsafe { bcm2836(local, shared).unmask(&held) }
+        }
+        _ => {}
     }
 }

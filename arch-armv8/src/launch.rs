@@ -177,7 +177,8 @@ unsafe fn prepare(
     let bad_tree = LaunchStatus::failed(LaunchError::BadContract, info.fdt);
     // SAFETY: the contract's device tree is there and stays.
     let machine = unsafe { device_tree(info.fdt) }.and_then(Machine::new).ok_or(bad_tree)?;
-    SLOTS.fill(processors::own_affinity(), machine.processors().map(|processor| processor.affinity));
+    let own = processors::own_affinity();
+    SLOTS.fill(own, machine.processors().map(|processor| processor.affinity));
     HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
     let gic = machine.gic();
     // SAFETY: forwarded to the caller.
@@ -190,6 +191,12 @@ unsafe fn prepare(
         let handover = Handover { kernel, memory, resources, gic };
         secondary::prepare(pp, handover, host_registers(&features, &resources));
         boot = boot.or(Some(handover));
+    }
+    for release in machine.processors().filter(|processor| processor.affinity != own) {
+        if let (Some(word), false) = (release.release, machine.has_firmware()) {
+            // SAFETY: the device tree says that a processor waits for an address there; arrivals are prepared.
+            unsafe { secondary::collect(word) };
+        }
     }
     boot.ok_or(bad_tree)
 }
@@ -218,9 +225,11 @@ unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platf
     let bits = features.physical_bits();
     let shared = features.shared_regime;
     let console = (info.console_kind != CONSOLE_NONE).then(|| Spa::new(info.console_base).page());
-    let interface = match gic {
-        GicKind::V2(base) => Some(Spa::new(base).page()),
-        _ => None,
+    let page = |base| Some(Spa::new(base).page());
+    let interrupts = match gic {
+        GicKind::V2(base) => [page(base), None],
+        GicKind::Bcm2836 { local, shared } => [page(local), page(shared)],
+        GicKind::None | GicKind::V3 => [None, None],
     };
     Platform {
         info: LaunchInfo { pp_count: SLOTS.count() as u64, ..*info },
@@ -234,7 +243,7 @@ unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platf
         nested_format: Stage2Format::new(bits),
         elf_machine: ImageMachine::Aarch64,
         physical_end: if shared { SHARED_USER_BASE.min(1 << bits) } else { 1 << bits },
-        device_pages: [console, interface],
+        device_pages: [console, interrupts[0], interrupts[1]],
         trapped_page: None,
         user_base: UserVa::new(if shared { SHARED_USER_BASE } else { USER_BASE }),
     }

@@ -30,6 +30,8 @@ mod format_tests;
 #[cfg(target_arch = "aarch64")]
 mod bank;
 #[cfg(target_arch = "aarch64")]
+mod bcm2836;
+#[cfg(target_arch = "aarch64")]
 pub mod console;
 #[cfg(target_arch = "aarch64")]
 mod cpu;

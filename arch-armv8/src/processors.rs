@@ -55,7 +55,8 @@ fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
         }
         Request::AffinityInfo { target } => done(SLOTS.info(target)),
         Request::Features { function } if !psci::is_offered(function) => done(psci::NOT_SUPPORTED),
-        Request::Features { .. } | Request::Forward if launch::has_firmware() => {
+        Request::Features { .. } | Request::Forward if !launch::has_firmware() => done(psci::own(arguments)),
+        Request::Features { .. } | Request::Forward => {
             // SAFETY: the call is one of those that only tell something, or end the machine as the root VM wants.
             (unsafe { firmware::call(arguments) }, ProcessorEvent::Done)
         }

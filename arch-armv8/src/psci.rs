@@ -80,6 +80,28 @@ pub(crate) fn decode([number, first, second, third]: [u64; 4]) -> Request {
     }
 }
 
+/// What Plinth answers where there is no firmware: it offers PSCI all the same, to start and stop processors.
+pub(crate) const fn own([number, function, ..]: [u64; 4]) -> i64 {
+    const VERSION: u32 = 0x8400_0000;
+    const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
+    const FEATURES: u32 = 0x8400_000A;
+    /// CPU_SUSPEND, CPU_OFF, CPU_ON, AFFINITY_INFO.
+    const SERVED: u32 = 0b1_1110;
+    match number as u32 {
+        VERSION => 1 << 16 | 1,
+        // Nothing has to be migrated.
+        MIGRATE_INFO_TYPE => 2,
+        FEATURES => match function as u32 & !WIDE {
+            VERSION | MIGRATE_INFO_TYPE | FEATURES => SUCCESS,
+            other if other >= VERSION && other - VERSION < 5 && SERVED >> (other - VERSION) & 1 != 0 => {
+                SUCCESS
+            }
+            _ => NOT_SUPPORTED,
+        },
+        _ => NOT_SUPPORTED,
+    }
+}
+
 /// Whether [`Request::Features`] may say yes to a function: if the firmware has it and it is one of these.
 pub(crate) fn is_offered(function: u32) -> bool {
     !matches!(decode([u64::from(function), 0, 0, 0]), Request::Unknown)
@@ -121,6 +143,15 @@ mod tests {
         assert_eq!(decode([0x8000_0000, 0, 0, 0]), Request::Forward, "SMCCC_VERSION");
         assert!(is_firmware_call(0x8400_0000) && is_firmware_call(0x8000_8000));
         assert!(!is_firmware_call(0x504C_0000_0001_0001) && !is_firmware_call(0x8600_0000));
+    }
+
+    #[test]
+    fn without_firmware_processors_can_be_started_but_not_the_machine_stopped() {
+        let ask = |function| own([0x8400_000A, function, 0, 0]);
+        assert_eq!(own([0x8400_0000, 0, 0, 0]), 0x1_0001);
+        assert!([0x8400_0002, 0xC400_0003, 0xC400_0004, 0xC400_0001].map(ask) == [SUCCESS; 4]);
+        assert!([0x8400_0008, 0x8400_0009, 0x8000_0000, 0x8400_0005].map(ask) == [NOT_SUPPORTED; 4]);
+        assert_eq!(own([0x8400_0008, 0, 0, 0]), NOT_SUPPORTED);
     }
 
     #[test]

@@ -105,7 +105,7 @@ unsafe fn platform(info: &LaunchInfo, features: &Features) -> Platform<Vmx> {
         nested_format: EptFormat::new(features.ept, features.physical_bits),
         elf_machine: Machine::X86_64,
         physical_end: 1 << features.physical_bits,
-        device_pages: [Some(apic), None],
+        device_pages: [Some(apic), None, None],
         trapped_page: Some(apic),
         user_base: UserVa::new(USER_BASE),
     }

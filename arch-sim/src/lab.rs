@@ -206,7 +206,7 @@ fn platform(machine: &'static Machine, setup: &Setup) -> Platform<Sim> {
         nested_format: SimFormat::new(),
         elf_machine: ImageMachine::X86_64,
         physical_end: PHYSICAL_END,
-        device_pages: [Some(Spa::new(CONTROL_PAGE)), None],
+        device_pages: [Some(Spa::new(CONTROL_PAGE)), None, None],
         trapped_page: Some(Spa::new(CONTROL_PAGE)),
         user_base: UserVa::new(USER_BASE),
     }

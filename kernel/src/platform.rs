@@ -21,7 +21,7 @@ pub struct Platform<A: Arch> {
     /// End of the physical address space in bytes.
     pub physical_end: u64,
     /// Device pages that the kernel itself uses, mapped uncached.
-    pub device_pages: [Option<Spa>; 2],
+    pub device_pages: [Option<Spa>; 3],
     /// The processor's control page that guests may read but whose writes the kernel must see.
     pub trapped_page: Option<Spa>,
     /// Lowest address of the part of the address space that is the extension's.

@@ -12,6 +12,13 @@ pub enum Gic {
     V2(u64),
     /// GICv3 or later, by system registers.
     V3,
+    /// The Raspberry Pi 3's: a part for each processor, and one that all devices share.
+    Bcm2836 {
+        /// The address of the processors' part.
+        local: u64,
+        /// The address of the shared part.
+        shared: u64,
+    },
 }
 
 const V2: [&str; 5] =
@@ -35,6 +42,14 @@ impl Tree<'_> {
             }
             place.is_any(&V2).then(|| place.address(1).map_or(Gic::None, Gic::V2))
         };
-        Place::root(self.fdt).search(&kind).unwrap_or(Gic::None)
+        let bcm2836 = || {
+            let find = |name: &str| {
+                let is = |place: &Place<'_>| place.is_any(&[name]).then(|| place.address(0));
+                Place::root(self.fdt).search(&is)?
+            };
+            let (local, shared) = (find("brcm,bcm2836-l1-intc")?, find("brcm,bcm2836-armctrl-ic")?);
+            Some(Gic::Bcm2836 { local, shared })
+        };
+        Place::root(self.fdt).search(&kind).or_else(bcm2836).unwrap_or(Gic::None)
     }
 }

@@ -1,0 +1,93 @@
+//! Holding interrupts back where there is no GIC: the Raspberry Pi 3.
+//!
+//! Each processor has enables for its own timers and mailboxes (BCM2836 ARM-local peripherals, 4.6 and 4.7). What
+//! devices raise goes to one processor and can be held back only for all of them (BCM2835 ARM peripherals, 7.5); that
+//! is done only while such an interrupt is what keeps the extension from running. Should another processor of the
+//! root VM switch one of these off meanwhile, it is on again afterwards, which its handler then finds.
+
+/// Control of the first processor's timer interrupts; the others follow, and the mailboxes'.
+const TIMERS: u64 = 0x40;
+const MAILBOXES: u64 = 0x50;
+/// What is pending for the first processor.
+const SOURCES: u64 = 0x60;
+/// In a source register: one of the devices.
+const FROM_DEVICE: u32 = 1 << 8;
+
+/// Enables of the devices' interrupts, three words, and how they are taken away.
+const ENABLE: u64 = 0x10;
+const DISABLE: u64 = 0x1C;
+
+/// The two parts' addresses.
+#[derive(Clone, Copy)]
+pub(crate) struct Controller {
+    pub(crate) local: u64,
+    pub(crate) shared: u64,
+    /// Which processor this is: 0 to 3.
+    pub(crate) processor: u64,
+}
+
+/// What was enabled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    timers: u32,
+    mailboxes: u32,
+    devices: [u32; 3],
+}
+
+impl Controller {
+    /// # Safety
+    /// As [`Controller::mask`].
+    unsafe fn read(at: u64) -> u32 {
+        // SAFETY: forwarded to the caller.
+        unsafe { (at as *const u32).read_volatile() }
+    }
+
+    /// # Safety
+    /// As [`Controller::mask`].
+    unsafe fn write(at: u64, value: u32) {
+        // SAFETY: forwarded to the caller.
+        unsafe { (at as *mut u32).write_volatile(value) };
+    }
+
+    fn own(&self, first: u64) -> u64 {
+        self.local + first + self.processor * 4
+    }
+
+    /// Holds back what this processor gets.
+    ///
+    /// # Safety
+    /// Both parts are there and mapped.
+    pub(crate) unsafe fn mask(&self) -> Held {
+        // SAFETY: the caller vouches for the device; its registers only hold interrupts back.
+        unsafe {
+            let from_device = Self::read(self.own(SOURCES)) & FROM_DEVICE != 0;
+            let (timers, mailboxes) = (Self::read(self.own(TIMERS)), Self::read(self.own(MAILBOXES)));
+            Self::write(self.own(TIMERS), 0);
+            Self::write(self.own(MAILBOXES), 0);
+            let mut devices = [0; 3];
+            if from_device {
+                for (number, enabled) in (0..).zip(&mut devices) {
+                    *enabled = Self::read(self.shared + ENABLE + number * 4);
+                    Self::write(self.shared + DISABLE + number * 4, *enabled);
+                }
+            }
+            core::arch::asm!("dsb sy", "isb", options(nostack, preserves_flags));
+            Held { timers, mailboxes, devices }
+        }
+    }
+
+    /// Lets interrupts through as before.
+    ///
+    /// # Safety
+    /// As [`Controller::mask`], which gave `held`.
+    pub(crate) unsafe fn unmask(&self, held: &Held) {
+        // SAFETY: as in `mask`; the values are the root VM's.
+        unsafe {
+            for (number, enabled) in (0..).zip(held.devices).filter(|(_, enabled)| *enabled != 0) {
+                Self::write(self.shared + ENABLE + number * 4, enabled);
+            }
+            Self::write(self.own(MAILBOXES), held.mailboxes);
+            Self::write(self.own(TIMERS), held.timers);
+        }
+    }
+}
