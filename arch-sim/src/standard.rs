@@ -107,6 +107,12 @@ impl Standard {
 
     /// `_start`: registers the callbacks and waits.
     pub fn start(&self, user: &User) {
+        self.register(user);
+        let _ = user.call(Call::ControlWait, &[]);
+    }
+
+    /// Opens the handle and registers the callbacks, from `_start`.
+    pub fn register(&self, user: &User) {
         self.open(user);
         for (call, slot) in [
             (Call::CallbackRegisterBootstrap, Slot::Bootstrap),
@@ -117,7 +123,6 @@ impl Standard {
                 self.expect(user, call, &[user.address_of(Slot::Start, slot)]);
             }
         }
-        let _ = user.call(Call::ControlWait, &[]);
     }
 
     /// Makes the root VS of a processor, from the bootstrap callback.

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change is good.
 
 mod board;
+mod conformance;
 mod dmesg;
 mod host;
 mod table;

@@ -1,6 +1,7 @@
 //! Test guests: what they see of the machine, and what becomes of them when the extension misbehaves.
 
 use super::{End, GUEST, Payload, Test};
+use crate::test::conformance;
 
 /// What a guest says at its end.
 macro_rules! done {
@@ -84,6 +85,17 @@ pub(super) const TESTS: &[Test] = &[
         extension: Some("hostile-syscalls"),
         expect: &["extension: hostile: 10", ", 0 leaks", done!("hostile")],
         forbid: &["no handle any more"],
+        ..GUEST
+    },
+    Test {
+        name: "conformance",
+        proves: "the kernel serves every call of the ABI, and every error of it, as they are specified",
+        payload: Payload::Guest("hostile"),
+        extension: Some("conformance"),
+        expect: &["extension: ABI done: ", ", 0 failed", done!("hostile")],
+        forbid: &["ABI .* FAILED"],
+        check: Some(conformance::check),
+        timeout: 120,
         ..GUEST
     },
     Test {
