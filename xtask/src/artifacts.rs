@@ -3,12 +3,13 @@
 //! Which target a package is built for follows from its folder, so that adding an extension or a guest means
 //! adding its folder and nothing here.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Package;
 
-use crate::board::{self, Board};
+use crate::board::{self, Board, Loader};
 use crate::c_extensions;
 use crate::cli::BuildOptions;
 use crate::toolchain::Toolchain;
@@ -42,10 +43,10 @@ pub(crate) fn build_command(workspace: &Workspace, options: &BuildOptions) -> Re
 pub(crate) fn build(workspace: &Workspace, board: &Board) -> Result<Images> {
     let freestanding = [board.kernel.as_str(), DEFAULT_EXTENSION];
     compile(workspace, &board.triple, &freestanding)?;
-    compile(workspace, &board.firmware_triple(), &[board.loader.package()])?;
+    compile(workspace, &board.loader_triple(), &[board.loader.package()])?;
     Ok(Images {
         kernel: file(workspace, &board.triple, "plinth"),
-        loader: file(workspace, &board.firmware_triple(), board.loader.file()),
+        loader: file(workspace, &board.loader_triple(), board.loader.file()),
         extension: file(workspace, &board.triple, DEFAULT_EXTENSION_PROGRAM),
     })
 }
@@ -62,29 +63,40 @@ pub(crate) fn build_tests(workspace: &Workspace, board: &Board) -> Result<()> {
     c_extensions::build(workspace, &board.triple)
 }
 
-fn test_folders(board: &Board) -> [(&'static str, String); 3] {
-    let triple = || board.triple.clone();
-    [("extensions", triple()), ("tests/extensions", triple()), ("tests/guests", board.firmware_triple())]
+/// Where tests find extensions and guests, with the target that each folder is built for.
+fn test_folders(board: &Board) -> Vec<(&'static str, String)> {
+    let mut folders = vec![("extensions", board.triple.clone())];
+    if board.architecture() == "x86_64" {
+        folders.push(("tests/extensions", board.triple.clone()));
+    }
+    folders.extend(guest_folder(board).map(|folder| (folder, board.loader_triple())));
+    folders
 }
 
-/// What no board of the tool boots yet, with its target.
-const WITHOUT_BOARD: [(&str, &str); 4] = [
-    ("loaders/multiboot2", "x86_64-unknown-none"),
-    ("images/armv8", "aarch64-unknown-none-softfloat"),
-    ("loaders/arm64-image", "aarch64-unknown-none-softfloat"),
-    ("extensions", "aarch64-unknown-none-softfloat"),
-];
+/// The test guests that the board's loader can start.
+fn guest_folder(board: &Board) -> Option<&'static str> {
+    match board.loader {
+        Loader::Uefi if board.architecture() == "x86_64" => Some("tests/guests"),
+        Loader::Uefi | Loader::Multiboot2 => None,
+        Loader::Arm64Image => Some("tests/guests-armv8"),
+    }
+}
 
-/// Every freestanding package with the targets it is built for: for clippy.
-pub(crate) fn targets<'a>(workspace: &'a Workspace, board: &Board) -> Vec<(&'a Package, String)> {
-    let mut folders = vec![("images/x86", board.triple.clone())];
-    folders.push(("loaders/uefi", board.firmware_triple()));
-    folders.extend(test_folders(board));
-    folders.extend(WITHOUT_BOARD.map(|(folder, triple)| (folder, triple.to_owned())));
-    let packages = folders.into_iter().flat_map(|(folder, triple)| {
-        workspace.packages_in(folder).into_iter().map(move |package| (package, triple.clone()))
-    });
-    packages.collect()
+/// Every freestanding package with the targets that some board needs it for: for clippy.
+pub(crate) fn targets<'a>(workspace: &'a Workspace, boards: &[Board]) -> Vec<(&'a Package, String)> {
+    let mut packages = BTreeMap::new();
+    for board in boards {
+        let mut add = |package: &'a Package, triple: String| {
+            packages.insert((package.name.to_string(), triple), package);
+        };
+        workspace.package(&board.kernel).into_iter().for_each(|package| add(package, board.triple.clone()));
+        let loader = workspace.package(board.loader.package());
+        loader.into_iter().for_each(|package| add(package, board.loader_triple()));
+        for (folder, triple) in test_folders(board) {
+            workspace.packages_in(folder).into_iter().for_each(|package| add(package, triple.clone()));
+        }
+    }
+    packages.into_iter().map(|((_, triple), package)| (package, triple)).collect()
 }
 
 /// The ELF file of an extension that tests use.
@@ -92,9 +104,13 @@ pub(crate) fn test_extension(workspace: &Workspace, board: &Board, name: &str) -
     existing(file(workspace, &board.triple, name), "extensions and tests/extensions")
 }
 
-/// A test guest's EFI application.
+/// A test guest's file: an EFI application, or the ELF file of an arm64 Image.
 pub(crate) fn test_guest(workspace: &Workspace, board: &Board, name: &str) -> Result<PathBuf> {
-    existing(file(workspace, &board.firmware_triple(), &format!("{name}.efi")), "tests/guests")
+    let Some(folder) = guest_folder(board) else {
+        bail!("no test guest can be started by the loader of board {}", board.name)
+    };
+    let extension = if board.loader == Loader::Uefi { ".efi" } else { "" };
+    existing(file(workspace, &board.loader_triple(), &format!("{name}{extension}")), folder)
 }
 
 fn existing(path: PathBuf, folder: &str) -> Result<PathBuf> {
@@ -109,7 +125,7 @@ fn existing(path: PathBuf, folder: &str) -> Result<PathBuf> {
 
 fn compile(workspace: &Workspace, triple: &str, packages: &[&str]) -> Result<()> {
     for package in packages {
-        if !workspace.has_package(package) {
+        if workspace.package(package).is_none() {
             bail!(
                 "the workspace has no package {package}; the board's manifest or the root Cargo.toml is wrong"
             );

@@ -61,7 +61,8 @@ fn measure(workspace: &Workspace, board: &Board) -> Result<Watched> {
     machine.cpus = 1;
     machine.arguments.extend(COUNTING.map(str::to_owned));
     let step = Step::new("counting instructions");
-    let mut process = Process::captured(machine.command(&Console::Output), &scratch.path().join("messages"))?;
+    let mut process =
+        Process::captured(machine.command(&Console::Output)?, &scratch.path().join("messages"))?;
     let forbidden = RegexSet::new(FORBIDDEN)?;
     let (expected, timeout) = ([], Some(TIMEOUT));
     let for_figures = Watch {

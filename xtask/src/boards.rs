@@ -31,9 +31,6 @@ fn describe(board: &Board) -> String {
 fn emulator(board: &Board) -> String {
     match &board.emulator {
         None => format!("none; `cargo xtask image --board {}` makes a USB stick", board.name),
-        Some(emulator) => format!(
-            "{} -machine {} -cpu {}, {} CPUs, {} MiB",
-            emulator.program, emulator.machine, emulator.cpu, emulator.cpus, emulator.memory
-        ),
+        Some(emulator) => emulator.describe(),
     }
 }

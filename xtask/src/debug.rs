@@ -32,7 +32,7 @@ pub(crate) fn debug(workspace: &Workspace, options: &DebugOptions) -> Result<()>
     let images = artifacts::build(workspace, &board)?;
     let extension = options.boot.extension.clone().unwrap_or_else(|| images.extension.clone());
     let session = Session::write(scratch.path(), &images, &std::path::absolute(extension)?)?;
-    let mut command = machine.command(&Console::Socket(&session.socket, &session.log));
+    let mut command = machine.command(&Console::Socket(&session.socket, &session.log))?;
     // Ctrl-C in gdb is for gdb.
     command.process_group(0);
     let mut emulator = Process::captured(command, &scratch.path().join("messages"))?;

@@ -21,7 +21,7 @@ pub(crate) fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
     if options.expect.is_none() && options.timeout.is_none() {
         return interactive(&machine, options, &messages);
     }
-    let mut process = Process::captured(machine.command(&Console::Output), &messages)?;
+    let mut process = Process::captured(machine.command(&Console::Output)?, &messages)?;
     let expected: Vec<String> = options.expect.iter().cloned().collect();
     let watched = watch(
         &mut process,
@@ -50,8 +50,9 @@ pub(crate) fn prepare<'a>(
     let images = artifacts::build(workspace, board)?;
     let volume = boot::volume(workspace, board, &images, boot)?;
     let mut machine = Machine::new(board, &volume, folder)?;
-    machine.cpus = options.cpus.unwrap_or(emulator.cpus);
-    machine.memory = options.memory.unwrap_or(emulator.memory);
+    machine.cpus = options.cpus.unwrap_or(emulator.cpus());
+    machine.memory = options.memory.unwrap_or(emulator.memory());
+    machine.bare = boot.bare;
     machine.arguments.clone_from(&options.arguments);
     Ok(machine)
 }
@@ -59,7 +60,7 @@ pub(crate) fn prepare<'a>(
 fn interactive(machine: &Machine<'_>, options: &RunOptions, messages: &Path) -> Result<()> {
     eprintln!("Ctrl-A x ends the emulator, Ctrl-A h lists what else it can do.");
     let log = options.log.as_deref().map(std::path::absolute).transpose()?;
-    let mut process = Process::interactive(machine.command(&Console::Terminal(log.as_deref())), messages)?;
+    let mut process = Process::interactive(machine.command(&Console::Terminal(log.as_deref()))?, messages)?;
     let status = process.wait()?;
     if !status.success() {
         bail!("the emulator ended with {status}; it said:\n{}", process.messages());

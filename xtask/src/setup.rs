@@ -2,9 +2,12 @@
 //!
 //! The others call the same functions when they need something, so a user never has to know this command.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use anyhow::Result;
 
-use crate::board::{self, Board, Emulator};
+use crate::board::{self, Board, Need};
 use crate::c_extensions;
 use crate::cli::SetupOptions;
 use crate::toolchain::{self, Toolchain};
@@ -25,13 +28,14 @@ pub(crate) fn setup(workspace: &Workspace, options: &SetupOptions) -> Result<()>
 }
 
 fn prepare(workspace: &Workspace, board: &Board) -> Result<()> {
-    for triple in [&board.triple, &board.firmware_triple()] {
+    for triple in [&board.triple, &board.loader_triple()] {
         Toolchain::for_target(&workspace.shell, triple)?;
     }
     c_extensions::setup(workspace, board.architecture())?;
     if board.emulator.is_some() {
         emulator(workspace, board)?;
     }
+    loader(workspace, board)?;
     payload::default_kernel(workspace, board)?;
     Ok(())
 }
@@ -45,18 +49,28 @@ pub(crate) fn selected(workspace: &Workspace, name: Option<&str>) -> Result<Vec<
     }
 }
 
-/// Installs the board's emulator and firmware where they are missing.
+/// Installs the board's emulator and firmware, and what its boot volume takes, where they are missing.
 pub(crate) fn emulator(workspace: &Workspace, board: &Board) -> Result<()> {
-    let packages = missing(board.emulator()?);
-    if packages.is_empty() { Ok(()) } else { debian::install(&workspace.shell, &packages) }
+    install(workspace, &board.emulator()?.needs())?;
+    loader(workspace, board)
 }
 
-/// The packages whose files are not here.
-fn missing(emulator: &Emulator) -> Vec<&str> {
-    let firmware = &emulator.firmware;
-    let needs = [
-        (debian::has_program(&emulator.program), emulator.package.as_str()),
-        (firmware.code.is_file() && firmware.variables.is_file(), firmware.package.as_str()),
-    ];
-    needs.iter().filter(|(here, _)| !here).map(|&(_, package)| package).collect()
+/// Installs what it takes to write the board's boot volume.
+pub(crate) fn loader(workspace: &Workspace, board: &Board) -> Result<()> {
+    install(workspace, &board.loader.needs())
+}
+
+/// Installs the packages whose programs or files are not here.
+fn install(workspace: &Workspace, needs: &[Need<'_>]) -> Result<()> {
+    let missing = needs.iter().filter(|need| !is_here(need.what)).map(|need| need.package);
+    let packages: BTreeSet<_> = missing.collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    debian::install(&workspace.shell, &packages.into_iter().collect::<Vec<_>>())
+}
+
+/// A path is a file; a bare name is a program.
+fn is_here(what: &Path) -> bool {
+    if what.is_absolute() { what.is_file() } else { debian::has_program(&what.to_string_lossy()) }
 }

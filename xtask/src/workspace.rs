@@ -42,9 +42,9 @@ impl Workspace {
         packages
     }
 
-    /// Whether the workspace has a package of this name.
-    pub(crate) fn has_package(&self, name: &str) -> bool {
-        self.metadata.packages.iter().any(|package| package.name.as_str() == name)
+    /// The package of this name.
+    pub(crate) fn package(&self, name: &str) -> Option<&Package> {
+        self.metadata.packages.iter().find(|package| package.name.as_str() == name)
     }
 
     /// A folder for what this tool makes, created: `target/plinth/NAME`.

@@ -39,6 +39,8 @@ pub fn edit(buffer: &mut [u8], original: Tree<'_>, edits: &Edits<'_>) -> Result<
         }
     }
     start_by_hypercall(&mut editor, original)?;
+    editor.ensure_node("hypervisor")?;
+    editor.set_property(&["hypervisor"], "compatible", &[b"plinth\0"])?;
     reserve(&mut editor, edits.reservation)
 }
 

@@ -93,7 +93,7 @@ mod tests {
     fn a_wrong_loader_is_answered_with_the_right_ones() {
         let text = "description=\"\"\ntriple=\"\"\nkernel=\"\"\nloader=\"lilo\"\nconsole=\"\"\n";
         let error = error(text);
-        assert!(error.contains(":4: unknown variant `lilo`, expected `uefi`"), "{error}");
+        assert!(error.contains(":4: unknown variant `lilo`, expected one of `uefi`"), "{error}");
     }
 
     #[test]

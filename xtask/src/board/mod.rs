@@ -4,7 +4,7 @@ mod manifest;
 
 pub(crate) use manifest::{all, find};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -40,6 +40,10 @@ pub(crate) struct Board {
 pub(crate) enum Loader {
     /// `loaders/uefi`: an EFI application.
     Uefi,
+    /// `loaders/multiboot2`: started by GRUB on a BIOS PC.
+    Multiboot2,
+    /// `loaders/arm64-image`: a file that boots as an arm64 Linux Image does.
+    Arm64Image,
 }
 
 /// The guest that a board boots by default.
@@ -52,18 +56,28 @@ pub(crate) struct DefaultPayload {
     pub(crate) cmdline: String,
 }
 
-/// The QEMU machine that stands for the board.
+/// The emulated machine that stands for the board.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Emulator {
+    /// QEMU.
+    Qemu(Qemu),
+    /// Bochs, for Intel's VMX.
+    Bochs(Bochs),
+}
+
+/// A machine of QEMU's.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Emulator {
+pub(crate) struct Qemu {
     /// The program.
     pub(crate) program: String,
     /// The Debian package it comes from.
     pub(crate) package: String,
     /// `-machine`.
     pub(crate) machine: String,
-    /// `-accel`.
-    pub(crate) accelerator: String,
+    /// `-machine` for a run without Plinth, where that differs.
+    pub(crate) bare_machine: Option<String>,
     /// `-cpu`.
     pub(crate) cpu: String,
     /// How many CPUs by default.
@@ -73,27 +87,104 @@ pub(crate) struct Emulator {
     /// What else it needs.
     #[serde(default)]
     pub(crate) arguments: Vec<String>,
-    /// The firmware in its two flash chips.
-    pub(crate) firmware: Firmware,
+    /// The firmware, where it is not QEMU's own.
+    pub(crate) firmware: Option<Firmware>,
 }
 
-/// UEFI firmware as Debian packages it.
+/// A machine of Bochs'. It is always an Intel PC; the manifest picks the processor and the firmware.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bochs {
+    /// The processor, one of those that `bochs -help cpu` lists.
+    pub(crate) model: String,
+    /// How many CPUs by default.
+    pub(crate) cpus: u32,
+    /// How much memory by default, in MiB.
+    pub(crate) memory: u32,
+    /// The firmware's ROM.
+    pub(crate) firmware: PathBuf,
+    /// The Debian package that the ROM comes from.
+    pub(crate) firmware_package: String,
+}
+
+/// Firmware as Debian packages it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Firmware {
     /// The code, read only.
     pub(crate) code: PathBuf,
-    /// The variables' initial content. Every run starts from it.
-    pub(crate) variables: PathBuf,
+    /// UEFI variables' initial content, where the firmware is in two flash chips. Every run starts from it.
+    pub(crate) variables: Option<PathBuf>,
     /// The Debian package they come from.
     pub(crate) package: String,
 }
 
+/// What an emulator needs on the developer's machine.
+pub(crate) struct Need<'a> {
+    /// A program on the search path, or a file.
+    pub(crate) what: &'a Path,
+    /// The Debian package that has it.
+    pub(crate) package: &'a str,
+}
+
+impl Emulator {
+    /// How many CPUs by default.
+    pub(crate) const fn cpus(&self) -> u32 {
+        match self {
+            Self::Qemu(qemu) => qemu.cpus,
+            Self::Bochs(bochs) => bochs.cpus,
+        }
+    }
+
+    /// How much memory by default, in MiB.
+    pub(crate) const fn memory(&self) -> u32 {
+        match self {
+            Self::Qemu(qemu) => qemu.memory,
+            Self::Bochs(bochs) => bochs.memory,
+        }
+    }
+
+    /// What it is, in one line.
+    pub(crate) fn describe(&self) -> String {
+        let size = format!("{} CPUs, {} MiB", self.cpus(), self.memory());
+        match self {
+            Self::Qemu(qemu) => {
+                format!("{} -machine {} -cpu {}, {size}", qemu.program, qemu.machine, qemu.cpu)
+            }
+            Self::Bochs(bochs) => format!("bochs, {}, {size}", bochs.model),
+        }
+    }
+
+    /// The programs and files that it takes.
+    pub(crate) fn needs(&self) -> Vec<Need<'_>> {
+        match self {
+            Self::Qemu(qemu) => {
+                let mut needs = vec![Need { what: Path::new(&qemu.program), package: &qemu.package }];
+                if let Some(firmware) = &qemu.firmware {
+                    let files = std::iter::once(&firmware.code).chain(&firmware.variables);
+                    needs.extend(files.map(|what| Need { what, package: &firmware.package }));
+                }
+                needs
+            }
+            Self::Bochs(bochs) => vec![
+                Need { what: Path::new("bochs"), package: "bochs" },
+                Need { what: Path::new("/usr/share/vgabios/vgabios.bin"), package: "vgabios" },
+                Need { what: &bochs.firmware, package: &bochs.firmware_package },
+            ],
+        }
+    }
+}
+
 impl Loader {
+    /// Every loader.
+    pub(crate) const ALL: [Self; 3] = [Self::Uefi, Self::Multiboot2, Self::Arm64Image];
+
     /// The package that makes the loader.
     pub(crate) const fn package(self) -> &'static str {
         match self {
             Self::Uefi => "plinth-loader-uefi",
+            Self::Multiboot2 => "plinth-loader-multiboot2",
+            Self::Arm64Image => "plinth-loader-arm64-image",
         }
     }
 
@@ -101,6 +192,22 @@ impl Loader {
     pub(crate) const fn file(self) -> &'static str {
         match self {
             Self::Uefi => "plinth-uefi.efi",
+            Self::Multiboot2 => "plinth-multiboot2",
+            Self::Arm64Image => "plinth-arm64-image",
+        }
+    }
+
+    /// The programs and files that it takes to write its boot volume.
+    pub(crate) fn needs(self) -> Vec<Need<'static>> {
+        let need = |what: &'static str, package| Need { what: Path::new(what), package };
+        match self {
+            Self::Uefi | Self::Arm64Image => Vec::new(),
+            Self::Multiboot2 => vec![
+                need("grub-mkrescue", "grub-common"),
+                need("/usr/lib/grub/i386-pc/multiboot2.mod", "grub-pc-bin"),
+                need("xorriso", "xorriso"),
+                need("mformat", "mtools"),
+            ],
         }
     }
 
@@ -108,6 +215,8 @@ impl Loader {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Uefi => "uefi",
+            Self::Multiboot2 => "multiboot2",
+            Self::Arm64Image => "arm64-image",
         }
     }
 }
@@ -118,9 +227,23 @@ impl Board {
         self.triple.split('-').next().unwrap_or_default()
     }
 
-    /// The target that the loader and guest test applications are built for.
-    pub(crate) fn firmware_triple(&self) -> String {
-        format!("{}-unknown-uefi", self.architecture())
+    /// What Debian calls that architecture.
+    pub(crate) fn debian_architecture(&self) -> anyhow::Result<&'static str> {
+        match self.architecture() {
+            "x86_64" => Ok("amd64"),
+            "aarch64" => Ok("arm64"),
+            other => {
+                anyhow::bail!("board {}: Debian has no kernel for {other}; correct its triple", self.name)
+            }
+        }
+    }
+
+    /// The target that the loader is built for.
+    pub(crate) fn loader_triple(&self) -> String {
+        match self.loader {
+            Loader::Uefi => format!("{}-unknown-uefi", self.architecture()),
+            Loader::Multiboot2 | Loader::Arm64Image => self.triple.clone(),
+        }
     }
 
     /// The emulator, or an error that says what to do with a board that has none.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::board::Board;
-use crate::debian;
+use crate::debian::{self, Apt};
 use crate::workspace::Workspace;
 
 const BUSYBOX: &str = "busybox-static";
@@ -24,9 +24,15 @@ impl Kernel {
         self.folder.join("vmlinuz")
     }
 
-    /// The modules: `/dev/cpu/N/cpuid` and `/dev/cpu/N/msr`.
-    pub(crate) fn modules(&self) -> [PathBuf; 2] {
-        ["cpuid.ko", "msr.ko"].map(|name| self.folder.join(name))
+    /// The modules: on x86 `/dev/cpu/N/cpuid` and `/dev/cpu/N/msr`.
+    pub(crate) fn modules(&self) -> Result<Vec<PathBuf>> {
+        let entries =
+            fs::read_dir(&self.folder).with_context(|| format!("cannot read {}", self.folder.display()))?;
+        let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+        let is_module = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "ko");
+        let mut modules: Vec<_> = paths.into_iter().filter(is_module).collect();
+        modules.sort();
+        Ok(modules)
     }
 }
 
@@ -36,33 +42,33 @@ struct Keep {
     to: &'static str,
 }
 
-const KERNEL_FILES: &[Keep] = &[
+const KERNEL_FILES_X86: &[Keep] = &[
     Keep { from: "boot/vmlinuz-", to: "vmlinuz" },
     Keep { from: "kernel/cpuid.ko", to: "cpuid.ko" },
     Keep { from: "kernel/msr.ko", to: "msr.ko" },
 ];
+const KERNEL_FILES_ARM: &[Keep] = &[Keep { from: "boot/vmlinuz-", to: "vmlinuz" }];
 const BUSYBOX_FILES: &[Keep] = &[Keep { from: "bin/busybox", to: "busybox" }];
 
 /// The board's default kernel, fetched if need be; none where the board has none.
 pub(crate) fn default_kernel(workspace: &Workspace, board: &Board) -> Result<Option<Kernel>> {
-    let fetch = |package: &str| fetch(workspace, package, KERNEL_FILES).map(|folder| Kernel { folder });
-    let kernel = board.payload.as_ref().map(|payload| fetch(&payload.package)).transpose()?;
-    if kernel.is_some() {
-        busybox(workspace)?;
-    }
-    Ok(kernel)
+    let Some(payload) = &board.payload else { return Ok(None) };
+    let files = if board.architecture() == "x86_64" { KERNEL_FILES_X86 } else { KERNEL_FILES_ARM };
+    let folder = fetch(workspace, board, &payload.package, files)?;
+    busybox(workspace, board)?;
+    Ok(Some(Kernel { folder }))
 }
 
 /// The static busybox of the default initramfs.
-pub(crate) fn busybox(workspace: &Workspace) -> Result<PathBuf> {
-    Ok(fetch(workspace, BUSYBOX, BUSYBOX_FILES)?.join("busybox"))
+pub(crate) fn busybox(workspace: &Workspace, board: &Board) -> Result<PathBuf> {
+    Ok(fetch(workspace, board, BUSYBOX, BUSYBOX_FILES)?.join("busybox"))
 }
 
 /// Drops a board's default guest from the cache, so that it is fetched anew.
 pub(crate) fn forget(board: &Board) -> Result<()> {
     let kernel = board.payload.iter().map(|payload| payload.package.as_str());
     for package in kernel.chain([BUSYBOX]) {
-        let entry = cache()?.join(package);
+        let entry = entry(board, package)?;
         if entry.exists() {
             fs::remove_dir_all(&entry).with_context(|| format!("cannot remove {}", entry.display()))?;
         }
@@ -70,20 +76,27 @@ pub(crate) fn forget(board: &Board) -> Result<()> {
     Ok(())
 }
 
-fn fetch(workspace: &Workspace, package: &str, files: &[Keep]) -> Result<PathBuf> {
-    let entry = cache()?.join(package);
+fn fetch(workspace: &Workspace, board: &Board, package: &str, files: &[Keep]) -> Result<PathBuf> {
+    let entry = entry(board, package)?;
     if entry.is_dir() {
         return Ok(entry);
     }
-    let scratch = tempfile::tempdir_in(cache()?).context("cannot write to the cache")?;
-    let concrete = debian::resolve(&workspace.shell, package)?;
-    let archive = debian::download(&concrete, scratch.path())?;
+    let cache = cache()?;
+    let scratch = tempfile::tempdir_in(&cache).context("cannot write to the cache")?;
+    let apt = Apt::of(&workspace.shell, board.debian_architecture()?, &cache)?;
+    let concrete = apt.resolve(package)?;
+    let archive = apt.download(&concrete, scratch.path())?;
     let (tree, complete) = (scratch.path().join("tree"), scratch.path().join("complete"));
     debian::unpack(&workspace.shell, &archive, &tree)?;
     pick(&tree, files, &complete).with_context(|| format!("package {concrete} is not as expected"))?;
     fs::write(complete.join("package"), format!("{}\n", file_name(&archive)))?;
     fs::rename(&complete, &entry).with_context(|| format!("cannot create {}", entry.display()))?;
     Ok(entry)
+}
+
+/// Where a package's files are kept.
+fn entry(board: &Board, package: &str) -> Result<PathBuf> {
+    Ok(cache()?.join(format!("{package}-{}", board.debian_architecture()?)))
 }
 
 fn cache() -> Result<PathBuf> {

@@ -9,21 +9,22 @@ use anyhow::{Context, Result};
 
 use super::cache::{self, Kernel};
 use super::cpio::Archive;
+use crate::board::Board;
 use crate::workspace::{Workspace, manifest_folder};
 
 const DIRECTORIES: &[&str] = &["dev", "lib", "lib/modules", "proc", "root", "sys", "tmp"];
 
 /// Makes the archive; a kernel's modules go in with it.
-pub(crate) fn make(workspace: &Workspace, kernel: Option<&Kernel>) -> Result<Vec<u8>> {
+pub(crate) fn make(workspace: &Workspace, board: &Board, kernel: Option<&Kernel>) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for name in DIRECTORIES {
         archive.directory(name);
     }
     archive.device("dev/console", (5, 1));
     tree(&mut archive, &manifest_folder().join("guest"), "")?;
-    archive.program("bin/busybox", &super::read(&cache::busybox(workspace)?)?);
+    archive.program("bin/busybox", &super::read(&cache::busybox(workspace, board)?)?);
     archive.link("bin/sh", "busybox");
-    for module in kernel.iter().flat_map(|kernel| kernel.modules()) {
+    for module in kernel.map(Kernel::modules).transpose()?.unwrap_or_default() {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         archive.program(&format!("lib/modules/{name}"), &super::read(&module)?);
     }

@@ -11,11 +11,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::board::Board;
+use crate::board::{Board, Loader};
 use crate::cli::BootOptions;
+use crate::volume;
 use crate::workspace::Workspace;
 
-/// The arguments for a Linux kernel that the user names: console on the serial port, end instead of hanging.
+/// The arguments for a Linux kernel that the user names, where the board has none: console on the serial port, end
+/// instead of hanging.
 const LINUX_ARGUMENTS: &str = "console=ttyS0,115200 panic=-1";
 
 /// An image with all that it is started with.
@@ -37,7 +39,7 @@ pub(crate) fn resolve(
     options: &BootOptions,
 ) -> Result<Option<Payload>> {
     let payload = match &options.payload {
-        Some(path) => Some(named(workspace, path, options)?),
+        Some(path) => Some(named(workspace, board, path, options)?),
         None => default(workspace, board, options)?,
     };
     Ok(payload.map(|payload| with_arguments(payload, options.cmdline.as_deref())))
@@ -48,25 +50,35 @@ fn default(workspace: &Workspace, board: &Board, options: &BootOptions) -> Resul
         return Ok(None);
     };
     let image = read(&kernel.image())?;
-    let initrd = initrd(workspace, options, Some(&kernel))?;
+    let initrd = initrd(workspace, board, options, Some(&kernel))?;
     Ok(Some(Payload { name: "vmlinuz", image, initrd: Some(initrd), command_line: default.cmdline.clone() }))
 }
 
-fn named(workspace: &Workspace, path: &Path, options: &BootOptions) -> Result<Payload> {
+fn named(workspace: &Workspace, board: &Board, path: &Path, options: &BootOptions) -> Result<Payload> {
     let image = read(path)?;
-    check_image(path, &image)?;
+    if board.loader == Loader::Arm64Image && image.starts_with(b"\x7fELF") {
+        let image = volume::flat(&image).with_context(|| format!("{} is no kernel", path.display()))?;
+        return Ok(Payload { name: "kernel", image, initrd: None, command_line: String::new() });
+    }
+    check_image(board.loader, path, &image)?;
     if is_linux(&image) {
-        let initrd = Some(initrd(workspace, options, None)?);
-        return Ok(Payload { name: "vmlinuz", image, initrd, command_line: LINUX_ARGUMENTS.to_owned() });
+        let initrd = Some(initrd(workspace, board, options, None)?);
+        let arguments = board.payload.as_ref().map_or(LINUX_ARGUMENTS, |default| default.cmdline.as_str());
+        return Ok(Payload { name: "vmlinuz", image, initrd, command_line: arguments.to_owned() });
     }
     let initrd = options.initrd.as_deref().map(read).transpose()?;
     Ok(Payload { name: "payload.efi", image, initrd, command_line: String::new() })
 }
 
-fn initrd(workspace: &Workspace, options: &BootOptions, kernel: Option<&Kernel>) -> Result<Vec<u8>> {
+fn initrd(
+    workspace: &Workspace,
+    board: &Board,
+    options: &BootOptions,
+    kernel: Option<&Kernel>,
+) -> Result<Vec<u8>> {
     match &options.initrd {
         Some(path) => read(path),
-        None => initramfs::make(workspace, kernel),
+        None => initramfs::make(workspace, board, kernel),
     }
 }
 
@@ -77,24 +89,48 @@ fn with_arguments(mut payload: Payload, more: Option<&str>) -> Payload {
     payload
 }
 
+/// Whether the board's loader can start `image`.
+fn check_image(loader: Loader, path: &Path, image: &[u8]) -> Result<()> {
+    let path = path.display();
+    match loader {
+        Loader::Uefi if !is_efi(image) => bail!(
+            "{path} is neither an EFI application nor a Linux kernel with an EFI stub; build it for a …-unknown-uefi target, \
+             or give a bzImage with CONFIG_EFI_STUB"
+        ),
+        Loader::Multiboot2 if !is_bzimage(image) => {
+            bail!(
+                "{path} is no bzImage, and this board's loader starts nothing else; give a Linux kernel for x86"
+            )
+        }
+        Loader::Arm64Image if !is_arm64_image(image) => {
+            bail!(
+                "{path} has no arm64 Image header, and this board's loader starts nothing else; give Linux' `Image`"
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An EFI image begins as every PE image does: `MZ`, and at 0x3c the place of `PE\0\0`.
-fn check_image(path: &Path, image: &[u8]) -> Result<()> {
+fn is_efi(image: &[u8]) -> bool {
     let place =
         image.get(0x3c..0x40).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes) as usize;
     let signature = place.checked_add(4).and_then(|end| image.get(place..end));
-    if !image.starts_with(b"MZ") || signature != Some(b"PE\0\0") {
-        bail!(
-            "{} is neither an EFI application nor a Linux kernel with an EFI stub; build it for a …-unknown-uefi target, \
-             or give a bzImage with CONFIG_EFI_STUB",
-            path.display()
-        );
-    }
-    Ok(())
+    image.starts_with(b"MZ") && signature == Some(b"PE\0\0")
+}
+
+fn is_linux(image: &[u8]) -> bool {
+    is_bzimage(image) || is_arm64_image(image)
 }
 
 /// A bzImage carries `HdrS` at 0x202 (Linux, Documentation/arch/x86/boot.rst).
-fn is_linux(image: &[u8]) -> bool {
+fn is_bzimage(image: &[u8]) -> bool {
     image.get(0x202..0x206) == Some(b"HdrS")
+}
+
+/// An arm64 Image carries `ARM\x64` at 0x38 (Linux, Documentation/arch/arm64/booting.rst).
+fn is_arm64_image(image: &[u8]) -> bool {
+    image.get(0x38..0x3c) == Some(b"ARM\x64")
 }
 
 /// A file's content; the error names it.
@@ -114,12 +150,18 @@ mod tests {
         image
     }
 
+    fn check(loader: Loader, image: &[u8]) -> Result<()> {
+        check_image(loader, Path::new("some/file"), image)
+    }
+
     #[test]
     fn an_efi_application_is_told_from_linux() {
         let mut image = pe();
-        assert!(check_image(Path::new("x"), &image).is_ok() && !is_linux(&image));
+        assert!(check(Loader::Uefi, &image).is_ok() && !is_linux(&image));
         image[0x202..0x206].copy_from_slice(b"HdrS");
-        assert!(is_linux(&image));
+        assert!(is_linux(&image) && check(Loader::Multiboot2, &image).is_ok());
+        image[0x38..0x3c].copy_from_slice(b"ARM\x64");
+        assert!(check(Loader::Arm64Image, &image).is_ok());
     }
 
     #[test]
@@ -127,8 +169,10 @@ mod tests {
         let mut far = pe();
         far[0x3c..0x40].copy_from_slice(&u32::MAX.to_le_bytes());
         for image in [&b""[..], b"MZ", b"\x7fELF", &far] {
-            let error = check_image(Path::new("some/file"), image).unwrap_err().to_string();
-            assert!(error.contains("some/file is neither"), "{error}");
+            for loader in Loader::ALL {
+                let error = check(loader, image).unwrap_err().to_string();
+                assert!(error.starts_with("some/file "), "{error}");
+            }
         }
     }
 }

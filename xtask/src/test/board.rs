@@ -12,7 +12,7 @@ use regex::RegexSet;
 
 use super::table::{self, End, Payload, Test};
 use crate::artifacts::{self, Images};
-use crate::board::Board;
+use crate::board::{Board, Emulator};
 use crate::boot;
 use crate::cli::BootOptions;
 use crate::emulator::{Console, Machine, Process, Until, Watch, Watched, watch};
@@ -40,6 +40,8 @@ pub(super) struct Booted {
     trace: String,
     /// What the emulator said itself.
     messages: String,
+    /// What it recorded that may explain a failure.
+    complaints: Vec<String>,
 }
 
 impl Booted {
@@ -48,7 +50,11 @@ impl Booted {
         let lines = &self.watched.lines;
         let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n  ");
         let messages = if self.messages.is_empty() { "nothing" } else { &self.messages };
-        format!("the emulator said: {messages}\nthe console ended with\n  {tail}")
+        let complaints = self.complaints.iter().map(|line| format!("the emulator recorded: {line}\n"));
+        format!(
+            "{}the emulator said: {messages}\nthe console ended with\n  {tail}",
+            complaints.collect::<String>()
+        )
     }
 }
 
@@ -90,7 +96,7 @@ pub(super) fn run(workspace: &Workspace, board: &Board, only: Option<&str>) -> R
     artifacts::build_tests(workspace, board)?;
     let bench = Bench { workspace, board, images, logs: workspace.output("logs")? };
     let mut tally = Tally::default();
-    for test in table::all().filter(|test| selected(test.name, only)) {
+    for test in table::of(board).filter(|test| selected(test.name, only)) {
         if bench.report(test) { tally.passed += 1 } else { tally.failed += 1 }
     }
     Ok(tally)
@@ -117,7 +123,7 @@ impl Bench<'_> {
     fn run(&self, test: &Test) -> Result<()> {
         let log = self.log(test.name);
         let booted = self.boot(test, &log)?;
-        let judged = verdict::judge(test, &booted.watched, &booted.trace);
+        let judged = verdict::judge(test, &booted.watched, self.records_shutdown().then_some(&booted.trace));
         let checked =
             judged.and_then(|()| test.check.map_or(Ok(()), |check| check(self, test, &booted.watched)));
         checked.map_err(|error| {
@@ -130,9 +136,10 @@ impl Bench<'_> {
         let scratch = self.workspace.scratch()?;
         let mut machine = Machine::new(self.board, &self.volume(test)?, scratch.path())?;
         (machine.cpus, machine.memory) = (test.cpus, test.memory);
+        (machine.bare, machine.model) = (test.bare, test.model);
         machine.arguments.extend(test.arguments.iter().map(|&argument| argument.to_owned()));
         let mut process =
-            Process::captured(machine.command(&Console::Output), &scratch.path().join("messages"))?;
+            Process::captured(machine.command(&Console::Output)?, &scratch.path().join("messages"))?;
         let expected: Vec<String> = test.expect.iter().map(|&text| text.to_owned()).collect();
         let watched = watch(
             &mut process,
@@ -146,7 +153,12 @@ impl Bench<'_> {
             },
         )?;
         let trace = std::fs::read_to_string(machine.trace()).unwrap_or_default();
-        Ok(Booted { watched, trace, messages: process.messages() })
+        Ok(Booted { watched, trace, messages: process.messages(), complaints: machine.complaints() })
+    }
+
+    /// Whether the emulator records how its machine ended.
+    fn records_shutdown(&self) -> bool {
+        matches!(self.board.emulator, Some(Emulator::Qemu(_)))
     }
 
     /// Where the console of a boot called `name` is logged.
@@ -187,9 +199,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_test_is_for_boards_that_there_are() {
+        let boards = crate::board::all(&crate::workspace::manifest_folder().join("../boards")).unwrap();
+        let emulated = |name: &str| boards.iter().any(|board| board.name == name && board.emulator.is_some());
+        assert!(
+            table::all().all(|test| !test.boards.is_empty() && test.boards.iter().all(|name| emulated(name)))
+        );
+    }
+
+    #[test]
     fn every_test_has_a_name_of_its_own_and_something_to_expect() {
-        let names: BTreeSet<_> = table::all().map(|test| test.name).collect();
-        assert_eq!(names.len(), table::all().count());
+        let named = || table::all().flat_map(|test| test.boards.iter().map(|board| (*board, test.name)));
+        assert_eq!(named().collect::<BTreeSet<_>>().len(), named().count());
         assert!(table::all().all(|test| !test.expect.is_empty() && !test.proves.is_empty()));
         assert!(table::all().all(|test| forbidden(test).is_ok()));
     }

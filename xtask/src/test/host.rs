@@ -6,10 +6,7 @@ use xshell::cmd;
 use crate::board::Loader;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace::Workspace;
-use crate::{artifacts, board, cli, lint};
-
-/// No default members, since their programs only build for firmware; their libraries have host tests nevertheless.
-const LOADERS: [&str; 3] = [Loader::Uefi.package(), "plinth-loader-multiboot2", "plinth-loader-arm64-image"];
+use crate::{artifacts, board, lint};
 
 /// Runs it all, stopping at the first that fails.
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
@@ -20,14 +17,15 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     cmd!(shell, "cargo clippy --all-targets -- -D warnings").run().context("clippy has something to say")?;
     freestanding(workspace)?;
     cmd!(shell, "cargo test --quiet").run().context("a host test failed")?;
-    let loaders = LOADERS.iter().flat_map(|package| ["--package", package]);
+    // No default members, since their programs only build for firmware; their libraries have host tests nevertheless.
+    let loaders = Loader::ALL.into_iter().flat_map(|loader| ["--package", loader.package()]);
     cmd!(shell, "cargo test --quiet --lib {loaders...}").run().context("a host test of a loader failed")
 }
 
 /// Clippy for what only builds for a board's targets.
 fn freestanding(workspace: &Workspace) -> Result<()> {
-    let board = board::find(&workspace.root.join("boards"), cli::DEFAULT_BOARD)?;
-    for (package, triple) in artifacts::targets(workspace, &board) {
+    let boards = board::all(&workspace.root.join("boards"))?;
+    for (package, triple) in artifacts::targets(workspace, &boards) {
         let clippy =
             Toolchain::for_target(&workspace.shell, &triple)?.cargo(&workspace.shell, "clippy", &triple);
         let clippy = clippy.args(["--release", "--package", package.name.as_str(), "--", "-D", "warnings"]);

@@ -54,7 +54,7 @@ pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
 
 fn list() -> Result<()> {
     for test in table::all() {
-        println!("{:32} {}", test.name, test.proves);
+        println!("{:24} {:32} {}", test.boards.join(","), test.name, test.proves);
     }
     Ok(())
 }

@@ -27,6 +27,11 @@ impl Config {
         Ok(())
     }
 
+    /// Every setting.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.settings.iter()
+    }
+
     /// The file.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         let text = self.settings.to_string();

@@ -15,9 +15,11 @@ const MIB: usize = 1 << 20;
 /// FAT32 has at least 65,525 clusters; with the smallest of them that is 34 MiB.
 const MINIMUM: usize = 48 * MIB;
 const CLUSTER: u32 = 512;
+/// A cylinder of 16 heads with 63 sectors each: Bochs takes whole ones only.
+const CYLINDER: usize = 16 * 63 * 512;
 
 /// Writes `files` as an image at `path`.
-pub(crate) fn write(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+pub(crate) fn write(path: &Path, files: &BTreeMap<String, &[u8]>) -> Result<()> {
     let mut disk = Cursor::new(vec![0; size(files)]);
     let options = FormatVolumeOptions::new().fat_type(FatType::Fat32).bytes_per_cluster(CLUSTER);
     fatfs::format_volume(&mut disk, options.volume_label(*b"PLINTH     "))?;
@@ -27,12 +29,12 @@ pub(crate) fn write(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<()
 }
 
 /// Room for the files, the allocation tables and some more files of the user's.
-fn size(files: &BTreeMap<String, Vec<u8>>) -> usize {
+fn size(files: &BTreeMap<String, &[u8]>) -> usize {
     let content: usize = files.values().map(|content| content.len().next_multiple_of(CLUSTER as usize)).sum();
-    (content + content / 16 + 8 * MIB).next_multiple_of(MIB).max(MINIMUM)
+    (content + content / 16 + 8 * MIB).max(MINIMUM).next_multiple_of(CYLINDER)
 }
 
-fn fill(disk: &mut Cursor<Vec<u8>>, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+fn fill(disk: &mut Cursor<Vec<u8>>, files: &BTreeMap<String, &[u8]>) -> Result<()> {
     let volume = FileSystem::new(disk, FsOptions::new())?;
     let root = volume.root_dir();
     for (path, content) in files {
@@ -56,7 +58,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("volume.img");
         let large: Vec<u8> = (0..3 * MIB).map(|index| (index % 251) as u8).collect();
-        let files = [("EFI/BOOT/BOOTX64.EFI".to_owned(), large.clone()), ("EFI/BOOT/a".to_owned(), vec![])];
+        let files = [("EFI/BOOT/BOOTX64.EFI".to_owned(), large.as_slice()), ("EFI/BOOT/a".to_owned(), &[])];
         write(&path, &files.into()).unwrap();
         let volume = FileSystem::new(
             fs::File::options().read(true).write(true).open(&path).unwrap(),
@@ -71,8 +73,9 @@ mod tests {
 
     #[test]
     fn the_size_follows_the_content() {
-        let files = [("a".to_owned(), vec![0; 100 * MIB])].into();
+        let content = vec![0; 100 * MIB];
+        let files = [("a".to_owned(), content.as_slice())].into();
         assert!(size(&files) > 108 * MIB && size(&files) < 130 * MIB);
-        assert_eq!(size(&BTreeMap::new()), MINIMUM);
+        assert!(size(&BTreeMap::new()) >= MINIMUM && size(&files).is_multiple_of(CYLINDER));
     }
 }

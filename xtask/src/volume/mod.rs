@@ -1,50 +1,111 @@
-//! The boot volume: the files that the firmware and the loader read, as a folder or as a FAT image.
+//! The boot volume: the files that firmware and loader read, and the forms in which they are written.
 //!
 //! It is put together in memory, so that a test can break a file before it is written.
 
+mod bundle;
 mod config;
 mod fat;
+mod iso;
 
+pub(crate) use bundle::{Part, flat};
 pub(crate) use config::Config;
+pub(crate) use iso::GRUB_CONFIG;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// Files by their path from the volume's root, `/` separated.
+/// How a volume is written for its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A FAT file system without partitions, for UEFI firmware.
+    #[default]
+    Fat,
+    /// A CD that BIOS firmware boots GRUB from.
+    Iso,
+    /// One file that is entered as an arm64 Linux Image.
+    Bundle,
+    /// Loose files: a Linux kernel that the emulator itself starts, for comparison.
+    Linux,
+}
+
+/// What a machine boots from, as written.
+#[derive(Clone, Debug)]
+pub(crate) enum Medium {
+    /// A disk's image.
+    Disk(PathBuf),
+    /// A CD's image.
+    Cd(PathBuf),
+    /// A kernel that is put into memory, with its initial RAM disk and the file that holds its arguments.
+    Kernel {
+        /// The kernel.
+        image: PathBuf,
+        /// The initial RAM disk.
+        initrd: Option<PathBuf>,
+        /// The arguments.
+        command_line: Option<String>,
+    },
+}
+
+/// Files by their name, all in the folder that the format wants them in.
 #[derive(Debug, Default)]
 pub(crate) struct Volume {
+    format: Format,
     files: BTreeMap<String, Vec<u8>>,
 }
 
-impl Volume {
-    /// Adds a file. Two of one name, which FAT compares without case, are an error.
-    pub(crate) fn add(&mut self, path: String, content: Vec<u8>) -> Result<()> {
-        if self.files.keys().any(|known| known.eq_ignore_ascii_case(&path)) {
-            bail!("two files of the boot volume are called {path}; rename the one you gave");
+impl Format {
+    /// The folder of all files.
+    const fn folder(self) -> &'static str {
+        match self {
+            // The folder that firmware looks into for a loader, and the loader for its files.
+            Self::Fat => "EFI/BOOT/",
+            Self::Iso => "boot/",
+            Self::Bundle | Self::Linux => "",
         }
-        self.files.insert(path, content);
+    }
+}
+
+impl Volume {
+    /// A volume without files.
+    pub(crate) const fn new(format: Format) -> Self {
+        Self { format, files: BTreeMap::new() }
+    }
+
+    /// Adds a file. Two of one name, which FAT compares without case, are an error.
+    pub(crate) fn add(&mut self, name: &str, content: Vec<u8>) -> Result<()> {
+        if self.files.keys().any(|known| known.eq_ignore_ascii_case(name)) {
+            bail!("two files of the boot volume are called {name}; rename the one you gave");
+        }
+        self.files.insert(name.to_owned(), content);
         Ok(())
     }
 
     /// A file's content, to break it.
-    pub(crate) fn content(&mut self, path: &str) -> Option<&mut Vec<u8>> {
-        self.files.get_mut(path)
+    pub(crate) fn content(&mut self, name: &str) -> Option<&mut Vec<u8>> {
+        self.files.get_mut(name)
     }
 
     /// Removes a file; whether it was there.
-    pub(crate) fn remove(&mut self, path: &str) -> bool {
-        self.files.remove(path).is_some()
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
+        self.files.remove(name).is_some()
     }
 
-    /// Writes the volume as a folder, replacing what the folder held.
+    /// The files by their path from the volume's root, `/` separated.
+    fn paths(&self) -> BTreeMap<String, &[u8]> {
+        let folder = self.format.folder();
+        self.files.iter().map(|(name, content)| (format!("{folder}{name}"), content.as_slice())).collect()
+    }
+
+    /// Writes the files into a folder, replacing what it held.
     pub(crate) fn write_folder(&self, folder: &Path) -> Result<()> {
         if folder.exists() {
             fs::remove_dir_all(folder).with_context(|| format!("cannot replace {}", folder.display()))?;
         }
-        for (path, content) in &self.files {
+        fs::create_dir_all(folder)?;
+        for (path, content) in self.paths() {
             let path = folder.join(path);
             fs::create_dir_all(path.parent().unwrap_or(folder))?;
             fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
@@ -52,10 +113,42 @@ impl Volume {
         Ok(())
     }
 
-    /// Writes the volume as a FAT file system without partitions.
-    pub(crate) fn write_fat(&self, path: &Path) -> Result<()> {
-        fat::write(path, &self.files)
-            .with_context(|| format!("cannot write the FAT image {}", path.display()))
+    /// Writes the volume into `folder`, in the form that its machine boots.
+    pub(crate) fn write(&self, folder: &Path) -> Result<Medium> {
+        match self.format {
+            Format::Fat => {
+                let path = folder.join("volume.img");
+                fat::write(&path, &self.paths())
+                    .with_context(|| format!("cannot write the FAT image {}", path.display()))?;
+                Ok(Medium::Disk(path))
+            }
+            Format::Iso => {
+                let path = folder.join("volume.iso");
+                let tree = folder.join("tree");
+                self.write_folder(&tree)?;
+                iso::write(&path, &tree)?;
+                Ok(Medium::Cd(path))
+            }
+            Format::Bundle => {
+                let path = folder.join("plinth.img");
+                fs::write(&path, bundle::pack(&self.files)?)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+                Ok(Medium::Kernel { image: path, initrd: None, command_line: None })
+            }
+            Format::Linux => self.write_linux(folder),
+        }
+    }
+
+    fn write_linux(&self, folder: &Path) -> Result<Medium> {
+        let folder = folder.join("linux");
+        self.write_folder(&folder)?;
+        let file = |part: Part| self.files.contains_key(part.name()).then(|| folder.join(part.name()));
+        let command_line = self.files.get(Part::CommandLine.name());
+        Ok(Medium::Kernel {
+            image: folder.join(Part::Payload.name()),
+            initrd: file(Part::Initrd),
+            command_line: command_line.map(|text| String::from_utf8_lossy(text).into_owned()),
+        })
     }
 }
 
@@ -66,20 +159,33 @@ mod tests {
     #[test]
     fn names_that_fat_cannot_tell_apart_are_refused() {
         let mut volume = Volume::default();
-        volume.add("EFI/BOOT/plinth".to_owned(), vec![]).unwrap();
-        assert!(volume.add("EFI/BOOT/Plinth".to_owned(), vec![]).is_err());
+        volume.add("plinth", vec![]).unwrap();
+        assert!(volume.add("Plinth", vec![]).is_err());
     }
 
     #[test]
     fn a_folder_is_replaced() {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path().join("volume");
-        let mut volume = Volume::default();
-        volume.add("EFI/a".to_owned(), b"a".to_vec()).unwrap();
+        let mut volume = Volume::new(Format::Fat);
+        volume.add("a", b"a".to_vec()).unwrap();
         volume.write_folder(&folder).unwrap();
-        assert!(volume.remove("EFI/a") && !volume.remove("EFI/a"));
-        volume.add("EFI/b".to_owned(), b"b".to_vec()).unwrap();
+        assert!(volume.remove("a") && !volume.remove("a"));
+        volume.add("b", b"b".to_vec()).unwrap();
         volume.write_folder(&folder).unwrap();
-        assert!(!folder.join("EFI/a").exists() && fs::read(folder.join("EFI/b")).unwrap() == b"b");
+        assert!(!folder.join("EFI/BOOT/a").exists() && fs::read(folder.join("EFI/BOOT/b")).unwrap() == b"b");
+    }
+
+    #[test]
+    fn loose_files_are_a_kernel_and_what_it_is_started_with() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut volume = Volume::new(Format::Linux);
+        volume.add(Part::Payload.name(), b"kernel".to_vec()).unwrap();
+        volume.add(Part::CommandLine.name(), b"quiet".to_vec()).unwrap();
+        let Medium::Kernel { image, initrd, command_line } = volume.write(scratch.path()).unwrap() else {
+            panic!("not a kernel")
+        };
+        assert_eq!(fs::read(image).unwrap(), b"kernel");
+        assert_eq!((initrd, command_line.as_deref()), (None, Some("quiet")));
     }
 }

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 
-use crate::boot;
 use crate::test::table::Fault;
 use crate::volume::Volume;
 
@@ -28,10 +27,9 @@ pub(super) fn apply(volume: &mut Volume, fault: &Fault) -> Result<()> {
     | Fault::Patched(name, ..)
     | Fault::WritableCode(name)
     | Fault::Overlapping(name)) = fault;
-    let path = boot::path(name);
-    let content = volume.content(&path).with_context(|| format!("the boot volume has no {name} to break"))?;
+    let content = volume.content(name).with_context(|| format!("the boot volume has no {name} to break"))?;
     match *fault {
-        Fault::Missing(_) => _ = volume.remove(&path),
+        Fault::Missing(_) => _ = volume.remove(name),
         Fault::Truncated(_, length) => content.truncate(length),
         Fault::Replaced(_, bytes) => bytes.clone_into(content),
         Fault::Patched(_, offset, bytes) => patch(content, offset, bytes).context(*name)?,
@@ -106,7 +104,7 @@ mod tests {
     fn faults_change_the_files_they_name() {
         let mut volume = Volume::default();
         for name in ["a", "b", "c", "d"] {
-            volume.add(boot::path(name), b"content".to_vec()).unwrap();
+            volume.add(name, b"content".to_vec()).unwrap();
         }
         let faults = [
             Fault::Missing("a"),
@@ -117,7 +115,7 @@ mod tests {
         for fault in &faults {
             apply(&mut volume, fault).unwrap();
         }
-        let content = ["a", "b", "c", "d"].map(|name| volume.content(&boot::path(name)).cloned());
+        let content = ["a", "b", "c", "d"].map(|name| volume.content(name).cloned());
         assert_eq!(content, [None, Some(b"c".to_vec()), Some(b"x".to_vec()), Some(b"conte??".to_vec())]);
         assert!(apply(&mut volume, &Fault::Missing("e")).is_err());
         assert!(apply(&mut volume, &Fault::Patched("c", 1, b"y")).is_err());

@@ -1,6 +1,6 @@
 //! Debian's Linux as the root VM, and on the bare machine for comparison.
 
-use super::{BARE_1, BARE_2, BARE_4, LINUX, POWER_DOWN, Test};
+use super::{BARE_1, BARE_2, BARE_4, LINUX, POWER_DOWN, SIGNATURE, Test};
 use crate::test::dmesg;
 
 /// Linux prints its log, and a bare boot of the same prints the one to compare with.
@@ -14,8 +14,6 @@ const DMESG: Test = Test {
 /// The guest's time follows its instructions, not the host's clock. One CPU only.
 const REPEATABLE: &[&str] =
     &["-icount", "shift=4,sleep=off", "-rtc", "clock=vm,base=2026-01-01", "-seed", "1"];
-
-const SIGNATURE: &str = "TEST smoke signature=PlinthPlinth";
 
 /// Launched, promoted again on every CPU, then Linux as if nothing had been.
 const STOPPED: Test = Test { command_line: "plinth.test=bare", settings: &["stop = true"], ..LINUX };

@@ -6,6 +6,8 @@
 //! Test { name: "…", proves: "…", payload: Payload::Guest("exits"), expect: &["…"], ..GUEST }
 //! ```
 
+mod armv8;
+mod bios;
 mod examples;
 mod extensions;
 mod files;
@@ -17,12 +19,15 @@ use anyhow::Result;
 
 use super::GUEST_PASSED;
 use super::board::Bench;
+use crate::board::Board;
 use crate::emulator::Watched;
 
 /// A boot, and what must come of it.
 pub(super) struct Test {
     /// Its name, unique: also that of its log file.
     pub(super) name: &'static str,
+    /// The boards that it runs on.
+    pub(super) boards: &'static [&'static str],
     /// What it shows, in one line.
     pub(super) proves: &'static str,
     /// What is started after the loader.
@@ -33,6 +38,8 @@ pub(super) struct Test {
     pub(super) bare: bool,
     /// The extension: none for the default one, else a program of `extensions` or `tests/extensions`.
     pub(super) extension: Option<&'static str>,
+    /// Another processor than the board's, where the emulator takes it by name; on QEMU, see `arguments`.
+    pub(super) model: Option<&'static str>,
     /// How many CPUs.
     pub(super) cpus: u32,
     /// MiB of memory.
@@ -101,14 +108,19 @@ pub(super) enum Fault {
     Overlapping(&'static str),
 }
 
+/// The board that most tests are for.
+const AMD: &[&str] = &["qemu-q35-amd"];
+
 /// Debian's Linux runs a test of `xtask/guest/test/` and powers off.
 pub(super) const LINUX: Test = Test {
     name: "",
+    boards: AMD,
     proves: "",
     payload: Payload::Default,
     command_line: "plinth.test=smoke",
     bare: false,
     extension: None,
+    model: None,
     cpus: 1,
     memory: 1024,
     arguments: &[],
@@ -142,11 +154,26 @@ const GOING_ON: &str = "plinth: going on without Plinth";
 const BARE_1: &str = "TEST bare cpus=1 ok";
 const BARE_2: &str = "TEST bare cpus=2 ok";
 const BARE_4: &str = "TEST bare cpus=4 ok";
+/// What the test `smoke` says of the signature.
+const SIGNATURE: &str = "TEST smoke signature=PlinthPlinth";
 const POWER_DOWN: &str = "reboot: Power down";
 
-/// Every board test, in the order they run.
+/// The tests of a board, in the order they run.
+pub(super) fn of(board: &Board) -> impl Iterator<Item = &'static Test> {
+    all().filter(|test| test.boards.contains(&board.name.as_str()))
+}
+
+/// Every board test.
 pub(super) fn all() -> impl Iterator<Item = &'static Test> {
-    let tables =
-        [linux::TESTS, guests::TESTS, examples::TESTS, machines::TESTS, files::TESTS, extensions::TESTS];
+    let tables = [
+        linux::TESTS,
+        guests::TESTS,
+        examples::TESTS,
+        machines::TESTS,
+        files::TESTS,
+        extensions::TESTS,
+        bios::TESTS,
+        armv8::TESTS,
+    ];
     tables.into_iter().flatten()
 }

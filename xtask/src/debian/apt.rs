@@ -1,0 +1,169 @@
+//! apt for a processor architecture, of this machine or a foreign one.
+//!
+//! Packages of a foreign architecture are only downloaded, for a guest. For them apt gets lists and a cache of its own,
+//! so that the system's configuration stays as it is and nobody need be root.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use xshell::{Cmd, Shell, cmd};
+
+use super::{LOCK, has_program, is_root, quietly};
+use crate::progress::Step;
+
+/// apt, as it sees one architecture's packages.
+pub(crate) struct Apt<'a> {
+    shell: &'a Shell,
+    /// Options that every command gets.
+    options: Vec<String>,
+    /// Its lists are this tool's own.
+    private: bool,
+}
+
+impl<'a> Apt<'a> {
+    /// The system's own.
+    pub(crate) const fn native(shell: &'a Shell) -> Self {
+        Self { shell, options: Vec::new(), private: false }
+    }
+
+    /// For `architecture`, as Debian calls it; lists of a foreign one are kept in `cache`.
+    pub(crate) fn of(shell: &'a Shell, architecture: &str, cache: &Path) -> Result<Self> {
+        if is_native(shell, architecture) {
+            return Ok(Self::native(shell));
+        }
+        let folder = cache.join(format!("apt-{architecture}"));
+        let options = private_options(architecture, &folder)?;
+        Ok(Self { shell, options, private: true })
+    }
+
+    /// The concrete package behind a meta-package such as `linux-image-cloud-amd64`; others stand for themselves.
+    pub(crate) fn resolve(&self, package: &str) -> Result<String> {
+        self.know(&[package])?;
+        let options = &self.options;
+        let depends =
+            cmd!(self.shell, "apt-cache {options...} depends --important {package}").quiet().read()?;
+        Ok(image_dependency(&depends).unwrap_or(package).to_owned())
+    }
+
+    /// Downloads a package into `folder`, without installing it; the path of the `.deb`.
+    pub(crate) fn download(&self, package: &str, folder: &Path) -> Result<PathBuf> {
+        let options = &self.options;
+        let uris = cmd!(self.shell, "apt-get {options...} download --print-uris {package}").quiet().read()?;
+        let (name, size) =
+            file_and_size(&uris).with_context(|| format!("apt-get knows no file for {package}: {uris:?}"))?;
+        let path = folder.join(name);
+        let step = Step::bytes(format!("downloading {package}"), size);
+        std::thread::scope(|scope| {
+            let download = scope.spawn(|| {
+                let shell = Shell::new()?;
+                shell.change_dir(folder);
+                quietly(cmd!(shell, "apt-get {options...} download {package}"))
+            });
+            while !download.is_finished() {
+                step.at(fs::metadata(&path).map_or(0, |file| file.len()));
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            download.join().unwrap_or_else(|_| bail!("the download of {package} ended unexpectedly"))
+        })?;
+        step.done();
+        Ok(path)
+    }
+
+    /// Makes sure that apt knows the packages, updating its lists when it does not.
+    pub(super) fn know(&self, packages: &[&str]) -> Result<()> {
+        if !has_program("apt-get") {
+            bail!(
+                "the default guest comes from Debian's packages, and there is no apt-get; name one with --payload FILE"
+            );
+        }
+        if packages.iter().all(|package| self.knows(package)) {
+            return Ok(());
+        }
+        if !self.private && !is_root() {
+            bail!(
+                "apt knows no {}; only root may update its lists: sudo apt-get update",
+                packages.join(", ")
+            );
+        }
+        let step = Step::new("updating apt's package lists");
+        quietly(self.update())?;
+        step.done();
+        match packages.iter().find(|package| !self.knows(package)) {
+            Some(package) => {
+                bail!("apt knows no package {package}, even after an update; check /etc/apt/sources.list")
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn update(&self) -> Cmd<'a> {
+        let options = &self.options;
+        cmd!(self.shell, "apt-get {options...} update -o {LOCK}")
+    }
+
+    fn knows(&self, package: &str) -> bool {
+        let options = &self.options;
+        let policy = cmd!(self.shell, "apt-cache {options...} policy {package}").env("LC_ALL", "C");
+        policy.quiet().ignore_stderr().read().is_ok_and(|text| {
+            text.lines().any(|line| line.trim_start().starts_with("Candidate:") && !line.contains("(none)"))
+        })
+    }
+}
+
+fn is_native(shell: &Shell, architecture: &str) -> bool {
+    let native = cmd!(shell, "dpkg --print-architecture").quiet().ignore_stderr().read();
+    native.is_ok_and(|native| native.trim() == architecture)
+}
+
+/// Lists, cache and a record of installed packages (none) below `folder`, which is made.
+fn private_options(architecture: &str, folder: &Path) -> Result<Vec<String>> {
+    for name in ["state/lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(folder.join(name))
+            .with_context(|| format!("cannot write to {}", folder.display()))?;
+    }
+    let status = folder.join("status");
+    fs::write(&status, "")?;
+    let settings = [
+        format!("APT::Architecture={architecture}"),
+        format!("APT::Architectures={architecture}"),
+        format!("Dir::State={}", folder.join("state").display()),
+        format!("Dir::State::status={}", status.display()),
+        format!("Dir::Cache={}", folder.join("cache").display()),
+        // The user that apt downloads as cannot reach somebody's own folder.
+        "APT::Sandbox::User=root".to_owned(),
+    ];
+    Ok(settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]).collect())
+}
+
+/// The versioned kernel in the output of `apt-cache depends`.
+fn image_dependency(depends: &str) -> Option<&str> {
+    depends
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|name| name.starts_with("linux-image-"))
+}
+
+/// `'URI' NAME SIZE HASH`, as `--print-uris` writes it.
+fn file_and_size(uris: &str) -> Option<(&str, u64)> {
+    let mut words = uris.lines().last()?.split_whitespace().skip(1);
+    Some((words.next()?, words.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meta_package_leads_to_the_versioned_kernel() {
+        let depends = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n";
+        assert_eq!(image_dependency(depends), Some("linux-image-6.1.0-56-cloud-amd64"));
+        assert_eq!(image_dependency("busybox-static\n  Depends: libc6\n"), None);
+    }
+
+    #[test]
+    fn name_and_size_are_read_from_the_uri_list() {
+        assert_eq!(file_and_size("'http://x/a_1.deb' a_1.deb 267 SHA256:e7d\n"), Some(("a_1.deb", 267)));
+        assert_eq!(file_and_size(""), None);
+    }
+}

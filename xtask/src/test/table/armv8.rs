@@ -1,0 +1,65 @@
+//! Debian's Linux as the root VM at EL1, on QEMU's Arm board: its interrupt controllers and its processors.
+
+use super::{LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
+
+/// Linux on QEMU's Arm board.
+const VIRT: Test = Test { boards: &["qemu-virt"], memory: 512, ..LINUX };
+
+pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "exits-4",
+        proves: "every kind of exit that a guest at EL1 can cause has the bare machine's answer, on 4 CPUs",
+        payload: Payload::Guest("armv8-exits"),
+        command_line: "",
+        cpus: 4,
+        expect: &["TEST exits done "],
+        ..VIRT
+    },
+    Test {
+        name: "exits-bare",
+        proves: "the guest's checks hold at EL1 of the bare machine too",
+        payload: Payload::Guest("armv8-exits"),
+        command_line: "",
+        bare: true,
+        cpus: 2,
+        expect: &["TEST exits done "],
+        ..VIRT
+    },
+    Test {
+        name: "linux-bare-4",
+        proves: "the smoke test holds at EL1 without Plinth, on 4 CPUs",
+        bare: true,
+        cpus: 4,
+        expect: &["TEST smoke cpus=4 ok", POWER_DOWN],
+        ..VIRT
+    },
+    Test {
+        name: "linux-gicv3-a72-1",
+        proves: "Debian's Linux boots as the root VM, works and powers off, on 1 Cortex-A72 with GICv3",
+        expect: &["plinth: pp 0: launched", SIGNATURE, "TEST smoke cpus=1 ok", POWER_DOWN],
+        ..VIRT
+    },
+    Test {
+        name: "linux-gicv3-a72-4",
+        proves: "the same on 4 CPUs, with three taken off-line and back",
+        cpus: 4,
+        expect: &["plinth: pp 3: launched", SIGNATURE, "TEST smoke cpus=4 ok", POWER_DOWN],
+        ..VIRT
+    },
+    Test {
+        name: "linux-gicv2-a53-4",
+        proves: "the same on 4 Cortex-A53 with GICv2",
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        cpus: 4,
+        expect: &["plinth: pp 3: launched", SIGNATURE, "TEST smoke cpus=4 ok", POWER_DOWN],
+        ..VIRT
+    },
+    Test {
+        name: "linux-gicv3-max-4",
+        proves: "the same on 4 processors with VHE",
+        arguments: &["-cpu", "max,pauth-impdef=on"],
+        cpus: 4,
+        expect: &["plinth: pp 3: launched", SIGNATURE, "TEST smoke cpus=4 ok", POWER_DOWN],
+        ..VIRT
+    },
+];
