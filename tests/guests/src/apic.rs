@@ -61,6 +61,12 @@ impl Apic {
         unsafe { (self.address(register) as *mut u32).write_volatile(value) }
     }
 
+    /// Sends `command` to the processor with the id `destination`.
+    pub fn send_to(self, destination: u32, command: u32) {
+        self.write(DESTINATION, destination << 24);
+        self.send(command);
+    }
+
     /// Sends `command` to this processor by its id.
     pub fn send_to_own_id(self, command: u32) {
         self.write(DESTINATION, self.read(ID));

@@ -41,6 +41,8 @@ static STEPPED_TO: AtomicU64 = AtomicU64::new(0);
 /// Where the handler of [`TEST_VECTOR`] writes its end-of-interrupt.
 static END_OF_INTERRUPT: AtomicU64 = AtomicU64::new(0);
 
+/// Vectors below are exceptions.
+const FIRST_INTERRUPT: usize = 32;
 /// Gates in an interrupt table, of 16 bytes each (AMD64 APM vol. 2, 4.8.3).
 const GATES: usize = 256;
 
@@ -81,6 +83,13 @@ pub fn install() {
     set_gate(18, machine_check);
     set_gate(usize::from(TEST_VECTOR), interrupt);
     load(TABLE.as_ptr() as u64, (size_of_val(&TABLE) - 1) as u16);
+}
+
+/// Takes over all interrupts, the firmware's too: each is ended and counted, and nothing else comes of it.
+pub fn take_all_interrupts() {
+    for vector in FIRST_INTERRUPT..GATES {
+        set_gate(vector, any_interrupt);
+    }
 }
 
 fn firmware_table() -> &'static [u64] {
@@ -247,6 +256,20 @@ unsafe extern "C" fn debug() {
 #[unsafe(naked)]
 unsafe extern "C" fn nmi() {
     naked_asm!("lock inc qword ptr [rip + {}]", "iretq", sym NMIS)
+}
+
+/// Ends an interrupt wherever it may have come from: both of the old controllers, and the processor's own.
+#[unsafe(naked)]
+unsafe extern "C" fn any_interrupt() {
+    naked_asm!(
+        "push rax",
+        "mov al, 0x20",
+        "out 0xa0, al",
+        "out 0x20, al",
+        "pop rax",
+        "jmp {}",
+        sym interrupt,
+    )
 }
 
 #[unsafe(naked)]

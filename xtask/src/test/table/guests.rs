@@ -99,6 +99,23 @@ pub(super) const TESTS: &[Test] = &[
         ..GUEST
     },
     Test {
+        name: "ipi-storm-4",
+        proves: "a root VM that sends every kind of interrupt to every CPU at random harms only itself",
+        payload: Payload::Guest("ipi-storm"),
+        cpus: 4,
+        timeout: 180,
+        expect: &["ipi-storm: 20000 commands sent, ", done!("ipi-storm")],
+        ..GUEST
+    },
+    Test {
+        name: "walk",
+        proves: "a root VM that reads and writes all of physical memory finds and leaves nothing in the reservation",
+        payload: Payload::Guest("walk"),
+        timeout: 180,
+        expect: &[" pages read, ", done!("walk")],
+        ..GUEST
+    },
+    Test {
         name: "forbidden",
         proves: "an extension that touches what is not its own, or runs what is the kernel's, is stopped every time",
         payload: Payload::Guest("forbidden"),

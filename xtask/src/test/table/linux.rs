@@ -109,6 +109,14 @@ pub(super) const TESTS: &[Test] = &[
         ..STOPPED
     },
     Test {
+        name: "linux-forged-hypercalls-2",
+        proves: "a program in Linux that makes the kernel's hypercalls finds an illegal instruction, and Plinth stays",
+        command_line: "plinth.test=forged-hypercalls",
+        cpus: 2,
+        expect: &["TEST forged-hypercalls cpus=2 ok", POWER_DOWN],
+        ..LINUX
+    },
+    Test {
         name: "linux-crash-2",
         proves: "Linux survives an extension that crashes while it boots, on 2 CPUs, and its CPUs go and come back",
         extension: Some("crashes-later"),
