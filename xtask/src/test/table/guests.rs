@@ -136,6 +136,13 @@ pub(super) const TESTS: &[Test] = &[
         ..GUEST
     },
     Test {
+        name: "stop",
+        proves: "a processor that is given back goes on as the bare machine, with all of its state",
+        payload: Payload::Guest("stop"),
+        expect: &["promoted; it runs the bare machine again", "the bare machine goes on", done!("stop")],
+        ..GUEST
+    },
+    Test {
         name: "triple-fault",
         proves: "a triple fault of the root VM restarts the machine",
         payload: Payload::Guest("triple-fault"),
