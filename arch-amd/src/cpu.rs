@@ -213,6 +213,14 @@ impl HostCpu for SvmCpu {
         self.apic.forward(event);
     }
 
+    fn start_cold(&self, hardware_id: u32) -> bool {
+        self.apic.start_cold(hardware_id)
+    }
+
+    fn start_again(&self, hardware_id: u32) {
+        self.apic.start_again(hardware_id);
+    }
+
     fn can_promote(&mut self, vs: &SvmVs, guest: &impl GuestMemory) -> bool {
         self.load_host();
         let local = 0u8;

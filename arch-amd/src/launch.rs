@@ -1,15 +1,12 @@
 //! From the loader's call to the kernel's loop on this processor, and the ways out of it.
 
-use core::arch::{asm, naked_asm};
-
-use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::cold_start::ColdProcessors;
+use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
-use plinth_arch_x86::{HostFormat, IdentityMemory, NptFormat, PAT, msr};
-use plinth_hal::{Spa, SpaRange, UserVa};
-use plinth_kernel::{Departure, Kernel, Platform, PpResources};
-use plinth_launch::image::Machine;
-use plinth_launch::{LaunchError, LaunchInfo, LaunchStatus};
+use plinth_arch_x86::{HostFormat, IdentityMemory, NptFormat, msr};
+use plinth_kernel::{Departure, Kernel, PpResources, PrepareError};
+use plinth_launch::{LaunchError, LaunchStatus};
 use spin::Once;
 
 use crate::cpu::SvmCpu;
@@ -17,17 +14,6 @@ use crate::features::{self, Features};
 use crate::permission_maps::VM_HSAVE_PA;
 use crate::vmcb::{EFER_SVME, Vmcb};
 use crate::{Svm, switch};
-
-/// Lowest address of the extension's part of the address space: above all physical memory that is mapped.
-const USER_BASE: u64 = 0x6000_0000_0000;
-
-/// CR0 in the kernel: PE, MP, EM, TS, ET, NE, WP, PG. EM and TS keep the extension off the guest's FPU registers.
-const HOST_CR0: u64 = 0x8001_003F;
-/// CR4 in the kernel besides hardening: PAE; and MCE as the firmware has it.
-const CR4_PAE: u64 = 1 << 5;
-const CR4_MCE: u64 = 1 << 6;
-/// EFER in the kernel: SCE, LME, LMA, NXE, SVME.
-const HOST_EFER: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11 | EFER_SVME;
 
 static FEATURES: Once<Features> = Once::new();
 
@@ -77,62 +63,51 @@ impl BackendPages {
 /// point returns to its caller by itself, as the root VM or with the reason why not.
 ///
 /// # Safety
-/// 1. `info` is a checked launch contract that stays, and what it says is true.
+/// 1. The contract of `call` is checked and stays, and what it says is true.
 /// 2. The processor is in 64-bit mode at privilege level 0 with interrupts off, all memory identity mapped, and
-///    `frame` is what the image's entry point has left on the caller's stack.
-pub unsafe fn launch(
-    kernel: &'static Kernel<Svm>,
-    info: &LaunchInfo,
-    pp: u64,
-    frame: &EntryFrame,
-) -> LaunchStatus {
-    let features = match features::probe() {
-        Ok(features) => *FEATURES.call_once(|| features),
-        Err(refused) => return refused,
-    };
-    if pp == 0
+///    the call's frame is what the image's entry point has left on the caller's stack.
+pub unsafe fn launch(kernel: &'static Kernel<Svm>, call: &Call<'_>) -> LaunchStatus {
+    // SAFETY: forwarded to the caller.
+    let status = unsafe { try_launch(kernel, call) }.unwrap_or_else(|refused| refused);
+    kernel.refuse_pp(call.pp as usize, status);
+    status
+}
+
+/// # Safety
+/// As [`launch`].
+unsafe fn try_launch(kernel: &'static Kernel<Svm>, call: &Call<'_>) -> Result<LaunchStatus, LaunchStatus> {
+    let features = features::probe()?;
+    let features = *FEATURES.call_once(|| features);
+    if call.pp == 0 {
         // SAFETY: forwarded to the caller.
-        && let Err(error) = kernel.prepare(unsafe { platform(info, features) })
-    {
-        return error.into();
+        unsafe { prepare(kernel, call, features)? };
     }
-    let resources = match kernel.prepare_pp(pp as usize, BackendPages::COUNT) {
-        Ok(resources) => resources,
-        Err(error) => return error.into(),
-    };
-    log::debug!("pp {pp}: SVM {features:x?}");
+    let resources = kernel.prepare_pp(call.pp as usize, BackendPages::COUNT)?;
+    log::debug!("pp {}: SVM {features:x?}", call.pp);
     // SAFETY: forwarded to the caller; the resources are this processor's alone.
-    unsafe { take_over(kernel, resources, features, memory(info), frame) }
+    Ok(unsafe { take_over(kernel, resources, features, launch::memory(call.info), call.frame) })
 }
 
+/// Prepares what all processors need.
+///
 /// # Safety
-/// As [`launch`].
-unsafe fn platform(info: &LaunchInfo, features: Features) -> Platform<Svm> {
-    let apic = Spa::new(LocalApic::current().page());
-    Platform {
-        info: *info,
-        // SAFETY: the contract says that the extension's file is there, outside the pool, and stays.
-        extension: unsafe {
-            core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)
-        },
-        // SAFETY: forwarded to the caller.
-        memory: unsafe { memory(info) },
-        host_format: HostFormat::new(features.giant_leaves, features.physical_bits),
-        nested_format: NptFormat::new(features.giant_leaves, features.physical_bits),
-        elf_machine: Machine::X86_64,
-        physical_end: 1 << features.physical_bits,
-        device_pages: [Some(apic), None, None],
-        trapped_page: Some(apic),
-        user_base: UserVa::new(USER_BASE),
+/// As [`launch`]; this is the boot processor.
+#[inline(never)]
+unsafe fn prepare(
+    kernel: &'static Kernel<Svm>,
+    call: &Call<'_>,
+    features: Features,
+) -> Result<(), PrepareError> {
+    let bits = features.physical_bits;
+    let host_format = HostFormat::new(features.giant_leaves, bits);
+    let nested_format = NptFormat::new(features.giant_leaves, bits);
+    // SAFETY: forwarded to the caller. Where the loader launches one processor alone, the others run nothing that is
+    // needed.
+    unsafe {
+        let cold = ColdProcessors::find(call.info, &launch::memory(call.info));
+        kernel.prepare(launch::platform(call.info, host_format, nested_format, bits, &cold))?;
+        cold.install(kernel, BackendPages::COUNT, call)
     }
-}
-
-/// # Safety
-/// As [`launch`].
-unsafe fn memory(info: &LaunchInfo) -> IdentityMemory {
-    let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
-    // SAFETY: all memory is identity mapped, by the firmware now and by the kernel later; the pool is the kernel's.
-    unsafe { IdentityMemory::new(pool, info.memory_end) }
 }
 
 /// What goes from the caller's stack to the kernel's.
@@ -165,48 +140,17 @@ unsafe fn take_over(
         PerCpu::place(pages.per_cpu());
         state
     };
-    let hardening = features.hardening;
-    let cr4 = CR4_PAE | state.cr4 & CR4_MCE | hardening;
+    let cr4 = launch::host_cr4(state.cr4, features.hardening);
     let root = SvmRoot { state, hidden: pages.root_hidden() };
     let mut handover = Handover { kernel, resources, pages, root: Some(root), memory };
     // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a fresh stack.
     unsafe {
-        load_host_registers(resources.host_root.raw(), cr4);
+        launch::load_host_registers(resources.host_root.raw(), cr4, HOST_EFER | EFER_SVME);
         PerCpu::load(pages.per_cpu());
         PerCpu::load_system_calls(pages.per_cpu());
         switch::vmsave(pages.host_state());
-        call_on_stack(resources.stack_top.raw(), &mut handover)
+        launch::call_on_stack(resources.stack_top.raw(), &mut handover, run)
     }
-}
-
-/// # Safety
-/// The tables at `cr3` map the running code and all memory in use at the same addresses.
-unsafe fn load_host_registers(cr3: u64, cr4: u64) {
-    // SAFETY: NX and system calls are enabled before tables with NX are used; CR4 loses PCIDE while CR3's low bits
-    // are 0; the PAT is the one that the formats encode for.
-    unsafe {
-        msr::write(msr::index::EFER, HOST_EFER);
-        asm!("mov cr3, {}", in(reg) cr3, options(nostack, preserves_flags));
-        asm!("mov cr4, {}", in(reg) cr4, options(nostack, preserves_flags));
-        asm!("mov cr0, {}", in(reg) HOST_CR0, options(nostack, preserves_flags));
-        msr::write(msr::index::PAT, PAT);
-    }
-}
-
-/// Goes on in [`run`] on another stack.
-///
-/// # Safety
-/// `stack` is the top of a mapped stack that nobody uses; everything [`run`] needs is loaded.
-#[unsafe(naked)]
-unsafe extern "sysv64" fn call_on_stack(stack: u64, handover: &mut Handover) -> ! {
-    naked_asm!(
-        "mov rsp, rdi",
-        "mov rdi, rsi",
-        "xor ebp, ebp",
-        "call {run}",
-        "ud2",
-        run = sym run,
-    )
 }
 
 /// The kernel's whole life on this processor.

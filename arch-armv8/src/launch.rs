@@ -245,6 +245,7 @@ unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platf
         physical_end: if shared { SHARED_USER_BASE.min(1 << bits) } else { 1 << bits },
         device_pages: [console, interrupts[0], interrupts[1]],
         trapped_page: None,
+        start_page: None,
         user_base: UserVa::new(if shared { SHARED_USER_BASE } else { USER_BASE }),
     }
 }

@@ -1,7 +1,7 @@
 //! The controls and the host's state in a new VMCS.
 
-use plinth_arch_x86::PAT;
 use plinth_arch_x86::per_cpu::{KERNEL_CS, KERNEL_SS, TSS_SELECTOR};
+use plinth_arch_x86::{PAT, launch};
 
 use crate::bitmaps::{ROOT_TAG, VmxVm};
 use crate::controls::{HLT_EXITING, PIN_INTERRUPTS};
@@ -14,7 +14,6 @@ use crate::field::{
     HOST_TR, HOST_TR_BASE, IO_BITMAP_A, IO_BITMAP_B, MSR_BITMAP, PIN_CONTROLS, PROCESSOR_CONTROLS,
     SECONDARY_CONTROLS, VPID,
 };
-use crate::launch::{HOST_CR0_VALUE, HOST_EFER_VALUE};
 use crate::switch;
 
 /// Fills in the controls.
@@ -64,7 +63,7 @@ pub(crate) unsafe fn host(vmcs: &Current, host: &HostState) {
     let [tss, gdt, idt] = host.bases;
     // SAFETY: all of it is what is loaded now.
     unsafe {
-        vmcs.control(HOST_CR0, HOST_CR0_VALUE);
+        vmcs.control(HOST_CR0, launch::HOST_CR0);
         vmcs.control(HOST_CR3, host.cr3);
         vmcs.control(HOST_CR4, host.cr4);
         vmcs.control(HOST_CS, KERNEL_CS);
@@ -83,7 +82,7 @@ pub(crate) unsafe fn host(vmcs: &Current, host: &HostState) {
         vmcs.control(HOST_SYSENTER_ESP, 0);
         vmcs.control(HOST_SYSENTER_EIP, 0);
         vmcs.control(HOST_PAT, PAT);
-        vmcs.control(HOST_EFER, HOST_EFER_VALUE);
+        vmcs.control(HOST_EFER, launch::HOST_EFER);
         vmcs.control(HOST_RIP, switch::exit_address());
     }
 }

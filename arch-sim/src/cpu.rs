@@ -241,6 +241,14 @@ impl HostCpu for SimCpu {
         self.machine.forward(event);
     }
 
+    fn start_cold(&self, hardware_id: u32) -> bool {
+        self.machine.start_cold(hardware_id)
+    }
+
+    fn start_again(&self, hardware_id: u32) {
+        self.machine.call_cold(hardware_id);
+    }
+
     fn reset_machine(&mut self) {
         self.machine.lose_power(PowerLoss::Reset);
         wait_until(self.machine, "the restart", || false);

@@ -1,6 +1,7 @@
 //! A machine with the kernel on it, played by the loader: the place where a test begins.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,8 @@ use crate::format::SimFormat;
 use crate::image::ExtensionImage;
 use crate::isa::{Op, SIZE};
 use crate::machine::{
-    CONTROL_PAGE, MEMORY_END, Machine, Memory, PHYSICAL_END, PowerLoss, RESERVATION, USER_BASE,
+    CONTROL_PAGE, LOW_PAGE, MEMORY_END, Machine, Memory, PHYSICAL_END, PowerLoss, RESERVATION, USER_BASE,
+    lock,
 };
 use crate::{RootState, Sim};
 
@@ -43,11 +45,29 @@ pub struct Setup {
     pub entropy: u64,
     /// The launch contract's memory end, in bytes.
     pub memory_end: u64,
+    /// How many processors the loader launches.
+    pub launched: usize,
+    /// How many more there are, which the root VM may start.
+    pub cold: usize,
+}
+
+impl Setup {
+    /// The loader launches one processor; the root VM may start `cold` more, by numbers from 1 on.
+    pub fn with_cold(cold: usize) -> Self {
+        Self { launched: 1, cold, ..Self::default() }
+    }
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { pool_pages: 900, image: ExtensionImage::default(), entropy: 0x1234, memory_end: MEMORY_END }
+        Self {
+            pool_pages: 900,
+            image: ExtensionImage::default(),
+            entropy: 0x1234,
+            memory_end: MEMORY_END,
+            launched: 4,
+            cold: 0,
+        }
     }
 }
 
@@ -68,8 +88,11 @@ pub struct Lab {
     pub machine: &'static Machine,
     /// The kernel.
     pub kernel: &'static Kernel<Sim>,
-    running: Vec<(usize, JoinHandle<Ended>)>,
+    running: Running,
 }
+
+/// The processors' threads, in the order in which they began.
+type Running = Arc<Mutex<Vec<(usize, JoinHandle<Ended>)>>>;
 
 impl Lab {
     /// A machine on which `extension` is going to run.
@@ -87,7 +110,17 @@ impl Lab {
         let _ = machine.extension.set(extension);
         let kernel = make_kernel();
         kernel.prepare(platform(machine, setup))?;
-        Ok(Self { machine, kernel, running: Vec::new() })
+        for pp in 1..=setup.cold {
+            kernel.prepare_pp(pp, 1)?;
+            kernel.expect_pp(pp, Machine::hardware_id(pp))?;
+        }
+        let running = Running::default();
+        let started = Arc::downgrade(&running);
+        machine.on_cold_start(move |pp| {
+            let Some(running) = started.upgrade() else { return };
+            lock(&running).push((pp, std::thread::spawn(move || run_processor(kernel, machine, pp))));
+        });
+        Ok(Self { machine, kernel, running })
     }
 
     /// Where the program of a processor's root VS lies.
@@ -120,7 +153,7 @@ impl Lab {
             assert!(start.elapsed() < PATIENCE, "processor {pp} neither launched nor failed");
             std::thread::sleep(Duration::from_micros(50));
         }
-        self.running.push((pp, handle));
+        lock(&self.running).push((pp, handle));
     }
 
     /// Waits until a processor has left the hypervisor.
@@ -128,8 +161,11 @@ impl Lab {
     /// # Panics
     /// If it does not, or with the panic that it ended by.
     pub fn end(&mut self, pp: usize) -> Ended {
-        let position = self.running.iter().position(|(running, _)| *running == pp);
-        let (_, handle) = self.running.swap_remove(position.expect("it was launched"));
+        let (_, handle) = {
+            let mut running = lock(&self.running);
+            let position = running.iter().position(|(running, _)| *running == pp);
+            running.remove(position.expect("it was launched"))
+        };
         let start = Instant::now();
         while !handle.is_finished() {
             if start.elapsed() > PATIENCE {
@@ -208,6 +244,7 @@ fn platform(machine: &'static Machine, setup: &Setup) -> Platform<Sim> {
         physical_end: PHYSICAL_END,
         device_pages: [Some(Spa::new(CONTROL_PAGE)), None, None],
         trapped_page: Some(Spa::new(CONTROL_PAGE)),
+        start_page: (setup.cold != 0).then_some(Spa::new(LOW_PAGE)),
         user_base: UserVa::new(USER_BASE),
     }
 }
@@ -220,7 +257,8 @@ fn contract(setup: &Setup) -> LaunchInfo {
         kernel_segment_count: 2,
         pool: Range { start: POOL, size: setup.pool_pages * PAGE_SIZE },
         memory_end: setup.memory_end,
-        pp_count: 4,
+        low_page: Range { start: LOW_PAGE, size: PAGE_SIZE },
+        pp_count: setup.launched as u64,
         entropy: [setup.entropy; 4],
         ..LaunchInfo::default()
     };

@@ -19,6 +19,8 @@ pub const PHYSICAL_END: u64 = 1 << 40;
 pub const HIGH_MEMORY: Range<u64> = 4 << 30..(4 << 30) + (1 << 20);
 /// What the loader gave to the hypervisor.
 pub const RESERVATION: Range<u64> = 8 << 20..12 << 20;
+/// The page below all others that the loader gave to the hypervisor.
+pub const LOW_PAGE: u64 = 0x9000;
 /// The page by which guests start and stop processors.
 pub const CONTROL_PAGE: u64 = 15 << 20;
 /// The lowest of the extension's addresses.
@@ -58,6 +60,10 @@ pub struct Trouble {
     pub slow_interrupts: AtomicBool,
     /// The bare machine cannot take a VS back.
     pub refuses_promotion: AtomicBool,
+    /// The machine cannot start a processor.
+    pub refuses_start: AtomicBool,
+    /// Processors do not hear the first call that starts them.
+    pub misses_first_start: AtomicBool,
 }
 
 /// Why a processor's thread ends without leaving the hypervisor: the payload of its unwinding.
@@ -77,6 +83,9 @@ struct Line {
     wake: Condvar,
 }
 
+/// What starts a processor, by its number.
+type ColdStart = Box<dyn Fn(usize) + Send + Sync>;
+
 /// The machine.
 pub struct Machine {
     /// Its memory.
@@ -91,6 +100,9 @@ pub struct Machine {
     ports: Mutex<BTreeMap<u64, u64>>,
     device_writes: Mutex<Vec<u64>>,
     forwarded: Mutex<Vec<ProcessorEvent>>,
+    cold_start: OnceLock<ColdStart>,
+    /// Processors, by number, that have heard a call to start; never cleared by the kernel's failure to launch them.
+    heard: AtomicU64,
     states: AtomicU64,
 }
 
@@ -114,6 +126,8 @@ impl Machine {
             ports: Mutex::default(),
             device_writes: Mutex::default(),
             forwarded: Mutex::default(),
+            cold_start: OnceLock::new(),
+            heard: AtomicU64::new(0),
             states: AtomicU64::new(0),
         }))
     }
@@ -159,7 +173,11 @@ impl Machine {
     }
 
     fn line(&self, hardware_id: u32) -> &Line {
-        &self.lines[(hardware_id as usize - 10) / 3]
+        &self.lines[Self::number(hardware_id)]
+    }
+
+    const fn number(hardware_id: u32) -> usize {
+        (hardware_id as usize - 10) / 3
     }
 
     /// Ends every processor's thread.
@@ -227,6 +245,34 @@ impl Machine {
 
     pub(crate) fn forward(&self, event: ProcessorEvent) {
         lock(&self.forwarded).push(event);
+    }
+
+    /// Says how a processor starts.
+    pub(crate) fn on_cold_start(&self, start: impl Fn(usize) + Send + Sync + 'static) {
+        let _ = self.cold_start.set(Box::new(start));
+    }
+
+    /// Resets a processor, and calls it to start. Returns whether the machine can.
+    pub(crate) fn start_cold(&self, hardware_id: u32) -> bool {
+        if self.trouble.refuses_start.load(Ordering::SeqCst) {
+            return false;
+        }
+        self.heard.fetch_and(!(1 << Self::number(hardware_id)), Ordering::SeqCst);
+        if !self.trouble.misses_first_start.load(Ordering::SeqCst) {
+            self.call_cold(hardware_id);
+        }
+        true
+    }
+
+    /// Calls a processor to start: only one that waits for it does.
+    pub(crate) fn call_cold(&self, hardware_id: u32) {
+        let number = Self::number(hardware_id);
+        let bit = 1 << number;
+        if self.heard.fetch_or(bit, Ordering::SeqCst) & bit == 0
+            && let Some(start) = self.cold_start.get()
+        {
+            start(number);
+        }
     }
 
     /// What guests wanted done to processors that do not run under the hypervisor.

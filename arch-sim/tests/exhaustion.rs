@@ -83,7 +83,8 @@ fn every_call_survives_an_empty_pool() {
             (Call::VmCreate, &[]),
             (Call::VsCreate, &[vp, 0]),
             (Call::VmMap, &[vm, 0x1000, pages[0], 0x1000, 1]),
-            (Call::VmProtect, &[ROOT_VM, 0x1000, 0x1000, 1]),
+            // Where a large leaf has to be split.
+            (Call::VmProtect, &[ROOT_VM, 0x40_0000, 0x1000, 1]),
             (Call::MemAllocatePage, &[]),
         ];
         for (call, arguments) in calls {

@@ -6,7 +6,7 @@
 
 use plinth_hal::{ProcessorEvent, Target};
 
-use crate::msr;
+use crate::{cold_start, msr};
 
 /// APIC register offsets (AMD APM vol. 2, 16.3.2).
 const ID: u64 = 0x20;
@@ -20,6 +20,10 @@ const BASE_MASK: u64 = 0x000F_FFFF_FFFF_F000;
 
 /// Interrupt command: delivery mode NMI, level asserted.
 const NMI: u32 = 0x4400;
+/// Interrupt command: edge-triggered INIT, asserted.
+const INIT: u32 = 0x4500;
+/// Interrupt command: startup IPI, asserted; bits 7:0 are the page.
+const STARTUP: u32 = 0x4600;
 /// Interrupt command: not yet accepted.
 const PENDING: u32 = 1 << 12;
 
@@ -145,9 +149,6 @@ impl LocalApic {
 
     /// Really sends an INIT or a SIPI.
     pub fn forward(self, event: ProcessorEvent) {
-        /// Edge-triggered INIT, asserted.
-        const INIT: u32 = 0x4500;
-        const STARTUP: u32 = 0x4600;
         let (target, command) = match event {
             ProcessorEvent::Done => return,
             ProcessorEvent::Reset(target) => (target, INIT),
@@ -155,6 +156,29 @@ impl LocalApic {
         };
         if let Target::Id(id) = target {
             self.send(id, command);
+        }
+    }
+
+    /// Sends an INIT to every processor but this one: each waits for a startup IPI then.
+    pub(crate) fn reset_others(self) {
+        /// INIT, asserted, to all excluding self.
+        const INIT_OTHERS: u32 = 0x000C_4500;
+        self.send(0, INIT_OTHERS);
+    }
+
+    /// Starts a processor in Plinth's own code, if that is in place ([`crate::cold_start`]). Processors with hardware
+    /// virtualization need no time between the two commands.
+    pub fn start_cold(self, id: u32) -> bool {
+        let Some(page) = cold_start::page() else { return false };
+        self.send(id, INIT);
+        self.send(id, STARTUP | page);
+        true
+    }
+
+    /// Repeats the second of the two, which only a processor heeds that waits for it.
+    pub fn start_again(self, id: u32) {
+        if let Some(page) = cold_start::page() {
+            self.send(id, STARTUP | page);
         }
     }
 

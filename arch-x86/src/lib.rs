@@ -2,7 +2,9 @@
 
 #![no_std]
 
+pub mod acpi;
 pub mod apic;
+pub mod cold_start;
 pub mod console;
 pub mod cpuid;
 pub mod decode;
@@ -10,6 +12,7 @@ mod ept_format;
 mod exceptions;
 pub mod guest_walk;
 mod host_format;
+pub mod launch;
 mod long_mode_entry;
 mod memory;
 pub mod msr;

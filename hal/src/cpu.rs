@@ -87,6 +87,19 @@ pub trait HostCpu: Sized {
     /// Carries out on the machine what a guest wants done to a processor that does not run under the hypervisor.
     fn forward(&mut self, event: crate::ProcessorEvent);
 
+    /// Has the machine start the processor with this hardware id, which does not run under the hypervisor yet, in the
+    /// backend's own code; that brings it to the kernel. Returns false where it cannot.
+    fn start_cold(&self, hardware_id: u32) -> bool {
+        let _ = hardware_id;
+        false
+    }
+
+    /// Repeats the call for a processor that is on its way, in case it has not heard [`Self::start_cold`]. Does nothing
+    /// to one that has.
+    fn start_again(&self, hardware_id: u32) {
+        let _ = hardware_id;
+    }
+
     /// Whether the machine can take this VS back: its page tables still map what the last step runs on. Brings all
     /// of its state that is in the processor back into it.
     fn can_promote(&mut self, vs: &<Self::Arch as Arch>::Vs, guest: &impl crate::GuestMemory) -> bool;

@@ -75,7 +75,11 @@ impl<A: Arch> Pp<'_, A> {
             return Some(self.abandon(LaunchError::EntryRefused, exit.number));
         }
         self.root = None;
-        log::info!("pp {}: launched; the OS is the root VM now", self.index);
+        if self.cold {
+            log::info!("pp {}: started by the root VM", self.index);
+        } else {
+            log::info!("pp {}: launched; the OS is the root VM now", self.index);
+        }
         None
     }
 

@@ -22,7 +22,7 @@ impl<A: Arch> GuestView<'_, A> {
         match self {
             Self::Identity(machine) => {
                 let spa = Spa::new(at.raw());
-                if machine.reservation.contains(spa) {
+                if machine.is_own(spa) {
                     return Some(Translated::Zeroes);
                 }
                 let there = at.raw() >= PAGE_SIZE && at.raw() < machine.memory_end;
@@ -57,7 +57,7 @@ impl<A: Arch> GuestMemory for GuestView<'_, A> {
         // The hot case by itself: a word of the root VM. What does not exist reads as all ones, as on the bus.
         if let Self::Identity(machine) = self {
             let spa = Spa::new(at.raw());
-            return Some(if machine.reservation.contains(spa) { 0 } else { machine.memory.read_u64(spa) });
+            return Some(if machine.is_own(spa) { 0 } else { machine.memory.read_u64(spa) });
         }
         match self.translate(at)? {
             Translated::Zeroes => Some(0),

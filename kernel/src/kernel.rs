@@ -6,12 +6,13 @@ use plinth_extension_api::abi::{self, ExitClass};
 use plinth_hal::page_table::{Attributes, InputAddress, MemoryType, NotLoaded, PageTable, PoolTables};
 use plinth_hal::page_table::{Permissions, PtFormat};
 use plinth_hal::{Arch, FrameSource, PAGE_SIZE, PhysicalMemory, Spa, SpaRange, VmHw};
+use plinth_launch::LaunchStatus;
 use spin::{Mutex, Once};
 
 use crate::extension::{self, Extension};
 use crate::frames::{FrameOwner, FramePool, KernelFrames};
 use crate::handle::Table;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Standing};
 use crate::objects::{Vm, Vp, Vs};
 use crate::platform::{Platform, PrepareError, range};
 use crate::pp::PpResources;
@@ -36,6 +37,8 @@ const KERNEL_STACK_PAGES: usize = 16;
 pub(crate) struct Machine<A: Arch> {
     pub(crate) memory: A::Memory,
     pub(crate) reservation: SpaRange,
+    /// The page below 1 MiB, which is the hypervisor's too.
+    pub(crate) low_page: SpaRange,
     pub(crate) pool: Spa,
     pub(crate) memory_end: u64,
     /// How many processors the loader means to launch.
@@ -47,6 +50,14 @@ pub(crate) struct Machine<A: Arch> {
     pub(crate) sink_frame: Spa,
     /// A page whose writes by the root VM the kernel must see.
     pub(crate) trapped_page: Option<Spa>,
+}
+
+impl<A: Arch> Machine<A> {
+    /// Whether this is the hypervisor's own memory, in which the root VM finds zeroes.
+    #[inline]
+    pub(crate) fn is_own(&self, at: Spa) -> bool {
+        self.reservation.contains(at) || self.low_page.contains(at)
+    }
 }
 
 /// The microkernel. One static of it for each backend in the image; the launched one is used.
@@ -108,6 +119,7 @@ impl<A: Arch> Kernel<A> {
         let machine = Machine {
             memory,
             reservation: platform.reservation(),
+            low_page: range(platform.info.low_page),
             pool: Spa::new(platform.info.pool.start),
             memory_end: platform.memory_end(),
             pp_count: platform.info.pp_count as usize,
@@ -126,7 +138,10 @@ impl<A: Arch> Kernel<A> {
         let (pool, reservation) = (range(platform.info.pool), platform.reservation());
         let aligned = pool.start.is_aligned(PAGE_SIZE) && reservation.start.is_aligned(2 << 20);
         let inside = pool.start >= reservation.start && pool.end() <= reservation.end();
-        if !aligned || !inside || reservation.end().raw() > platform.memory_end() {
+        let low = range(platform.info.low_page);
+        let low_is_right = low.size == 0
+            || low.size == PAGE_SIZE && low.start.is_aligned(PAGE_SIZE) && low.end() <= reservation.start;
+        if !aligned || !inside || !low_is_right || reservation.end().raw() > platform.memory_end() {
             return Err(PrepareError::BadContract);
         }
         if platform.info.pp_count as usize > MAX_PPS { Err(PrepareError::TooManyProcessors) } else { Ok(()) }
@@ -155,7 +170,13 @@ impl<A: Arch> Kernel<A> {
             let at = <A::NestedFormat as PtFormat>::Input::from_raw(start);
             nested.map(tables, &mut NotLoaded, at, Spa::new(spa), size, attributes)
         };
-        for (mut start, end) in [(0, reservation.start.raw()), (reservation.end().raw(), end)] {
+        let low = machine.low_page;
+        let free = [
+            (0, low.start.raw()),
+            (low.end().raw(), reservation.start.raw()),
+            (reservation.end().raw(), end),
+        ];
+        for (mut start, end) in free {
             while start < end {
                 let (memory_type, same_until) = A::memory_type(Spa::new(start));
                 let next = same_until.raw().min(end);
@@ -163,8 +184,10 @@ impl<A: Arch> Kernel<A> {
                 start = next;
             }
         }
-        for page in (reservation.start.raw()..reservation.end().raw()).step_by(PAGE_SIZE as usize) {
-            map(page, machine.zero_frame.raw(), PAGE_SIZE, Permissions::READ, MemoryType::WriteBack)?;
+        for own in [low, reservation] {
+            for page in (own.start.raw()..own.end().raw()).step_by(PAGE_SIZE as usize) {
+                map(page, machine.zero_frame.raw(), PAGE_SIZE, Permissions::READ, MemoryType::WriteBack)?;
+            }
         }
         if let Some(page) = platform.trapped_page {
             let tables = &mut PoolTables { memory, frames: &mut frames };
@@ -194,6 +217,43 @@ impl<A: Arch> Kernel<A> {
         Ok(*prepared.call_once(|| resources))
     }
 
+    /// Takes note of a processor that the loader does not launch: the root VM may start it, and then
+    /// [`plinth_hal::HostCpu::start_cold`] brings it to [`Self::run_pp`]. Called on the boot processor before it
+    /// launches, after [`Self::prepare_pp`] for that processor: what it needs is set aside now, so that nobody can have
+    /// taken it when it starts.
+    ///
+    /// # Errors
+    /// [`PrepareError::TooManyProcessors`].
+    pub fn expect_pp(&self, pp: usize, hardware_id: u32) -> Result<(), PrepareError> {
+        let mailbox = self.mailboxes.get(pp).ok_or(PrepareError::TooManyProcessors)?;
+        mailbox.hardware_id.store(hardware_id, Ordering::Relaxed);
+        mailbox.set_standing(Standing::Cold);
+        Ok(())
+    }
+
+    /// A processor that the root VM has started cannot be launched. It may be started again.
+    pub fn refuse_pp(&self, pp: usize, status: LaunchStatus) {
+        let Some(mailbox) = self.mailboxes.get(pp) else { return };
+        if mailbox.standing() == Standing::Starting {
+            log::error!("pp {pp}: the root VM has started it, but it stays off: {status}");
+            mailbox.set_standing(Standing::Cold);
+        }
+    }
+
+    /// Makes a stack with a page below it that faults; the result is where it begins. The backend keeps it for ever.
+    ///
+    /// # Errors
+    /// [`PrepareError`].
+    pub fn stack(&self) -> Result<Spa, PrepareError> {
+        let memory = self.machine.get().ok_or(PrepareError::BadContract)?.memory;
+        let mut frames = self.kernel_frames(memory);
+        let stack = frames.allocate(KERNEL_STACK_PAGES + 1)?;
+        let mut space = self.space.lock();
+        let space = space.as_mut().ok_or(PrepareError::BadContract)?;
+        space.guard(memory, &mut frames, stack)?;
+        Ok(Spa::new(stack.raw() + (KERNEL_STACK_PAGES as u64 + 1) * PAGE_SIZE))
+    }
+
     fn allocate_pp(
         &self,
         machine: &Machine<A>,
@@ -201,13 +261,11 @@ impl<A: Arch> Kernel<A> {
         backend_pages: usize,
     ) -> Result<PpResources, PrepareError> {
         let mut frames = self.kernel_frames(machine.memory);
-        let stack = frames.allocate(KERNEL_STACK_PAGES + 1)?;
+        let stack_top = self.stack()?;
         let backend = frames.allocate(backend_pages)?;
         let exit_page = self.map_extension_pp(machine.memory, pp)?;
-        let mut space = self.space.lock();
-        let space = space.as_mut().ok_or(PrepareError::BadContract)?;
-        space.guard(machine.memory, &mut frames, stack)?;
-        let stack_top = Spa::new(stack.raw() + (KERNEL_STACK_PAGES as u64 + 1) * PAGE_SIZE);
+        let space = self.space.lock();
+        let space = space.as_ref().ok_or(PrepareError::BadContract)?;
         let (host_root, user_root) = (space.table.root(), space.user_table().root());
         Ok(PpResources { pp, stack_top, backend, exit_page, host_root, user_root })
     }
@@ -250,7 +308,7 @@ impl<A: Arch> Kernel<A> {
 
     /// How many PPs run under the hypervisor.
     pub fn launched_pps(&self) -> usize {
-        self.mailboxes.iter().filter(|mailbox| mailbox.launched.load(Ordering::Acquire)).count()
+        self.mailboxes.iter().filter(|mailbox| mailbox.standing() == Standing::Launched).count()
     }
 
     /// How many frames of the pool are free.

@@ -4,7 +4,7 @@
 //! that looks like one of the guest's own (an NMI on x86), so there is at most one in flight for each
 //! PP, and the flag that says so tells a kick from the real thing.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use plinth_hal::ExitClass;
 
@@ -22,10 +22,24 @@ const NOWHERE: u64 = u64::MAX;
 /// What [`Mailbox::user_epoch`] holds while the PP is not in the extension.
 const OUTSIDE: u64 = u64::MAX;
 
+/// How far a PP is on its way under the hypervisor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Standing {
+    /// Nobody has said that there is such a PP, or it has left.
+    Outside,
+    /// The machine has it, and the root VM has not started it yet.
+    Cold,
+    /// The root VM has started it; it is on its way here.
+    Starting,
+    /// It runs under the hypervisor.
+    Launched,
+}
+
 /// The part of a PP that others may touch.
 pub(crate) struct Mailbox {
-    /// Runs under the hypervisor.
-    pub(crate) launched: AtomicBool,
+    /// A [`Standing`].
+    standing: AtomicU8,
     /// The interrupt controller's id of it.
     pub(crate) hardware_id: AtomicU32,
     requests: AtomicU32,
@@ -41,7 +55,7 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     pub(crate) const fn new() -> Self {
         Self {
-            launched: AtomicBool::new(false),
+            standing: AtomicU8::new(Standing::Outside as u8),
             hardware_id: AtomicU32::new(u32::MAX),
             requests: AtomicU32::new(0),
             start_entry: AtomicU64::new(NOWHERE),
@@ -52,9 +66,36 @@ impl Mailbox {
         }
     }
 
-    /// Whether this is the launched PP with that hardware id.
+    /// How far it is.
+    pub(crate) fn standing(&self) -> Standing {
+        match self.standing.load(Ordering::SeqCst) {
+            standing if standing == Standing::Cold as u8 => Standing::Cold,
+            standing if standing == Standing::Starting as u8 => Standing::Starting,
+            standing if standing == Standing::Launched as u8 => Standing::Launched,
+            _ => Standing::Outside,
+        }
+    }
+
+    /// Says how far it is. A PP that others may start or reset sees what they ask for once it is launched: they
+    /// leave their request before they look how far it is.
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        self.standing.store(standing as u8, Ordering::SeqCst);
+    }
+
+    /// Makes the caller the one that starts it, if it is cold and nobody else does.
+    pub(crate) fn claim_start(&self) -> bool {
+        let (cold, starting) = (Standing::Cold as u8, Standing::Starting as u8);
+        let claimed =
+            self.standing.compare_exchange(cold, starting, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if claimed {
+            self.clear();
+        }
+        claimed
+    }
+
+    /// Whether this is the PP with that hardware id.
     pub(crate) fn is(&self, hardware_id: u32) -> bool {
-        self.launched.load(Ordering::Acquire) && self.hardware_id.load(Ordering::Relaxed) == hardware_id
+        self.hardware_id.load(Ordering::Relaxed) == hardware_id
     }
 
     /// Forgets what others wanted before a launch.
@@ -207,6 +248,18 @@ mod tests {
         assert_eq!(mailbox.take_requests(), RESET | START);
         assert_eq!(mailbox.take_start_entry(), Some(2));
         assert_eq!(mailbox.take_start_entry(), None);
+    }
+
+    #[test]
+    fn a_cold_processor_is_started_once() {
+        let mailbox = Mailbox::new();
+        assert!(!mailbox.claim_start(), "there is none");
+        mailbox.set_standing(Standing::Cold);
+        mailbox.post_start(1);
+        assert!(mailbox.claim_start());
+        assert_eq!(mailbox.take_requests(), 0, "what came before does not count");
+        assert!(!mailbox.claim_start());
+        assert_eq!(mailbox.standing(), Standing::Starting);
     }
 
     #[test]

@@ -3,13 +3,39 @@
 //! The answers are those of the machine, without the virtualization extension: the same that the default
 //! extension gives, minus its signature leaves.
 
-use plinth_extension_api::abi::{HYPERCALL_REFUSED, HYPERCALL_STOP};
+use plinth_extension_api::abi::{Failure, HYPERCALL_REFUSED, HYPERCALL_STOP, ROOT_VM};
 use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, PhysicalMemory, VsHw};
+use plinth_launch::LaunchError;
 
+use crate::handle::Id;
 use crate::objects::VsState;
-use crate::pp::{Departure, Next, Pp, guest_view};
+use crate::pp::{Callback, Departure, Next, Pp, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
+    /// Does what the extension's bootstrap would, on a PP that the root VM starts.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn begin_without_extension(&mut self) -> Next {
+        self.callback = Callback::Bootstrap;
+        match self.make_root_vs() {
+            Ok(()) => Next::Run,
+            Err(failure) => {
+                log::error!("pp {}: it gets no root VS: {failure}", self.index);
+                self.abandon(LaunchError::ExtensionExited, 0)
+            }
+        }
+    }
+
+    fn make_root_vs(&mut self) -> Result<(), Failure> {
+        let vp = self.create_vp(Id::from_raw(ROOT_VM))?;
+        let vs = self.create_vs(vp, self.index)?;
+        self.init_as_root(vs)?;
+        self.activate(vs)?;
+        self.begin_launch(vs)?;
+        self.refresh_policy();
+        Ok(())
+    }
+
     /// Answers an exit of the root VM as the bare machine would.
     #[cold]
     #[inline(never)]

@@ -24,6 +24,9 @@ pub struct Platform<A: Arch> {
     pub device_pages: [Option<Spa>; 3],
     /// The processor's control page that guests may read but whose writes the kernel must see.
     pub trapped_page: Option<Spa>,
+    /// The page in which processors start that the loader does not launch: the backend has put its code there. The
+    /// kernel may execute it.
+    pub start_page: Option<Spa>,
     /// Lowest address of the part of the address space that is the extension's.
     pub user_base: UserVa,
 }

@@ -15,7 +15,7 @@ use crate::extension::Places;
 use crate::guest::GuestView;
 use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Standing};
 use crate::objects::Vs;
 use crate::reserved::OpenPages;
 
@@ -102,17 +102,25 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) departure: Option<Departure<A>>,
     /// The host epoch in which this PP last entered the extension.
     pub(crate) host_epoch: u64,
+    /// The root VM has started it: its root VS begins as after a reset.
+    pub(crate) cold: bool,
 }
 
 impl<A: Arch> Kernel<A> {
     /// Runs a PP until it leaves the hypervisor: starts the extension or its bootstrap, which makes the
     /// caller's `root` state a VS and runs it, then serves exits.
+    ///
+    /// On a PP that [`plinth_hal::HostCpu::start_cold`] brought here the VS is reset first and waits for the start
+    /// that the root VM has asked for.
     pub fn run_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
         let Some(machine) = self.machine.get() else {
             return Departure::Abandon(LaunchStatus::failed(LaunchError::NotPrepared, 0), root);
         };
         let mailbox = &self.mailboxes[resources.pp];
-        mailbox.clear();
+        let cold = mailbox.standing() == Standing::Starting;
+        if !cold {
+            mailbox.clear();
+        }
         mailbox.hardware_id.store(cpu.hardware_id(), Ordering::Relaxed);
         let mut pp = Pp {
             kernel: self,
@@ -135,9 +143,13 @@ impl<A: Arch> Kernel<A> {
             open_pages: OpenPages::default(),
             departure: None,
             host_epoch: 0,
+            cold,
         };
         let departure = pp.work();
-        mailbox.launched.store(false, Ordering::Release);
+        match &departure {
+            Departure::Abandon(status, _) if cold => self.refuse_pp(resources.pp, *status),
+            _ => mailbox.set_standing(Standing::Outside),
+        }
         departure
     }
 }
@@ -159,6 +171,9 @@ impl<A: Arch> Pp<'_, A> {
 
     fn begin(&mut self) -> Next {
         let extension = &self.kernel.extension;
+        if extension.crashed.load(Ordering::SeqCst) && self.cold {
+            return self.begin_without_extension();
+        }
         if extension.ready.load(Ordering::SeqCst) {
             return self.bootstrap();
         }
@@ -265,7 +280,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(never)]
     pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next {
         self.deactivate();
-        self.mailbox.launched.store(false, Ordering::Release);
+        self.mailbox.set_standing(if self.cold { Standing::Starting } else { Standing::Outside });
         self.kernel.discard_vss(self.index);
         match self.root.take() {
             Some(root) => {

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use plinth_hal::{Arch, Exit, HostCpu, ProcessorEvent, Spa, Target, VsHw};
 
 use crate::kernel::Kernel;
-use crate::mailbox::{FLUSH, Mailbox, POLICY, RESET, START};
+use crate::mailbox::{FLUSH, Mailbox, POLICY, RESET, START, Standing};
 use crate::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
 
@@ -70,33 +70,62 @@ impl<A: Arch> Pp<'_, A> {
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         match active.vs.hw.processor_control(&exit, &guest, self.exit_page) {
             Ok(ProcessorEvent::Done) => {}
-            Ok(event @ ProcessorEvent::Reset(target)) => {
-                self.post(event, target, Mailbox::post_reset);
-            }
-            Ok(event @ ProcessorEvent::Start { target, entry }) => {
-                self.post(event, target, |mailbox| mailbox.post_start(entry));
+            Ok(event @ (ProcessorEvent::Reset(target) | ProcessorEvent::Start { target, .. })) => {
+                self.post(event, target);
             }
             Err(_) => return Some(self.decide(exit)),
         }
         None
     }
 
-    /// Leaves a request with every PP that the guest means. A PP needs no kick from itself, and must not note one.
-    fn post(&mut self, event: ProcessorEvent, target: Target, request: impl Fn(&Mailbox) -> bool) {
+    /// Sees to every PP that the guest means.
+    fn post(&mut self, event: ProcessorEvent, target: Target) {
         let mut met = false;
         for (index, mailbox) in self.kernel.mailboxes.iter().enumerate() {
-            if !mailbox.launched.load(Ordering::Acquire) || !self.is_meant(target, index, mailbox) {
+            if mailbox.standing() == Standing::Outside || !self.is_meant(target, index, mailbox) {
                 continue;
             }
             met = true;
-            request(mailbox);
-            if index != self.index && mailbox.start_kick() {
-                self.cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
+            if mailbox.standing() != Standing::Cold || !self.start_cold(event, index, mailbox) {
+                self.request(event, index, mailbox);
             }
         }
         if !met && !matches!(target, Target::Others | Target::Nobody) {
             self.outside(event);
         }
+    }
+
+    /// Leaves a request with a PP. It needs no kick from itself, and must not note one; one that is on its way looks
+    /// by itself, but may not have heard the first call.
+    fn request(&self, event: ProcessorEvent, index: usize, mailbox: &Mailbox) {
+        let starts = ask(mailbox, event);
+        match mailbox.standing() {
+            Standing::Launched if index != self.index && mailbox.start_kick() => {
+                self.cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
+            }
+            Standing::Starting if starts => {
+                self.cpu.start_again(mailbox.hardware_id.load(Ordering::Relaxed));
+            }
+            _ => {}
+        }
+    }
+
+    /// Does what the guest wants of a PP that it has not started yet: it waits for a start as it is. Returns false where
+    /// another PP was faster.
+    fn start_cold(&self, event: ProcessorEvent, index: usize, mailbox: &Mailbox) -> bool {
+        let id = mailbox.hardware_id.load(Ordering::Relaxed);
+        if !matches!(event, ProcessorEvent::Start { .. }) {
+            return true;
+        }
+        if !mailbox.claim_start() {
+            return false;
+        }
+        ask(mailbox, event);
+        if !self.cpu.start_cold(id) {
+            log::error!("pp {}: the machine cannot start pp {index} (hardware id {id:#x})", self.index);
+            mailbox.set_standing(Standing::Cold);
+        }
+        true
     }
 
     fn is_meant(&self, target: Target, index: usize, mailbox: &Mailbox) -> bool {
@@ -122,7 +151,18 @@ impl<A: Arch> Pp<'_, A> {
     }
 }
 
-fn reset<A: Arch>(vs: &mut Vs<A>, registers: Spa) {
+/// Leaves what a guest wants of a PP in its mailbox. Returns whether it is a start.
+fn ask(mailbox: &Mailbox, event: ProcessorEvent) -> bool {
+    match event {
+        ProcessorEvent::Start { entry, .. } => mailbox.post_start(entry),
+        ProcessorEvent::Reset(_) => mailbox.post_reset(),
+        ProcessorEvent::Done => false,
+    };
+    matches!(event, ProcessorEvent::Start { .. })
+}
+
+/// Puts a VS into the state after a reset; it waits for a start.
+pub(crate) fn reset<A: Arch>(vs: &mut Vs<A>, registers: Spa) {
     vs.hw.single_step(false);
     vs.stepping = false;
     vs.hw.reset(registers);

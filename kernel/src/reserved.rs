@@ -1,6 +1,6 @@
 //! What the root VM finds where the hypervisor lives: zeroes, and nothing that it writes there stays.
 //!
-//! Every page of the reservation is mapped to one frame of zeroes, for reading. A write opens its page for one
+//! Every page of the reservation, and the one below 1 MiB, is mapped to one frame of zeroes, for reading. A write opens its page for one
 //! instruction, onto a frame that nobody reads, and the page is closed again after that single step. An
 //! instruction may write to several pages (one that straddles two is enough), so several may be open.
 
@@ -26,7 +26,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Whether the root VM's exit is about memory that is the hypervisor's.
     pub(crate) fn is_reserved(&self, exit: Exit) -> bool {
         let execute = exit.detail & MemoryAccess::EXECUTE.bits() != 0;
-        !execute && self.is_root() && self.machine.reservation.contains(Spa::new(exit.number))
+        !execute && self.is_root() && self.machine.is_own(Spa::new(exit.number))
     }
 
     /// The reservation can always be read: a read that faults met a page that another PP was opening or closing,

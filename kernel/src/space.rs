@@ -43,6 +43,7 @@ impl<A: Arch> HostSpace<A> {
         space.identity(memory, frames, all, Attributes::new(DATA, MemoryType::WriteBack))?;
         space.map_image(platform, frames)?;
         space.map_devices(platform, frames)?;
+        space.map_start_page(platform, frames)?;
         Ok(space)
     }
 
@@ -80,6 +81,17 @@ impl<A: Arch> HostSpace<A> {
             }
         }
         Ok(())
+    }
+
+    /// Where processors start, the kernel may execute and not write.
+    fn map_start_page(
+        &mut self,
+        platform: &Platform<A>,
+        frames: &mut KernelFrames<'_, A::Memory>,
+    ) -> Result<(), PrepareError> {
+        let Some(page) = platform.start_page else { return Ok(()) };
+        let attributes = Attributes::new(Permissions::READ | Permissions::EXECUTE, MemoryType::WriteBack);
+        self.reprotect(platform.memory, frames, SpaRange::new(page, PAGE_SIZE), attributes)
     }
 
     fn identity(

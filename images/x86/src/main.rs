@@ -9,6 +9,7 @@ use core::panic::PanicInfo;
 use plinth_arch_amd::Svm;
 use plinth_arch_intel::Vmx;
 use plinth_arch_x86::console::Uart16550;
+use plinth_arch_x86::launch::Call;
 use plinth_arch_x86::root_state::EntryFrame;
 use plinth_kernel::Kernel;
 use plinth_kernel::logger::{Console, LOGGER};
@@ -62,13 +63,14 @@ extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -
     if pp == 0 {
         start_log(info);
     }
+    let call = Call { info, pp, frame, entry: _start };
     // SAFETY: the contract has been checked; the mode is what the loader vouches for, and `_start` has switched
     // interrupts off and left the frame.
     let status = unsafe {
         if plinth_arch_amd::is_our_vendor() {
-            plinth_arch_amd::launch(&SVM, info, pp, frame)
+            plinth_arch_amd::launch(&SVM, &call)
         } else if plinth_arch_intel::is_our_vendor() {
-            plinth_arch_intel::launch(&VMX, info, pp, frame)
+            plinth_arch_intel::launch(&VMX, &call)
         } else {
             LaunchStatus::failed(LaunchError::NoVirtualization, 0)
         }

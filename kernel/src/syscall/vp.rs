@@ -1,19 +1,23 @@
 //! VP calls.
 
-use plinth_extension_api::abi::Error;
+use plinth_extension_api::abi::{Error, Failure};
 use plinth_hal::Arch;
 
 use super::{Answer, DONE, about};
+use crate::handle::Id;
 use crate::objects::Vp;
 use crate::pp::Pp;
 
 impl<A: Arch> Pp<'_, A> {
     /// Makes a VP of a VM.
     pub(super) fn vp_create(&mut self) -> Answer {
-        let vm = self.id(1);
+        Ok([self.create_vp(self.id(1))?.raw(), 0])
+    }
+
+    pub(crate) fn create_vp(&self, vm: Id) -> Result<Id, Failure> {
         self.kernel.vms.with(vm, |vm| vm.vps += 1).map_err(about(1))?;
         match self.kernel.vps.insert(Vp { vm, vss: 0 }) {
-            Ok(id) => Ok([id.raw(), 0]),
+            Ok(id) => Ok(id),
             Err(_) => {
                 let _ = self.kernel.vms.with(vm, |vm| vm.vps -= 1);
                 Err(Error::OutOfObjects.into())

@@ -11,8 +11,10 @@ use super::{Answer, DONE, Resumption, about};
 use crate::frames::KernelFrames;
 use crate::handle::Id;
 use crate::kernel::{Kernel, MAX_PPS};
+use crate::mailbox::Standing;
 use crate::objects::{Vp, Vs, VsState};
 use crate::pp::{Callback, Next, Pp, guest_view};
+use crate::processors;
 
 impl<A: Arch> Pp<'_, A> {
     /// Makes a VS of a VP, for one PP.
@@ -21,23 +23,17 @@ impl<A: Arch> Pp<'_, A> {
         if pp >= MAX_PPS as u64 {
             return Err(Failure::argument(2, Error::InvalidArgument));
         }
+        Ok([self.create_vs(vp, pp as usize)?.raw(), 0])
+    }
+
+    pub(crate) fn create_vs(&self, vp: Id, pp: usize) -> Result<Id, Failure> {
         let vm = self.kernel.vps.with(vp, |vp| vp.vm).map_err(about(1))?;
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
         let created = self.kernel.vms.with(vm, |vm| A::Vs::create(memory, &mut frames, &vm.hw));
         let hw = created.map_err(about(1))?.map_err(|_| Error::OutOfMemory)?;
-        let vs = Vs {
-            hw,
-            vm,
-            vp,
-            pp: pp as usize,
-            state: VsState::Runnable,
-            view: None,
-            stepping: false,
-            is_root: false,
-        };
-        let id = self.kernel.insert_vs(vs, &mut frames)?;
-        Ok([id.raw(), 0])
+        let vs = Vs { hw, vm, vp, pp, state: VsState::Runnable, view: None, stepping: false, is_root: false };
+        self.kernel.insert_vs(vs, &mut frames)
     }
 
     /// Removes a VS that is not active.
@@ -60,7 +56,11 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Gives a VS of the root VM the state in which this PP was taken over. Once, before it runs.
     pub(super) fn vs_init_as_root(&mut self) -> Answer {
-        let id = self.id(1);
+        self.init_as_root(self.id(1))?;
+        DONE
+    }
+
+    pub(crate) fn init_as_root(&mut self, id: Id) -> Result<(), Failure> {
         if self.root.is_none() || self.root_vs.is_some() {
             return Err(Error::WrongState.into());
         }
@@ -72,13 +72,16 @@ impl<A: Arch> Pp<'_, A> {
                 return Err(Error::Denied);
             }
             vs.hw.init_root(root, self.exit_page);
+            if self.cold {
+                processors::reset(vs, self.exit_page);
+            }
             vs.hw.save_registers(&self.machine.memory, self.exit_page);
             vs.is_root = true;
             Ok(())
         });
         initialized.flatten().map_err(about(1))?;
         self.root_vs = Some(id);
-        DONE
+        Ok(())
     }
 
     /// Reads a register.
@@ -167,11 +170,11 @@ impl<A: Arch> Pp<'_, A> {
     /// The first run on this PP must be its root VS's: then the OS goes on, as the root VM.
     #[cold]
     #[inline(never)]
-    fn begin_launch(&mut self, id: Id) -> Result<(), Failure> {
+    pub(crate) fn begin_launch(&mut self, id: Id) -> Result<(), Failure> {
         if self.root_vs != Some(id) || self.callback != Callback::Bootstrap {
             return Err(Error::WrongState.into());
         }
-        self.mailbox.launched.store(true, Ordering::Release);
+        self.mailbox.set_standing(Standing::Launched);
         if self.kernel.launched_pps() >= self.machine.pp_count {
             self.kernel.all_launched.store(true, Ordering::SeqCst);
         }

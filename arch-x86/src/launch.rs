@@ -1,0 +1,122 @@
+//! What both vendors' launches have in common: the call of the image's entry point, and the way from the caller's
+//! registers and stack to the kernel's.
+
+use core::arch::asm;
+
+use plinth_hal::{Arch, Spa, SpaRange, UserVa};
+use plinth_kernel::Platform;
+use plinth_launch::image::Machine;
+use plinth_launch::{Entry, LaunchInfo};
+
+use crate::apic::LocalApic;
+use crate::cold_start::ColdProcessors;
+use crate::root_state::EntryFrame;
+use crate::{IdentityMemory, KernelFormat, PAT, msr};
+
+/// Lowest address of the extension's part of the address space: above all physical memory that is mapped.
+const USER_BASE: u64 = 0x6000_0000_0000;
+
+/// CR0 in the kernel: PE, MP, EM, TS, ET, NE, WP, PG. EM and TS keep the extension off the guest's FPU registers.
+pub const HOST_CR0: u64 = 0x8001_003F;
+/// EFER in the kernel: SCE, LME, LMA, NXE.
+pub const HOST_EFER: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11;
+/// CR4 in the kernel besides what the vendor adds: PAE; and MCE as the firmware has it.
+const CR4_PAE: u64 = 1 << 5;
+const CR4_MCE: u64 = 1 << 6;
+
+/// A call of the image's entry point.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The launch contract.
+    pub info: &'a LaunchInfo,
+    /// Which call it is: the processor's number.
+    pub pp: u64,
+    /// What the entry point has left on the caller's stack.
+    pub frame: &'a EntryFrame,
+    /// The entry point itself, where processors arrive that the root VM starts.
+    pub entry: Entry,
+}
+
+/// CR4 in the kernel on a processor that was found with `found`; `more` is what the vendor adds.
+pub const fn host_cr4(found: u64, more: u64) -> u64 {
+    CR4_PAE | found & CR4_MCE | more
+}
+
+/// The machine's memory.
+///
+/// # Safety
+/// `info` is a checked launch contract, what it says is true, and all memory is identity mapped.
+pub unsafe fn memory(info: &LaunchInfo) -> IdentityMemory {
+    let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
+    // SAFETY: all memory is identity mapped, by the loader now and by the kernel later; the pool is the kernel's.
+    unsafe { IdentityMemory::new(pool, info.memory_end) }
+}
+
+/// What the kernel is told about the machine.
+///
+/// # Safety
+/// As [`memory`]; and the contract stays.
+pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelFormat>>(
+    info: &LaunchInfo,
+    host_format: KernelFormat,
+    nested_format: A::NestedFormat,
+    physical_bits: u8,
+    cold: &ColdProcessors,
+) -> Platform<A> {
+    let apic = Spa::new(LocalApic::current().page());
+    Platform {
+        info: *info,
+        // SAFETY: the contract says that the extension's file is there, outside the pool, and stays.
+        extension: unsafe {
+            core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)
+        },
+        // SAFETY: forwarded to the caller.
+        memory: unsafe { memory(info) },
+        host_format,
+        nested_format,
+        elf_machine: Machine::X86_64,
+        physical_end: 1 << physical_bits,
+        device_pages: [Some(apic), None, None],
+        trapped_page: Some(apic),
+        start_page: cold.page(),
+        user_base: UserVa::new(USER_BASE),
+    }
+}
+
+/// Makes the kernel's control registers, tables and PAT this processor's.
+///
+/// # Safety
+/// The tables at `cr3` map the running code and all memory in use at the same addresses; the processor takes `cr4` and
+/// `efer`.
+pub unsafe fn load_host_registers(cr3: u64, cr4: u64, efer: u64) {
+    // SAFETY: NX and system calls are enabled before tables with NX are used; CR4 loses PCIDE while CR3's low bits
+    // are 0; the PAT is the one that the formats encode for.
+    unsafe {
+        msr::write(msr::index::EFER, efer);
+        asm!("mov cr3, {}", in(reg) cr3, options(nostack, preserves_flags));
+        asm!("mov cr4, {}", in(reg) cr4, options(nostack, preserves_flags));
+        asm!("mov cr0, {}", in(reg) HOST_CR0, options(nostack, preserves_flags));
+        msr::write(msr::index::PAT, PAT);
+    }
+}
+
+/// Goes on in `run` on another stack.
+///
+/// # Safety
+/// `stack` is the top of a mapped stack that nobody uses; `argument` stays, and everything that `run` needs is loaded.
+pub unsafe fn call_on_stack<T>(stack: u64, argument: &mut T, run: extern "sysv64" fn(&mut T) -> !) -> ! {
+    // SAFETY: the stack is as the caller says; `run` never returns, and gets its argument where its calling convention
+    // wants it.
+    unsafe {
+        asm!(
+            "mov rsp, {stack}",
+            "xor ebp, ebp",
+            "call {run}",
+            "ud2",
+            stack = in(reg) stack,
+            run = in(reg) run,
+            in("rdi") argument,
+            options(noreturn),
+        )
+    }
+}
