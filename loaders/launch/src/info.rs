@@ -66,7 +66,8 @@ pub struct LaunchInfo {
     pub pool: Range,
     /// The extension's ELF file, inside the reservation, not inside the pool.
     pub extension: Range,
-    /// One page below 1 MiB for starting processors in real mode (x86), reserved; empty where not needed.
+    /// One page below 1 MiB for starting processors in real mode (x86): the hypervisor's for ever, as the reservation is;
+    /// empty where not needed.
     pub low_page: Range,
     /// End of the highest memory or device range in the machine's memory map, in bytes.
     pub memory_end: u64,
@@ -74,7 +75,9 @@ pub struct LaunchInfo {
     pub acpi_rsdp: u64,
     /// Address of the flattened device tree; 0 where there is none.
     pub fdt: u64,
-    /// How many processors the loader is going to call the entry on.
+    /// How many processors the loader is going to call the entry on. If it is the boot processor alone, the others run
+    /// nothing that is needed, and the kernel brings them up when the root VM starts them: on x86 it finds them by
+    /// `acpi_rsdp` and needs `low_page` and a reservation below 4 GiB.
     pub pp_count: u64,
     /// [`crate::CONSOLE_NONE`] or [`crate::CONSOLE_16550_PORT`] ….
     pub console_kind: u64,
