@@ -5,7 +5,7 @@ mod common;
 use common::{TEST, meet, program, promoted, wait_for, with_test};
 use plinth_arch_sim::isa::Op;
 use plinth_arch_sim::lab::Lab;
-use plinth_arch_sim::machine::RESERVATION;
+use plinth_arch_sim::machine::{LOW_PAGE, RESERVATION};
 use plinth_arch_sim::standard::Standard;
 use plinth_extension_api::abi::{Call, Error, ExitClass, ROOT_VM};
 use plinth_hal::Spa;
@@ -92,7 +92,9 @@ fn four_processors_write_to_one_page() {
 #[test]
 fn the_extension_cannot_open_it_to_the_root_vm() {
     let mut lab = Lab::new(with_test(&Standard::new(), |standard, user, _| {
-        for (gpa, size) in [(AT, 0x1000), (RESERVATION.start - 0x1000, 0x2000), (0, 1 << 30)] {
+        for (gpa, size) in
+            [(AT, 0x1000), (LOW_PAGE, 0x1000), (RESERVATION.start - 0x1000, 0x2000), (0, 1 << 30)]
+        {
             let answer = standard.call(user, Call::VmProtect, &[ROOT_VM, gpa, size, 7]);
             common::refuses(answer, 2, Error::Denied);
         }

@@ -1,8 +1,8 @@
 //! What the root VM finds where the hypervisor lives: zeroes, and nothing that it writes there stays.
 //!
-//! Every page of the reservation, and the one below 1 MiB, is mapped to one frame of zeroes, for reading. A write opens its page for one
-//! instruction, onto a frame that nobody reads, and the page is closed again after that single step. An
-//! instruction may write to several pages (one that straddles two is enough), so several may be open.
+//! Every page of the reservation, and the one below 1 MiB, is mapped to one frame of zeroes, for reading. A write
+//! opens its page for one instruction, onto a frame that nobody reads, and the page is closed again after that
+//! single step. An instruction may write to several pages (one that straddles two is enough), so several may be open.
 
 use core::mem::take;
 use core::sync::atomic::Ordering;

@@ -10,7 +10,7 @@ use common::{TEST, eventually, meet, program, promoted, wait_for};
 use plinth_arch_sim::extension::{Extension, Slot, User};
 use plinth_arch_sim::isa::{Op, SIZE};
 use plinth_arch_sim::lab::Lab;
-use plinth_arch_sim::machine::{CONTROL_PAGE, MEMORY_END, RESERVATION};
+use plinth_arch_sim::machine::{CONTROL_PAGE, LOW_PAGE, MEMORY_END, RESERVATION};
 use plinth_arch_sim::standard::{ExitInfo, Standard};
 use plinth_extension_api::abi::{Call, ExitClass, ExitPage, ROOT_VM, Status, register};
 use std::mem::offset_of;
@@ -111,7 +111,8 @@ impl Campaign {
     fn resume_root(&self, user: &User, pp: usize, at: u64) {
         let root = self.roots[pp].load(Ordering::SeqCst);
         let standard = &self.standard;
-        for (start, end) in [(0, RESERVATION.start), (RESERVATION.end, CONTROL_PAGE)] {
+        let low_end = LOW_PAGE + plinth_hal::PAGE_SIZE;
+        for (start, end) in [(0, LOW_PAGE), (low_end, RESERVATION.start), (RESERVATION.end, CONTROL_PAGE)] {
             standard.expect(user, Call::VmProtect, &[ROOT_VM, start, end - start, 7]);
         }
         for register in [register::X86_CR0, register::X86_CR3, register::FLAGS] {

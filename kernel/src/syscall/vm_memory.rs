@@ -172,9 +172,9 @@ impl<A: Arch> Pp<'_, A> {
     /// writes the kernel must see.
     fn is_roots_own(&self, gpa: u64, size: u64) -> bool {
         let overlaps = |start: u64, end: u64| gpa < end && start < gpa + size;
-        let reservation = self.machine.reservation;
         let trapped = self.machine.trapped_page.map(Spa::raw);
-        !overlaps(reservation.start.raw(), reservation.end().raw())
+        let own = [self.machine.reservation, self.machine.low_page];
+        !own.iter().any(|own| overlaps(own.start.raw(), own.end().raw()))
             && !trapped.is_some_and(|page| overlaps(page, page + PAGE_SIZE))
     }
 
