@@ -143,6 +143,7 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
     // SAFETY: CR0, CR4 and IA32_FEATURE_CONTROL are as VMXON wants them; the region has the revision.
     if unsafe { vmx::vmxon(pages.vmxon_region()) }.is_err() {
         let status = LaunchStatus::failed(LaunchError::AlreadyInUse, 0);
+        kernel.refuse_pp(resources.pp, status);
         // SAFETY: the OS is as it was captured.
         unsafe { abandon(pages, status, root) }
     }
