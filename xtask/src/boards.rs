@@ -30,7 +30,7 @@ fn describe(board: &Board) -> String {
 
 fn emulator(board: &Board) -> String {
     match &board.emulator {
-        None => format!("none; `cargo xtask image --board {}` makes a USB stick", board.name),
+        None => format!("none; `cargo xtask image --board {}` makes what it boots from", board.name),
         Some(emulator) => emulator.describe(),
     }
 }

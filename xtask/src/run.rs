@@ -34,7 +34,7 @@ pub(crate) fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
             echo: true,
         },
     )?;
-    verdict(&watched, options.timeout, &process.messages())
+    verdict(&machine, &watched, options.timeout, &process.messages())
 }
 
 /// Installs, builds and puts together what it takes to run a board.
@@ -58,22 +58,22 @@ pub(crate) fn prepare<'a>(
 }
 
 fn interactive(machine: &Machine<'_>, options: &RunOptions, messages: &Path) -> Result<()> {
-    eprintln!("Ctrl-A x ends the emulator, Ctrl-A h lists what else it can do.");
+    eprintln!("{}", machine.how_to_leave());
     let log = options.log.as_deref().map(std::path::absolute).transpose()?;
     let mut process = Process::interactive(machine.command(&Console::Terminal(log.as_deref()))?, messages)?;
     let status = process.wait()?;
-    if !status.success() {
+    if machine.failed(status) {
         bail!("the emulator ended with {status}; it said:\n{}", process.messages());
     }
     Ok(())
 }
 
-fn verdict(watched: &Watched, timeout: Option<u64>, messages: &str) -> Result<()> {
+fn verdict(machine: &Machine<'_>, watched: &Watched, timeout: Option<u64>, messages: &str) -> Result<()> {
     let missing = watched.missing.as_ref().map(|text| format!(" and {text:?} was not on the console"));
     let missing = missing.unwrap_or_default();
     match &watched.ended {
         Ended::Seen => Ok(()),
-        Ended::Exit(status) if missing.is_empty() && status.success() => Ok(()),
+        Ended::Exit(status) if missing.is_empty() && !machine.failed(*status) => Ok(()),
         Ended::Exit(status) if messages.is_empty() => bail!("the emulator ended with {status}{missing}"),
         Ended::Exit(status) => bail!("the emulator ended with {status}{missing}; it said:\n{messages}"),
         Ended::Timeout => bail!("{} seconds passed{missing}", timeout.unwrap_or_default()),

@@ -10,7 +10,7 @@ pub(crate) use process::Process;
 pub(crate) use watch::{Ended, Until, Watch, Watched, watch};
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use anyhow::Result;
 
@@ -72,6 +72,24 @@ impl<'a> Machine<'a> {
     /// What the emulator itself records: its shutdown, and why a guest was not entered.
     pub(crate) fn trace(&self) -> PathBuf {
         self.folder.join("emulator.log")
+    }
+
+    /// What a person at its terminal has to know.
+    pub(crate) const fn how_to_leave(&self) -> &'static str {
+        match self.emulator {
+            Emulator::Qemu(_) => "Ctrl-A x ends the emulator, Ctrl-A h lists what else it can do.",
+            Emulator::Bochs(_) => {
+                "Every key goes to the guest; its `poweroff` ends the emulator. The first minute passes in silence, or nearly so."
+            }
+        }
+    }
+
+    /// Whether the emulator's exit status says that something went wrong. Bochs' does not: it is 1 after a power-off.
+    pub(crate) fn failed(&self, status: ExitStatus) -> bool {
+        match self.emulator {
+            Emulator::Qemu(_) => !status.success(),
+            Emulator::Bochs(_) => status.code().is_none_or(|code| code > 1),
+        }
     }
 
     /// Lines of that record that explain a failure.

@@ -127,6 +127,7 @@ impl Volume {
                 let tree = folder.join("tree");
                 self.write_folder(&tree)?;
                 iso::write(&path, &tree)?;
+                fs::remove_dir_all(&tree)?;
                 Ok(Medium::Cd(path))
             }
             Format::Bundle => {

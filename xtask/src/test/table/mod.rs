@@ -12,6 +12,7 @@ mod examples;
 mod extensions;
 mod files;
 mod guests;
+mod intel;
 mod linux;
 mod machines;
 
@@ -173,6 +174,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         files::TESTS,
         extensions::TESTS,
         bios::TESTS,
+        intel::TESTS,
         armv8::TESTS,
     ];
     tables.into_iter().flatten()
