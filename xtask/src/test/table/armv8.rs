@@ -1,5 +1,7 @@
 //! Debian's Linux as the root VM at EL1, on QEMU's Arm board: its interrupt controllers and its processors.
 
+use crate::test::dmesg;
+
 use super::{LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
 
 /// Linux on QEMU's Arm board.
@@ -31,6 +33,15 @@ pub(super) const TESTS: &[Test] = &[
         bare: true,
         cpus: 4,
         expect: &["TEST smoke cpus=4 ok", POWER_DOWN],
+        ..VIRT
+    },
+    Test {
+        name: "linux-dmesg-2",
+        proves: "Linux logs the same at EL1 under Plinth as at EL1 without, but for what is explained, on 2 CPUs",
+        command_line: "plinth.test=dmesg",
+        cpus: 2,
+        expect: &["DMESG BEGIN", "DMESG END", "TEST dmesg ok", POWER_DOWN],
+        check: Some(dmesg::same_as_bare),
         ..VIRT
     },
     Test {
