@@ -193,6 +193,9 @@ pub(crate) struct TestOptions {
     /// Only the board tests whose name contains TEXT, or one of several
     #[arg(long, value_name = "TEXT[,TEXT…]", conflicts_with = "fast")]
     pub(crate) only: Option<String>,
+    /// How many board tests run at the same time [default: one for each CPU of this machine, 4 at the most]
+    #[arg(long, value_name = "N", conflicts_with = "fast")]
+    pub(crate) jobs: Option<usize>,
     /// List the board tests and what each proves, run nothing
     #[arg(long)]
     pub(crate) list: bool,

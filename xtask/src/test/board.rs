@@ -1,22 +1,23 @@
 //! Runs the board tests: boots each one, watches its console, tells how it went.
 
 mod faults;
+mod queue;
 mod verdict;
 
-use std::ops::AddAssign;
+pub(super) use queue::run;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use regex::RegexSet;
 
-use super::table::{self, End, Payload, Test};
+use super::table::{End, Payload, Test};
 use crate::artifacts::{self, Images};
 use crate::board::{Board, Emulator};
 use crate::boot;
 use crate::cli::BootOptions;
 use crate::emulator::{Console, Machine, Process, Until, Watch, Watched, watch};
-use crate::setup;
 use crate::volume::Volume;
 use crate::workspace::Workspace;
 
@@ -27,7 +28,7 @@ const TAIL: usize = 40;
 pub(super) struct Bench<'a> {
     workspace: &'a Workspace,
     board: &'a Board,
-    images: Images,
+    images: &'a Images,
     /// Where the consoles' logs go.
     logs: PathBuf,
 }
@@ -58,65 +59,19 @@ impl Booted {
     }
 }
 
-/// How many tests went how.
-#[derive(Default)]
-pub(super) struct Tally {
-    passed: usize,
-    failed: usize,
-}
-
-impl Tally {
-    /// The last line, and the exit status.
-    pub(super) fn verdict(&self) -> Result<()> {
-        println!("{} passed, {} failed", self.passed, self.failed);
-        match (self.passed, self.failed) {
-            (0, 0) => bail!("no board test has that name; `cargo xtask test --list` shows them"),
-            (_, 0) => Ok(()),
-            (_, failed) => bail!("{failed} board tests failed"),
-        }
-    }
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-    }
-}
-
-/// Whether a test's name contains one of the texts of `only`, which commas separate.
-fn selected(name: &str, only: Option<&str>) -> bool {
-    only.is_none_or(|only| only.split(',').any(|text| name.contains(text)))
-}
-
-/// Runs a board's tests, or those whose name contains one of the texts of `only`.
-pub(super) fn run(workspace: &Workspace, board: &Board, only: Option<&str>) -> Result<Tally> {
-    setup::emulator(workspace, board)?;
-    let images = artifacts::build(workspace, board)?;
-    artifacts::build_tests(workspace, board)?;
-    let bench = Bench { workspace, board, images, logs: workspace.output("logs")? };
-    let mut tally = Tally::default();
-    for test in table::of(board).filter(|test| selected(test.name, only)) {
-        if bench.report(test) { tally.passed += 1 } else { tally.failed += 1 }
-    }
-    Ok(tally)
-}
-
 impl Bench<'_> {
     /// Runs one test and prints its line; whether it passed.
     fn report(&self, test: &Test) -> bool {
         let start = Instant::now();
         let result = self.run(test);
         let verdict = if result.is_ok() { "ok" } else { "FAILED" };
-        println!(
-            "{:14} {:32} {verdict:6} {:6.1} s",
-            self.board.name,
-            test.name,
-            start.elapsed().as_secs_f64()
-        );
-        if let Err(error) = &result {
-            println!("  {}", format!("{error:#}").replace('\n', "\n  "));
-        }
+        let reason = match &result {
+            Ok(()) => String::new(),
+            Err(error) => format!("\n  {}", format!("{error:#}").replace('\n', "\n  ")),
+        };
+        let (board, seconds) = (&self.board.name, start.elapsed().as_secs_f64());
+        // One call, so that the lines of another test do not come between.
+        println!("{board:16} {:32} {verdict:6} {seconds:6.1} s{reason}", test.name);
         result.is_ok()
     }
 
@@ -178,7 +133,7 @@ impl Bench<'_> {
         let settings = test.settings.iter().map(|&line| line.to_owned()).collect();
         let options =
             BootOptions { payload, extension, cmdline, settings, bare: test.bare, ..BootOptions::default() };
-        let mut volume = boot::volume(workspace, board, &self.images, &options)?;
+        let mut volume = boot::volume(workspace, board, self.images, &options)?;
         for fault in test.faults {
             faults::apply(&mut volume, fault)?;
         }
@@ -197,6 +152,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::test::table;
 
     #[test]
     fn every_test_is_for_boards_that_there_are() {

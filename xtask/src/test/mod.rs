@@ -45,11 +45,7 @@ pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     if options.fast {
         return Ok(());
     }
-    let mut tally = board::Tally::default();
-    for board in boards.iter().filter(|board| board.emulator.is_some()) {
-        tally += board::run(workspace, board, options.only.as_deref())?;
-    }
-    tally.verdict()
+    board::run(workspace, &boards, options.only.as_deref(), options.jobs)
 }
 
 fn list() -> Result<()> {

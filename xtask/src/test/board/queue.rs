@@ -1,0 +1,112 @@
+//! Runs the tests of all boards, several at a time: an emulator with one CPU keeps one of the host's busy, and many a
+//! test waits most of the time.
+
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Result, anyhow, bail};
+
+use super::Bench;
+use crate::artifacts::{self, Images};
+use crate::board::Board;
+use crate::test::table::{self, Test};
+use crate::workspace::Workspace;
+use crate::{payload, setup};
+
+/// The tests that run at the same time, unless the user says otherwise, at the most: each may take a GiB of memory.
+const MOST: usize = 4;
+
+/// A board that is ready to be tested.
+struct Ready<'a> {
+    board: &'a Board,
+    images: Images,
+}
+
+/// One test of one board.
+struct Job<'a> {
+    ready: &'a Ready<'a>,
+    test: &'static Test,
+}
+
+/// How many tests went how.
+#[derive(Default)]
+struct Tally {
+    passed: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+/// Runs the boards' tests, or those whose name contains one of the texts of `only`, so many at a time.
+pub(in crate::test) fn run(
+    workspace: &Workspace,
+    boards: &[Board],
+    only: Option<&str>,
+    jobs: Option<usize>,
+) -> Result<()> {
+    let wanted = |board: &&Board| tests(board, only).next().is_some();
+    let ready: Vec<_> =
+        boards.iter().filter(wanted).map(|board| prepare(workspace, board)).collect::<Result<_>>()?;
+    let mut queue: Vec<_> = ready
+        .iter()
+        .flat_map(|ready| tests(ready.board, only).map(move |test| Job { ready, test }))
+        .collect();
+    let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cpus| cpus.get().min(MOST)));
+    if jobs > 1 {
+        // The long ones first, so that no CPU of the host is idle in the end.
+        queue.sort_by_key(|job| Reverse(job.test.timeout));
+    }
+    let (tally, next) = (Tally::default(), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let worker = || work(&queue, &next, &tally);
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| Err(anyhow!("a worker panicked; its message is above")))
+        })
+    })?;
+    tally.verdict()
+}
+
+/// The board's tests that `only` selects.
+fn tests<'a>(board: &'a Board, only: Option<&'a str>) -> impl Iterator<Item = &'static Test> + 'a {
+    table::of(board).filter(move |test| selected(test.name, only))
+}
+
+/// Whether a test's name contains one of the texts of `only`, which commas separate.
+fn selected(name: &str, only: Option<&str>) -> bool {
+    only.is_none_or(|only| only.split(',').any(|text| name.contains(text)))
+}
+
+/// Installs, downloads and builds all that the board's tests take.
+fn prepare<'a>(workspace: &Workspace, board: &'a Board) -> Result<Ready<'a>> {
+    setup::emulator(workspace, board)?;
+    let images = artifacts::build(workspace, board)?;
+    artifacts::build_tests(workspace, board)?;
+    payload::default_kernel(workspace, board)?;
+    Ok(Ready { board, images })
+}
+
+/// Takes tests from the queue until it is empty.
+fn work(queue: &[Job<'_>], next: &AtomicUsize, tally: &Tally) -> Result<()> {
+    let workspace = Workspace::open()?;
+    let logs = workspace.output("logs")?;
+    while let Some(job) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let Ready { board, images } = job.ready;
+        let bench = Bench { workspace: &workspace, board, images, logs: logs.clone() };
+        let counter = if bench.report(job.test) { &tally.passed } else { &tally.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+impl Tally {
+    /// The last line, and the exit status.
+    fn verdict(&self) -> Result<()> {
+        let (passed, failed) = (self.passed.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
+        println!("{passed} passed, {failed} failed");
+        match (passed, failed) {
+            (0, 0) => bail!("no board test has that name; `cargo xtask test --list` shows them"),
+            (_, 0) => Ok(()),
+            (_, failed) => bail!("{failed} board tests failed"),
+        }
+    }
+}
