@@ -8,18 +8,107 @@ const BIOS: Test = Test { boards: &["bochs-intel"], memory: 512, timeout: 900, .
 /// A test guest, started by UEFI firmware.
 const UEFI: Test = Test { boards: &["bochs-intel-uefi"], memory: 256, timeout: 600, end: End::Seen, ..GUEST };
 
+/// The guest that causes every exit.
+const EXITS: Test =
+    Test { payload: Payload::Guest("exits"), expect: &[LAUNCHED, "TEST exits done "], ..UEFI };
+
+const LAUNCHED: &str = "plinth: pp 0: launched";
+/// The extension is gone for good.
+const GONE: &str = "the extension is gone (it faulted); the kernel passes the root VM through without it";
+
 pub(super) const TESTS: &[Test] = &[
     Test {
         name: "linux-1",
         proves: "Debian's Linux boots as the root VM, works and powers off, on Intel VMX with 1 CPU",
-        expect: &["plinth: pp 0: launched", SIGNATURE, "TEST smoke cpus=1 ok", POWER_DOWN],
+        expect: &[LAUNCHED, SIGNATURE, "TEST smoke cpus=1 ok", POWER_DOWN],
         ..BIOS
     },
     Test {
         name: "exits-1",
         proves: "every kind of exit has the bare machine's answer, on Intel VMX",
-        payload: Payload::Guest("exits"),
-        expect: &["TEST exits done "],
+        ..EXITS
+    },
+    Test {
+        name: "exits-arrandale",
+        proves: "the same on the oldest processor with unrestricted guests: no XSAVE, no 1 GiB pages",
+        model: Some("corei5_arrandale_m520"),
+        ..EXITS
+    },
+    Test {
+        name: "exits-sandy-bridge",
+        proves: "the same without INVPCID",
+        model: Some("corei7_sandy_bridge_2600k"),
+        ..EXITS
+    },
+    Test {
+        name: "exits-skylake-x",
+        proves: "the same with XSAVES",
+        model: Some("corei7_skylake_x"),
+        ..EXITS
+    },
+    Test {
+        name: "no-unrestricted-guest",
+        proves: "a processor without unrestricted guests is refused with the reason, and the payload runs without Plinth",
+        model: Some("corei5_lynnfield_750"),
+        expect: &[
+            "plinth: not launched: processor 0 of 1: this processor lacks a feature that Plinth needs",
+            "on Intel unrestricted guests and virtual NMIs) (detail 0x80)",
+            "TEST exits runs on the bare machine",
+            "TEST exits done ",
+        ],
+        ..EXITS
+    },
+    Test {
+        name: "stop",
+        proves: "a processor that is given back goes on as the bare machine, with all of its state, VMX off",
+        payload: Payload::Guest("stop"),
+        expect: &["promoted; it runs the bare machine again", "the bare machine goes on", "TEST stop done "],
+        ..UEFI
+    },
+    Test {
+        name: "reads-kernel",
+        proves: "an extension that reads the kernel's memory is stopped on Intel too",
+        payload: Payload::Guest("reads-kernel"),
+        extension: Some("reads-kernel"),
+        expect: &["extension: contained: vector 14", "TEST reads-kernel done "],
+        forbid: &["not contained"],
+        ..UEFI
+    },
+    Test {
+        name: "uses-fpu",
+        proves: "an extension that touches the guest's SSE registers is stopped on Intel too",
+        payload: Payload::Guest("reads-kernel"),
+        extension: Some("uses-fpu"),
+        expect: &["extension: contained: vector 6", "TEST reads-kernel done "],
+        forbid: &["not contained"],
+        ..UEFI
+    },
+    Test {
+        name: "crash-in-fail",
+        proves: "the root VM lives on when an extension crashes, and in its fail callback again",
+        payload: Payload::Guest("crash"),
+        extension: Some("crashes-in-fail"),
+        expect: &["extension: fails in its fail callback", GONE, "TEST crash done "],
+        ..UEFI
+    },
+    Test {
+        name: "hostile",
+        proves: "hostile system calls each come back on Intel too",
+        payload: Payload::Guest("hostile"),
+        extension: Some("hostile-syscalls"),
+        expect: &["extension: hostile: ", "TEST hostile done "],
+        forbid: &["no handle any more"],
+        ..UEFI
+    },
+    Test {
+        name: "triple-fault",
+        proves: "a triple fault of the root VM restarts the machine",
+        payload: Payload::Guest("triple-fault"),
+        expect: &[
+            "TEST triple-fault begins",
+            "the root VM shut down (triple fault); restarting the machine",
+            "the extension restarts the machine",
+        ],
         ..UEFI
     },
 ];
