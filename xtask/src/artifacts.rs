@@ -65,10 +65,7 @@ pub(crate) fn build_tests(workspace: &Workspace, board: &Board) -> Result<()> {
 
 /// Where tests find extensions and guests, with the target that each folder is built for.
 fn test_folders(board: &Board) -> Vec<(&'static str, String)> {
-    let mut folders = vec![("extensions", board.triple.clone())];
-    if board.architecture() == "x86_64" {
-        folders.push(("tests/extensions", board.triple.clone()));
-    }
+    let mut folders = vec![("extensions", board.triple.clone()), ("tests/extensions", board.triple.clone())];
     folders.extend(guest_folder(board).map(|folder| (folder, board.loader_triple())));
     folders
 }

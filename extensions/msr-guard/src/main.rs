@@ -1,14 +1,17 @@
-//! Refuses and logs changes of the registers that lead into the OS's kernel, which rootkits like to bend: each
-//! keeps the first value that it was given.
+//! Refuses and logs changes of registers that rootkits like to bend, such as those that lead into the OS's kernel: each
+//! keeps the first value that it was given on a processor. 0 is always allowed.
 
 #![no_std]
 #![no_main]
 
+use core::cell::Cell;
+
 use plinth_extension_api::abi::register;
 use plinth_extension_api::{Event, Exit, ExitClass, Extension, Failure, Plinth, Resume, VmId};
+use plinth_extension_api::{MAX_PPS, PerPp};
 use plinth_extension_api::{extension, log, passthrough};
 
-/// A register, by the number that instructions use and by the one that `vs_read` uses.
+/// A register, by the number that instructions use and by the one that `vs_write` uses.
 struct Guarded {
     name: &'static str,
     number: u64,
@@ -29,7 +32,10 @@ const GUARDED: [Guarded; 3] = [
 const GUARDED: [Guarded; 1] =
     [Guarded { name: "MAIR_EL1", number: 0xC510, register: register::ARM_SYSTEM + 0xC510 }];
 
-struct MsrGuard;
+struct MsrGuard {
+    /// The first value of each register on each PP.
+    first: PerPp<[Cell<Option<u64>>; GUARDED.len()]>,
+}
 
 impl Extension for MsrGuard {
     fn start(&self, plinth: Plinth) -> Result<(), Failure> {
@@ -40,24 +46,28 @@ impl Extension for MsrGuard {
 
     fn vmexit(&self, exit: &mut Exit<'_>) -> Resume {
         let write = exit.class() == ExitClass::RegisterWrite;
-        match GUARDED.iter().find(|guarded| write && guarded.number == exit.number()) {
-            Some(guarded) => guard(exit, guarded),
+        match GUARDED.iter().position(|guarded| write && guarded.number == exit.number()) {
+            Some(index) => guard(exit, &GUARDED[index], &self.first.of(exit)[index]),
             None => passthrough::vmexit(exit),
         }
     }
 }
 
-fn guard(exit: &Exit<'_>, guarded: &Guarded) -> Resume {
-    let (plinth, vs, new) = (exit.plinth(), exit.vs(), exit.written_register());
-    match plinth.vs_read(vs, guarded.register) {
-        Ok(0) if plinth.vs_write(vs, guarded.register, new).is_ok() => Resume::AdvanceAndRun,
-        Ok(old) if old == new => Resume::AdvanceAndRun,
-        _ => {
-            let (pp, name, at) = (exit.pp(), guarded.name, exit.instruction_pointer());
-            log::warn!("msr-guard: pp {pp}: write of {new:#x} to {name} at {at:#x} refused");
-            Resume::Inject(Event::REFUSED)
-        }
+fn guard(exit: &Exit<'_>, guarded: &Guarded, first: &Cell<Option<u64>>) -> Resume {
+    let new = exit.written_register();
+    let allowed = new == 0 || first.get().is_none_or(|first| first == new);
+    if !allowed || exit.plinth().vs_write(exit.vs(), guarded.register, new).is_err() {
+        let (pp, name, at) = (exit.pp(), guarded.name, exit.instruction_pointer());
+        log::warn!("msr-guard: pp {pp}: write of {new:#x} to {name} at {at:#x} refused");
+        return Resume::Inject(Event::REFUSED);
     }
+    if new != 0 {
+        first.set(Some(new));
+    }
+    Resume::AdvanceAndRun
 }
 
-extension!(MsrGuard);
+extension!(
+    MsrGuard =
+        MsrGuard { first: PerPp::new([const { [const { Cell::new(None) }; GUARDED.len()] }; MAX_PPS]) }
+);

@@ -16,7 +16,10 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     lint::lint(workspace)?;
     cmd!(shell, "cargo clippy --all-targets -- -D warnings").run().context("clippy has something to say")?;
     freestanding(workspace)?;
-    cmd!(shell, "cargo test --quiet").run().context("a host test failed")?;
+    cmd!(shell, "cargo test --quiet")
+        .env("PLINTH_FUZZ_CALLS", "1000000")
+        .run()
+        .context("a host test failed")?;
     // No default members, since their programs only build for firmware; their libraries have host tests nevertheless.
     let loaders = Loader::ALL.into_iter().flat_map(|loader| ["--package", loader.package()]);
     cmd!(shell, "cargo test --quiet --lib {loaders...}").run().context("a host test of a loader failed")

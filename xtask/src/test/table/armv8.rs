@@ -7,6 +7,10 @@ use super::{LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
 /// Linux on QEMU's Arm board.
 const VIRT: Test = Test { boards: &["qemu-virt"], memory: 512, ..LINUX };
 
+/// A guest that sets off a test extension.
+const ATTACK: Test =
+    Test { payload: Payload::Guest("armv8-attack"), command_line: "", memory: 256, timeout: 60, ..VIRT };
+
 pub(super) const TESTS: &[Test] = &[
     Test {
         name: "exits-4",
@@ -16,6 +20,64 @@ pub(super) const TESTS: &[Test] = &[
         cpus: 4,
         expect: &["TEST exits done "],
         ..VIRT
+    },
+    Test {
+        name: "forbidden",
+        proves: "an extension that touches what is not its own, or runs what is the kernel's, is stopped every time",
+        extension: Some("forbidden"),
+        expect: &["extension: forbidden: ", " contained", "TEST attack done "],
+        forbid: &["not contained"],
+        ..ATTACK
+    },
+    Test {
+        name: "forbidden-vhe",
+        proves: "the same in the EL2&0 regime",
+        extension: Some("forbidden"),
+        arguments: &["-cpu", "max,pauth-impdef=on"],
+        expect: &["extension: forbidden: ", " contained", "TEST attack done "],
+        forbid: &["not contained"],
+        ..ATTACK
+    },
+    Test {
+        name: "hostile",
+        proves: "a million hostile system calls each come back, leak nothing, and leave kernel and root VM as they were",
+        extension: Some("hostile-syscalls"),
+        expect: &["extension: hostile: 10", ", 0 leaks", "TEST attack done "],
+        forbid: &["no handle any more"],
+        ..ATTACK
+    },
+    Test {
+        name: "crash",
+        proves: "the root VM lives on under the kernel when an extension without a fail callback crashes",
+        extension: Some("crashes"),
+        expect: &[
+            "the extension faulted in its Vmexit callback: vector 0",
+            "the extension is gone (it faulted); the kernel passes the root VM through without it",
+            "TEST attack done ",
+        ],
+        ..ATTACK
+    },
+    Test {
+        name: "example-page-hook",
+        proves: "the example `page-hook` sees each write to a page, and each read of one that may only be run",
+        payload: Payload::Guest("armv8-page-hook"),
+        extension: Some("page-hook"),
+        expect: &["extension: page-hook: pp 0: ", " touches ", "TEST page-hook done "],
+        ..ATTACK
+    },
+    Test {
+        name: "example-trace",
+        proves: "the example `trace` logs first exits, and a histogram on demand",
+        payload: Payload::Guest("armv8-exits"),
+        extension: Some("trace"),
+        expect: &[
+            "extension: trace: pp 0: first hypercall exit, code ",
+            "extension: trace: hypercall ",
+            " exits in all",
+            "TEST exits done ",
+        ],
+        forbid: &[],
+        ..ATTACK
     },
     Test {
         name: "exits-bare",

@@ -2,9 +2,13 @@
 
 use super::{GUEST, LINUX, POWER_DOWN, Payload, Test};
 
+/// Boards on which Linux runs with two CPUs.
+const BOARDS: &[&str] = &["qemu-q35-amd", "qemu-virt"];
+
 pub(super) const TESTS: &[Test] = &[
     Test {
         name: "example-cpuid-spoof-bare",
+        boards: BOARDS,
         proves: "without Plinth, Linux finds AES instructions on 2 CPUs",
         command_line: "plinth.test=aes",
         bare: true,
@@ -14,6 +18,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "example-cpuid-spoof",
+        boards: BOARDS,
         proves: "the example `cpuid-spoof` hides them from Linux and from its programs",
         command_line: "plinth.test=aes",
         extension: Some("cpuid-spoof"),
@@ -23,6 +28,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "example-hello-c",
+        boards: BOARDS,
         proves: "the example `hello-c`, which a C compiler built, does the same",
         command_line: "plinth.test=aes",
         extension: Some("hello-c"),
@@ -32,6 +38,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "example-hello-c-smoke",
+        boards: BOARDS,
         proves: "under it Linux works as under the Rust ones",
         extension: Some("hello-c"),
         cpus: 2,
@@ -50,6 +57,16 @@ pub(super) const TESTS: &[Test] = &[
             "TEST msr-guard cpus=2 ok",
             POWER_DOWN,
         ],
+        ..LINUX
+    },
+    Test {
+        name: "example-msr-guard",
+        boards: &["qemu-virt"],
+        proves: "under the example `msr-guard`, which traps writes of MAIR_EL1, Linux works as ever",
+        extension: Some("msr-guard"),
+        cpus: 4,
+        expect: &["TEST smoke cpus=4 ok", POWER_DOWN],
+        forbid: &["msr-guard: .* refused"],
         ..LINUX
     },
     Test {

@@ -110,6 +110,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "linux-forged-hypercalls-2",
+        boards: &["qemu-q35-amd", "qemu-virt"],
         proves: "a program in Linux that makes the kernel's hypercalls finds an illegal instruction, and Plinth stays",
         command_line: "plinth.test=forged-hypercalls",
         cpus: 2,
