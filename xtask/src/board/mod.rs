@@ -30,6 +30,8 @@ pub(crate) struct Board {
     pub(crate) tested: Vec<String>,
     /// What is booted when the user names nothing. Without it, the loader starts the next boot entry.
     pub(crate) payload: Option<DefaultPayload>,
+    /// The board that `cargo xtask bench` measures in its place: the same processor with firmware that starts the guest.
+    pub(crate) bench: Option<String>,
     /// How to run it on a developer's machine. A board without one needs hardware.
     pub(crate) emulator: Option<Emulator>,
 }
