@@ -13,6 +13,7 @@
 mod console;
 pub mod image;
 mod info;
+pub mod layout;
 mod status;
 
 pub use console::*;

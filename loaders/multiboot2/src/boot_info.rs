@@ -1,5 +1,7 @@
 //! What GRUB tells: a list of tags (Multiboot2 specification, "Boot information").
 
+use core::fmt;
+
 use crate::memory_map::{MemoryMap, Region};
 
 const END: u32 = 0;
@@ -22,6 +24,48 @@ pub struct Module<'a> {
     pub arguments: &'a str,
 }
 
+/// What is wrong with the list of modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadModules<'a> {
+    /// The boot information ends before its end tag.
+    CutShort,
+    /// This word is no role.
+    Unknown(&'a str),
+    /// Two modules have this role.
+    Twice(&'a str),
+}
+
+impl fmt::Display for BadModules<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutShort => f.write_str(
+                "the boot information is cut short; start the loader with GRUB's multiboot2 command",
+            ),
+            Self::Unknown(role) => write!(
+                f,
+                "a module is for `{role}`, which is nothing that this loader knows; after the file's name in grub.cfg write \
+                 one of {}",
+                Roles
+            ),
+            Self::Twice(role) => write!(f, "two modules are the {role}; remove one of them from grub.cfg"),
+        }
+    }
+}
+
+/// What modules are for.
+pub const ROLES: [&str; 4] = ["kernel", "extension", "payload", "initrd"];
+
+struct Roles;
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, role) in ROLES.iter().enumerate() {
+            write!(f, "{}{role}", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
 /// The boot information, as far as the loader needs it.
 #[derive(Debug)]
 pub struct BootInfo<'a> {
@@ -35,16 +79,49 @@ impl<'a> BootInfo<'a> {
     }
 
     /// The tags: type, and bytes with the header.
-    fn tags(&self) -> impl Iterator<Item = (u32, &'a [u8])> + use<'a> {
+    fn all_tags(&self) -> impl Iterator<Item = (u32, &'a [u8])> + use<'a> {
         let bytes = self.bytes;
         let mut at = 8;
         core::iter::from_fn(move || {
             let kind = word(bytes, at)?;
             let size = word(bytes, at + 4)? as usize;
             let tag = bytes.get(at..at.checked_add(size)?)?;
-            at += size.checked_next_multiple_of(8)?;
-            (kind != END && size >= 8).then_some((kind, tag))
+            at = at.checked_add(size.checked_next_multiple_of(8)?)?;
+            (size >= 8).then_some((kind, tag))
         })
+    }
+
+    /// All of them but the last.
+    fn tags(&self) -> impl Iterator<Item = (u32, &'a [u8])> + use<'a> {
+        self.all_tags().take_while(|(kind, _)| *kind != END)
+    }
+
+    fn modules(&self) -> impl Iterator<Item = Module<'a>> + use<'a> {
+        self.tags().filter(|(kind, _)| *kind == MODULE).filter_map(|(_, tag)| {
+            let line = text(tag, 16)?.trim();
+            let (role, arguments) = line.split_once(' ').unwrap_or((line, ""));
+            let (start, end) = (u64::from(word(tag, 8)?), u64::from(word(tag, 12)?));
+            Some(Module { start, end, role, arguments })
+        })
+    }
+
+    /// Looks at what the modules are for.
+    ///
+    /// # Errors
+    /// [`BadModules`].
+    pub fn check_modules(&self) -> Result<(), BadModules<'a>> {
+        if !self.all_tags().any(|(kind, _)| kind == END) {
+            return Err(BadModules::CutShort);
+        }
+        for module in self.modules() {
+            if !ROLES.contains(&module.role) {
+                return Err(BadModules::Unknown(module.role));
+            }
+            if self.modules().filter(|other| other.role == module.role).count() > 1 {
+                return Err(BadModules::Twice(module.role));
+            }
+        }
+        Ok(())
     }
 
     fn find(&self, wanted: u32) -> Option<&'a [u8]> {
@@ -58,18 +135,12 @@ impl<'a> BootInfo<'a> {
 
     /// The module for a role.
     pub fn module(&self, role: &str) -> Option<Module<'a>> {
-        self.tags().filter(|(kind, _)| *kind == MODULE).find_map(|(_, tag)| {
-            let line = text(tag, 16)?.trim();
-            let (first, arguments) = line.split_once(' ').unwrap_or((line, ""));
-            let (start, end) = (u64::from(word(tag, 8)?), u64::from(word(tag, 12)?));
-            (first == role && start < end).then_some(Module { start, end, role: first, arguments })
-        })
+        self.modules().find(|module| module.role == role && module.start < module.end)
     }
 
     /// The end of the last module.
     pub fn modules_end(&self) -> u64 {
-        let modules = self.tags().filter(|(kind, _)| *kind == MODULE);
-        modules.filter_map(|(_, tag)| word(tag, 12)).map(u64::from).max().unwrap_or(0)
+        self.modules().map(|module| module.end).max().unwrap_or(0)
     }
 
     /// The machine's memory.
@@ -87,10 +158,9 @@ impl<'a> BootInfo<'a> {
         map
     }
 
-    /// Where in the boot information a copy of the ACPI RSDP is, in bytes from its start.
-    pub fn rsdp_offset(&self) -> Option<usize> {
-        let tag = self.find(ACPI_NEW).or_else(|| self.find(ACPI_OLD))?;
-        Some(tag.as_ptr() as usize - self.bytes.as_ptr() as usize + 8)
+    /// A copy of the ACPI RSDP.
+    pub fn rsdp(&self) -> Option<&'a [u8]> {
+        self.find(ACPI_NEW).or_else(|| self.find(ACPI_OLD))?.get(8..)
     }
 }
 
@@ -113,6 +183,10 @@ fn text(tag: &[u8], at: usize) -> Option<&str> {
 mod tests {
     use super::*;
 
+    extern crate std;
+
+    use std::string::ToString;
+
     fn info() -> [u8; 96] {
         let mut bytes = [0; 96];
         let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
@@ -122,6 +196,7 @@ mod tests {
         put(56, &0x10_0000_u64.to_le_bytes());
         put(64, &0x4000_0000_u64.to_le_bytes());
         put(72, &[1, 0, 0, 0]);
+        put(80, &[0, 0, 0, 0, 8, 0, 0, 0]);
         bytes
     }
 
@@ -131,6 +206,22 @@ mod tests {
         let module = Module { start: 0x1000, end: 0x2000, role: "payload", arguments: "a=b" };
         assert_eq!(BootInfo::new(&bytes).module("payload"), Some(module));
         assert_eq!(BootInfo::new(&bytes).module("kernel"), None);
+    }
+
+    #[test]
+    fn modules_without_a_use_are_refused() {
+        let check = |bytes: &[u8]| BootInfo::new(bytes).check_modules().map_err(|error| error.to_string());
+        let whole = info();
+        assert_eq!(check(&whole), Ok(()));
+        assert!(check(&whole[..80]).unwrap_err().contains("cut short"));
+        let mut unknown = whole;
+        unknown[24..31].copy_from_slice(b"payroll");
+        let said = check(&unknown).unwrap_err();
+        assert!(said.contains("`payroll`") && said.contains("kernel, extension, payload, initrd"), "{said}");
+        let mut twice = whole;
+        twice.copy_within(8..40, 40);
+        twice[72..80].copy_from_slice(&[0, 0, 0, 0, 8, 0, 0, 0]);
+        assert!(check(&twice).unwrap_err().starts_with("two modules are the payload"));
     }
 
     #[test]
@@ -145,7 +236,8 @@ mod tests {
         let bytes = info();
         for length in 0..bytes.len() {
             let short = BootInfo::new(&bytes[..length]);
-            let _ = (short.module("payload"), short.memory_map(), short.command_line());
+            let _ =
+                (short.module("payload"), short.memory_map(), short.command_line(), short.check_modules());
         }
     }
 }

@@ -7,3 +7,4 @@
 pub mod boot_info;
 pub mod linux;
 pub mod memory_map;
+pub mod options;

@@ -17,6 +17,7 @@ const LOADER: usize = 0x210;
 const INITRD: usize = 0x218;
 const INITRD_SIZE: usize = 0x21C;
 const COMMAND_LINE: usize = 0x228;
+const INITRD_LAST: usize = 0x22C;
 const ALIGNMENT: usize = 0x230;
 const RELOCATABLE: usize = 0x234;
 const FLAGS_64: usize = 0x236;
@@ -101,6 +102,11 @@ impl<'a> Kernel<'a> {
         u64::from(self.word(INIT_SIZE)).max(self.body().len() as u64)
     }
 
+    /// The highest address that its initial RAM disk may lie at.
+    pub fn initrd_last(&self) -> u64 {
+        u64::from(self.word(INITRD_LAST))
+    }
+
     fn short(&self, at: usize) -> u16 {
         u16::from_le_bytes([self.file[at], self.file[at + 1]])
     }
@@ -154,6 +160,7 @@ mod tests {
         file[MAGIC..MAGIC + 4].copy_from_slice(b"HdrS");
         file[VERSION..VERSION + 2].copy_from_slice(&0x20F_u16.to_le_bytes());
         file[ALIGNMENT + 2] = 0x20;
+        file[INITRD_LAST..INITRD_LAST + 4].copy_from_slice(&0x7FFF_FFFF_u32.to_le_bytes());
         (file[RELOCATABLE], file[FLAGS_64]) = (1, 1);
         file
     }
@@ -163,6 +170,7 @@ mod tests {
         let file = file();
         let kernel = Kernel::parse(&file).unwrap();
         assert_eq!((kernel.body().len(), kernel.alignment()), (1024, 2 << 20));
+        assert_eq!(kernel.initrd_last(), 0x7FFF_FFFF);
         let mut page = [0; BOOT_PARAMETERS];
         let map = MemoryMap::default();
         kernel.parameters(

@@ -4,6 +4,8 @@
 pub const USABLE: u32 = 1;
 /// Memory that it must not use.
 pub const RESERVED: u32 = 2;
+/// Memory with ACPI tables.
+pub const ACPI: u32 = 3;
 
 /// The most regions: what Linux's boot parameters have room for.
 pub const MAX_REGIONS: usize = 128;
@@ -67,13 +69,13 @@ impl MemoryMap {
         places.max()
     }
 
-    /// Marks a range, which lies in one usable region, as reserved.
-    pub fn reserve(&mut self, start: u64, size: u64) {
+    /// Marks a range, which lies in one usable region, as of another kind.
+    pub fn set_kind(&mut self, start: u64, size: u64, kind: u32) {
         let end = start + size;
         let inside = |region: &Region| region.kind == USABLE && region.start <= start && end <= region.end();
         let Some(index) = self.regions().iter().position(inside) else { return };
         let whole = self.regions[index];
-        self.regions[index] = Region { start, size, kind: RESERVED };
+        self.regions[index] = Region { start, size, kind };
         self.push(Region { start: whole.start, size: start - whole.start, kind: USABLE });
         self.push(Region { start: end, size: whole.end() - end, kind: USABLE });
         self.regions[..self.count].sort_unstable_by_key(|region| region.start);
@@ -101,7 +103,7 @@ mod tests {
     #[test]
     fn what_is_reserved_is_cut_out() {
         let mut map = map();
-        map.reserve(0x1DE0_0000, 32 << 20);
+        map.set_kind(0x1DE0_0000, 32 << 20, RESERVED);
         let kinds = map.regions().iter().map(|region| (region.start, region.kind));
         let expected = [(0, USABLE), (0x10_0000, USABLE), (0x1DE0_0000, RESERVED), (0x1FE0_0000, USABLE)];
         assert!(kinds.eq(expected));

@@ -12,5 +12,4 @@ extern crate alloc;
 pub mod boot_option;
 pub mod command;
 pub mod config;
-pub mod layout;
 pub mod path;

@@ -1,8 +1,10 @@
 //! From GRUB to the payload.
 
+mod entropy;
 mod entry;
 mod payload;
 mod prepare;
+mod rsdp;
 mod serial;
 
 use core::fmt;
@@ -10,16 +12,22 @@ use core::panic::PanicInfo;
 
 use plinth_launch::LaunchStatus;
 use plinth_launch::image::ImageError;
-use plinth_loader_multiboot2::boot_info::BootInfo;
+use plinth_launch::layout::TooSmall;
+use plinth_loader_multiboot2::boot_info::{BadModules, BootInfo};
 use plinth_loader_multiboot2::linux::BadKernel;
+use plinth_loader_multiboot2::options::BadOption;
 
 use serial::say;
 
 /// Why the loader, or the launch, cannot go on.
 #[derive(Debug)]
-enum Error {
+enum Error<'a> {
     /// GRUB did not load this file.
     NoMultiboot2,
+    /// The modules are not what the loader can use.
+    Modules(BadModules<'a>),
+    /// An argument of the loader's is wrong.
+    Option(BadOption<'a>),
     /// No module has this role.
     NoModule(&'static str),
     /// The payload cannot be booted.
@@ -28,13 +36,17 @@ enum Error {
     Image(&'static str, ImageError),
     /// The kernel insists on an address.
     NotRelocatable,
+    /// The memory for the hypervisor cannot hold it.
+    TooSmall(TooSmall),
+    /// The initial RAM disk lies above this address.
+    InitrdTooHigh(u64),
     /// There is no room for this.
     NoMemory(&'static str),
     /// The kernel refused to launch.
     Launch(LaunchStatus),
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for Error<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoMultiboot2 => {
@@ -43,13 +55,22 @@ impl fmt::Display for Error {
             Self::NoModule(role) => {
                 write!(f, "no module is the {role}; add `module2 FILE {role}` to grub.cfg")
             }
+            Self::Modules(error) => write!(f, "{error}"),
+            Self::Option(error) => write!(f, "{error}"),
+            Self::TooSmall(error) => write!(f, "{error}"),
+            Self::InitrdTooHigh(last) => {
+                write!(
+                    f,
+                    "GRUB has put the initial RAM disk above {last:#x}, where the payload cannot use it; give it a smaller one"
+                )
+            }
             Self::Payload(error) => write!(f, "{error}"),
             Self::Image(role, error) => write!(f, "the {role} is refused: {error}"),
             Self::NotRelocatable => f.write_str("the kernel cannot be relocated; build it as a static-PIE"),
             Self::NoMemory(what) => {
                 write!(f, "there is no memory for {what}; give the machine more, or set memory= to less")
             }
-            Self::Launch(status) => write!(f, "not launched: {status}"),
+            Self::Launch(status) => write!(f, "{status}"),
         }
     }
 }
@@ -67,19 +88,20 @@ extern "sysv64" fn main(magic: u64, address: u64) -> ! {
         let size = core::ptr::read(address as *const u32) as usize;
         BootInfo::new(core::slice::from_raw_parts(address as *const u8, size))
     };
-    let rsdp = info.rsdp_offset().map_or(0, |offset| address + offset as u64);
     let mut map = info.memory_map();
+    let rsdp = rsdp::keep(&info, &mut map);
     if let Err(error) = prepare::launch(&info, &mut map, rsdp) {
-        say(format_args!("{error}; the payload starts without Plinth"));
+        say(format_args!("not launched: {error}"));
+        say(format_args!("going on without Plinth"));
     }
-    match payload::boot(&info, &map) {
+    match payload::boot(&info, &map, rsdp) {
         Ok(never) => match never {},
         Err(error) => stop(&error),
     }
 }
 
-fn stop(error: &Error) -> ! {
-    say(format_args!("{error}"));
+fn stop(error: &Error<'_>) -> ! {
+    say(format_args!("nothing to start: {error}"));
     halt()
 }
 

@@ -27,7 +27,7 @@ static mut HANDOVER: Handover =
     Handover { parameters: [0; BOOT_PARAMETERS], command_line: [0; COMMAND_LINE] };
 
 /// Boots the payload. Comes back only with the reason why it cannot be.
-pub(super) fn boot(info: &BootInfo<'_>, map: &MemoryMap) -> Result<Infallible, Error> {
+pub(super) fn boot<'a>(info: &BootInfo<'a>, map: &MemoryMap, rsdp: u64) -> Result<Infallible, Error<'a>> {
     let module = info.module("payload").ok_or(Error::NoModule("payload"))?;
     let kernel = Kernel::parse(bytes(&module)).map_err(Error::Payload)?;
     let floor = LOWEST.max(info.modules_end());
@@ -42,9 +42,11 @@ pub(super) fn boot(info: &BootInfo<'_>, map: &MemoryMap) -> Result<Infallible, E
     let length = words.len().min(COMMAND_LINE - 1);
     handover.command_line[..length].copy_from_slice(&words[..length]);
     let initrd = info.module("initrd").map_or((0, 0), |initrd| (initrd.start, initrd.end - initrd.start));
+    if initrd.0 + initrd.1 > kernel.initrd_last() + 1 {
+        return Err(Error::InitrdTooHigh(kernel.initrd_last()));
+    }
     let command_line = &raw const handover.command_line as u64;
-    // GRUB's copy of the RSDP lies in memory that the payload is free to use: it looks for the BIOS's by itself.
-    kernel.parameters(&mut handover.parameters, &Parameters { initrd, command_line, rsdp: 0, map });
+    kernel.parameters(&mut handover.parameters, &Parameters { initrd, command_line, rsdp, map });
     say(format_args!("starting the payload at {place:#x}"));
     // SAFETY: the protocol's state: 64-bit mode, identity mapped memory, code segment 0x10 and data segments 0x18, interrupts
     // off, RSI at the boot parameters.

@@ -4,8 +4,8 @@ use alloc::string::String;
 use core::fmt;
 use plinth_launch::LaunchStatus;
 use plinth_launch::image::ImageError;
+use plinth_launch::layout::TooSmall;
 use plinth_loader_uefi::command::UnknownCommand;
-use plinth_loader_uefi::layout::TooSmall;
 use uefi::Status;
 
 /// Why a step failed.

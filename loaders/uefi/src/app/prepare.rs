@@ -9,11 +9,11 @@ use super::memory::Pages;
 use super::{entropy, say};
 use alloc::vec::Vec;
 use plinth_launch::image::{Image, LoadSegment};
+use plinth_launch::layout::{self, Layout, Request};
 use plinth_launch::{
     Entry, LaunchInfo, MAGIC, MAX_SEGMENTS, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
 };
 use plinth_loader_uefi::config::Config;
-use plinth_loader_uefi::layout::{self, Layout, Request};
 use uefi::proto::security::MemoryProtection;
 use uefi_raw::table::boot::MemoryAttribute;
 

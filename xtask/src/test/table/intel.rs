@@ -1,9 +1,14 @@
 //! Intel's VMX, on Bochs. It is slow: few boots of Linux, and many checks in each boot of a guest.
 
-use super::{End, GUEST, LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
+use super::{End, GOING_ON, GUEST, LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
 
 /// Linux, started by GRUB on a PC with a BIOS.
 const BIOS: Test = Test { boards: &["bochs-intel"], memory: 512, timeout: 900, ..LINUX };
+
+/// A processor on which Plinth cannot run. Linux itself is too slow there to be waited for.
+const REFUSED: Test = Test { end: End::Seen, ..BIOS };
+/// What the loader says last.
+const STARTS: &str = "plinth: starting the payload";
 
 /// A test guest, started by UEFI firmware.
 const UEFI: Test = Test { boards: &["bochs-intel-uefi"], memory: 256, timeout: 600, end: End::Seen, ..GUEST };
@@ -22,6 +27,38 @@ pub(super) const TESTS: &[Test] = &[
         proves: "Debian's Linux boots as the root VM, works and powers off, on Intel VMX with 1 CPU",
         expect: &[LAUNCHED, SIGNATURE, "TEST smoke cpus=1 ok", POWER_DOWN],
         ..BIOS
+    },
+    Test {
+        name: "linux-2",
+        proves: "Linux starts the second CPU itself, under Plinth, and takes it off-line and back again and again",
+        cpus: 2,
+        expect: &["plinth: pp 1: started by the root VM", SIGNATURE, "TEST smoke cpus=2 ok", POWER_DOWN],
+        ..BIOS
+    },
+    Test {
+        name: "no-vmx",
+        proves: "an Intel processor without VMX is refused with the reason, and Linux starts without Plinth",
+        model: Some("p4_prescott_celeron_336"),
+        expect: &[
+            "plinth: not launched: this processor has no virtualization extension that Plinth supports",
+            GOING_ON,
+            STARTS,
+        ],
+        ..REFUSED
+    },
+    Test {
+        name: "no-ept",
+        proves: "one with VMX and without EPT is refused with the reason",
+        model: Some("core2_penryn_t9600"),
+        expect: &["plinth: not launched: this processor has no nested paging", GOING_ON, STARTS],
+        ..REFUSED
+    },
+    Test {
+        name: "no-unrestricted-guest",
+        proves: "one with EPT and without unrestricted guests is refused with the reason",
+        model: Some("corei5_lynnfield_750"),
+        expect: &["plinth: not launched: this processor lacks a feature that Plinth needs", GOING_ON, STARTS],
+        ..REFUSED
     },
     Test {
         name: "exits-1",

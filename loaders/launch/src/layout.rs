@@ -3,9 +3,9 @@
 //! The kernel's place is random where there is entropy. What it can be moved by is kept small, as
 //! the memory in front of it is lost to the pool.
 
+use crate::Range;
+use crate::image::PAGE_SIZE;
 use core::fmt;
-use plinth_launch::Range;
-use plinth_launch::image::PAGE_SIZE;
 
 /// The reservation and what must fit into it. Sizes are in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ impl fmt::Display for TooSmall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "kernel and extension need {} KiB, but only {} KiB are reserved for the hypervisor; raise `memory` in plinth.toml",
+            "kernel and extension need {} KiB, but only {} KiB are reserved for the hypervisor; raise `memory`",
             self.needed.div_ceil(1024),
             self.reserved / 1024
         )
@@ -99,6 +99,10 @@ fn after(part: Range) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::string::ToString;
+
     use super::*;
     use proptest::prelude::*;
 

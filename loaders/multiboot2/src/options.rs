@@ -1,0 +1,93 @@
+//! The loader's own arguments in grub.cfg.
+
+use core::fmt;
+
+/// MiB for the hypervisor that are accepted.
+const MEMORY: core::ops::RangeInclusive<u64> = 8..=2048;
+/// Log levels.
+const LEVELS: core::ops::RangeInclusive<u64> = 0..=5;
+
+/// What the loader is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// MiB for the hypervisor.
+    pub memory: u64,
+    /// How much the kernel logs: 0 nothing, 5 everything.
+    pub log: u64,
+}
+
+/// An argument that means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadOption<'a> {
+    /// No such argument.
+    Unknown(&'a str),
+    /// `memory=` is not in range.
+    Memory(&'a str),
+    /// `log=` is not in range.
+    Log(&'a str),
+}
+
+impl fmt::Display for BadOption<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (low, high) = (MEMORY.start(), MEMORY.end());
+        match self {
+            Self::Unknown(word) => {
+                write!(
+                    f,
+                    "the loader has no argument `{word}`; in grub.cfg give it memory=MIB and log=LEVEL or nothing"
+                )
+            }
+            Self::Memory(value) => {
+                write!(f, "memory={value} is no number of MiB from {low} to {high}; choose one of these")
+            }
+            Self::Log(value) => {
+                write!(f, "log={value} is no level from 0 (nothing) to 5 (everything); choose one of these")
+            }
+        }
+    }
+}
+
+impl Options {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`BadOption`].
+    pub fn parse(line: &str) -> Result<Options, BadOption<'_>> {
+        let number = |value: &str, range: core::ops::RangeInclusive<u64>| {
+            value.parse().ok().filter(|number| range.contains(number))
+        };
+        let mut options = Self { memory: 32, log: 3 };
+        for word in line.split_whitespace() {
+            match word.split_once('=') {
+                Some(("memory", value)) => {
+                    options.memory = number(value, MEMORY).ok_or(BadOption::Memory(value))?;
+                }
+                Some(("log", value)) => options.log = number(value, LEVELS).ok_or(BadOption::Log(value))?,
+                _ => return Err(BadOption::Unknown(word)),
+            }
+        }
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_range_are_taken() {
+        assert_eq!(Options::parse(""), Ok(Options { memory: 32, log: 3 }));
+        assert_eq!(Options::parse(" memory=64  log=0"), Ok(Options { memory: 64, log: 0 }));
+    }
+
+    #[test]
+    fn anything_else_is_named() {
+        assert_eq!(Options::parse("memory=4"), Err(BadOption::Memory("4")));
+        assert_eq!(
+            Options::parse("log=2 memory=99999999999999999999"),
+            Err(BadOption::Memory("99999999999999999999"))
+        );
+        assert_eq!(Options::parse("log=debug"), Err(BadOption::Log("debug")));
+        assert_eq!(Options::parse("memory=32 quiet"), Err(BadOption::Unknown("quiet")));
+    }
+}
