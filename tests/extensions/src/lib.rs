@@ -28,6 +28,12 @@ pub const EXTENSION_LEAF: u32 = 0x4000_0010;
 /// The CPUID leaf that the `bench` extension lets the kernel answer.
 pub const DECLARED_LEAF: u32 = 0x4000_0011;
 
+/// The ID register that the `bench` extension answers itself: ID_AA64PFR0_EL1, as MRS encodes it.
+pub const EXTENSION_ID: u64 = 0xC020;
+
+/// The ID register that the `bench` extension lets the kernel answer: ID_AA64ISAR0_EL1.
+pub const DECLARED_ID: u64 = 0xC030;
+
 /// EAX of [`EXTENSION_LEAF`] and [`DECLARED_LEAF`] under the `bench` extension.
 pub const BENCH_ANSWER: u32 = 0xBE7C;
 
@@ -39,6 +45,9 @@ pub const MEASURE_REFUSED_CALL: u64 = 0;
 
 /// RBX at [`TEST_HYPERCALL`] under `bench`: measure the system call that reads a register.
 pub const MEASURE_REGISTER_READ: u64 = 1;
+
+/// The argument of [`TEST_HYPERCALL`] under `bench` that measures nothing.
+pub const MEASURE_NOTHING: u64 = 2;
 
 /// How many system calls are measured.
 pub const MEASURED_CALLS: u64 = 10_000;
