@@ -1,23 +1,29 @@
 //! A processor at EL2, while the kernel runs on it.
 
-use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0, Writeable};
-use plinth_extension_api::abi::register::ARM_SYSTEM;
-use plinth_hal::{
-    Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault,
+use aarch64_cpu::registers::{
+    ELR_EL2, ESR_EL2, FAR_EL2, HCR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0, Writeable,
 };
+use plinth_extension_api::abi::register::ARM_SYSTEM;
+use plinth_hal::{Exit, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault};
 
 use crate::bank::Bank;
 use crate::fdt::GicKind;
 use crate::features::Features;
 use crate::inject::Place;
 use crate::memory::IdentityMemory;
-use crate::regime::{GuestEl0, Regime};
+use crate::regime::{GuestControl, GuestEl0, Regime};
+use crate::serve::Serving;
 use crate::slots::hardware_id;
-use crate::switch::{self, FIQ, IRQ, SYNCHRONOUS};
+use crate::switch::{self, FIQ, IRQ, SERROR, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
 use crate::user::UserRegisters;
 use crate::vs::El2Vs;
 use crate::{El2, emulate, exits, firmware, gic, host, id_registers, launch, processors, tlb};
+
+/// HCR_EL2.VSE: an SError waits for the guest.
+const HCR_VSE: u64 = 1 << 8;
+/// With AMO, which makes the virtual one visible; a physical one comes to EL2 meanwhile.
+const HCR_VIRTUAL_ERROR: u64 = HCR_VSE | 1 << 5;
 
 /// The processor.
 #[derive(Debug)]
@@ -25,15 +31,31 @@ pub struct El2Cpu {
     memory: IdentityMemory,
     gic: GicKind,
     user: Regime,
-    /// What EL2 holds now.
-    regime: Option<Regime>,
-    /// The page of the VS whose registers of EL1 the processor holds.
-    loaded: Option<Spa>,
+    /// Whom EL2 is set up for now.
+    side: Side,
+    /// The guest's regime that was last in use.
+    guest: Regime,
+    /// The guest's control registers, while the extension runs that they would disturb.
+    control: Option<GuestControl>,
+    /// An SError that is still to be handed to the guest.
+    error: Option<u64>,
+    /// The page of the VS whose registers of EL1 the processor holds; 0 for none.
+    loaded: Spa,
     /// What the guest has enabled, while its interrupts are held back.
     masked: Option<gic::Held>,
     id: u32,
     /// The extension is translated by the kernel's own tables.
     shared_regime: bool,
+    /// VSESR_EL2 is there (FEAT_RAS).
+    has_virtual_syndrome: bool,
+}
+
+/// For whose sake EL2's registers stand as they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Nobody,
+    Extension,
+    Guest,
 }
 
 impl El2Cpu {
@@ -51,92 +73,144 @@ impl El2Cpu {
         // SAFETY: at EL2, and no guest runs yet.
         unsafe { host::open_el1(features, gic) };
         tlb::flush_guests();
+        let user = Regime::user(features, user_root);
         Self {
             memory,
             gic,
-            user: Regime::user(features, user_root),
-            regime: None,
-            loaded: None,
+            user,
+            side: Side::Nobody,
+            guest: user,
+            control: None,
+            error: None,
+            loaded: Spa::new(0),
             masked: None,
             id: hardware_id(processors::own_affinity()),
             shared_regime: features.shared_regime,
+            has_virtual_syndrome: features.error_records,
         }
     }
 
     #[inline]
-    fn use_regime(&mut self, regime: Regime) {
-        if self.regime != Some(regime) {
+    fn use_guest(&mut self, mut regime: Regime) {
+        if self.error.is_some() {
+            regime.hcr |= HCR_VIRTUAL_ERROR;
+        }
+        if self.side != Side::Guest || self.guest != regime {
             regime.load();
-            self.regime = Some(regime);
+            self.guest = regime;
+            self.side = Side::Guest;
         }
     }
 
     /// Makes the processor hold the registers of EL1 that `page` stands for.
     #[inline]
     fn use_bank(&mut self, page: Spa) {
-        if self.loaded == Some(page) {
-            return;
+        if self.loaded != page {
+            self.change_bank(page);
         }
-        self.change_bank(page);
     }
 
     #[cold]
     fn change_bank(&mut self, page: Spa) {
-        if let Some(other) = self.loaded {
-            let other = Bank::new(self.memory, other);
+        if self.loaded.raw() != 0 {
+            let other = Bank::new(self.memory, self.loaded);
             if other.is_loaded() {
                 other.save();
             }
         }
         Bank::new(self.memory, page).load();
-        self.loaded = Some(page);
+        self.loaded = page;
     }
 
-    /// # Safety
-    /// `registers` are 31 words for X0 to X30, and the regime of whoever is at `place` is loaded.
     #[inline]
-    unsafe fn descend(&mut self, place: Place, registers: u64) -> u64 {
+    fn go_to(place: Place) {
         ELR_EL2.set(place.pc);
         SPSR_EL2.set(place.pstate);
-        // SAFETY: a barrier, so that walkers see what the kernel wrote; the rest is forwarded to the caller.
-        unsafe {
-            core::arch::asm!("dsb ishst", options(nostack, preserves_flags));
-            switch::enter(registers)
-        }
+        // SAFETY: a barrier, so that walkers see what the kernel wrote.
+        unsafe { core::arch::asm!("dsb ishst", options(nostack, preserves_flags)) };
     }
 
     #[inline]
-    fn run_once(&mut self, vs: &mut El2Vs, exit_page: Spa) -> u64 {
+    fn run_once(&mut self, vs: &mut El2Vs, serving: &mut Serving<'_>) -> u64 {
+        if self.masked.is_some() {
+            self.let_interrupts_through();
+        }
+        self.use_guest(vs.regime());
+        self.use_bank(vs.page());
+        Self::go_to(vs.entry());
+        // SAFETY: the exit page is this PP's; the regime is the VS's.
+        let kind = unsafe { serving.run() };
+        vs.exited();
+        if self.error.is_some() {
+            self.error_delivered();
+        }
+        kind
+    }
+
+    #[cold]
+    fn let_interrupts_through(&mut self) {
         if let Some(old) = self.masked.take() {
             // SAFETY: `new` was told that the interface is there.
             unsafe { gic::unmask(self.gic, old) };
         }
-        self.use_regime(vs.regime());
-        self.use_bank(vs.page());
-        let place = vs.entry();
-        // SAFETY: the exit page is this PP's; the regime is the VS's.
-        let kind = unsafe { self.descend(place, exit_page.raw()) };
-        vs.exited();
-        kind
+    }
+
+    /// Looks whether the guest has taken the SError that was left for it (Arm ARM, HCR_EL2.VSE).
+    #[cold]
+    fn error_delivered(&mut self) {
+        if HCR_EL2.get() & HCR_VSE == 0 {
+            self.error = None;
+            self.side = Side::Nobody;
+        }
+    }
+
+    /// An SError came to EL2. The kernel and the extension touch only their own memory, so it is about something that
+    /// the guest did before, most likely to a device: the guest finds it.
+    #[cold]
+    fn hand_on_error(&mut self, syndrome: Syndrome) {
+        log::warn!("processor {:#x}: SError {:#x}; it is handed to the guest", self.id, syndrome.0);
+        self.error = Some(syndrome.details());
+        if self.has_virtual_syndrome {
+            // SAFETY: VSESR_EL2 is there by its ID field, and only says what the guest's SError is.
+            unsafe { host::write_system!("S3_4_C5_C2_3", syndrome.details()) };
+        }
     }
 
     /// Runs the extension. Interrupts of the root VM are held back from the first one on.
     #[inline]
     fn run_user(&mut self, context: &mut UserRegisters) -> u64 {
         loop {
-            let place = Place { pc: context.pc, pstate: context.pstate };
+            Self::go_to(Place { pc: context.pc, pstate: context.pstate });
+            let registers = context.general.as_mut_ptr() as u64;
             // SAFETY: the context is exclusively ours; the regime is the extension's.
-            let kind = unsafe { self.descend(place, context.general.as_mut_ptr() as u64) };
+            let kind = unsafe {
+                if context.upcall { switch::enter_upcall(registers) } else { switch::enter(registers) }
+            };
+            context.upcall = false;
             context.pc = ELR_EL2.get();
             context.pstate = SPSR_EL2.get();
-            if !matches!(kind, IRQ | FIQ) {
+            if kind == SYNCHRONOUS {
                 return kind;
             }
-            if self.masked.is_none() {
+            if !self.interrupted(kind) {
+                return kind;
+            }
+        }
+    }
+
+    /// What the extension was interrupted by is the root VM's, and waits for it. Returns false for what is not known.
+    #[cold]
+    fn interrupted(&mut self, kind: u64) -> bool {
+        match kind {
+            IRQ | FIQ if self.masked.is_none() => {
                 // SAFETY: `new` was told that the interface is there.
                 self.masked = unsafe { gic::mask(self.gic) };
             }
+            IRQ | FIQ => {}
+            SERROR => self.hand_on_error(Syndrome(ESR_EL2.get())),
+            _ => return false,
         }
+        true
     }
 }
 
@@ -149,12 +223,21 @@ impl HostCpu for El2Cpu {
 
     #[inline]
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
-        self.use_regime(self.user);
-        let guest = GuestEl0::replace(context, self.shared_regime);
+        if self.side != Side::Extension {
+            self.user.load();
+            self.side = Side::Extension;
+        }
+        let guest = GuestEl0::replace(context);
+        if GuestControl::disturbs(self.shared_regime) {
+            self.control = Some(GuestControl::replace(self.shared_regime));
+        }
         let kind = self.run_user(context);
         context.sp = SP_EL0.get();
         context.thread = TPIDR_EL0.get();
         guest.load();
+        if let Some(control) = self.control.take() {
+            control.load();
+        }
         let syndrome = Syndrome(ESR_EL2.get());
         if kind == SYNCHRONOUS && syndrome.class() == class::SVC {
             return UserExit::Call;
@@ -176,13 +259,18 @@ impl HostCpu for El2Cpu {
         _: &impl GuestMemory,
         declared: &mut u64,
     ) -> Exit {
+        let Some(registers) = self.memory.page(exit_page) else {
+            unreachable!("the kernel's exit pages are in its pool")
+        };
+        let mut serving = Serving { registers, policy, root: vs.is_root(), declared };
         loop {
-            let kind = self.run_once(vs, exit_page);
-            match exits::classify(vs, kind, exit_page) {
+            let kind = self.run_once(vs, &mut serving);
+            if kind == SERROR {
+                self.hand_on_error(vs.syndrome());
+                continue;
+            }
+            match exits::classify(vs, kind, registers) {
                 None => {}
-                Some(exit) if exit.class == ExitClass::IdRead && answer(vs, &exit, exit_page, policy) => {
-                    *declared += 1;
-                }
                 Some(exit) if vs.write_through(&exit, exit_page) => {}
                 Some(exit) => return exit,
             }
@@ -256,17 +344,4 @@ impl HostCpu for El2Cpu {
             firmware::reset();
         }
     }
-}
-
-/// Serves an ID register from a declared answer: the first two words of it. Returns false, and changes nothing, where
-/// none is declared.
-#[inline]
-fn answer(vs: &mut El2Vs, exit: &Exit, exit_page: Spa, policy: &IdPolicy) -> bool {
-    let Some(found) = policy.find(exit.number as u32, 0) else { return false };
-    let word = |words: &[u32; 4]| u64::from(words[0]) | u64::from(words[1]) << 32;
-    let keep = word(&found.keep);
-    let native = if keep == 0 { 0 } else { id_registers::native(exit.number).unwrap_or(0) };
-    emulate::write_general(vs, exit_page, exit.detail, native & keep | word(&found.set));
-    vs.skip();
-    true
 }

@@ -1,12 +1,14 @@
 //! Exceptions from a guest and what they mean everywhere.
 
 use core::arch::asm;
+use core::sync::atomic::Ordering;
 
 use aarch64_cpu::registers::{FAR_EL2, HPFAR_EL2, Readable};
 use plinth_extension_api::abi::MemoryAccess;
-use plinth_hal::{Exit, ExitClass, PhysicalMemory, Spa};
+use plinth_hal::{Exit, ExitClass};
 
 use crate::host::{read_system, write_system};
+use crate::memory::Words;
 use crate::psci;
 use crate::switch::SYNCHRONOUS;
 use crate::syndrome::{Syndrome, class, is_id_register};
@@ -14,14 +16,14 @@ use crate::vs::El2Vs;
 
 /// Sorts the exit that has just happened; `None` where there was none after all and the guest goes on.
 #[inline]
-pub(crate) fn classify(vs: &mut El2Vs, kind: u64, exit_page: Spa) -> Option<Exit> {
+pub(crate) fn classify(vs: &mut El2Vs, kind: u64, registers: &Words) -> Option<Exit> {
     let syndrome = vs.syndrome();
     if kind != SYNCHRONOUS {
         // Physical interrupts and errors are EL1's; one that comes here all the same is nobody's.
         return Some(Exit { class: ExitClass::Other, number: kind, detail: syndrome.0 });
     }
     match syndrome.class() {
-        class::HVC => Some(hypercall(vs, exit_page)),
+        class::HVC => Some(hypercall(vs, registers)),
         class::SYSTEM => Some(system(syndrome)),
         class::SMC if vs.is_root() => {
             Some(Exit { class: ExitClass::Processor, number: class::SMC, detail: 0 })
@@ -38,9 +40,11 @@ pub(crate) fn classify(vs: &mut El2Vs, kind: u64, exit_page: Spa) -> Option<Exit
     }
 }
 
-fn hypercall(vs: &El2Vs, exit_page: Spa) -> Exit {
-    let number = vs.memory().read_u64(exit_page);
-    if vs.is_root() && psci::is_firmware_call(number) {
+/// By SMCCC an immediate other than 0 is no call of the firmware's.
+#[inline]
+fn hypercall(vs: &El2Vs, registers: &Words) -> Exit {
+    let number = registers[0].load(Ordering::Relaxed);
+    if vs.is_root() && psci::is_firmware_call(number) && vs.syndrome().details() & 0xFFFF == 0 {
         return Exit { class: ExitClass::Processor, number: class::HVC, detail: 0 };
     }
     Exit { class: ExitClass::Hypercall, number: class::HVC, detail: 0 }

@@ -18,6 +18,8 @@ pub(crate) struct Features {
     pub(crate) shared_regime: bool,
     /// VMIDs of 16 bits (FEAT_VMID16).
     pub(crate) wide_vmid: bool,
+    /// Error records and VSESR_EL2 (FEAT_RAS).
+    pub(crate) error_records: bool,
     /// SVE.
     pub(crate) sve: bool,
     /// SME.
@@ -65,6 +67,7 @@ impl Features {
             range: field(mmfr0, 0).min(5),
             shared_regime: shares_regime(choice, mmfr1, pfr0),
             wide_vmid: field(mmfr1, 4) == 2,
+            error_records: field(pfr0, 28) != 0,
             sve: field(pfr0, 32) != 0,
             sme: field(pfr1, 24) != 0,
             pointer_authentication: authentication || crate::host::has_qarma3(),

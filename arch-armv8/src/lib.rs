@@ -62,6 +62,8 @@ mod regime;
 #[cfg(target_arch = "aarch64")]
 mod secondary;
 #[cfg(target_arch = "aarch64")]
+mod serve;
+#[cfg(target_arch = "aarch64")]
 mod switch;
 #[cfg(target_arch = "aarch64")]
 mod tlb;

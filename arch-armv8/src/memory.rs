@@ -12,7 +12,21 @@ pub struct IdentityMemory {
     end: u64,
 }
 
+/// The words of a page. Atomics, because other processors and the hardware's walkers write there too.
+pub(crate) type Words = [AtomicU64; PAGE_SIZE as usize / 8];
+
 impl IdentityMemory {
+    /// The words of a page of the pool, looked up once.
+    #[inline]
+    pub(crate) fn page(&self, frame: Spa) -> Option<&'static Words> {
+        let offset = frame.raw().wrapping_sub(self.pool.start.raw());
+        if offset >= self.pool.size & !(PAGE_SIZE - 1) || !frame.is_aligned(PAGE_SIZE) {
+            return None;
+        }
+        // SAFETY: a whole page of the pool, mapped for ever by (2) of `new`; atomics may be shared with anybody.
+        Some(unsafe { &*(frame.raw() as *const Words) })
+    }
+
     /// Memory up to `end`, of which `pool` may be written.
     ///
     /// # Safety

@@ -62,14 +62,14 @@ pub(crate) fn decode([number, first, second, third]: [u64; 4]) -> Request {
         return Request::Unknown;
     }
     let wide = number & WIDE != 0;
-    let value = |raw: u64| if wide { raw } else { raw & 0xFFFF_FFFF };
+    let mask = if wide { u64::MAX } else { 0xFFFF_FFFF };
     match (number & !WIDE, wide) {
         (0x8400_0001, _) => Request::CpuSuspend,
         (0x8400_0002, false) => Request::CpuOff,
         (0x8400_0003, _) => {
-            Request::CpuOn { target: value(first), entry: value(second), context: value(third) }
+            Request::CpuOn { target: first & mask, entry: second & mask, context: third & mask }
         }
-        (0x8400_0004, _) => Request::AffinityInfo { target: value(first) },
+        (0x8400_0004, _) => Request::AffinityInfo { target: first & mask },
         (0x8400_000A, false) => Request::Features { function: first as u32 },
         // VERSION, MIGRATE_INFO_TYPE, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_RESET2.
         (0x8400_0000 | 0x8400_0006 | 0x8400_0008 | SYSTEM_RESET, false) | (0x8400_0012, _) => {
@@ -99,6 +99,21 @@ pub(crate) const fn own([number, function, ..]: [u64; 4]) -> i64 {
             _ => NOT_SUPPORTED,
         },
         _ => NOT_SUPPORTED,
+    }
+}
+
+/// Whether a call only asks the firmware for something that it alone knows.
+#[inline]
+pub(crate) fn is_question([number, first, ..]: [u64; 4]) -> bool {
+    const FEATURES: u32 = 0x8400_000A;
+    const VERSION: u32 = 0x8400_0000;
+    if number as u32 & FAST == 0 {
+        return false;
+    }
+    match number as u32 {
+        VERSION => true,
+        FEATURES => is_offered(first as u32),
+        other => other >> OWNER_SHIFT & 0x3F == OWNER_ARCHITECTURE,
     }
 }
 
@@ -152,6 +167,17 @@ mod tests {
         assert!([0x8400_0002, 0xC400_0003, 0xC400_0004, 0xC400_0001].map(ask) == [SUCCESS; 4]);
         assert!([0x8400_0008, 0x8400_0009, 0x8000_0000, 0x8400_0005].map(ask) == [NOT_SUPPORTED; 4]);
         assert_eq!(own([0x8400_0008, 0, 0, 0]), NOT_SUPPORTED);
+    }
+
+    #[test]
+    fn questions_change_nothing() {
+        for number in (0x8000_0000..0x8000_0010).chain(0x8400_0000..0x8400_0020) {
+            let arguments = [number, 0x8400_0002, 0, 0];
+            let harmless = number & 0xFF00_0000 == 0x8000_0000 || matches!(number & 0x1F, 0 | 0xA);
+            assert_eq!(is_question(arguments), harmless, "{number:#x}");
+        }
+        assert!(!is_question([0x8400_000A, 0x8400_0005, 0, 0]), "what Plinth does not offer");
+        assert!(!is_question([1, 0, 0, 0]), "a yielding call");
     }
 
     #[test]

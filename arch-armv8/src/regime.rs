@@ -58,6 +58,7 @@ impl Regime {
         }
     }
 
+    /// Puts it into the processor. What follows must be a context synchronization, as ERET is.
     #[inline]
     pub(crate) fn load(&self) {
         HCR_EL2.set(self.hcr);
@@ -65,42 +66,68 @@ impl Regime {
         VTCR_EL2.set(self.vtcr);
         CPTR_EL2.set(self.cptr);
         MDCR_EL2.set(self.mdcr);
-        aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
     }
 }
 
 /// What the guest has in the registers that EL0 uses too.
+#[derive(Clone, Copy)]
 pub(crate) struct GuestEl0 {
-    /// SCTLR_EL1, which governs EL0 too unless the regime is EL2&0.
-    sctlr: Option<u64>,
-    mdscr: u64,
     sp: u64,
     thread: u64,
 }
 
 impl GuestEl0 {
-    /// Takes it out and makes EL0 the extension's: little endian, no debug exceptions, its own stack.
+    /// Takes it out and gives EL0 the extension's stack and thread register.
     #[inline]
-    pub(crate) fn replace(context: &UserRegisters, shared_regime: bool) -> Self {
-        let guest = Self {
-            sctlr: (!shared_regime).then(|| SCTLR_EL1.get()),
-            mdscr: MDSCR_EL1.get(),
-            sp: SP_EL0.get(),
-            thread: TPIDR_EL0.get(),
-        };
-        let sctlr = guest.sctlr.map(|_| SCTLR_RESET);
-        Self { sctlr, mdscr: 0, sp: context.sp, thread: context.thread }.load();
+    pub(crate) fn replace(context: &UserRegisters) -> Self {
+        let guest = Self { sp: SP_EL0.get(), thread: TPIDR_EL0.get() };
+        SP_EL0.set(context.sp);
+        TPIDR_EL0.set(context.thread);
         guest
     }
 
     #[inline]
-    pub(crate) fn load(&self) {
+    pub(crate) fn load(self) {
+        SP_EL0.set(self.sp);
+        TPIDR_EL0.set(self.thread);
+    }
+}
+
+/// SCTLR_EL1 and MDSCR_EL1 of a guest, where what it has there would disturb the extension.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GuestControl {
+    sctlr: Option<u64>,
+    mdscr: u64,
+}
+
+impl GuestControl {
+    /// Whether the guest's control registers would disturb the extension: by alignment checks or big-endian data
+    /// (SCTLR_EL1, which governs EL0 too unless the regime is EL2&0), or by debug exceptions.
+    #[inline]
+    pub(crate) fn disturbs(shared_regime: bool) -> bool {
+        const ALIGNMENT_CHECK: u64 = 1 << 1;
+        const BIG_ENDIAN: u64 = 1 << 24;
+        const DEBUG: u64 = 1 << 0 | 7 << 13;
+        MDSCR_EL1.get() & DEBUG != 0
+            || !shared_regime && SCTLR_EL1.get() & (ALIGNMENT_CHECK | BIG_ENDIAN) != 0
+    }
+
+    /// Takes them out and makes EL0 the extension's: little endian, unaligned accesses allowed, no debug exceptions.
+    #[cold]
+    pub(crate) fn replace(shared_regime: bool) -> Self {
+        let sctlr = (!shared_regime).then(|| SCTLR_EL1.get());
+        let guest = Self { sctlr, mdscr: MDSCR_EL1.get() };
+        Self { sctlr: sctlr.map(|_| SCTLR_RESET), mdscr: 0 }.load();
+        guest
+    }
+
+    /// Puts them back.
+    #[cold]
+    pub(crate) fn load(self) {
+        MDSCR_EL1.set(self.mdscr);
         if let Some(sctlr) = self.sctlr {
             SCTLR_EL1.set(sctlr);
         }
-        MDSCR_EL1.set(self.mdscr);
-        SP_EL0.set(self.sp);
-        TPIDR_EL0.set(self.thread);
     }
 }
 

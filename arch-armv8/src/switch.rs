@@ -15,6 +15,8 @@ pub(crate) const SYNCHRONOUS: u64 = 0;
 pub(crate) const IRQ: u64 = 1;
 /// A physical fast interrupt.
 pub(crate) const FIQ: u64 = 2;
+/// An SError.
+pub(crate) const SERROR: u64 = 3;
 
 unsafe extern "C" {
     /// The exception vectors.
@@ -63,6 +65,48 @@ pub(crate) unsafe extern "C" fn enter(registers: u64) -> u64 {
         // Nothing is executed here, not even by speculation.
         "dsb nsh",
         "isb",
+    )
+}
+
+/// What an upcall finds in all registers but its arguments'.
+static ZEROES: [u64; 32] = [0; 32];
+
+/// As [`enter`], but only X0 to X2 come from `registers`; the others are 0.
+///
+/// # Safety
+/// As [`enter`].
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn enter_upcall(registers: u64) -> u64 {
+    naked_asm!(
+        "stp x29, x30, [sp, #-112]!",
+        "stp x19, x20, [sp, #16]",
+        "stp x21, x22, [sp, #32]",
+        "stp x23, x24, [sp, #48]",
+        "stp x25, x26, [sp, #64]",
+        "stp x27, x28, [sp, #80]",
+        "str x0, [sp, #96]",
+        "adrp x3, {zeroes}",
+        "add x3, x3, :lo12:{zeroes}",
+        "ldp x5, x6, [x3]",
+        "ldp x7, x8, [x3]",
+        "ldp x9, x10, [x3]",
+        "ldp x11, x12, [x3]",
+        "ldp x13, x14, [x3]",
+        "ldp x15, x16, [x3]",
+        "ldp x17, x18, [x3]",
+        "ldp x19, x20, [x3]",
+        "ldp x21, x22, [x3]",
+        "ldp x23, x24, [x3]",
+        "ldp x25, x26, [x3]",
+        "ldp x27, x28, [x3]",
+        "ldp x29, x30, [x3]",
+        "ldr x2, [x0, #16]",
+        "ldp x0, x1, [x0]",
+        "ldp x3, x4, [x3]",
+        "eret",
+        "dsb nsh",
+        "isb",
+        zeroes = sym ZEROES,
     )
 }
 

@@ -22,6 +22,8 @@ pub struct UserRegisters {
     pub(crate) thread: u64,
     pub(crate) syndrome: u64,
     pub(crate) address: u64,
+    /// The next entry is an upcall: of `general` only the first three registers count, the others are 0.
+    pub(crate) upcall: bool,
 }
 
 impl UserRegisters {
@@ -41,8 +43,8 @@ impl UserRegisters {
 impl UserContext for UserRegisters {
     #[inline]
     fn prepare_upcall(&mut self, entry: UserVa, stack: UserVa, arguments: [u64; 3]) {
-        self.general = [0; 31];
         [self.general[0], self.general[1], self.general[2]] = arguments;
+        self.upcall = true;
         (self.pc, self.sp, self.pstate) = (entry.raw(), stack.raw(), PSTATE);
         self.thread = 0;
     }

@@ -1,5 +1,7 @@
 //! What all virtual states of a VM share: the nested table's root, the TLB tag, and what is trapped on top.
 
+use core::sync::atomic::AtomicU64;
+
 use plinth_hal::{BadRegister, FrameSource, Intercepts, OutOfFrames, PhysicalMemory, Spa, VmHw};
 
 use crate::El2;
@@ -14,11 +16,6 @@ const TRAP_IDS: u64 = 1 << 18;
 /// HCR_EL2.TVM: writes of the registers of [`write_traps`] are trapped.
 const TRAP_WRITES: u64 = 1 << 26;
 
-/// Where the mask of [`write_traps`] is, beside the bits for HCR_EL2 that [`El2Vm::traps`] names.
-pub(crate) fn write_mask_at(traps: Spa) -> Spa {
-    Spa::new(traps.raw() + 8)
-}
-
 /// A VM at EL2.
 #[derive(Debug)]
 pub struct El2Vm {
@@ -30,13 +27,17 @@ pub struct El2Vm {
 }
 
 impl El2Vm {
-    /// Where the additional bits for HCR_EL2 are.
-    pub(crate) fn traps(&self) -> Spa {
-        self.page
+    /// The additional bits for HCR_EL2, and the mask of [`write_traps`].
+    pub(crate) fn traps(&self) -> Option<[&'static AtomicU64; 2]> {
+        self.memory.page(self.page).map(|words| [&words[0], &words[1]])
+    }
+
+    fn write_mask_at(&self) -> Spa {
+        Spa::new(self.page.raw() + 8)
     }
 
     fn write_mask(&self) -> u64 {
-        self.memory.read_u64(write_mask_at(self.page))
+        self.memory.read_u64(self.write_mask_at())
     }
 
     fn set_traps(&self, bits: u64, on: bool) {
@@ -78,7 +79,7 @@ impl VmHw for El2Vm {
             }
             (Intercepts { reads: false, writes }, Some(bit)) => {
                 let mask = self.write_mask() & !bit | if writes { bit } else { 0 };
-                self.memory.write_u64(write_mask_at(self.page), mask);
+                self.memory.write_u64(self.write_mask_at(), mask);
                 self.set_traps(TRAP_WRITES, mask != 0);
             }
             _ => return Err(BadRegister),

@@ -1,6 +1,7 @@
 //! One virtual state at EL2: a page with its registers, and what HCR_EL2 and its like hold while it runs.
 
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable, SPSR_EL2};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register};
@@ -17,7 +18,7 @@ use crate::memory::IdentityMemory;
 use crate::regime::{MDCR_TDE, Regime, of_guest};
 use crate::slots::SLOTS;
 use crate::syndrome::{Syndrome, class};
-use crate::vm::{El2Vm, ROOT_TAG, write_mask_at};
+use crate::vm::{El2Vm, ROOT_TAG};
 use crate::{El2, id_registers, processors, tlb, write_traps};
 
 /// EL1h with everything masked: the state in which PSCI starts a processor.
@@ -27,6 +28,9 @@ const VMID: u64 = 0xFFFF << 48;
 /// SPSR.SS and MDSCR_EL1.SS.
 const PSTATE_STEP: u64 = 1 << 21;
 const MDSCR_STEP: u64 = 1;
+/// What stays of PSTATE when an instruction is skipped: what BTYPE says is about that instruction, and for the guest's
+/// own debugger it was a step.
+pub(crate) const PSTATE_SKIPPED: u64 = !(3 << 10 | PSTATE_STEP);
 /// The number of XZR in instructions.
 const ZERO_REGISTER: u64 = 31;
 
@@ -35,7 +39,10 @@ const ZERO_REGISTER: u64 = 31;
 pub struct El2Vs {
     memory: IdentityMemory,
     page: Spa,
-    traps: Spa,
+    /// The VM's [`El2Vm::traps`].
+    traps: &'static AtomicU64,
+    /// The VM's mask of [`write_traps`].
+    write_mask: &'static AtomicU64,
     regime: Regime,
     root: bool,
     place: Place,
@@ -82,7 +89,7 @@ impl El2Vs {
         if exit.class != ExitClass::RegisterWrite {
             return false;
         }
-        let mask = self.memory.read_u64(write_mask_at(self.traps));
+        let mask = self.write_mask.load(Ordering::Relaxed);
         write_traps::is_bystander(exit.number, mask) && self.write_register(exit, exit_page)
     }
 
@@ -102,7 +109,7 @@ impl El2Vs {
     #[inline]
     pub(crate) fn regime(&self) -> Regime {
         let mut regime = self.regime;
-        regime.hcr |= self.memory.read_u64(self.traps);
+        regime.hcr |= self.traps.load(Ordering::Relaxed);
         if self.stepping.is_some() {
             regime.mdcr |= MDCR_TDE;
         }
@@ -136,8 +143,7 @@ impl El2Vs {
         if self.syndrome.class() != class::HVC {
             self.place.pc = self.place.pc.wrapping_add(4);
         }
-        // What BTYPE says is about the instruction that was skipped; for the guest's own debugger it was a step.
-        self.place.pstate &= !(3 << 10 | PSTATE_STEP);
+        self.place.pstate &= PSTATE_SKIPPED;
         self.syndrome = Syndrome::default();
     }
 
@@ -170,11 +176,13 @@ impl VsHw for El2Vs {
         frames: &mut impl FrameSource,
         vm: &El2Vm,
     ) -> Result<Self, OutOfFrames> {
+        let [traps, write_mask] = vm.traps().ok_or(OutOfFrames)?;
         let page = frames.allocate(1)?;
         let vs = Self {
             memory,
             page,
-            traps: vm.traps(),
+            traps,
+            write_mask,
             regime: of_guest(&Features::current(), vm),
             root: vm.tag() == ROOT_TAG,
             place: Place { pc: 0, pstate: PSTATE_RESET },
@@ -207,9 +215,8 @@ impl VsHw for El2Vs {
 
     #[inline]
     fn describe(&self, exit: &Exit, exit_page: Spa) {
-        let write = |offset: usize, value| {
-            self.memory.write_u64(Spa::new(exit_page.raw() + offset as u64), value);
-        };
+        let Some(page) = self.memory.page(exit_page) else { return };
+        let write = |offset: usize, value| page[offset / 8].store(value, Ordering::Relaxed);
         let native = match exit.class {
             ExitClass::IdRead => id_registers::native(exit.number).unwrap_or(0),
             _ => 0,

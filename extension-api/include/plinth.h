@@ -217,7 +217,7 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_EXIT_CACHE 14u
 /* Served by the kernel: a write to the hypervisor's reservation, which vanishes. */
 #define PLINTH_EXIT_RESERVED 15u
-/* Served by the kernel from a declared answer. */
+/* Served by the kernel from a declared answer, or on Arm by the firmware that the root VM asks. */
 #define PLINTH_EXIT_DECLARED 16u
 /* One instruction was executed, as `VsStep` asked. */
 #define PLINTH_EXIT_STEP 17u

@@ -18,13 +18,17 @@ use crate::test::FORBIDDEN;
 use crate::workspace::Workspace;
 use crate::{artifacts, boot, setup};
 
-/// The test guest that measures, and the extension that answers it.
-const GUEST: &str = "bench";
+/// The test guest that measures, by architecture, and the extension that answers it.
+const fn guest(is_arm: bool) -> &'static str {
+    if is_arm { "armv8-bench" } else { "bench" }
+}
 const EXTENSION: &str = "bench";
 /// What the guest says at its end; a failed measurement is a line that must not be there.
 const DONE: &str = "TEST bench done ";
 const TIMEOUT: Duration = Duration::from_secs(300);
 const COUNTING: [&str; 2] = ["-icount", "shift=0,sleep=off"];
+/// An Arm processor whose counter advances with each nanosecond, so with each instruction.
+const ARM_COUNTER: [&str; 2] = ["-cpu", "cortex-a72,cntfrq=1000000000"];
 
 /// One figure.
 #[derive(Debug, PartialEq, Serialize)]
@@ -60,7 +64,8 @@ fn measure(workspace: &Workspace, board: &Board) -> Result<Watched> {
     setup::emulator(workspace, board)?;
     let images = artifacts::build(workspace, board)?;
     artifacts::build_tests(workspace, board)?;
-    let payload = Some(artifacts::test_guest(workspace, board, GUEST)?);
+    let is_arm = board.architecture() == "aarch64";
+    let payload = Some(artifacts::test_guest(workspace, board, guest(is_arm))?);
     let extension = Some(artifacts::test_extension(workspace, board, EXTENSION)?);
     let options = BootOptions { payload, extension, ..BootOptions::default() };
     let volume = boot::volume(workspace, board, &images, &options)?;
@@ -69,6 +74,9 @@ fn measure(workspace: &Workspace, board: &Board) -> Result<Watched> {
     machine.cpus = 1;
     if matches!(board.emulator, Some(Emulator::Qemu(_))) {
         machine.arguments.extend(COUNTING.map(str::to_owned));
+    }
+    if is_arm {
+        machine.arguments.extend(ARM_COUNTER.map(str::to_owned));
     }
     let step = Step::new("counting instructions");
     let mut process =

@@ -112,7 +112,7 @@ classes! {
     Cache = 14, "cache maintenance";
     /// Served by the kernel: a write to the hypervisor's reservation, which vanishes.
     Reserved = 15, "reserved memory";
-    /// Served by the kernel from a declared answer.
+    /// Served by the kernel from a declared answer, or on Arm by the firmware that the root VM asks.
     Declared = 16, "declared answer";
     /// One instruction was executed, as `VsStep` asked.
     Step = 17, "single step";

@@ -8,9 +8,13 @@ use super::settings::Settings;
 use crate::payload::read;
 use crate::volume::{Format, Part, Volume};
 
+/// What the kernel's own command line may say.
+const OPTIONS: [&str; 1] = ["vhe"];
+
 pub(super) fn volume(mut contents: Contents<'_>) -> Result<Volume> {
     let payload = contents.required_payload()?;
-    let settings = Settings::read_strictly(&contents.options.settings, contents.board.loader.name())?;
+    let settings =
+        Settings::read_strictly(&contents.options.settings, contents.board.loader.name(), &OPTIONS)?;
     let mut volume = Volume::new(if contents.options.bare { Format::Linux } else { Format::Bundle });
     let mut add = |part: Part, content| volume.add(part.name(), content);
     add(Part::Payload, payload.image)?;
@@ -22,6 +26,7 @@ pub(super) fn volume(mut contents: Contents<'_>) -> Result<Volume> {
         add(Part::Loader, read(&contents.images.loader)?)?;
         add(Part::Kernel, read(&contents.images.kernel)?)?;
         add(Part::Extension, contents.extension()?)?;
+        add(Part::Options, settings.others.join(" ").into_bytes())?;
         let words = [u64::from(settings.memory), u64::from(settings.log)];
         add(Part::Settings, words.iter().flat_map(|word| word.to_le_bytes()).collect())?;
     }

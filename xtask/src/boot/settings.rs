@@ -38,11 +38,14 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The same, where the loader takes nothing else.
-    pub(super) fn read_strictly(lines: &[String], loader: &str) -> Result<Self> {
+    /// The same, where of the others only the kernel's own options `known` are taken.
+    pub(super) fn read_strictly(lines: &[String], loader: &str, known: &[&str]) -> Result<Self> {
         let settings = Self::read(lines)?;
-        match settings.others.first() {
-            Some(other) => bail!("the loader {loader} has no setting {other}; it takes memory and log"),
+        let is_known = |other: &&String| other.split('=').next().is_some_and(|key| known.contains(&key));
+        match settings.others.iter().find(|other| !is_known(other)) {
+            Some(other) => bail!(
+                "the loader {loader} has no setting {other}; it takes memory and log, and the kernel {known:?}"
+            ),
             None => Ok(settings),
         }
     }
@@ -64,7 +67,10 @@ mod tests {
         let lines = ["memory = 64", "log=debug", "stop = true"].map(str::to_owned);
         let settings = Settings::read(&lines).unwrap();
         assert_eq!(settings, Settings { memory: 64, log: 4, others: vec!["stop=true".to_owned()] });
-        assert!(Settings::read_strictly(&lines, "x").is_err());
+        assert!(Settings::read_strictly(&lines, "x", &["vhe"]).is_err());
+        let lines = ["vhe=off".to_owned()];
+        assert!(Settings::read_strictly(&lines, "x", &["vhe"]).is_ok());
+        assert!(Settings::read_strictly(&lines, "x", &[]).is_err());
         assert!(Settings::read(&["log=loud".to_owned()]).is_err());
     }
 }

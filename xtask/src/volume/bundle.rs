@@ -23,6 +23,8 @@ pub(crate) enum Part {
     CommandLine,
     /// The loader's settings.
     Settings,
+    /// The kernel's own command line.
+    Options,
 }
 
 impl Part {
@@ -36,18 +38,20 @@ impl Part {
             Self::Initrd => "initrd.img",
             Self::CommandLine => "cmdline",
             Self::Settings => "settings",
+            Self::Options => "options",
         }
     }
 }
 
 /// What the archive calls the parts behind the loader.
-const PARTS: [(Part, Kind); 6] = [
+const PARTS: [(Part, Kind); 7] = [
     (Part::Kernel, Kind::Kernel),
     (Part::Extension, Kind::Extension),
     (Part::Payload, Kind::Payload),
     (Part::Initrd, Kind::Initrd),
     (Part::CommandLine, Kind::CommandLine),
     (Part::Settings, Kind::Settings),
+    (Part::Options, Kind::Options),
 ];
 
 /// The loader with every part that there is.

@@ -80,6 +80,38 @@ pub(super) const TESTS: &[Test] = &[
         ..ATTACK
     },
     Test {
+        name: "exits-gicv2-a53",
+        proves: "the same on 2 Cortex-A53 with GICv2",
+        payload: Payload::Guest("armv8-exits"),
+        command_line: "",
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        cpus: 2,
+        expect: &["TEST exits no-exit-at-rest ok", "TEST exits done "],
+        ..VIRT
+    },
+    Test {
+        name: "exits-vhe",
+        proves: "the same on 2 Cortex-A76, with the extension in the EL2&0 regime",
+        payload: Payload::Guest("armv8-exits"),
+        command_line: "",
+        arguments: &["-cpu", "cortex-a76"],
+        cpus: 2,
+        settings: &["log = debug"],
+        expect: &["shared_regime: true", "TEST exits no-exit-at-rest ok", "TEST exits done "],
+        ..VIRT
+    },
+    Test {
+        name: "exits-vhe-off",
+        proves: "the same processor with the extension on a stage 2 of its own",
+        payload: Payload::Guest("armv8-exits"),
+        command_line: "",
+        arguments: &["-cpu", "cortex-a76"],
+        cpus: 2,
+        settings: &["vhe = off", "log = debug"],
+        expect: &["shared_regime: false", "TEST exits no-exit-at-rest ok", "TEST exits done "],
+        ..VIRT
+    },
+    Test {
         name: "exits-bare",
         proves: "the guest's checks hold at EL1 of the bare machine too",
         payload: Payload::Guest("armv8-exits"),
