@@ -180,6 +180,10 @@ impl HostCpu for SvmCpu {
         })
     }
 
+    fn time(&self) -> (u64, Option<u64>) {
+        plinth_arch_x86::time::time()
+    }
+
     fn relax(&self) {
         core::hint::spin_loop();
     }

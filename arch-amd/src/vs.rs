@@ -4,11 +4,12 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use plinth_arch_x86::root_state::{RSP, RootState, Segment, TableRegister};
+use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
 use plinth_arch_x86::{IdentityMemory, Words};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS};
 use plinth_hal::{
-    BadInstruction, BadRegister, Event, Exit, FrameSource, GuestMemory, OutOfFrames, PAGE_SIZE,
-    PhysicalMemory, ProcessorEvent, Spa, VsHw,
+    BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
+    PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
 
 use crate::features::Features;
@@ -260,6 +261,15 @@ impl VsHw for SvmVs {
     fn flush_tlb(&mut self) {
         let one = self.features.flush_by_asid;
         self.vmcb.control.tlb_control = if one { vmcb::FLUSH_ASID } else { vmcb::FLUSH_ALL };
+    }
+
+    fn translate(
+        &self,
+        gva: Gva,
+        access: GuestAccess,
+        guest: &impl GuestMemory,
+    ) -> Result<Option<Gpa>, UnknownTables> {
+        Ok(stopped_guest::translate(&self.paging(), gva, access, guest))
     }
 
     fn set_nested_root(&mut self, root: Spa) {

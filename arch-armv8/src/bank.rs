@@ -6,6 +6,7 @@
 use plinth_hal::{PhysicalMemory, Spa};
 
 use crate::features::Features;
+use crate::guest_walk::Stage1;
 use crate::host::{read_system, write_system};
 use crate::launch::Translation;
 use crate::memory::IdentityMemory;
@@ -158,6 +159,12 @@ impl Bank {
 
     fn at(&self, index: u64) -> Spa {
         Spa::new(self.page.raw() + OFFSET + index * 8)
+    }
+
+    /// What the guest translates by.
+    pub(crate) fn stage1(&self) -> Stage1 {
+        let read = |encoding| self.read(encoding).unwrap_or(0);
+        Stage1 { sctlr: read(SCTLR_EL1), tcr: read(TCR_EL1), ttbr: [read(TTBR0_EL1), read(TTBR0_EL1 | 1)] }
     }
 
     /// Whether the processor holds it.

@@ -1,7 +1,8 @@
 //! A processor at EL2, while the kernel runs on it.
 
 use aarch64_cpu::registers::{
-    ELR_EL2, ESR_EL2, FAR_EL2, HCR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0, Writeable,
+    CNTFRQ_EL0, CNTPCT_EL0, ELR_EL2, ESR_EL2, FAR_EL2, HCR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0,
+    Writeable,
 };
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{Exit, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault};
@@ -295,6 +296,11 @@ impl HostCpu for El2Cpu {
         }
         aarch64_cpu::asm::wfe();
         true
+    }
+
+    fn time(&self) -> (u64, Option<u64>) {
+        let frequency = CNTFRQ_EL0.get();
+        (CNTPCT_EL0.get(), (frequency != 0).then_some(frequency))
     }
 
     fn relax(&self) {

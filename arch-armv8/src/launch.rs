@@ -222,6 +222,7 @@ fn host_registers(features: &Features, resources: &PpResources) -> HostRegisters
 /// As [`launch`].
 unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platform<El2> {
     let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
+    let reservation = SpaRange::new(Spa::new(info.reservation.start), info.reservation.size);
     let bits = features.physical_bits();
     let shared = features.shared_regime;
     let console = (info.console_kind != CONSOLE_NONE).then(|| Spa::new(info.console_base).page());
@@ -238,7 +239,7 @@ unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platf
             core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)
         },
         // SAFETY: all memory is identity mapped, by the loader now and by the kernel later; the pool is the kernel's.
-        memory: unsafe { IdentityMemory::new(pool, info.memory_end) },
+        memory: unsafe { IdentityMemory::new(pool, reservation, info.memory_end) },
         host_format: if shared { HostFormat::shared(bits) } else { HostFormat::new(bits) },
         nested_format: Stage2Format::new(bits),
         elf_machine: ImageMachine::Aarch64,

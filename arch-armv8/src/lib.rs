@@ -45,6 +45,8 @@ mod features;
 mod firmware;
 #[cfg(target_arch = "aarch64")]
 mod gic;
+#[cfg(any(test, target_arch = "aarch64"))]
+mod guest_walk;
 #[cfg(target_arch = "aarch64")]
 mod host;
 #[cfg(target_arch = "aarch64")]

@@ -9,6 +9,7 @@ use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
 #[derive(Clone, Copy, Debug)]
 pub struct IdentityMemory {
     pool: SpaRange,
+    reservation: SpaRange,
     end: u64,
 }
 
@@ -27,14 +28,15 @@ impl IdentityMemory {
         Some(unsafe { &*(frame.raw() as *const Words) })
     }
 
-    /// Memory up to `end`, of which `pool` may be written.
+    /// Memory up to `end`. Of `reservation`, which is the hypervisor's, `pool` may be written; all else is the OS's.
     ///
     /// # Safety
-    /// 1. All addresses from 4096 up to `end` are identity mapped and may be read as long as the value lives.
+    /// 1. All addresses from 4096 up to `end` are identity mapped and may be read as long as the value lives; those
+    ///    outside `reservation` may be written once the kernel runs under its own tables, and hold no Rust object.
     /// 2. `pool` is page aligned, identity mapped for writing, and no Rust object lives in it but what the backend
     ///    places there by raw pointer.
-    pub(crate) const unsafe fn new(pool: SpaRange, end: u64) -> Self {
-        Self { pool, end }
+    pub(crate) const unsafe fn new(pool: SpaRange, reservation: SpaRange, end: u64) -> Self {
+        Self { pool, reservation, end }
     }
 
     fn readable(&self, at: Spa, size: u64) -> bool {
@@ -88,6 +90,19 @@ impl PhysicalMemory for IdentityMemory {
             core::ptr::copy_nonoverlapping(bytes.as_ptr(), at.raw() as *mut u8, bytes.len());
             crate::host::publish_code(at.raw(), bytes.len() as u64);
         }
+    }
+
+    fn write_outside(&self, at: Spa, bytes: &[u8]) {
+        let size = bytes.len() as u64;
+        if !self.readable(at, size) || self.reservation.overlaps(at, size) {
+            return;
+        }
+        for (offset, byte) in bytes.iter().enumerate() {
+            // SAFETY: mapped, and no Rust object, by (1) of `new`; volatile, because the OS uses it meanwhile.
+            unsafe { core::ptr::write_volatile((at.raw() as *mut u8).add(offset), *byte) };
+        }
+        // SAFETY: the range has just been written. It may be code of the guest.
+        unsafe { crate::host::publish_code(at.raw(), size) };
     }
 
     fn zero_page(&self, frame: Spa) {

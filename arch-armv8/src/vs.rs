@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable, SPSR_EL2};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register};
 use plinth_hal::{
-    BadInstruction, BadRegister, Event, Exit, ExitClass, FrameSource, GuestMemory, OutOfFrames,
-    PhysicalMemory, ProcessorEvent, Spa, VsHw,
+    BadInstruction, BadRegister, Event, Exit, ExitClass, FrameSource, Gpa, GuestAccess, GuestMemory, Gva,
+    OutOfFrames, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
 
 use crate::bank::{Bank, MDSCR_EL1, SP_EL1};
@@ -277,6 +277,16 @@ impl VsHw for El2Vs {
 
     fn flush_tlb(&mut self) {
         self.flush = true;
+    }
+
+    fn translate(
+        &self,
+        gva: Gva,
+        access: GuestAccess,
+        guest: &impl GuestMemory,
+    ) -> Result<Option<Gpa>, UnknownTables> {
+        let stage1 = self.bank().stage1();
+        stage1.walk(gva, access, |entry| guest.read_u64(entry))
     }
 
     fn set_nested_root(&mut self, root: Spa) {

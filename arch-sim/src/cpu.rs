@@ -202,6 +202,11 @@ impl HostCpu for SimCpu {
         self.machine.take_interrupt(self.hardware_id())
     }
 
+    /// Counts every look at it.
+    fn time(&self) -> (u64, Option<u64>) {
+        (self.machine.tick(), Some(1_000_000))
+    }
+
     fn relax(&self) {
         self.machine.check_power();
         std::thread::yield_now();

@@ -12,17 +12,17 @@ use crate::extension::Extension;
 use crate::ram::Ram;
 
 /// End of the memory that the machine's map shows.
-pub const MEMORY_END: u64 = 16 << 20;
+pub const MEMORY_END: u64 = 32 << 20;
 /// End of the physical address space.
 pub const PHYSICAL_END: u64 = 1 << 40;
 /// Memory that the machine's map does not show.
 pub const HIGH_MEMORY: Range<u64> = 4 << 30..(4 << 30) + (1 << 20);
 /// What the loader gave to the hypervisor.
-pub const RESERVATION: Range<u64> = 8 << 20..12 << 20;
+pub const RESERVATION: Range<u64> = 8 << 20..16 << 20;
 /// The page below all others that the loader gave to the hypervisor.
 pub const LOW_PAGE: u64 = 0x9000;
 /// The page by which guests start and stop processors.
-pub const CONTROL_PAGE: u64 = 15 << 20;
+pub const CONTROL_PAGE: u64 = 31 << 20;
 /// The lowest of the extension's addresses.
 pub const USER_BASE: u64 = 1 << 46;
 /// A system register whose accesses always exit.
@@ -104,6 +104,7 @@ pub struct Machine {
     /// Processors, by number, that have heard a call to start; never cleared by the kernel's failure to launch them.
     heard: AtomicU64,
     states: AtomicU64,
+    ticks: AtomicU64,
 }
 
 /// Locks, whatever became of a thread that held the lock.
@@ -129,12 +130,18 @@ impl Machine {
             cold_start: OnceLock::new(),
             heard: AtomicU64::new(0),
             states: AtomicU64::new(0),
+            ticks: AtomicU64::new(0),
         }))
     }
 
     /// The interrupt controller's id of processor `number`: anything but its number.
     pub const fn hardware_id(number: usize) -> u32 {
         10 + 3 * number as u32
+    }
+
+    /// What the machine's counter shows; never the same twice.
+    pub(crate) fn tick(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::SeqCst)
     }
 
     /// The processor's own answer to an ID read.
@@ -316,6 +323,12 @@ impl PhysicalMemory for Memory {
 
     fn write_bytes(&self, at: Spa, bytes: &[u8]) {
         self.0.ram.check_pool(at, bytes.len() as u64);
+        self.0.ram.store_bytes(at, bytes);
+    }
+
+    fn write_outside(&self, at: Spa, bytes: &[u8]) {
+        let reserved = at.raw() < RESERVATION.end && at.raw() + bytes.len() as u64 > RESERVATION.start;
+        assert!(!reserved, "the kernel writes to the reservation at {at} as if it were the root VM's");
         self.0.ram.store_bytes(at, bytes);
     }
 

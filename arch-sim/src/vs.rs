@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register};
 use plinth_hal::{
-    BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestMemory, OutOfFrames, PhysicalMemory,
-    ProcessorEvent, Spa, Target, VsHw,
+    BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
+    PhysicalMemory, ProcessorEvent, Spa, Target, UnknownTables, VsHw,
 };
 
 use crate::isa::{Op, SIZE};
@@ -184,6 +184,16 @@ impl VsHw for SimVs {
 
     fn flush_tlb(&mut self) {
         self.flush = true;
+    }
+
+    /// Guests have no tables of their own.
+    fn translate(
+        &self,
+        gva: Gva,
+        _access: GuestAccess,
+        _guest: &impl GuestMemory,
+    ) -> Result<Option<Gpa>, UnknownTables> {
+        Ok(Some(Gpa::new(gva.raw())))
     }
 
     fn set_nested_root(&mut self, root: Spa) {

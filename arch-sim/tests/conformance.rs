@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{TEST, TEST_CALL, program, promoted};
 use plinth_arch_sim::extension::{Slot, User};
-use plinth_arch_sim::lab::Lab;
+use plinth_arch_sim::lab::{Lab, Setup};
 use plinth_arch_sim::standard::{ExitInfo, Standard};
 use plinth_conformance::Machine;
 use plinth_extension_api::abi::spec::checks;
@@ -89,6 +89,10 @@ impl Conformance {
 
     /// The first test hypercall runs the checks and is made again; the second one is skipped; the third shows that.
     fn vmexit(&self, user: &User, exit: ExitInfo) {
+        if exit.class == ExitClass::Attention {
+            plinth_conformance::resumed(&mut self.machine(user), Call::PpKick);
+            return self.standard.run(user);
+        }
         if exit.class != ExitClass::Hypercall || exit.register(user, 0) != TEST_CALL {
             return self.standard.vmexit(user, exit);
         }
@@ -121,7 +125,9 @@ fn the_software_machine_conforms() {
         .extension()
         .on(Slot::Start, move |user, _| start.start(user))
         .on(Slot::Vmexit, move |user, arguments| vmexit.vmexit(user, ExitInfo::new(arguments)));
-    let mut lab = Lab::new(extension);
+    // Room for runs of pages that make a large leaf.
+    let setup = Setup { pool_pages: 1900, ..Setup::default() };
+    let mut lab = Lab::with(&setup, extension).expect("the pool is large enough");
     lab.launch(0, &program(&[&TEST, &TEST]));
     promoted(&lab.end(0));
     let lines = lines.lock().unwrap();

@@ -48,8 +48,9 @@ pub const fn host_cr4(found: u64, more: u64) -> u64 {
 /// `info` is a checked launch contract, what it says is true, and all memory is identity mapped.
 pub unsafe fn memory(info: &LaunchInfo) -> IdentityMemory {
     let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
+    let reservation = SpaRange::new(Spa::new(info.reservation.start), info.reservation.size);
     // SAFETY: all memory is identity mapped, by the loader now and by the kernel later; the pool is the kernel's.
-    unsafe { IdentityMemory::new(pool, info.memory_end) }
+    unsafe { IdentityMemory::new(pool, reservation, info.memory_end) }
 }
 
 /// What the kernel is told about the machine.

@@ -34,3 +34,4 @@ pub use nested_format::NptFormat;
 
 #[cfg(test)]
 mod format_tests;
+pub mod time;

@@ -12,20 +12,22 @@ pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
 #[derive(Clone, Copy, Debug)]
 pub struct IdentityMemory {
     pool: SpaRange,
+    reservation: SpaRange,
     /// How much may be read, from the second page on.
     span: u64,
 }
 
 impl IdentityMemory {
-    /// Memory up to `end`, of which `pool` may be written.
+    /// Memory up to `end`. Of `reservation`, which is the hypervisor's, `pool` may be written; all else is the OS's.
     ///
     /// # Safety
-    /// 1. All addresses from 4096 up to `end` are identity mapped and may be read as long as the value lives.
+    /// 1. All addresses from 4096 up to `end` are identity mapped and may be read as long as the value lives; those
+    ///    outside `reservation` may be written once the kernel runs under its own tables, and hold no Rust object.
     /// 2. `pool` is page aligned, identity mapped for writing, and no Rust object lives in it but what the
     ///    backends place there by raw pointer.
-    pub const unsafe fn new(pool: SpaRange, end: u64) -> Self {
+    pub const unsafe fn new(pool: SpaRange, reservation: SpaRange, end: u64) -> Self {
         // Whole words only, so that the start of an aligned one tells whether it may be read.
-        Self { pool, span: end.saturating_sub(PAGE_SIZE) & !7 }
+        Self { pool, reservation, span: end.saturating_sub(PAGE_SIZE) & !7 }
     }
 
     /// The words of a page of the pool, looked up once.
@@ -108,6 +110,17 @@ impl PhysicalMemory for IdentityMemory {
         // SAFETY: inside the pool, which by (2) of `new` is mapped and holds no Rust object; `bytes` is one, so
         // the two do not overlap.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), at.raw() as *mut u8, bytes.len()) };
+    }
+
+    fn write_outside(&self, at: Spa, bytes: &[u8]) {
+        let size = bytes.len() as u64;
+        if !self.readable(at, size) || self.reservation.overlaps(at, size) {
+            return;
+        }
+        for (offset, byte) in bytes.iter().enumerate() {
+            // SAFETY: mapped, and no Rust object, by (1) of `new`; volatile, because the OS uses it meanwhile.
+            unsafe { core::ptr::write_volatile((at.raw() as *mut u8).add(offset), *byte) };
+        }
     }
 
     fn zero_page(&self, frame: Spa) {

@@ -1,10 +1,10 @@
 //! A guest that stopped at an exit, as both vendors' control structures show it: what fetching and carrying out
 //! its instruction takes.
 
-use plinth_hal::{GuestMemory, Gva, PAGE_SIZE, PhysicalMemory, Spa};
+use plinth_hal::{Gpa, GuestAccess, GuestMemory, Gva, PAGE_SIZE, PhysicalMemory, Spa};
 
 use crate::decode::{CodeSize, LONGEST_INSTRUCTION};
-use crate::guest_walk::{Access, GuestPaging, walk};
+use crate::guest_walk::{Access, AccessKind, GuestPaging, walk};
 
 /// The part of a stopped guest's state that instructions need.
 pub trait StoppedGuest {
@@ -68,6 +68,22 @@ pub fn fetch(
         done += part;
     }
     done
+}
+
+/// Where an address leads for the guest's kernel, which may reach user pages too; `None` where it would fault.
+pub fn translate(
+    paging: &GuestPaging,
+    gva: Gva,
+    access: GuestAccess,
+    guest: &impl GuestMemory,
+) -> Option<Gpa> {
+    let kind = match access {
+        GuestAccess::Read => AccessKind::Read,
+        GuestAccess::Write => AccessKind::Write,
+        GuestAccess::Execute => AccessKind::Fetch,
+    };
+    let access = Access { kind, user: false, smap_suspended: true };
+    walk(paging, gva, access, |entry| guest.read_u64(entry)).ok()
 }
 
 /// Whether the guest's own tables map an address to itself.

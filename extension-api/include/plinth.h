@@ -53,6 +53,10 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_MAX_RANGE UINT64_C(0x40000000)
 /* Registers or ports of one intercept call. */
 #define PLINTH_MAX_INTERCEPTS UINT64_C(0x10000)
+/* Entries of one `VsReadMany` or `VsWriteMany`. */
+#define PLINTH_MAX_REGISTERS UINT64_C(0x40)
+/* Bytes of one `VmReadMemory` or `VmWriteMemory`. */
+#define PLINTH_MAX_COPY UINT64_C(0x1000)
 /* The root VM's id: it is there from the start. */
 #define PLINTH_ROOT_VM UINT64_C(0x0)
 /* An id (VM, VP or VS) that names nothing. */
@@ -221,6 +225,8 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_EXIT_DECLARED 16u
 /* One instruction was executed, as `VsStep` asked. */
 #define PLINTH_EXIT_STEP 17u
+/* `PpKick` was called for this PP. */
+#define PLINTH_EXIT_ATTENTION 18u
 
 /* What the kernel leaves for the extension at every exit of the PP's active VS. `registers` are the live general registers: what stands there when the VS runs on is what it sees. All else is a copy; writing it changes nothing. */
 struct plinth_exit_page {
@@ -283,6 +289,20 @@ _Static_assert(offsetof(struct plinth_id_answer, subleaf) == 4, "offset of suble
 _Static_assert(offsetof(struct plinth_id_answer, keep) == 8, "offset of keep");
 _Static_assert(offsetof(struct plinth_id_answer, set) == 24, "offset of set");
 
+/* A register of a VS in a list, for `VsReadMany` and `VsWriteMany`. */
+struct plinth_register_access {
+    /* Its number. */
+    uint64_t number;
+    /* The bits that are read or written; the others read as 0 and stay as they are. */
+    uint64_t mask;
+    /* What those bits hold. */
+    uint64_t value;
+};
+_Static_assert(sizeof(struct plinth_register_access) == 24, "size of plinth_register_access");
+_Static_assert(offsetof(struct plinth_register_access, number) == 0, "offset of number");
+_Static_assert(offsetof(struct plinth_register_access, mask) == 8, "offset of mask");
+_Static_assert(offsetof(struct plinth_register_access, value) == 16, "offset of value");
+
 /* Call numbers. */
 #define PLINTH_CALL_CONTROL_EXIT UINT64_C(0x504c000000000000)
 #define PLINTH_CALL_CONTROL_WAIT UINT64_C(0x504c000000000001)
@@ -290,14 +310,20 @@ _Static_assert(offsetof(struct plinth_id_answer, set) == 24, "offset of set");
 #define PLINTH_CALL_HANDLE_OPEN UINT64_C(0x504c000000010000)
 #define PLINTH_CALL_HANDLE_CLOSE UINT64_C(0x504c000000010001)
 #define PLINTH_CALL_DEBUG_OUT UINT64_C(0x504c000000020000)
+#define PLINTH_CALL_DEBUG_DUMP_VM UINT64_C(0x504c000000020001)
+#define PLINTH_CALL_DEBUG_DUMP_VP UINT64_C(0x504c000000020002)
 #define PLINTH_CALL_DEBUG_DUMP_VS UINT64_C(0x504c000000020003)
+#define PLINTH_CALL_DEBUG_DUMP_EXITS UINT64_C(0x504c000000020004)
 #define PLINTH_CALL_DEBUG_WRITE UINT64_C(0x504c000000020006)
+#define PLINTH_CALL_DEBUG_DUMP_EXTENSION UINT64_C(0x504c000000020007)
+#define PLINTH_CALL_DEBUG_DUMP_POOL UINT64_C(0x504c000000020008)
 #define PLINTH_CALL_DEBUG_EXIT_COUNT UINT64_C(0x504c00000002000a)
 #define PLINTH_CALL_CALLBACK_REGISTER_BOOTSTRAP UINT64_C(0x504c000000030000)
 #define PLINTH_CALL_CALLBACK_REGISTER_VMEXIT UINT64_C(0x504c000000030001)
 #define PLINTH_CALL_CALLBACK_REGISTER_FAIL UINT64_C(0x504c000000030002)
 #define PLINTH_CALL_VM_CREATE UINT64_C(0x504c000000040000)
 #define PLINTH_CALL_VM_DESTROY UINT64_C(0x504c000000040001)
+#define PLINTH_CALL_VM_FLUSH UINT64_C(0x504c000000040005)
 #define PLINTH_CALL_VM_MAP UINT64_C(0x504c000000040010)
 #define PLINTH_CALL_VM_UNMAP UINT64_C(0x504c000000040011)
 #define PLINTH_CALL_VM_PROTECT UINT64_C(0x504c000000040012)
@@ -309,6 +335,8 @@ _Static_assert(offsetof(struct plinth_id_answer, set) == 24, "offset of set");
 #define PLINTH_CALL_VM_VIEW_DESTROY UINT64_C(0x504c000000040031)
 #define PLINTH_CALL_VM_VIEW_PROTECT UINT64_C(0x504c000000040032)
 #define PLINTH_CALL_VM_VIEW_QUERY UINT64_C(0x504c000000040033)
+#define PLINTH_CALL_VM_READ_MEMORY UINT64_C(0x504c000000040040)
+#define PLINTH_CALL_VM_WRITE_MEMORY UINT64_C(0x504c000000040041)
 #define PLINTH_CALL_VP_CREATE UINT64_C(0x504c000000050000)
 #define PLINTH_CALL_VP_DESTROY UINT64_C(0x504c000000050001)
 #define PLINTH_CALL_VS_CREATE UINT64_C(0x504c000000060000)
@@ -318,16 +346,30 @@ _Static_assert(offsetof(struct plinth_id_answer, set) == 24, "offset of set");
 #define PLINTH_CALL_VS_WRITE UINT64_C(0x504c000000060004)
 #define PLINTH_CALL_VS_RUN UINT64_C(0x504c000000060005)
 #define PLINTH_CALL_VS_RUN_CURRENT UINT64_C(0x504c000000060006)
+#define PLINTH_CALL_VS_ADVANCE_AND_RUN UINT64_C(0x504c000000060007)
 #define PLINTH_CALL_VS_ADVANCE_AND_RUN_CURRENT UINT64_C(0x504c000000060008)
 #define PLINTH_CALL_VS_PROMOTE UINT64_C(0x504c000000060009)
+#define PLINTH_CALL_VS_MIGRATE UINT64_C(0x504c00000006000b)
+#define PLINTH_CALL_VS_ACTIVATE UINT64_C(0x504c00000006000c)
+#define PLINTH_CALL_VS_ADVANCE UINT64_C(0x504c00000006000d)
+#define PLINTH_CALL_VS_FLUSH UINT64_C(0x504c00000006000e)
 #define PLINTH_CALL_VS_INJECT UINT64_C(0x504c000000060010)
 #define PLINTH_CALL_VS_SET_VIEW UINT64_C(0x504c000000060020)
 #define PLINTH_CALL_VS_STEP UINT64_C(0x504c000000060021)
+#define PLINTH_CALL_VS_READ_MANY UINT64_C(0x504c000000060022)
+#define PLINTH_CALL_VS_WRITE_MANY UINT64_C(0x504c000000060023)
+#define PLINTH_CALL_VS_TRANSLATE UINT64_C(0x504c000000060024)
 #define PLINTH_CALL_INTRINSIC_READ UINT64_C(0x504c000000070000)
 #define PLINTH_CALL_INTRINSIC_WRITE UINT64_C(0x504c000000070001)
 #define PLINTH_CALL_INTRINSIC_RESET UINT64_C(0x504c000000070002)
 #define PLINTH_CALL_MEM_ALLOCATE_PAGE UINT64_C(0x504c000000080000)
 #define PLINTH_CALL_MEM_FREE_PAGE UINT64_C(0x504c000000080001)
+#define PLINTH_CALL_MEM_ALLOCATE_HUGE UINT64_C(0x504c000000080002)
+#define PLINTH_CALL_MEM_FREE_HUGE UINT64_C(0x504c000000080003)
+#define PLINTH_CALL_MEM_QUERY UINT64_C(0x504c000000080010)
+#define PLINTH_CALL_TIME_READ UINT64_C(0x504c000000090000)
+#define PLINTH_CALL_PP_QUERY UINT64_C(0x504c0000000a0000)
+#define PLINTH_CALL_PP_KICK UINT64_C(0x504c0000000a0001)
 
 /* What a call leaves behind. */
 struct plinth_result {
@@ -429,6 +471,26 @@ static inline plinth_status plinth_debug_out(uint64_t first, uint64_t second)
     return result.status;
 }
 
+/* Writes what a VM has to the log. Since version 2.
+ * vm: the VM
+ * Errors: StaleId(0)
+ */
+static inline plinth_status plinth_debug_dump_vm(uint64_t vm)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_DUMP_VM, vm, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Writes what a VP is to the log. Since version 2.
+ * vp: the VP
+ * Errors: StaleId(0)
+ */
+static inline plinth_status plinth_debug_dump_vp(uint64_t vp)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_DUMP_VP, vp, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
 /* Writes a VS's registers to the log. Since version 1.
  * vs: the VS
  * Errors: StaleId(0), Busy(0)
@@ -436,6 +498,16 @@ static inline plinth_status plinth_debug_out(uint64_t first, uint64_t second)
 static inline plinth_status plinth_debug_dump_vs(uint64_t vs)
 {
     struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_DUMP_VS, vs, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Writes a PP's exit counts, by class, to the log. Since version 2.
+ * pp: the PP
+ * Errors: InvalidArgument(0)
+ */
+static inline plinth_status plinth_debug_dump_exits(uint64_t pp)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_DUMP_EXITS, pp, 0, 0, 0, 0, 0);
     return result.status;
 }
 
@@ -448,6 +520,22 @@ static inline plinth_status plinth_debug_dump_vs(uint64_t vs)
 static inline plinth_status plinth_debug_write(uint64_t text, uint64_t bytes, uint64_t level)
 {
     struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_WRITE, text, bytes, level, 0, 0, 0);
+    return result.status;
+}
+
+/* Writes what the kernel knows of the extension to the log. Since version 2.
+ */
+static inline plinth_status plinth_debug_dump_extension(void)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_DUMP_EXTENSION, 0, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Writes how much of the pool is used to the log. Since version 2.
+ */
+static inline plinth_status plinth_debug_dump_pool(void)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_DEBUG_DUMP_POOL, 0, 0, 0, 0, 0, 0);
     return result.status;
 }
 
@@ -519,6 +607,16 @@ static inline plinth_status plinth_vm_destroy(uint64_t handle, uint64_t vm)
     return result.status;
 }
 
+/* Makes every PP forget what it has cached of a VM's memory. Since version 2.
+ * vm: the VM
+ * Errors: StaleId(1)
+ */
+static inline plinth_status plinth_vm_flush(uint64_t handle, uint64_t vm)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_FLUSH, handle, vm, 0, 0, 0, 0);
+    return result.status;
+}
+
 /* Maps memory of the extension into a VM. Since version 1.
  * vm: the VM
  * gpa: where, a multiple of 4096
@@ -537,7 +635,7 @@ static inline plinth_status plinth_vm_map(uint64_t handle, uint64_t vm, uint64_t
  * vm: the VM
  * gpa: where, a multiple of 4096
  * bytes: how much, a multiple of 4096, at most 1 GiB
- * Errors: StaleId(1), Denied(1), InvalidArgument(2), InvalidArgument(3), NotMapped(2)
+ * Errors: StaleId(1), Denied(1), InvalidArgument(2), InvalidArgument(3), NotMapped(2), OutOfMemory
  */
 static inline plinth_status plinth_vm_unmap(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t bytes)
 {
@@ -674,6 +772,32 @@ static inline plinth_status plinth_vm_view_query(uint64_t handle, uint64_t vm, u
     return result.status;
 }
 
+/* Copies from a VM's memory to the extension's. Since version 2.
+ * vm: the VM
+ * gpa: where in the VM
+ * address: where in the extension
+ * bytes: how much, at most 4096
+ * Errors: StaleId(1), InvalidArgument(2), NotMapped(2), InvalidArgument(3), InvalidArgument(4)
+ */
+static inline plinth_status plinth_vm_read_memory(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t address, uint64_t bytes)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_READ_MEMORY, handle, vm, gpa, address, bytes, 0);
+    return result.status;
+}
+
+/* Copies from the extension's memory to a VM's. Since version 2.
+ * vm: the VM
+ * gpa: where in the VM
+ * address: where in the extension
+ * bytes: how much, at most 4096
+ * Errors: StaleId(1), InvalidArgument(2), NotMapped(2), Denied(2), InvalidArgument(3), InvalidArgument(4)
+ */
+static inline plinth_status plinth_vm_write_memory(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t address, uint64_t bytes)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_WRITE_MEMORY, handle, vm, gpa, address, bytes, 0);
+    return result.status;
+}
+
 /* Makes a VP of a VM. Since version 1.
  * vm: the VM
  * out_vp: the new VP
@@ -779,6 +903,16 @@ static inline plinth_status plinth_vs_run_current(uint64_t handle)
     return result.status;
 }
 
+/* Skips the instruction at which the active VS exited, makes a VS the active one and runs it. Comes back only if it fails. Since version 2.
+ * vs: the VS
+ * Errors: StaleId(1), Busy(1), Denied(1), WrongState, Denied
+ */
+static inline plinth_status plinth_vs_advance_and_run(uint64_t handle, uint64_t vs)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_ADVANCE_AND_RUN, handle, vs, 0, 0, 0, 0);
+    return result.status;
+}
+
 /* Skips the instruction that exited and runs the active VS. Comes back only if it fails. Since version 1.
  * Errors: WrongState, Denied
  */
@@ -795,6 +929,46 @@ static inline plinth_status plinth_vs_advance_and_run_current(uint64_t handle)
 static inline plinth_status plinth_vs_promote(uint64_t handle, uint64_t vs)
 {
     struct plinth_result result = plinth_call(PLINTH_CALL_VS_PROMOTE, handle, vs, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Moves a VS that is not active to another PP. Since version 2.
+ * vs: the VS
+ * pp: where it is going to run
+ * Errors: StaleId(1), Busy(1), Denied(1), InvalidArgument(2)
+ */
+static inline plinth_status plinth_vs_migrate(uint64_t handle, uint64_t vs, uint64_t pp)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_MIGRATE, handle, vs, pp, 0, 0, 0);
+    return result.status;
+}
+
+/* Makes a VS the active one, without running it: its general registers are in the exit page. Since version 2.
+ * vs: the VS
+ * Errors: StaleId(1), Busy(1), Denied(1)
+ */
+static inline plinth_status plinth_vs_activate(uint64_t handle, uint64_t vs)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_ACTIVATE, handle, vs, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Skips the instruction at which the active VS exited, without running it. Since version 2.
+ * Errors: WrongState, Denied
+ */
+static inline plinth_status plinth_vs_advance(uint64_t handle)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_ADVANCE, handle, 0, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Forgets what the TLB holds of a VS's memory, before it runs next. Since version 2.
+ * vs: the VS
+ * Errors: StaleId(1), Busy(1)
+ */
+static inline plinth_status plinth_vs_flush(uint64_t handle, uint64_t vs)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_FLUSH, handle, vs, 0, 0, 0, 0);
     return result.status;
 }
 
@@ -828,6 +1002,46 @@ static inline plinth_status plinth_vs_set_view(uint64_t handle, uint64_t vs, uin
 static inline plinth_status plinth_vs_step(uint64_t handle, uint64_t vs, uint64_t on)
 {
     struct plinth_result result = plinth_call(PLINTH_CALL_VS_STEP, handle, vs, on, 0, 0, 0);
+    return result.status;
+}
+
+/* Reads many registers of a VS. Since version 2.
+ * vs: the VS
+ * list: an array of `plinth_register_access`
+ * count: how many, at most 64
+ * Errors: StaleId(1), Busy(1), InvalidArgument(2), InvalidArgument(2), InvalidArgument(3)
+ */
+static inline plinth_status plinth_vs_read_many(uint64_t handle, uint64_t vs, uint64_t list, uint64_t count)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_READ_MANY, handle, vs, list, count, 0, 0);
+    return result.status;
+}
+
+/* Writes many registers of a VS, of each the bits in a mask. Since version 2.
+ * vs: the VS
+ * list: an array of `plinth_register_access`
+ * count: how many, at most 64
+ * Errors: StaleId(1), Busy(1), InvalidArgument(2), InvalidArgument(2), InvalidArgument(3)
+ */
+static inline plinth_status plinth_vs_write_many(uint64_t handle, uint64_t vs, uint64_t list, uint64_t count)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_WRITE_MANY, handle, vs, list, count, 0, 0);
+    return result.status;
+}
+
+/* Translates a guest-virtual address by the guest's own page tables. Since version 2.
+ * vs: the VS
+ * gva: the address
+ * access: 0 read, 1 write, 2 execute, by the guest's kernel
+ * out_gpa: where it leads
+ * Errors: StaleId(1), Busy(1), NotMapped(2), InvalidArgument(3), Unsupported
+ */
+static inline plinth_status plinth_vs_translate(uint64_t handle, uint64_t vs, uint64_t gva, uint64_t access, uint64_t *out_gpa)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_VS_TRANSLATE, handle, vs, gva, access, 0, 0);
+    if (result.status == 0 && out_gpa != 0) {
+        *out_gpa = result.output[0];
+    }
     return result.status;
 }
 
@@ -885,6 +1099,85 @@ static inline plinth_status plinth_mem_allocate_page(uint64_t handle, uint64_t *
 static inline plinth_status plinth_mem_free_page(uint64_t handle, uint64_t address)
 {
     struct plinth_result result = plinth_call(PLINTH_CALL_MEM_FREE_PAGE, handle, address, 0, 0, 0, 0);
+    return result.status;
+}
+
+/* Gives the extension zeroed pages that lie side by side, in its own and in physical memory. Since version 2.
+ * bytes: how much, a multiple of 4096, at most 1 GiB
+ * out_address: the first page
+ * Errors: InvalidArgument(1), OutOfMemory
+ */
+static inline plinth_status plinth_mem_allocate_huge(uint64_t handle, uint64_t bytes, uint64_t *out_address)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_MEM_ALLOCATE_HUGE, handle, bytes, 0, 0, 0, 0);
+    if (result.status == 0 && out_address != 0) {
+        *out_address = result.output[0];
+    }
+    return result.status;
+}
+
+/* Takes pages back that lie side by side, however they were allocated. Since version 2.
+ * address: the first page
+ * bytes: how much, a multiple of 4096, at most 1 GiB
+ * Errors: InvalidArgument(1), NotMapped(1), Denied(1), Busy(1), InvalidArgument(2)
+ */
+static inline plinth_status plinth_mem_free_huge(uint64_t handle, uint64_t address, uint64_t bytes)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_MEM_FREE_HUGE, handle, address, bytes, 0, 0, 0);
+    return result.status;
+}
+
+/* Says how much memory there is still to be had. Since version 2.
+ * out_free: what is left of the pool, which the kernel's tables come from too
+ */
+static inline plinth_status plinth_mem_query(uint64_t handle, uint64_t *out_free)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_MEM_QUERY, handle, 0, 0, 0, 0, 0);
+    if (result.status == 0 && out_free != 0) {
+        *out_free = result.output[0];
+    }
+    return result.status;
+}
+
+/* Reads the machine's monotonic counter. Since version 2.
+ * out_ticks: the counter
+ * out_frequency: ticks per second; 0 where the machine does not say
+ */
+static inline plinth_status plinth_time_read(uint64_t handle, uint64_t *out_ticks, uint64_t *out_frequency)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_TIME_READ, handle, 0, 0, 0, 0, 0);
+    if (result.status == 0 && out_ticks != 0) {
+        *out_ticks = result.output[0];
+    }
+    if (result.status == 0 && out_frequency != 0) {
+        *out_frequency = result.output[1];
+    }
+    return result.status;
+}
+
+/* Says on which PP this is, and how many there are. Since version 2.
+ * out_pp: this PP
+ * out_count: launched PPs
+ */
+static inline plinth_status plinth_pp_query(uint64_t handle, uint64_t *out_pp, uint64_t *out_count)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_PP_QUERY, handle, 0, 0, 0, 0, 0);
+    if (result.status == 0 && out_pp != 0) {
+        *out_pp = result.output[0];
+    }
+    if (result.status == 0 && out_count != 0) {
+        *out_count = result.output[1];
+    }
+    return result.status;
+}
+
+/* Makes a PP's active VS exit to the extension. Since version 2.
+ * pp: the PP
+ * Errors: InvalidArgument(1)
+ */
+static inline plinth_status plinth_pp_kick(uint64_t handle, uint64_t pp)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_PP_KICK, handle, pp, 0, 0, 0, 0);
     return result.status;
 }
 

@@ -1,7 +1,10 @@
 //! The kernel's services, one method for each call.
 
 use crate::abi::ExitClass;
-use crate::abi::{Call, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, Permissions, VERSION};
+use crate::abi::{
+    Call, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, MemoryAccess, Permissions, RegisterAccess,
+    VERSION,
+};
 use crate::event::Event;
 use crate::id::{ViewId, VmId, VpId, VsId};
 use crate::syscall::{self, with_handle, without_handle};
@@ -139,6 +142,61 @@ impl Plinth {
     /// Makes a VS exit with [`ExitClass::Step`] after each instruction that it executes, or no longer.
     pub fn vs_step(self, vs: VsId, on: bool) -> Result<(), Failure> {
         call!(VsStep, vs.raw(), u64::from(on)).map(drop)
+    }
+
+    /// Copies from a VM's memory; at most 4096 bytes. After an error part of `buffer` may be filled.
+    pub fn vm_read_memory(self, vm: VmId, gpa: u64, buffer: &mut [u8]) -> Result<(), Failure> {
+        let (at, bytes) = (buffer.as_mut_ptr() as u64, buffer.len() as u64);
+        call!(VmReadMemory, vm.raw(), gpa, at, bytes).map(drop)
+    }
+
+    /// Copies to a VM's memory; at most 4096 bytes. After an error part may have been written.
+    pub fn vm_write_memory(self, vm: VmId, gpa: u64, bytes: &[u8]) -> Result<(), Failure> {
+        call!(VmWriteMemory, vm.raw(), gpa, bytes.as_ptr() as u64, bytes.len() as u64).map(drop)
+    }
+
+    /// Where a guest-virtual address leads for the guest's kernel, by its own page tables.
+    pub fn vs_translate(self, vs: VsId, gva: u64, access: MemoryAccess) -> Result<u64, Failure> {
+        call!(VsTranslate, vs.raw(), gva, access.bits()).map(|[gpa, _]| gpa)
+    }
+
+    /// Reads many registers of a VS: each entry's `value` gets the bits in its `mask`.
+    pub fn vs_read_many(self, vs: VsId, list: &mut [RegisterAccess]) -> Result<(), Failure> {
+        call!(VsReadMany, vs.raw(), list.as_mut_ptr() as u64, list.len() as u64).map(drop)
+    }
+
+    /// Writes many registers of a VS, of each the bits in its `mask`.
+    pub fn vs_write_many(self, vs: VsId, list: &[RegisterAccess]) -> Result<(), Failure> {
+        call!(VsWriteMany, vs.raw(), list.as_ptr() as u64, list.len() as u64).map(drop)
+    }
+
+    /// Moves a VS that is not active to another PP.
+    pub fn vs_migrate(self, vs: VsId, pp: u64) -> Result<(), Failure> {
+        call!(VsMigrate, vs.raw(), pp).map(drop)
+    }
+
+    /// Makes a VS exit with [`ExitClass::Attention`] on `pp`: the one that is active there.
+    pub fn pp_kick(self, pp: u64) -> Result<(), Failure> {
+        call!(PpKick, pp).map(drop)
+    }
+
+    /// The machine's monotonic counter, and its ticks per second where the machine says so.
+    pub fn time(self) -> Result<(u64, Option<u64>), Failure> {
+        call!(TimeRead).map(|[ticks, frequency]| (ticks, (frequency != 0).then_some(frequency)))
+    }
+
+    /// `bytes` of zeroed memory that lies side by side, a multiple of 4096; the result is its address.
+    pub fn allocate_huge(self, bytes: u64) -> Result<u64, Failure> {
+        call!(MemAllocateHuge, bytes).map(|[address, _]| address)
+    }
+
+    /// Gives such memory back.
+    ///
+    /// # Safety
+    /// Nothing may use it any more.
+    pub unsafe fn free_huge(self, address: u64, bytes: u64) -> Result<(), Failure> {
+        // SAFETY: The kernel takes only pages that it has given, and the caller is done with them.
+        unsafe { with_handle(Call::MemFreeHuge, [address, bytes, 0, 0, 0]) }.map(drop)
     }
 
     /// Declares answers to ID reads, which the kernel gives from now on without entering the extension.

@@ -108,6 +108,11 @@ impl SpaRange {
         Spa::new(self.start.raw().saturating_add(self.size))
     }
 
+    /// Whether some of the `size` bytes from `start` on lie inside.
+    pub const fn overlaps(self, start: Spa, size: u64) -> bool {
+        start.raw() < self.end().raw() && self.start.raw() < start.raw().saturating_add(size)
+    }
+
     /// Whether `address` lies inside.
     pub const fn contains(self, address: Spa) -> bool {
         address.raw().wrapping_sub(self.start.raw()) < self.size

@@ -50,6 +50,10 @@ pub trait HostCpu: Sized {
         false
     }
 
+    /// The machine's counter, which every PP sees run at one rate and never back; and its ticks per second, where the
+    /// machine says so.
+    fn time(&self) -> (u64, Option<u64>);
+
     /// Lets another hardware thread have the core for a moment.
     fn relax(&self);
 

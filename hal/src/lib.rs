@@ -24,4 +24,4 @@ pub use exit::{Event, Exit, ExitClass, ProcessorEvent, Target};
 pub use memory::{FrameSource, GuestMemory, OutOfFrames, PhysicalMemory};
 pub use policy::{IdPolicy, PolicyFull};
 pub use user::{UserContext, UserExit, UserFault};
-pub use vs::{BadInstruction, BadRegister, Intercepts, VmHw, VsHw};
+pub use vs::{BadInstruction, BadRegister, GuestAccess, Intercepts, UnknownTables, VmHw, VsHw};

@@ -24,6 +24,10 @@ pub trait PhysicalMemory: Copy + Send + Sync + 'static {
     /// Writes `bytes` from `at` on, inside the pool.
     fn write_bytes(&self, at: Spa, bytes: &[u8]);
 
+    /// Writes `bytes`, which do not cross a page, from `at` on, in memory that is not the hypervisor's: the root VM's.
+    /// An implementation ignores writes to the hypervisor's reservation, and to memory that does not exist.
+    fn write_outside(&self, at: Spa, bytes: &[u8]);
+
     /// Zeroes the whole page at `frame`, inside the pool.
     fn zero_page(&self, frame: Spa);
 }

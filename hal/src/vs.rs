@@ -1,6 +1,6 @@
 //! Virtual machines and virtual states on hardware.
 
-use crate::addr::Spa;
+use crate::addr::{Gpa, Gva, Spa};
 use crate::arch::Arch;
 use crate::exit::{Event, Exit, ProcessorEvent};
 use crate::memory::{FrameSource, GuestMemory, OutOfFrames, PhysicalMemory};
@@ -12,6 +12,21 @@ pub struct BadRegister;
 /// An instruction that cannot be skipped: its bytes are out of reach or not what the exit says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BadInstruction;
+
+/// The backend cannot follow the guest's page tables in the form that they have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnknownTables;
+
+/// What the guest would do at an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GuestAccess {
+    /// Read data.
+    Read,
+    /// Write data.
+    Write,
+    /// Fetch an instruction.
+    Execute,
+}
 
 /// Which accesses to intercept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,6 +120,18 @@ pub trait VsHw: Sized {
     /// # Errors
     /// [`BadRegister`].
     fn write(&mut self, register: u64, value: u64) -> Result<(), BadRegister>;
+
+    /// Where a guest-virtual address leads for the guest's kernel, by the guest's own tables; `None` where they do not
+    /// map it or do not allow the access. The tables stay as they are.
+    ///
+    /// # Errors
+    /// [`UnknownTables`].
+    fn translate(
+        &self,
+        gva: Gva,
+        access: GuestAccess,
+        guest: &impl GuestMemory,
+    ) -> Result<Option<Gpa>, UnknownTables>;
 
     /// Forgets what the TLBs hold of its VM before it runs again.
     fn flush_tlb(&mut self);

@@ -32,8 +32,7 @@ impl<A: Arch> Pp<'_, A> {
             return self.not_runnable();
         }
         if !mailbox.enter_guest() {
-            self.serve_requests();
-            return None;
+            return self.serve_requests();
         }
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         let mut declared = 0;
@@ -56,8 +55,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(never)]
     fn not_runnable(&mut self) -> Option<Next> {
         if self.mailbox.has_requests() {
-            self.serve_requests();
-            return None;
+            return self.serve_requests();
         }
         match self.active.as_ref().map(|active| active.vs.state) {
             Some(VsState::WaitsForStart) => self.wait_for_start(),

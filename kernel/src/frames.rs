@@ -60,6 +60,11 @@ impl FramePool {
         self.next = 0;
     }
 
+    /// How many frames it has.
+    pub fn frames(&self) -> usize {
+        self.count
+    }
+
     /// How many frames are free.
     pub fn free_frames(&self) -> usize {
         self.free
@@ -107,6 +112,26 @@ impl FramePool {
         Ok(())
     }
 
+    /// Takes `pages` allocated pages from `first` on away from the extension: all or none.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn claim_run(&mut self, first: Spa, pages: usize) -> Result<(), Error> {
+        let index = self.index(first).ok_or(Error::Denied)?;
+        let run = self.frames[..self.count].get_mut(index..index + pages).ok_or(Error::NotMapped)?;
+        let obstacle = run.iter().find_map(|frame| match frame.owner {
+            FrameOwner::Extension if frame.mapped == 0 => None,
+            FrameOwner::Extension => Some(Error::Busy),
+            FrameOwner::Free | FrameOwner::Leaving => Some(Error::NotMapped),
+            FrameOwner::Kernel | FrameOwner::ExtensionImage => Some(Error::Denied),
+        });
+        if let Some(error) = obstacle {
+            return Err(error);
+        }
+        run.iter_mut().for_each(|frame| frame.owner = FrameOwner::Kernel);
+        Ok(())
+    }
+
     /// Sets a frame aside that nothing maps any more, until [`Self::settle`].
     pub fn retire(&mut self, at: Spa) {
         if let Some(index) = self.index(at) {
@@ -145,22 +170,29 @@ impl FramePool {
         self.index(at).map_or(0, |index| self.frames[index].mapped)
     }
 
-    /// Counts one more place where the frame is mapped. Returns false where the count is full.
-    pub fn count_mapping(&mut self, at: Spa) -> bool {
-        let Some(index) = self.index(at) else { return false };
-        match self.frames[index].mapped.checked_add(1) {
-            Some(mapped) => {
-                self.frames[index].mapped = mapped;
-                true
-            }
-            None => false,
+    /// Counts one more place where each of `pages` frames from `first` on is mapped: all of them or none.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] unless all are pages that the extension allocated; [`Error::Busy`] where a count is full.
+    pub fn count_mappings(&mut self, first: Spa, pages: usize) -> Result<(), Error> {
+        let index = self.index(first).ok_or(Error::Denied)?;
+        let run = self.frames[..self.count].get_mut(index..index + pages).ok_or(Error::Denied)?;
+        if run.iter().any(|frame| frame.owner != FrameOwner::Extension) {
+            return Err(Error::Denied);
         }
+        if run.iter().any(|frame| frame.mapped == u16::MAX) {
+            return Err(Error::Busy);
+        }
+        run.iter_mut().for_each(|frame| frame.mapped += 1);
+        Ok(())
     }
 
-    /// Counts one place less.
-    pub fn uncount_mapping(&mut self, at: Spa) {
-        if let Some(index) = self.index(at) {
-            self.frames[index].mapped = self.frames[index].mapped.saturating_sub(1);
+    /// Counts one place less for each.
+    pub fn uncount_mappings(&mut self, first: Spa, pages: usize) {
+        let Some(index) = self.index(first) else { return };
+        let end = (index + pages).min(self.count);
+        for frame in &mut self.frames[index..end] {
+            frame.mapped = frame.mapped.saturating_sub(1);
         }
     }
 
@@ -251,9 +283,9 @@ mod tests {
     fn a_retired_frame_is_free_only_once_settled() {
         let mut pool = pool(1);
         let frame = pool.take(1, FrameOwner::Extension).unwrap();
-        assert!(pool.count_mapping(frame));
+        assert_eq!(pool.count_mappings(frame, 1), Ok(()));
         assert_eq!(pool.claim(frame), Err(Error::Busy));
-        pool.uncount_mapping(frame);
+        pool.uncount_mappings(frame, 1);
         assert_eq!(pool.claim(frame), Ok(()));
         assert_eq!(pool.claim(frame), Err(Error::Denied));
         pool.retire(frame);

@@ -316,6 +316,11 @@ impl<A: Arch> Kernel<A> {
         self.frames.lock().free_frames()
     }
 
+    /// How many frames the pool has.
+    pub(crate) fn pool_frames(&self) -> usize {
+        self.frames.lock().frames()
+    }
+
     /// How many VMs, VPs and VSs there are.
     pub fn object_counts(&self) -> [usize; 3] {
         [self.vms.count(), self.vps.count(), self.vss.count()]

@@ -17,6 +17,9 @@ pub(crate) const START: u32 = 1 << 2;
 /// Take the declared answers that are new.
 pub(crate) const POLICY: u32 = 1 << 3;
 
+/// Exit to the extension, because it asked for that.
+pub(crate) const ATTENTION: u32 = 1 << 4;
+
 /// What [`Mailbox::start_entry`] holds while no start is asked for.
 const NOWHERE: u64 = u64::MAX;
 /// What [`Mailbox::user_epoch`] holds while the PP is not in the extension.

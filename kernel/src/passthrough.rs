@@ -52,6 +52,7 @@ impl<A: Arch> Pp<'_, A> {
             }
             ExitClass::EntryRefused => return self.broken(exit),
             ExitClass::Step => self.stop_stepping(),
+            ExitClass::Attention => {}
             _ => {
                 if !self.emulate(exit) {
                     self.unknown(exit);

@@ -3,10 +3,10 @@
 
 use core::sync::atomic::Ordering;
 
-use plinth_hal::{Arch, Exit, HostCpu, ProcessorEvent, Spa, Target, VsHw};
+use plinth_hal::{Arch, Exit, ExitClass, HostCpu, ProcessorEvent, Spa, Target, VsHw};
 
 use crate::kernel::Kernel;
-use crate::mailbox::{FLUSH, Mailbox, POLICY, RESET, START, Standing};
+use crate::mailbox::{ATTENTION, FLUSH, Mailbox, POLICY, RESET, START, Standing};
 use crate::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
 
@@ -14,7 +14,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Does what others have asked for.
     #[cold]
     #[inline(never)]
-    pub(crate) fn serve_requests(&mut self) {
+    pub(crate) fn serve_requests(&mut self) -> Option<Next> {
         let mailbox = self.mailbox;
         let requests = mailbox.take_requests();
         if requests & FLUSH != 0
@@ -37,6 +37,12 @@ impl<A: Arch> Pp<'_, A> {
             let index = self.index;
             self.with_root(|vs, _| start(vs, index, entry));
         }
+        let crashed = self.kernel.extension.crashed.load(Ordering::Relaxed);
+        if requests & ATTENTION == 0 || crashed || self.root.is_some() {
+            return None;
+        }
+        mailbox.count(ExitClass::Attention, 1);
+        Some(self.decide(Exit::of(ExitClass::Attention)))
     }
 
     /// Works on this PP's root VS, which need not be the active one, and on its general registers.

@@ -66,6 +66,10 @@ impl HostCpu for VmxCpu {
         self.note.take()
     }
 
+    fn time(&self) -> (u64, Option<u64>) {
+        plinth_arch_x86::time::time()
+    }
+
     fn relax(&self) {
         core::hint::spin_loop();
     }

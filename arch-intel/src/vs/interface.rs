@@ -4,10 +4,11 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register as number};
 use plinth_hal::{
-    BadInstruction, BadRegister, Event, Exit, FrameSource, GuestMemory, OutOfFrames, PAGE_SIZE,
-    PhysicalMemory, ProcessorEvent, Spa, VsHw,
+    BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
+    PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
 
 use super::{LastExit, VmxVs};
@@ -140,6 +141,15 @@ impl VsHw for VmxVs {
 
     fn flush_tlb(&mut self) {
         self.flush = true;
+    }
+
+    fn translate(
+        &self,
+        gva: Gva,
+        access: GuestAccess,
+        guest: &impl GuestMemory,
+    ) -> Result<Option<Gpa>, UnknownTables> {
+        Ok(stopped_guest::translate(&self.paging(), gva, access, guest))
     }
 
     fn set_nested_root(&mut self, root: Spa) {

@@ -60,7 +60,15 @@ const fn kinds(call: Call) -> &'static [Kind] {
         Call::VmViewProtect => &[Vm, View, Gpa, Size, Permissions],
         Call::VmViewQuery => &[Vm, View, Gpa],
         Call::VsSetView => &[Vs, View],
-        Call::VsStep => &[Vs, Small],
+        Call::VsStep | Call::VsMigrate => &[Vs, Small],
+        Call::VmFlush => &[Vm],
+        Call::VmReadMemory | Call::VmWriteMemory => &[Vm, Gpa, Page, Small],
+        Call::VsActivate | Call::VsAdvanceAndRun | Call::VsFlush => &[Vs],
+        Call::VsReadMany | Call::VsWriteMany => &[Vs, Page, Small],
+        Call::VsTranslate => &[Vs, Gpa, Small],
+        Call::MemAllocateHuge => &[Size],
+        Call::MemFreeHuge => &[Page, Size],
+        Call::PpKick => &[Small],
         Call::VpDestroy => &[Vp],
         Call::VsCreate => &[Vp, Small],
         Call::VsDestroy | Call::VsInitAsRoot | Call::VsRun | Call::VsPromote => &[Vs],
@@ -80,7 +88,7 @@ const fn makes(call: Call) -> Option<Kind> {
         Call::VpCreate => Some(Vp),
         Call::VsCreate => Some(Vs),
         Call::VmViewCreate => Some(View),
-        Call::MemAllocatePage => Some(Page),
+        Call::MemAllocatePage | Call::MemAllocateHuge => Some(Page),
         _ => None,
     }
 }
@@ -261,7 +269,12 @@ impl Fuzzer {
 const fn first_argument(call: Call, handle: u64) -> u64 {
     match call {
         Call::HandleOpen => VERSION,
-        Call::DebugOut | Call::DebugDumpVs | Call::DebugExitCount => 0,
+        Call::DebugOut
+        | Call::DebugDumpVm
+        | Call::DebugDumpVp
+        | Call::DebugDumpVs
+        | Call::DebugDumpExits
+        | Call::DebugExitCount => 0,
         _ => handle,
     }
 }

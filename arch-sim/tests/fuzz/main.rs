@@ -86,7 +86,8 @@ impl Campaign {
         let root = self.roots.iter().any(|root| root.load(Ordering::SeqCst) == arguments[1]);
         let beyond = arguments[2].saturating_add(arguments[3]) > MEMORY_END;
         let splits = is(Call::VmProtect) && arguments[1] == ROOT_VM && beyond;
-        let ends = is(Call::IntrinsicReset) || (is(Call::VsPromote) && root);
+        let spoils = is(Call::VmWriteMemory) && arguments[1] == ROOT_VM;
+        let ends = spoils || is(Call::IntrinsicReset) || (is(Call::VsPromote) && root);
         !ends && !splits
     }
 
@@ -100,6 +101,11 @@ impl Campaign {
         }
         if number == Call::HandleClose.number() {
             self.standard.open(user);
+        }
+        if number == Call::MemAllocateHuge.number() {
+            let pages =
+                (0..arguments[1]).step_by(0x1000).map(|offset| (Call::MemFreePage, outputs[0] + offset));
+            self.made.lock().unwrap().extend(pages);
         }
         if let Some(undo) = undoing(number) {
             self.made.lock().unwrap().push((undo, outputs[0]));
@@ -207,7 +213,7 @@ fn split_the_map(standard: &Standard, user: &User) {
 const CLEAN_UP: u64 = 0xC1EA;
 
 /// Calls that cannot succeed in the middle of it all, or do not return when they do.
-const NEVER: [Call; 11] = [
+const NEVER: [Call; 13] = [
     Call::ControlAgain,
     Call::HandleOpen,
     Call::CallbackRegisterBootstrap,
@@ -217,6 +223,8 @@ const NEVER: [Call; 11] = [
     Call::VsRun,
     Call::VsRunCurrent,
     Call::VsAdvanceAndRunCurrent,
+    Call::VsAdvanceAndRun,
+    Call::VsAdvance,
     Call::VsPromote,
     Call::IntrinsicReset,
 ];

@@ -67,10 +67,20 @@ mod list {
         HandleClose = 1 . 1 since 1, life::CLOSE;
         /// Writes two values to the log.
         DebugOut = 2 . 0 since 1, debug::OUT;
+        /// Writes what a VM has to the log.
+        DebugDumpVm = 2 . 1 since 2, debug::DUMP_VM;
+        /// Writes what a VP is to the log.
+        DebugDumpVp = 2 . 2 since 2, debug::DUMP_VP;
         /// Writes a VS's registers to the log.
         DebugDumpVs = 2 . 3 since 1, debug::DUMP_VS;
+        /// Writes a PP's exit counts, by class, to the log.
+        DebugDumpExits = 2 . 4 since 2, debug::DUMP_EXITS;
         /// Writes a line of text to the log.
         DebugWrite = 2 . 6 since 1, debug::WRITE;
+        /// Writes what the kernel knows of the extension to the log.
+        DebugDumpExtension = 2 . 7 since 2, debug::DUMP_EXTENSION;
+        /// Writes how much of the pool is used to the log.
+        DebugDumpPool = 2 . 8 since 2, debug::DUMP_POOL;
         /// Says how many exits of a class a PP has had.
         DebugExitCount = 2 . 10 since 1, debug::EXIT_COUNT;
         /// Registers the callback that each PP enters when it is launched.
@@ -83,6 +93,8 @@ mod list {
         VmCreate = 4 . 0 since 1, vm::CREATE;
         /// Removes a VM that has neither VPs nor memory.
         VmDestroy = 4 . 1 since 1, vm::DESTROY;
+        /// Makes every PP forget what it has cached of a VM's memory.
+        VmFlush = 4 . 5 since 2, vm::FLUSH;
         /// Maps memory of the extension into a VM.
         VmMap = 4 . 16 since 1, memory::MAP;
         /// Takes mapped memory out of a VM again, on every PP.
@@ -105,6 +117,10 @@ mod list {
         VmViewProtect = 4 . 50 since 2, memory::VIEW_PROTECT;
         /// Says what VSs that use a view may do at an address.
         VmViewQuery = 4 . 51 since 2, memory::VIEW_QUERY;
+        /// Copies from a VM's memory to the extension's.
+        VmReadMemory = 4 . 64 since 2, memory::READ_MEMORY;
+        /// Copies from the extension's memory to a VM's.
+        VmWriteMemory = 4 . 65 since 2, memory::WRITE_MEMORY;
         /// Makes a VP of a VM.
         VpCreate = 5 . 0 since 1, vm::VP_CREATE;
         /// Removes a VP that has no VS.
@@ -123,16 +139,32 @@ mod list {
         VsRun = 6 . 5 since 1, vs::RUN;
         /// Runs the active VS.
         VsRunCurrent = 6 . 6 since 1, vs::RUN_CURRENT;
+        /// Skips the instruction at which the active VS exited, makes a VS the active one and runs it.
+        VsAdvanceAndRun = 6 . 7 since 2, vs::ADVANCE_AND_RUN;
         /// Skips the instruction that exited and runs the active VS.
         VsAdvanceAndRunCurrent = 6 . 8 since 1, vs::ADVANCE_AND_RUN_CURRENT;
         /// Gives the bare PP back to its root VS, after the instruction that exited.
         VsPromote = 6 . 9 since 1, vs::PROMOTE;
+        /// Moves a VS that is not active to another PP.
+        VsMigrate = 6 . 11 since 2, vs::MIGRATE;
+        /// Makes a VS the active one, without running it: its general registers are in the exit page.
+        VsActivate = 6 . 12 since 2, vs::ACTIVATE;
+        /// Skips the instruction at which the active VS exited, without running it.
+        VsAdvance = 6 . 13 since 2, vs::ADVANCE;
+        /// Forgets what the TLB holds of a VS's memory, before it runs next.
+        VsFlush = 6 . 14 since 2, vs::FLUSH;
         /// Delivers an event to a VS when it runs next.
         VsInject = 6 . 16 since 1, vs::INJECT;
         /// Makes a VS see its VM's memory by a view.
         VsSetView = 6 . 32 since 2, vs::SET_VIEW;
         /// Makes a VS exit after each instruction that it executes, or no longer.
         VsStep = 6 . 33 since 2, vs::STEP;
+        /// Reads many registers of a VS.
+        VsReadMany = 6 . 34 since 2, vs::READ_MANY;
+        /// Writes many registers of a VS, of each the bits in a mask.
+        VsWriteMany = 6 . 35 since 2, vs::WRITE_MANY;
+        /// Translates a guest-virtual address by the guest's own page tables.
+        VsTranslate = 6 . 36 since 2, vs::TRANSLATE;
         /// Reads an MSR or system register of the machine.
         IntrinsicRead = 7 . 0 since 1, machine::READ;
         /// Writes an MSR or system register of the machine.
@@ -143,6 +175,18 @@ mod list {
         MemAllocatePage = 8 . 0 since 1, memory::ALLOCATE_PAGE;
         /// Takes such a page back.
         MemFreePage = 8 . 1 since 1, memory::FREE_PAGE;
+        /// Gives the extension zeroed pages that lie side by side, in its own and in physical memory.
+        MemAllocateHuge = 8 . 2 since 2, memory::ALLOCATE_HUGE;
+        /// Takes pages back that lie side by side, however they were allocated.
+        MemFreeHuge = 8 . 3 since 2, memory::FREE_HUGE;
+        /// Says how much memory there is still to be had.
+        MemQuery = 8 . 16 since 2, memory::MEM_QUERY;
+        /// Reads the machine's monotonic counter.
+        TimeRead = 9 . 0 since 2, machine::TIME_READ;
+        /// Says on which PP this is, and how many there are.
+        PpQuery = 10 . 0 since 2, machine::PP_QUERY;
+        /// Makes a PP's active VS exit to the extension.
+        PpKick = 10 . 1 since 2, machine::PP_KICK;
     }
 
     impl Call {
@@ -186,4 +230,6 @@ pub const GROUPS: &[Group] = &[
     group(6, "VS", "Register states of virtual processors, and running them."),
     group(7, "intrinsic", "The machine itself. Denied unless listed."),
     group(8, "memory", "Memory of the extension's own."),
+    group(9, "time", "The machine's time."),
+    group(10, "PP", "Physical processors."),
 ];

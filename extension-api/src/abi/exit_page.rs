@@ -116,6 +116,8 @@ classes! {
     Declared = 16, "declared answer";
     /// One instruction was executed, as `VsStep` asked.
     Step = 17, "single step";
+    /// `PpKick` was called for this PP.
+    Attention = 18, "attention";
 }
 
 /// Number of exit classes.

@@ -27,4 +27,4 @@ pub const VERSION: u64 = 2;
 pub const SIGNATURE: u64 = 0x504C;
 
 /// Every structure that kernel and extension share.
-pub const LAYOUTS: &[Layout] = &[EXIT_PAGE, ID_ANSWER];
+pub const LAYOUTS: &[Layout] = &[EXIT_PAGE, ID_ANSWER, REGISTER_ACCESS];

@@ -23,6 +23,10 @@ constants! {
     MAX_RANGE = 1 << 30;
     /// Registers or ports of one intercept call.
     MAX_INTERCEPTS = 0x1_0000;
+    /// Entries of one `VsReadMany` or `VsWriteMany`.
+    MAX_REGISTERS = 64;
+    /// Bytes of one `VmReadMemory` or `VmWriteMemory`.
+    MAX_COPY = 4096;
     /// The root VM's id: it is there from the start.
     ROOT_VM = 0;
     /// An id (VM, VP or VS) that names nothing.
@@ -69,6 +73,33 @@ layout! {
         keep: [u32; 4],
         /// Bits that are set on top.
         set: [u32; 4],
+    }
+}
+
+layout! {
+    /// A register of a VS in a list, for `VsReadMany` and `VsWriteMany`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    RegisterAccess as REGISTER_ACCESS {
+        /// Its number.
+        number: u64,
+        /// The bits that are read or written; the others read as 0 and stay as they are.
+        mask: u64,
+        /// What those bits hold.
+        value: u64,
+    }
+}
+
+impl RegisterAccess {
+    /// Reads an entry from the extension's memory, where any bytes may stand.
+    pub fn from_bytes(bytes: &[u8; size_of::<Self>()]) -> Self {
+        let word = |at: usize| u64::from_le_bytes(core::array::from_fn(|byte| bytes[at + byte]));
+        Self { number: word(0), mask: word(8), value: word(16) }
+    }
+
+    /// The entry as it stands in the extension's memory.
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        let words = [self.number, self.mask, self.value].map(u64::to_le_bytes);
+        core::array::from_fn(|byte| words[byte / 8][byte % 8])
     }
 }
 

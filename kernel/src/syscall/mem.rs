@@ -1,14 +1,15 @@
 //! Memory of the extension's own.
 
-use plinth_extension_api::abi::{Error, Failure};
+use plinth_extension_api::abi::{Error, Failure, MAX_RANGE};
 use plinth_hal::page_table::Permissions;
-use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, UserContext};
+use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa, UserContext};
 
 use super::{Answer, DONE};
 use crate::detached::Detached;
-use crate::frames::FrameOwner;
+use crate::frames::{FrameOwner, KernelFrames};
 use crate::platform::PrepareError;
 use crate::pp::Pp;
+use crate::space::HostSpace;
 
 impl<A: Arch> Pp<'_, A> {
     /// Gives the extension a zeroed page.
@@ -33,6 +34,73 @@ impl<A: Arch> Pp<'_, A> {
         Ok([at, 0])
     }
 
+    /// Gives the extension zeroed pages that lie side by side.
+    pub(super) fn mem_allocate_huge(&mut self) -> Answer {
+        let pages = self.run_of_pages(1)?;
+        let memory = self.machine.memory;
+        self.kernel.settle();
+        let taken = self.kernel.frames.lock().take(pages as usize, FrameOwner::Extension);
+        let first = taken.map_err(|_| Error::OutOfMemory)?;
+        for page in 0..pages {
+            memory.zero_page(Spa::new(first.raw() + page * PAGE_SIZE));
+        }
+        let at = self.kernel.extension.page_address(self.machine.pool, first).raw();
+        let data = Permissions::READ | Permissions::WRITE;
+        let mut frames = self.kernel.kernel_frames(memory);
+        let mapped = match self.kernel.space.lock().as_mut() {
+            Some(space) => map_pages(space, memory, &mut frames, (at, first, pages), data),
+            None => Err(PrepareError::BadContract),
+        };
+        if mapped.is_err() {
+            // Those that were mapped by then may be in some TLB.
+            self.take_pages(at, first, pages);
+            return Err(Error::OutOfMemory.into());
+        }
+        Ok([at, 0])
+    }
+
+    /// Takes pages back that lie side by side, all or none.
+    pub(super) fn mem_free_huge(&mut self) -> Answer {
+        let at = self.user.argument(1);
+        let bad = |error| Failure::argument(1, error);
+        let pages = self.run_of_pages(2)?;
+        if !at.is_multiple_of(PAGE_SIZE) {
+            return Err(bad(Error::InvalidArgument));
+        }
+        let (first, _) = self.user_frame(at).ok_or(bad(Error::NotMapped))?;
+        self.kernel.frames.lock().claim_run(first, pages as usize).map_err(bad)?;
+        self.take_pages(at, first, pages);
+        DONE
+    }
+
+    /// How many pages the bytes in an argument are.
+    fn run_of_pages(&self, register: u8) -> Result<u64, Failure> {
+        let bytes = self.user.argument(usize::from(register));
+        if bytes == 0 || bytes > MAX_RANGE || !bytes.is_multiple_of(PAGE_SIZE) {
+            return Err(Failure::argument(register, Error::InvalidArgument));
+        }
+        Ok(bytes / PAGE_SIZE)
+    }
+
+    /// Unmaps pages of the extension, and frees them once no TLB leads there.
+    fn take_pages(&mut self, at: u64, first: Spa, pages: u64) {
+        let memory = self.machine.memory;
+        for offset in (0..pages).map(|page| page * PAGE_SIZE) {
+            let mut frames = self.kernel.kernel_frames(memory);
+            let mut detached = Detached::new(&mut frames);
+            if let Some(space) = self.kernel.space.lock().as_mut() {
+                space.unmap_user(memory, &mut detached, at + offset);
+            }
+            self.kernel.retire(detached.take().chain([Spa::new(first.raw() + offset)]));
+        }
+    }
+
+    /// How much memory there is still to be had.
+    pub(super) fn mem_query(&mut self) -> Answer {
+        self.kernel.settle();
+        Ok([self.kernel.free_frames() as u64 * PAGE_SIZE, 0])
+    }
+
     /// Takes a page back, if it is such a one and no VM maps it.
     pub(super) fn mem_free_page(&mut self) -> Answer {
         let at = self.user.argument(1);
@@ -51,4 +119,18 @@ impl<A: Arch> Pp<'_, A> {
         self.kernel.retire(detached.take().chain([frame]));
         DONE
     }
+}
+
+/// Maps pages of the extension one by one, so that each can be taken away without a frame for a table.
+fn map_pages<A: Arch>(
+    space: &mut HostSpace<A>,
+    memory: A::Memory,
+    frames: &mut KernelFrames<'_, A::Memory>,
+    (at, first, pages): (u64, Spa, u64),
+    permissions: Permissions,
+) -> Result<(), PrepareError> {
+    for offset in (0..pages).map(|page| page * PAGE_SIZE) {
+        space.map_user(memory, frames, at + offset, Spa::new(first.raw() + offset), 1, permissions)?;
+    }
+    Ok(())
 }

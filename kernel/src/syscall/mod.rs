@@ -6,8 +6,12 @@
 mod callback;
 mod control;
 mod debug;
+mod debug_dump;
+mod guest_memory;
 mod intrinsic;
+mod machine;
 mod mem;
+mod registers;
 mod user_memory;
 mod view;
 mod vm;
@@ -76,14 +80,20 @@ impl<A: Arch> Pp<'_, A> {
             Call::HandleOpen => self.answer_with(Self::handle_open),
             Call::HandleClose => self.with_handle(Self::handle_close),
             Call::DebugOut => self.answer_with(Self::debug_out),
+            Call::DebugDumpVm => self.answer_with(Self::debug_dump_vm),
+            Call::DebugDumpVp => self.answer_with(Self::debug_dump_vp),
             Call::DebugDumpVs => self.answer_with(Self::debug_dump_vs),
+            Call::DebugDumpExits => self.answer_with(Self::debug_dump_exits),
             Call::DebugWrite => self.answer_with(Self::debug_write),
+            Call::DebugDumpExtension => self.answer_with(Self::debug_dump_extension),
+            Call::DebugDumpPool => self.answer_with(Self::debug_dump_pool),
             Call::DebugExitCount => self.answer_with(Self::debug_exit_count),
             Call::CallbackRegisterBootstrap => self.with_handle(Self::register_bootstrap),
             Call::CallbackRegisterVmexit => self.with_handle(Self::register_vmexit),
             Call::CallbackRegisterFail => self.with_handle(Self::register_fail),
             Call::VmCreate => self.with_handle(Self::vm_create),
             Call::VmDestroy => self.with_handle(Self::vm_destroy),
+            Call::VmFlush => self.with_handle(Self::vm_flush),
             Call::VmMap => self.with_handle(Self::vm_map),
             Call::VmUnmap => self.with_handle(Self::vm_unmap),
             Call::VmProtect => self.with_handle(Self::vm_protect),
@@ -95,6 +105,8 @@ impl<A: Arch> Pp<'_, A> {
             Call::VmViewDestroy => self.with_handle(Self::vm_view_destroy),
             Call::VmViewProtect => self.with_handle(Self::vm_view_protect),
             Call::VmViewQuery => self.with_handle(Self::vm_view_query),
+            Call::VmReadMemory => self.with_handle(Self::vm_read_memory),
+            Call::VmWriteMemory => self.with_handle(Self::vm_write_memory),
             Call::VpCreate => self.with_handle(Self::vp_create),
             Call::VpDestroy => self.with_handle(Self::vp_destroy),
             Call::VsCreate => self.with_handle(Self::vs_create),
@@ -104,16 +116,30 @@ impl<A: Arch> Pp<'_, A> {
             Call::VsWrite => self.with_handle(Self::vs_write),
             Call::VsRun => self.resume_with(Self::vs_run),
             Call::VsRunCurrent => self.resume_with(Self::vs_run_current),
+            Call::VsAdvanceAndRun => self.resume_with(Self::vs_advance_and_run),
             Call::VsAdvanceAndRunCurrent => self.resume_with(Self::vs_advance_and_run_current),
             Call::VsPromote => self.resume_with(Self::vs_promote),
+            Call::VsMigrate => self.with_handle(Self::vs_migrate),
+            Call::VsActivate => self.with_handle(Self::vs_activate),
+            Call::VsAdvance => self.with_handle(Self::vs_advance),
+            Call::VsFlush => self.with_handle(Self::vs_flush),
             Call::VsInject => self.with_handle(Self::vs_inject),
             Call::VsSetView => self.with_handle(Self::vs_set_view),
             Call::VsStep => self.with_handle(Self::vs_step),
+            Call::VsReadMany => self.with_handle(Self::vs_read_many),
+            Call::VsWriteMany => self.with_handle(Self::vs_write_many),
+            Call::VsTranslate => self.with_handle(Self::vs_translate),
             Call::IntrinsicRead => self.with_handle(Self::intrinsic_read),
             Call::IntrinsicWrite => self.with_handle(Self::intrinsic_write),
             Call::IntrinsicReset => self.with_handle(Self::intrinsic_reset),
             Call::MemAllocatePage => self.with_handle(Self::mem_allocate_page),
             Call::MemFreePage => self.with_handle(Self::mem_free_page),
+            Call::MemAllocateHuge => self.with_handle(Self::mem_allocate_huge),
+            Call::MemFreeHuge => self.with_handle(Self::mem_free_huge),
+            Call::MemQuery => self.with_handle(Self::mem_query),
+            Call::TimeRead => self.with_handle(Self::time_read),
+            Call::PpQuery => self.with_handle(Self::pp_query),
+            Call::PpKick => self.with_handle(Self::pp_kick),
         }
     }
 

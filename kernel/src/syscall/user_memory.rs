@@ -34,6 +34,31 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
+    /// Copies `bytes` to the extension's memory at `address`, as far as it may write there.
+    pub(super) fn copy_to_user(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
+        let mut at = address;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = (PAGE_SIZE - at % PAGE_SIZE) as usize;
+            let (part, next) = rest.split_at(room.min(rest.len()));
+            self.write_user_page(at, part)?;
+            at = at.checked_add(part.len() as u64).ok_or(Error::InvalidArgument)?;
+            rest = next;
+        }
+        Ok(())
+    }
+
+    /// Writes `part` into one page, which stays the extension's meanwhile.
+    fn write_user_page(&self, at: u64, part: &[u8]) -> Result<(), Error> {
+        let memory = self.machine.memory;
+        let space = self.kernel.space.lock();
+        let mut frames = self.kernel.kernel_frames(memory);
+        let frame = space.as_ref().and_then(|space| space.user_frame(memory, &mut frames, at));
+        let (spa, _) = frame.filter(|(_, writable)| *writable).ok_or(Error::InvalidArgument)?;
+        memory.write_bytes(spa, part);
+        Ok(())
+    }
+
     /// The frame behind an address of the extension, and whether the extension may write to it.
     pub(super) fn user_frame(&self, at: u64) -> Option<(Spa, bool)> {
         let memory = self.machine.memory;

@@ -70,6 +70,13 @@ impl<A: Arch> Pp<'_, A> {
         DONE
     }
 
+    /// Makes every PP forget what it has cached of a VM's memory.
+    pub(super) fn vm_flush(&mut self) -> Answer {
+        self.kernel.vms.with(self.id(1), |_| ()).map_err(about(1))?;
+        self.flush_everywhere();
+        DONE
+    }
+
     /// Declares answers to ID reads.
     pub(super) fn vm_declare_ids(&mut self) -> Answer {
         let (vm, address, count) = (self.id(1), self.user.argument(2), self.user.argument(3));

@@ -9,10 +9,12 @@ use plinth_hal::{Arch, PAGE_SIZE, Spa, UserContext};
 
 use super::{Answer, DONE, about};
 use crate::detached::Detached;
-use crate::frames::FrameOwner;
 use crate::handle::Id;
 use crate::mailbox::FLUSH;
 use crate::pp::Pp;
+
+/// Bytes of the leaves that a mapping is made of where it can be.
+const LARGE: u64 = 2 << 20;
 
 type Input<A> = <<A as Arch>::NestedFormat as PtFormat>::Input;
 
@@ -25,27 +27,56 @@ impl<A: Arch> Pp<'_, A> {
         if vm.raw() == ROOT_VM {
             return Err(Failure::argument(1, Error::Denied));
         }
-        for offset in (0..size).step_by(PAGE_SIZE as usize) {
-            let at = from.checked_add(offset).filter(|at| at % PAGE_SIZE == 0).ok_or(bad(3))?;
-            if let Err(failure) = self.map_page(vm, gpa + offset, at, permissions) {
-                self.unmap_pages(vm, gpa, offset);
-                return Err(failure);
+        let mut done = 0;
+        while done < size {
+            let at = from.checked_add(done).filter(|at| at % PAGE_SIZE == 0).ok_or(bad(3))?;
+            match self.map_piece(vm, gpa + done, at, size - done, permissions) {
+                Ok(mapped) => done += mapped,
+                Err(failure) => {
+                    let _ = self.unmap_pages(vm, gpa, done);
+                    return Err(failure);
+                }
             }
         }
         DONE
     }
 
-    fn map_page(&mut self, vm: Id, gpa: u64, at: u64, permissions: Permissions) -> Result<(), Failure> {
+    /// Maps the next large leaf where there can be one, else the next page. Returns the bytes.
+    fn map_piece(
+        &mut self,
+        vm: Id,
+        gpa: u64,
+        at: u64,
+        rest: u64,
+        permissions: Permissions,
+    ) -> Result<u64, Failure> {
         let (frame, _) = self.user_frame(at).ok_or(Failure::argument(3, Error::NotMapped))?;
-        {
-            let mut pool = self.kernel.frames.lock();
-            if pool.owner(frame) != Some(FrameOwner::Extension) {
-                return Err(Failure::argument(3, Error::Denied));
-            }
-            if !pool.count_mapping(frame) {
-                return Err(Failure::argument(3, Error::Busy));
-            }
+        let large = rest >= LARGE && gpa.is_multiple_of(LARGE) && frame.is_aligned(LARGE);
+        let last = at.checked_add(LARGE - PAGE_SIZE).filter(|_| large);
+        // The extension sees its pages in the order of their frames: where the last is mapped at its place, all may be.
+        let size = if last.is_some_and(|last| self.user_frame(last).is_some()) { LARGE } else { PAGE_SIZE };
+        let pages = (size / PAGE_SIZE) as usize;
+        let counted = self.kernel.frames.lock().count_mappings(frame, pages);
+        match counted {
+            Ok(()) => {}
+            Err(_) if size == LARGE => return self.map_piece(vm, gpa, at, PAGE_SIZE, permissions),
+            Err(error) => return Err(Failure::argument(3, error)),
         }
+        let result = self.map_frames(vm, gpa, frame, size, permissions);
+        if result.is_err() {
+            self.kernel.frames.lock().uncount_mappings(frame, pages);
+        }
+        result.map(|()| size)
+    }
+
+    fn map_frames(
+        &mut self,
+        vm: Id,
+        gpa: u64,
+        frame: Spa,
+        size: u64,
+        permissions: Permissions,
+    ) -> Result<(), Failure> {
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
         let mut detached = Detached::new(&mut frames);
@@ -55,7 +86,7 @@ impl<A: Arch> Pp<'_, A> {
             let at = Input::<A>::from_raw(gpa);
             let mut done = 0;
             let mapped = vm.each_table(|table| {
-                table.map(tables, &mut NotLoaded, at, frame, PAGE_SIZE, attributes)?;
+                table.map(tables, &mut NotLoaded, at, frame, size, attributes)?;
                 done += 1;
                 Ok(())
             });
@@ -63,20 +94,15 @@ impl<A: Arch> Pp<'_, A> {
                 let _ = vm.each_table(|table| {
                     // Those that had it mapped by now, and no other.
                     done = usize::checked_sub(done, 1).ok_or(error)?;
-                    table.unmap(tables, &mut NotLoaded, at, PAGE_SIZE)
+                    table.unmap(tables, &mut NotLoaded, at, size)
                 });
                 return Err(error);
             }
-            vm.mapped_pages += 1;
+            vm.mapped_pages += (size / PAGE_SIZE) as usize;
             Ok(())
         });
-        let result =
-            mapped.map_err(about(1)).and_then(|mapped| mapped.map_err(|error| map_failure(2, error)));
         self.forget_tables(detached);
-        if result.is_err() {
-            self.kernel.frames.lock().uncount_mapping(frame);
-        }
-        result
+        mapped.map_err(about(1)).and_then(|mapped| mapped.map_err(|error| map_failure(2, error)))
     }
 
     /// Takes mapped pages out of a VM again.
@@ -87,7 +113,7 @@ impl<A: Arch> Pp<'_, A> {
             return Err(Failure::argument(1, Error::Denied));
         }
         self.check_mapped(vm, gpa, size)?;
-        self.unmap_pages(vm, gpa, size);
+        self.unmap_pages(vm, gpa, size)?;
         DONE
     }
 
@@ -102,26 +128,30 @@ impl<A: Arch> Pp<'_, A> {
         if mapped.map_err(about(1))? { Ok(()) } else { Err(Failure::argument(2, Error::NotMapped)) }
     }
 
-    /// Unmaps page by page what is mapped, and lets each frame go once no PP can reach it any more.
-    fn unmap_pages(&mut self, vm: Id, gpa: u64, size: u64) {
+    /// Unmaps leaf by leaf what is mapped, and lets each frame go once no PP can reach it any more.
+    fn unmap_pages(&mut self, vm: Id, gpa: u64, size: u64) -> Result<(), Failure> {
         let memory = self.machine.memory;
-        for offset in (0..size).step_by(PAGE_SIZE as usize) {
+        let mut done = 0;
+        while done < size {
             let mut frames = self.kernel.kernel_frames(memory);
             let mut detached = Detached::new(&mut frames);
-            let frame = self.kernel.vms.with(vm, |vm| {
-                let at = Input::<A>::from_raw(gpa + offset);
+            let gone = self.kernel.vms.with(vm, |vm| {
+                let at = Input::<A>::from_raw(gpa + done);
                 let tables = &mut PoolTables { memory, frames: &mut detached };
-                let frame = vm.nested.query(tables, at)?.spa;
-                vm.each_table(|table| table.unmap(tables, &mut NotLoaded, at, PAGE_SIZE)).ok()?;
-                vm.mapped_pages -= 1;
-                Some(frame)
+                let leaf = vm.nested.query(tables, at).ok_or(MapError::NotMapped(gpa + done))?;
+                let whole = (gpa + done).is_multiple_of(leaf.size) && leaf.size <= size - done;
+                let piece = if whole { leaf.size } else { PAGE_SIZE };
+                vm.each_table(|table| table.unmap(tables, &mut NotLoaded, at, piece))?;
+                vm.mapped_pages -= (piece / PAGE_SIZE) as usize;
+                Ok((leaf.spa, piece))
             });
-            if let Ok(Some(frame)) = frame {
-                self.flush_everywhere();
-                self.kernel.frames.lock().uncount_mapping(frame);
-            }
+            self.flush_everywhere();
             self.forget_tables(detached);
+            let (frame, piece) = gone.map_err(about(1))?.map_err(|error| map_failure(2, error))?;
+            self.kernel.frames.lock().uncount_mappings(frame, (piece / PAGE_SIZE) as usize);
+            done += piece;
         }
+        Ok(())
     }
 
     /// Frees tables that are linked no more, once every PP has forgotten them.

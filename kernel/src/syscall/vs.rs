@@ -2,10 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
-use plinth_extension_api::abi::{
-    EVENT_ERROR_CODE, EVENT_EXCEPTION, EVENT_NMI, Error, Failure, GENERAL_REGISTERS, ROOT_VM,
-};
-use plinth_hal::{Arch, BadRegister, Event, PhysicalMemory, Spa, UserContext, VsHw};
+use plinth_extension_api::abi::{EVENT_ERROR_CODE, EVENT_EXCEPTION, EVENT_NMI, Error, Failure, ROOT_VM};
+use plinth_hal::{Arch, Event, UserContext, VsHw};
 
 use super::{Answer, DONE, Resumption, about};
 use crate::frames::KernelFrames;
@@ -84,30 +82,6 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Reads a register.
-    pub(super) fn vs_read(&mut self) -> Answer {
-        let number = self.user.argument(2);
-        let memory = self.machine.memory;
-        let value = if number < GENERAL_REGISTERS as u64 {
-            self.with_general(number, |at| memory.read_u64(at))?
-        } else {
-            self.with_vs(|hw| hw.read(number))?.map_err(bad_register)?
-        };
-        Ok([value, 0])
-    }
-
-    /// Writes a register; bits that keep the kernel safe stay.
-    pub(super) fn vs_write(&mut self) -> Answer {
-        let (number, value) = (self.user.argument(2), self.user.argument(3));
-        let memory = self.machine.memory;
-        if number < GENERAL_REGISTERS as u64 {
-            self.with_general(number, |at| memory.write_u64(at, value))?;
-        } else {
-            self.with_vs(|hw| hw.write(number, value))?.map_err(bad_register)?;
-        }
-        DONE
-    }
-
     /// Injects an event into a VS.
     pub(super) fn vs_inject(&mut self) -> Answer {
         let raw = self.user.argument(2);
@@ -139,6 +113,65 @@ impl<A: Arch> Pp<'_, A> {
     pub(super) fn vs_run(&mut self) -> Resumption {
         self.activate(self.id(1)).map_err(about(1))?;
         self.run_current()
+    }
+
+    /// Makes a VS the active one, without running it.
+    pub(super) fn vs_activate(&mut self) -> Answer {
+        self.activate(self.id(1)).map_err(about(1))?;
+        DONE
+    }
+
+    /// Skips the instruction at which the active VS exited.
+    pub(super) fn vs_advance(&mut self) -> Answer {
+        self.advance()?;
+        DONE
+    }
+
+    /// Skips the instruction at which the active VS exited, and runs another VS.
+    pub(super) fn vs_advance_and_run(&mut self) -> Resumption {
+        let id = self.id(1);
+        let runs_here = |vs: &mut Vs<A>| if vs.pp == self.index { Ok(()) } else { Err(Error::Denied) };
+        if self.active.as_ref().is_none_or(|active| active.id != id) {
+            self.kernel.vss.with(id, runs_here).flatten().map_err(about(1))?;
+        }
+        self.advance()?;
+        self.activate(id).map_err(about(1))?;
+        self.run_current()
+    }
+
+    #[inline(always)]
+    fn advance(&mut self) -> Result<(), Failure> {
+        let active = self.active.as_mut().ok_or(Error::WrongState)?;
+        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
+        active.vs.hw.advance(&guest, self.exit_page).map_err(|_| Error::Denied)?;
+        Ok(())
+    }
+
+    /// Forgets what the TLB holds of a VS's memory.
+    pub(super) fn vs_flush(&mut self) -> Answer {
+        self.with_vs(VsHw::flush_tlb)?;
+        DONE
+    }
+
+    /// Moves a VS that is not active to another PP.
+    pub(super) fn vs_migrate(&mut self) -> Answer {
+        let (id, pp) = (self.id(1), self.user.argument(2));
+        if pp >= MAX_PPS as u64 {
+            return Err(Failure::argument(2, Error::InvalidArgument));
+        }
+        if self.active.as_ref().is_some_and(|active| active.id == id) {
+            return Err(Failure::argument(1, Error::Busy));
+        }
+        let moved = self.kernel.vss.with(id, |vs| {
+            if vs.is_root {
+                return Err(Error::Denied);
+            }
+            vs.hw.leave_pp();
+            vs.pp = pp as usize;
+            Ok(())
+        });
+        moved.flatten().map_err(about(1))?;
+        DONE
     }
 
     /// Runs the active VS.
@@ -210,35 +243,13 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Works on the VS in REG1, active on this PP or at rest.
-    fn with_vs<R>(&mut self, work: impl FnOnce(&mut A::Vs) -> R) -> Result<R, Failure> {
+    pub(super) fn with_vs<R>(&mut self, work: impl FnOnce(&mut A::Vs) -> R) -> Result<R, Failure> {
         let id = self.id(1);
         match &mut self.active {
             Some(active) if active.id == id => Ok(work(&mut active.vs.hw)),
             _ => self.kernel.vss.with(id, |vs| work(&mut vs.hw)).map_err(about(1)),
         }
     }
-
-    /// Works on the memory that holds a general register of the VS in REG1.
-    fn with_general<R>(&mut self, number: u64, work: impl FnOnce(Spa) -> R) -> Result<R, Failure> {
-        let id = self.id(1);
-        let exit_page = self.exit_page;
-        match &self.active {
-            Some(active) if active.id == id => Ok(work(register_at(exit_page, number))),
-            _ => self
-                .kernel
-                .vss
-                .with(id, |vs| work(register_at(vs.hw.registers_at(), number)))
-                .map_err(about(1)),
-        }
-    }
-}
-
-fn register_at(registers: Spa, number: u64) -> Spa {
-    Spa::new(registers.raw() + number * 8)
-}
-
-fn bad_register(_: BadRegister) -> Failure {
-    Failure::argument(2, Error::InvalidArgument)
 }
 
 /// The event that an extension means.

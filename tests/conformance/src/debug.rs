@@ -1,6 +1,6 @@
 //! Checks of the debug group.
 
-use plinth_extension_api::abi::{Call, Error, MAX_PPS, MAX_WRITE};
+use plinth_extension_api::abi::{Call, Error, MAX_PPS, MAX_WRITE, ROOT_VM};
 
 use crate::machine::Machine;
 use crate::run::{Run, STALE};
@@ -10,6 +10,16 @@ const QUIET: u64 = 5;
 
 pub(crate) fn check(run: &mut Run<'_, impl Machine>, active: u64) {
     run.works(Call::DebugOut, &[1, 2]);
+    run.works(Call::DebugDumpVm, &[ROOT_VM]);
+    run.fails(Call::DebugDumpVm, &[STALE], Error::StaleId, 0, "");
+    let vp = run.need(Call::VpCreate, &[ROOT_VM]);
+    run.works(Call::DebugDumpVp, &[vp]);
+    run.need(Call::VpDestroy, &[vp]);
+    run.fails(Call::DebugDumpVp, &[STALE], Error::StaleId, 0, "");
+    run.works(Call::DebugDumpExits, &[0]);
+    run.fails(Call::DebugDumpExits, &[MAX_PPS], Error::InvalidArgument, 0, "");
+    run.works(Call::DebugDumpExtension, &[]);
+    run.works(Call::DebugDumpPool, &[]);
     run.works(Call::DebugDumpVs, &[active]);
     run.fails(Call::DebugDumpVs, &[STALE], Error::StaleId, 0, "");
     write(run);

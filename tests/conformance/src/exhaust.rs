@@ -8,6 +8,8 @@ use crate::run::Run;
 /// A gpa whose tables no other check has made.
 const FAR: u64 = 5 << 30;
 const PAGE: u64 = 0x1000;
+/// Bytes of a large leaf.
+const LARGE: u64 = 2 << 20;
 
 pub(crate) fn check(run: &mut Run<'_, impl Machine>) {
     vms(run);
@@ -63,6 +65,8 @@ fn memory(run: &mut Run<'_, impl Machine>) {
     let page = run.need(Call::MemAllocatePage, &[]);
     let view = run.need(Call::VmViewCreate, &[ROOT_VM]);
     let large = large_leaf(run);
+    let run_of_pages = run.need(Call::MemAllocateHuge, &[LARGE]);
+    run.need(Call::VmMap, &[vm, LARGE, run_of_pages, LARGE, 3]);
     let mut last = 0;
     let mut taken = 0u64;
     while let Ok([next, _]) = run.call(Call::MemAllocatePage, &[]) {
@@ -72,17 +76,21 @@ fn memory(run: &mut Run<'_, impl Machine>) {
     }
     run.machine.say(format_args!("ABI took {taken} pages"));
     run.fails_whole(Call::MemAllocatePage, &[], Error::OutOfMemory);
+    run.fails_whole(Call::MemAllocateHuge, &[PAGE], Error::OutOfMemory);
     run.fails_whole(Call::VmCreate, &[], Error::OutOfMemory);
     run.fails_whole(Call::VsCreate, &[vp, 0], Error::OutOfMemory);
     run.fails_whole(Call::VmMap, &[vm, FAR, page, PAGE, 3], Error::OutOfMemory);
     run.fails_whole(Call::VmProtect, &[ROOT_VM, large, PAGE, 1], Error::OutOfMemory);
     run.fails_whole(Call::VmViewProtect, &[ROOT_VM, view, large, PAGE, 1], Error::OutOfMemory);
     run.fails_whole(Call::VmViewCreate, &[ROOT_VM], Error::OutOfMemory);
+    run.fails_whole(Call::VmUnmap, &[vm, LARGE, PAGE], Error::OutOfMemory);
     while last != 0 {
         let next = run.machine.load(last);
         run.need(Call::MemFreePage, &[last]);
         last = next;
     }
+    run.need(Call::VmUnmap, &[vm, LARGE, LARGE]);
+    run.need(Call::MemFreeHuge, &[run_of_pages, LARGE]);
     run.need(Call::VmViewDestroy, &[ROOT_VM, view]);
     run.need(Call::MemFreePage, &[page]);
     run.need(Call::VpDestroy, &[vp]);

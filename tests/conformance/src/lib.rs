@@ -6,6 +6,7 @@
 
 #![no_std]
 
+mod copy;
 mod debug;
 mod exhaust;
 mod life;
@@ -34,6 +35,7 @@ pub fn vmexit(machine: &mut impl Machine, active: u64) -> Tally {
     debug::check(&mut run, active);
     vm::check(&mut run);
     memory::check(&mut run);
+    copy::check(&mut run, active);
     view::check(&mut run, active);
     vs::check(&mut run, active);
     machine::check(&mut run);
@@ -41,7 +43,7 @@ pub fn vmexit(machine: &mut impl Machine, active: u64) -> Tally {
     run.tally
 }
 
-/// A resuming call worked, as this exit shows.
+/// A call worked, as the exit after it shows.
 pub fn resumed(machine: &mut impl Machine, call: plinth_extension_api::abi::Call) -> Tally {
     let mut run = Run::new(machine);
     run.verdict(call, plinth_extension_api::abi::spec::Case::Works, Ok(()));

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use plinth_extension_api::abi::{Call, Error};
+use plinth_extension_api::abi::{Call, Error, MAX_PPS};
 
 use crate::run::Run;
 
@@ -38,4 +38,11 @@ pub(crate) fn check(run: &mut Run<'_, impl Machine>) {
     run.works(Call::IntrinsicRead, &[readable]);
     run.fails(Call::IntrinsicRead, &[UNLISTED], Error::Denied, 1, "");
     run.fails(Call::IntrinsicWrite, &[UNLISTED, 0], Error::Denied, 1, "");
+    run.works_so(Call::TimeRead, &[], |run, [before, _]| {
+        run.call(Call::TimeRead, &[]).is_ok_and(|[after, _]| after > before)
+    });
+    let pp = run.works_so(Call::PpQuery, &[], |_, [pp, count]| pp < count);
+    // That it works, the exit shows that comes of it.
+    run.need(Call::PpKick, &[pp]);
+    run.fails(Call::PpKick, &[MAX_PPS - 1], Error::InvalidArgument, 1, "");
 }

@@ -17,6 +17,7 @@ pub(crate) fn check(run: &mut Run<'_, impl Machine>) {
     run.fails(Call::VpDestroy, &[vp], Error::Busy, 1, "");
     run.need(Call::VsDestroy, &[vs]);
     run.works(Call::VpDestroy, &[vp]);
+    run.works(Call::VmFlush, &[vm]);
     answers(run, vm);
     registers(run, vm);
     ports(run, vm);

@@ -1,6 +1,6 @@
 //! Checks of VSs: life, registers, running, events.
 
-use plinth_extension_api::abi::{Call, EVENT_NMI, Error, MAX_PPS, register};
+use plinth_extension_api::abi::{Call, EVENT_NMI, Error, MAX_PPS, MAX_REGISTERS, register};
 
 use crate::machine::Machine;
 use crate::run::Run;
@@ -14,6 +14,9 @@ pub(crate) fn check(run: &mut Run<'_, impl Machine>, active: u64) {
     let vs = run.works(Call::VsCreate, &[vp, 0]);
     run.fails(Call::VsCreate, &[vp, MAX_PPS], Error::InvalidArgument, 2, "");
     registers(run, vs);
+    many(run, vs);
+    run.works(Call::VsFlush, &[vs]);
+    run.works(Call::VsActivate, &[active]);
     running(run, vp, active);
     run.works(Call::VsInject, &[vs, EVENT_NMI]);
     run.fails(Call::VsInject, &[vs, 0x700], Error::InvalidArgument, 2, "");
@@ -36,11 +39,47 @@ fn registers(run: &mut Run<'_, impl Machine>, vs: u64) {
     run.fails(Call::VsWrite, &[vs, NO_REGISTER, 0], Error::InvalidArgument, 2, "");
 }
 
+/// Fills in an entry of a list of registers.
+fn set(run: &mut Run<'_, impl Machine>, at: u64, entry: [u64; 3]) {
+    for (word, value) in (0..).zip(entry) {
+        run.machine.store(at + word * 8, value);
+    }
+}
+
+fn many(run: &mut Run<'_, impl Machine>, vs: u64) {
+    let list = run.need(Call::MemAllocatePage, &[]);
+    run.need(Call::VsWrite, &[vs, 3, 0xFF]);
+    set(run, list, [3, 0xF0, 0]);
+    set(run, list + 24, [register::INSTRUCTION_POINTER, u64::MAX, 0x4560]);
+    run.works_so(Call::VsWriteMany, &[vs, list, 2], |run, _| {
+        run.call(Call::VsRead, &[vs, 3]) == Ok([0x0F, 0])
+            && run.call(Call::VsRead, &[vs, register::INSTRUCTION_POINTER]) == Ok([0x4560, 0])
+    });
+    set(run, list, [3, 0x0C, 0]);
+    set(run, list + 24, [register::INSTRUCTION_POINTER, u64::MAX, 0]);
+    run.works_so(Call::VsReadMany, &[vs, list, 2], |run, _| {
+        [run.machine.load(list + 16), run.machine.load(list + 40)] == [0x0C, 0x4560]
+    });
+    for call in [Call::VsReadMany, Call::VsWriteMany] {
+        run.fails(call, &[vs, 8, 1], Error::InvalidArgument, 2, "list");
+        set(run, list, [NO_REGISTER, u64::MAX, 0]);
+        run.fails(call, &[vs, list, 1], Error::InvalidArgument, 2, "entry");
+        run.fails(call, &[vs, list, MAX_REGISTERS + 1], Error::InvalidArgument, 3, "");
+    }
+    run.need(Call::MemFreePage, &[list]);
+}
+
 /// What running refuses; that it works a later exit shows.
 fn running(run: &mut Run<'_, impl Machine>, vp: u64, active: u64) {
     let far = run.need(Call::VsCreate, &[vp, MAX_PPS - 1]);
     run.fails(Call::VsRun, &[far], Error::Denied, 1, "other-pp");
     run.fails(Call::VsPromote, &[far], Error::Denied, 1, "other-pp");
+    for call in [Call::VsActivate, Call::VsAdvanceAndRun] {
+        run.fails(call, &[far], Error::Denied, 1, "other-pp");
+    }
+    run.works(Call::VsMigrate, &[far, MAX_PPS - 2]);
+    run.fails(Call::VsMigrate, &[far, MAX_PPS], Error::InvalidArgument, 2, "");
+    run.fails(Call::VsMigrate, &[active, 0], Error::Busy, 1, "");
     run.need(Call::VsDestroy, &[far]);
     run.fails_whole(Call::VsInitAsRoot, &[active], Error::WrongState);
 }

@@ -229,6 +229,13 @@ mod tests {
     }
 
     #[test]
+    fn no_call_of_the_predecessor_is_forgotten() {
+        assert_eq!(PREDECESSOR.len(), 47);
+        assert!(PREDECESSOR.is_sorted_by_key(|old| old.number));
+        assert!(PREDECESSOR.iter().all(|old| !old.calls.is_empty() || !old.text.is_empty()));
+    }
+
+    #[test]
     fn checks_are_told_apart_by_their_text() {
         let mut texts: Vec<_> = checks().map(|check| check.to_string()).collect();
         let all = texts.len();

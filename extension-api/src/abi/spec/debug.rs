@@ -19,6 +19,33 @@ pub(crate) const DUMP_VS: Contract = Contract {
     ..CALL
 };
 
+const FOR_PEOPLE: &str = "For a person who looks for a mistake.";
+
+pub(crate) const DUMP_VM: Contract = Contract {
+    inputs: &[value("vm", Type::Vm, "the VM")],
+    errors: &[about(0, Error::StaleId, "the id names nothing")],
+    why: FOR_PEOPLE,
+    ..CALL
+};
+
+pub(crate) const DUMP_VP: Contract = Contract {
+    inputs: &[value("vp", Type::Vp, "the VP")],
+    errors: &[about(0, Error::StaleId, "the id names nothing")],
+    why: FOR_PEOPLE,
+    ..CALL
+};
+
+pub(crate) const DUMP_EXITS: Contract = Contract {
+    inputs: &[value("pp", Type::Pp, "the PP")],
+    errors: &[about(0, Error::InvalidArgument, "no such PP can exist")],
+    why: FOR_PEOPLE,
+    ..CALL
+};
+
+pub(crate) const DUMP_EXTENSION: Contract = Contract { inputs: &[], why: FOR_PEOPLE, ..CALL };
+
+pub(crate) const DUMP_POOL: Contract = Contract { inputs: &[], why: FOR_PEOPLE, ..CALL };
+
 /// The reason of checks that need a second PP at the right moment.
 pub(super) const ANOTHER_PP: super::Reach =
     super::Reach::Elsewhere("needs a second PP that runs it meanwhile; arch-sim `processors`");

@@ -47,3 +47,37 @@ pub(crate) const RESET: Contract = Contract {
 
 /// A call that ends the machine, and returns only if it cannot.
 const RESETS: Contract = Contract { ending: super::Ending::Resumes, ..CALL };
+
+pub(crate) const TIME_READ: Contract = Contract {
+    outputs: &[
+        value("ticks", Type::Ticks, "the counter"),
+        value("frequency", Type::Value, "ticks per second; 0 where the machine does not say"),
+    ],
+    why: "Something to measure by that never goes back.",
+    notes: &[
+        Note {
+            machine: Machine::Amd,
+            unsupported: false,
+            text: "The time-stamp counter, with the frequency of CPUID leaf 15H; older processors do not say. The root VM \
+                   may write the counter, and is believed not to.",
+        },
+        Note { machine: Machine::Intel, unsupported: false, text: "As on SVM." },
+        Note { machine: Machine::Arm, unsupported: false, text: "CNTPCT_EL0 and CNTFRQ_EL0." },
+    ],
+    ..CALL
+};
+
+pub(crate) const PP_QUERY: Contract = Contract {
+    outputs: &[value("pp", Type::Pp, "this PP"), value("count", Type::Count, "launched PPs")],
+    why: "So that code without an exit page knows where it is.",
+    ..CALL
+};
+
+pub(crate) const PP_KICK: Contract = Contract {
+    inputs: &[HANDLE, value("pp", Type::Pp, "the PP")],
+    errors: &[about(1, Error::InvalidArgument, "no such PP is launched")],
+    why: "What one PP decided may have to be done on another.",
+    details: "The PP's active VS exits with class `Attention`, soon; at its next run, if the extension is at work there. \
+              Several kicks may come to one exit.",
+    ..CALL
+};

@@ -56,9 +56,10 @@ pub(crate) const UNMAP: Contract = Contract {
         BAD_GPA,
         about(3, Error::InvalidArgument, "0, not a multiple of 4096, or more than 1 GiB"),
         NOT_MAPPED,
+        whole(Error::OutOfMemory, "part of a large leaf is to go, and the pool has no page for a table"),
     ],
     why: "A guest's memory can be taken back, and used for something else.",
-    details: "Returns once no PP can reach the pages any more.",
+    details: "Returns once no PP can reach the pages any more. After `OutOfMemory`, what lies before is unmapped.",
     ..CALL
 };
 
@@ -153,5 +154,78 @@ pub(crate) const FREE_PAGE: Contract = Contract {
         about(1, Error::Busy, "a VM maps it"),
     ],
     why: "The counterpart of `MemAllocatePage`.",
+    ..CALL
+};
+
+const COPY_GPA: Parameter = value("gpa", Type::Gpa, "where in the VM");
+const COPY_ADDRESS: Parameter = value("address", Type::Address, "where in the extension");
+const COPY_BYTES: Parameter = value("bytes", Type::Bytes, "how much, at most 4096");
+const COPY_TOO_MUCH: ErrorCase = about(4, Error::InvalidArgument, "more than 4096");
+const COPY_WRAPS: ErrorCase = about(2, Error::InvalidArgument, "beyond the last address");
+
+pub(crate) const READ_MEMORY: Contract = Contract {
+    inputs: &[HANDLE, VM, COPY_GPA, COPY_ADDRESS, COPY_BYTES],
+    errors: &[
+        STALE,
+        COPY_WRAPS,
+        about(2, Error::NotMapped, "the VM has no memory there"),
+        about(3, Error::InvalidArgument, "not memory that the extension may write"),
+        COPY_TOO_MUCH,
+    ],
+    why: "Looking at a guest, the root VM's OS first of all.",
+    details: "Whatever the VM itself may do there. The hypervisor's own memory reads as zeroes. After an error, part may \
+              have been copied. A device's registers are not memory: reading them may do what the device likes.",
+    ..CALL
+};
+
+pub(crate) const WRITE_MEMORY: Contract = Contract {
+    inputs: &[HANDLE, VM, COPY_GPA, COPY_ADDRESS, COPY_BYTES],
+    errors: &[
+        STALE,
+        COPY_WRAPS,
+        about(2, Error::NotMapped, "the VM has no memory there"),
+        about(2, Error::Denied, "pages of the root VM that are the kernel's"),
+        about(3, Error::InvalidArgument, "not the extension's memory"),
+        COPY_TOO_MUCH,
+    ],
+    why: "The counterpart of `VmReadMemory`.",
+    details: "Whatever the VM itself may do there. After an error, part may have been copied.",
+    ..CALL
+};
+
+const RUN_BYTES: Parameter = value("bytes", Type::Bytes, "how much, a multiple of 4096, at most 1 GiB");
+
+pub(crate) const ALLOCATE_HUGE: Contract = Contract {
+    inputs: &[HANDLE, RUN_BYTES],
+    outputs: &[value("address", Type::Address, "the first page")],
+    errors: &[
+        about(1, Error::InvalidArgument, "0, not a multiple of 4096, or more than 1 GiB"),
+        whole(Error::OutOfMemory, "the pool has no such run of pages"),
+    ],
+    why: "Large leaves need it, and devices that are given memory.",
+    details: "Aligned to its size in physical memory, where that is a power of two.",
+    ..CALL
+};
+
+pub(crate) const FREE_HUGE: Contract = Contract {
+    inputs: &[HANDLE, value("address", Type::Address, "the first page"), RUN_BYTES],
+    errors: &[
+        about(1, Error::InvalidArgument, "not a multiple of 4096"),
+        about(1, Error::NotMapped, "not all of it is memory of the extension's"),
+        about(1, Error::Denied, "memory of another kind"),
+        about(1, Error::Busy, "a VM maps some of it"),
+        about(2, Error::InvalidArgument, "0, not a multiple of 4096, or more than 1 GiB"),
+    ],
+    why: "The counterpart of `MemAllocateHuge`; all or nothing is freed.",
+    ..CALL
+};
+
+pub(crate) const MEM_QUERY: Contract = Contract {
+    outputs: &[value(
+        "free",
+        Type::Bytes,
+        "what is left of the pool, which the kernel's tables come from too",
+    )],
+    why: "An extension can say in time that its memory ends.",
     ..CALL
 };

@@ -267,6 +267,8 @@ pub const VERSIONS: &[Version] = &[
     Version {
         number: 2,
         released: false,
-        changes: &["Views of a VM's memory. Single-stepping: exit class `Step`."],
+        changes: &[
+            "Views of a VM's memory. Single-stepping: exit class `Step`. Kicks: exit class `Attention`.",
+        ],
     },
 ];

@@ -24,6 +24,14 @@ pub(crate) const DESTROY: Contract = Contract {
     ..CALL
 };
 
+pub(crate) const FLUSH: Contract = Contract {
+    inputs: &[HANDLE, VM],
+    errors: &[STALE],
+    why: "The kernel flushes whenever it has to; this is for an extension that knows of another reason.",
+    details: "Returns once every PP has. It may forget more than this VM's.",
+    ..CALL
+};
+
 pub(crate) const DECLARE_IDS: Contract = Contract {
     inputs: &[
         HANDLE,

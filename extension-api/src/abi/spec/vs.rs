@@ -2,8 +2,8 @@
 
 use super::debug::ANOTHER_PP;
 use super::{
-    CALL, Contract, ErrorCase, HANDLE, NO_MEMORY, Parameter, RESUMES, Reach, STALE, Type, VP, VS, about,
-    value, whole,
+    CALL, Contract, ErrorCase, HANDLE, Machine, NO_MEMORY, Note, Parameter, RESUMES, Reach, STALE, Type, VP,
+    VS, about, value, whole,
 };
 use crate::abi::Error;
 
@@ -99,6 +99,113 @@ pub(crate) const ADVANCE_AND_RUN_CURRENT: Contract = Contract {
     ],
     why: "The usual end of vmexit, in one call.",
     ..RESUMES
+};
+
+const CANNOT_SKIP: ErrorCase = whole(Error::Denied, "the instruction cannot be skipped")
+    .reached(Reach::Elsewhere("needs a guest that overwrites its own instruction; arch-sim `exits`"));
+
+pub(crate) const ADVANCE_AND_RUN: Contract = Contract {
+    inputs: &[HANDLE, VS],
+    errors: &[
+        STALE,
+        RUNS_ELSEWHERE,
+        OTHER_PP,
+        whole(Error::WrongState, "no VS is active").reached(LAUNCHING),
+        CANNOT_SKIP,
+    ],
+    why: "`VsAdvance` and `VsRun` in one call: from one VS to another.",
+    works: Reach::Elsewhere("needs a guest to change to; arch-sim `switching`"),
+    ..RESUMES
+};
+
+pub(crate) const ADVANCE: Contract = Contract {
+    errors: &[NONE_ACTIVE, CANNOT_SKIP],
+    why: "The instruction was carried out, but the VS is not to run yet.",
+    works: Reach::Elsewhere(
+        "would skip an instruction of the root VM that was not carried out; arch-sim `switching`",
+    ),
+    ..CALL
+};
+
+pub(crate) const ACTIVATE: Contract = Contract {
+    inputs: &[HANDLE, VS],
+    errors: &[STALE, RUNS_ELSEWHERE, OTHER_PP],
+    why: "Many general registers of a VS can be read and written in the exit page, before it runs.",
+    ..CALL
+};
+
+pub(crate) const MIGRATE: Contract = Contract {
+    inputs: &[HANDLE, VS, value("pp", Type::Pp, "where it is going to run")],
+    errors: &[
+        STALE,
+        about(1, Error::Busy, "it is active on some PP"),
+        about(1, Error::Denied, "a root VS: it belongs to its PP").reached(Reach::Elsewhere(
+            "a root VS is active wherever a callback runs, until another VS is; arch-sim `switching`",
+        )),
+        about(2, Error::InvalidArgument, "no such PP can exist"),
+    ],
+    why: "Guests can be moved to where there is time for them.",
+    ..CALL
+};
+
+pub(crate) const FLUSH: Contract = Contract {
+    inputs: &[HANDLE, VS],
+    errors: &[STALE, RUNS_ELSEWHERE],
+    why: "After the guest's own tables were changed for it.",
+    details: "It may forget more than this VS's.",
+    ..CALL
+};
+
+const LIST: Parameter = value("list", Type::Address, "an array of `plinth_register_access`");
+const LIST_COUNT: Parameter = value("count", Type::Count, "how many, at most 64");
+const BAD_LIST: ErrorCase = about(2, Error::InvalidArgument, "not the extension's memory").tagged("list");
+const BAD_ENTRY: ErrorCase =
+    about(2, Error::InvalidArgument, "a register that this machine lacks, or a value that it cannot take")
+        .tagged("entry");
+const LIST_TOO_LONG: ErrorCase = about(3, Error::InvalidArgument, "more than 64");
+
+pub(crate) const READ_MANY: Contract = Contract {
+    inputs: &[HANDLE, VS, LIST, LIST_COUNT],
+    errors: &[STALE, RUNS_ELSEWHERE, BAD_LIST, BAD_ENTRY, LIST_TOO_LONG],
+    why: "One call instead of many.",
+    details: "Each entry gets, in `value`, the bits of its register that its mask has. Entries before a bad one are read.",
+    ..CALL
+};
+
+pub(crate) const WRITE_MANY: Contract = Contract {
+    inputs: &[HANDLE, VS, LIST, LIST_COUNT],
+    errors: &[STALE, RUNS_ELSEWHERE, BAD_LIST, BAD_ENTRY, LIST_TOO_LONG],
+    why: "One call instead of many, and none to read what is to stay.",
+    details: "Of each register the bits of the mask are written. Entries before a bad one are written.",
+    ..CALL
+};
+
+pub(crate) const TRANSLATE: Contract = Contract {
+    inputs: &[
+        HANDLE,
+        VS,
+        value("gva", Type::Gva, "the address"),
+        value("access", Type::Flags, "0 read, 1 write, 2 execute, by the guest's kernel"),
+    ],
+    outputs: &[value("gpa", Type::Gpa, "where it leads")],
+    errors: &[
+        STALE,
+        RUNS_ELSEWHERE,
+        about(2, Error::NotMapped, "the guest's tables do not map it, or do not allow the access").reached(
+            Reach::Elsewhere("the root VM's OS knows which addresses it maps; unit tests of the walks"),
+        ),
+        about(3, Error::InvalidArgument, "undefined bits, or more than one"),
+        whole(Error::Unsupported, "tables of a form that the backend does not follow")
+            .reached(Reach::Elsewhere("depends on the guest; unit tests of the walks")),
+    ],
+    why: "With `VmReadMemory` and `VmWriteMemory`: a guest's memory as the guest sees it.",
+    details: "Accessed and dirty bits stay as they are. User pages count as reachable.",
+    notes: &[Note {
+        machine: Machine::Arm,
+        unsupported: false,
+        text: "Pages of 4 KiB; 16 and 64 KiB are `Unsupported`.",
+    }],
+    ..CALL
 };
 
 pub(crate) const PROMOTE: Contract = Contract {

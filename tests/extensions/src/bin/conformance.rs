@@ -8,7 +8,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use plinth_conformance::{Machine, Tally, resumed, start, vmexit};
 use plinth_extension_api::abi::{Call, Failure, register};
-use plinth_extension_api::{Exit, Extension, Plinth, Resume, extension, log, passthrough, syscall};
+use plinth_extension_api::{
+    Exit, ExitClass, Extension, Plinth, Resume, extension, log, passthrough, syscall,
+};
 use plinth_test_extensions::is_test;
 
 /// The board, from the extension's side.
@@ -89,6 +91,10 @@ impl Extension for Conformance {
     }
 
     fn vmexit(&self, exit: &mut Exit<'_>) -> Resume {
+        if exit.class() == ExitClass::Attention {
+            self.add(resumed(&mut Board, Call::PpKick));
+            return Resume::Run;
+        }
         match self.step.load(Ordering::Relaxed) {
             AWAITED if is_test(exit) => {
                 self.add(vmexit(&mut Board, exit.vs().raw()));

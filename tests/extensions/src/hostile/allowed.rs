@@ -25,12 +25,27 @@ pub(super) fn adapt(call: Call, arguments: [u64; 6], known: &Known) -> Option<[u
         | Call::VsAdvanceAndRunCurrent
         | Call::IntrinsicReset
         | Call::HandleOpen => Some(wrong_handle()),
-        Call::VsRun | Call::VsPromote => Some(stale()),
-        Call::VsWrite | Call::VsInject | Call::VsStep | Call::VsSetView
+        Call::VsRun | Call::VsAdvanceAndRun | Call::VsActivate | Call::VsPromote => Some(stale()),
+        Call::VsAdvance | Call::MemAllocateHuge | Call::PpKick => Some(wrong_handle()),
+        Call::VsWrite
+        | Call::VsWriteMany
+        | Call::VsInject
+        | Call::VsStep
+        | Call::VsSetView
+        | Call::VsMigrate
             if !known.vss.contains(arguments[1]) =>
         {
             Some(stale())
         }
+        Call::VmWriteMemory if !known.vms.contains(arguments[1]) => Some(stale()),
+        // They write into pages that Rust may use.
+        Call::VmReadMemory | Call::VsReadMany => Some(with(arguments, 3, u64::MAX)),
+        // They fill the log.
+        Call::DebugDumpVm
+        | Call::DebugDumpVp
+        | Call::DebugDumpExits
+        | Call::DebugDumpExtension
+        | Call::DebugDumpPool => None,
         // A view of the root VM would outlive the attack.
         Call::VmViewCreate if !known.vms.contains(arguments[1]) => Some(stale()),
         Call::VmDeclareIds | Call::VmInterceptPorts if !known.vms.contains(arguments[1]) => Some(stale()),

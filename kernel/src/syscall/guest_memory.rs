@@ -1,0 +1,110 @@
+//! A guest's memory, read and written for the extension, and its own page tables.
+
+use plinth_extension_api::abi::{Error, Failure, MAX_COPY, MemoryAccess, ROOT_VM};
+use plinth_hal::page_table::{InputAddress, PoolTables, PtFormat};
+use plinth_hal::{Arch, GuestAccess, Gva, PAGE_SIZE, PhysicalMemory, Spa, UserContext, VsHw};
+
+use super::{Answer, DONE, about};
+use crate::frames::FrameOwner;
+use crate::handle::Id;
+use crate::pp::{Pp, guest_view};
+
+/// How much is copied at a time: on the kernel's stack.
+const CHUNK: u64 = 256;
+
+impl<A: Arch> Pp<'_, A> {
+    /// Copies from a VM's memory to the extension's.
+    pub(super) fn vm_read_memory(&mut self) -> Answer {
+        self.copy(|pp, vm, gpa, at, buffer| {
+            let spa = pp.guest_frame(vm, gpa)?;
+            pp.machine.memory.read_bytes(spa, buffer);
+            pp.copy_to_user(at, buffer).map_err(about(3))
+        })
+    }
+
+    /// Copies from the extension's memory to a VM's.
+    pub(super) fn vm_write_memory(&mut self) -> Answer {
+        self.copy(|pp, vm, gpa, at, buffer| {
+            let spa = pp.guest_frame(vm, gpa)?;
+            pp.copy_from_user(at, buffer).map_err(about(3))?;
+            pp.write_guest(spa, buffer)
+        })
+    }
+
+    /// Translates an address of a guest by the guest's own tables.
+    pub(super) fn vs_translate(&mut self) -> Answer {
+        let (gva, access) = (Gva::new(self.user.argument(2)), self.access(3)?);
+        let id = self.id(1);
+        let (kernel, machine) = (self.kernel, self.machine);
+        let found = match &self.active {
+            Some(active) if active.id == id => {
+                active.vs.hw.translate(gva, access, &guest_view(kernel, machine, active.vs.vm))
+            }
+            _ => {
+                let look = |hw: &A::Vs, vm| hw.translate(gva, access, &guest_view(kernel, machine, vm));
+                kernel.vss.with(id, |vs| look(&vs.hw, vs.vm)).map_err(about(1))?
+            }
+        };
+        let gpa = found.map_err(|_| Error::Unsupported)?.ok_or(Failure::argument(2, Error::NotMapped))?;
+        Ok([gpa.raw(), 0])
+    }
+
+    fn access(&self, register: u8) -> Result<GuestAccess, Failure> {
+        let bits = MemoryAccess::from_bits(self.user.argument(usize::from(register)));
+        match bits {
+            Some(bits) if bits.is_empty() => Ok(GuestAccess::Read),
+            Some(MemoryAccess::WRITE) => Ok(GuestAccess::Write),
+            Some(MemoryAccess::EXECUTE) => Ok(GuestAccess::Execute),
+            _ => Err(Failure::argument(register, Error::InvalidArgument)),
+        }
+    }
+
+    /// Calls `each` for pieces that lie within one page of the VM.
+    fn copy(&mut self, each: impl Fn(&mut Self, Id, u64, u64, &mut [u8]) -> Result<(), Failure>) -> Answer {
+        let (vm, gpa) = (self.id(1), self.user.argument(2));
+        let (at, bytes) = (self.user.argument(3), self.user.argument(4));
+        if bytes > MAX_COPY {
+            return Err(Failure::argument(4, Error::InvalidArgument));
+        }
+        gpa.checked_add(bytes).ok_or(Failure::argument(2, Error::InvalidArgument))?;
+        at.checked_add(bytes).ok_or(Failure::argument(3, Error::InvalidArgument))?;
+        self.kernel.vms.with(vm, |_| ()).map_err(about(1))?;
+        let mut done = 0;
+        while done < bytes {
+            let room = PAGE_SIZE - (gpa + done) % PAGE_SIZE;
+            let length = room.min(bytes - done).min(CHUNK);
+            let mut buffer = [0; CHUNK as usize];
+            each(self, vm, gpa + done, at + done, &mut buffer[..length as usize])?;
+            done += length;
+        }
+        DONE
+    }
+
+    /// Where a VM's own tables lead, whatever they allow.
+    fn guest_frame(&self, vm: Id, gpa: u64) -> Result<Spa, Failure> {
+        let memory = self.machine.memory;
+        let mut frames = self.kernel.kernel_frames(memory);
+        let at = <A::NestedFormat as PtFormat>::Input::from_raw(gpa);
+        let found =
+            self.kernel.vms.with(vm, |vm| vm.nested.query(&PoolTables { memory, frames: &mut frames }, at));
+        let mapping = found.map_err(about(1))?.ok_or(Failure::argument(2, Error::NotMapped))?;
+        let outside = vm.raw() == ROOT_VM && mapping.spa.raw() >= self.machine.memory_end;
+        if outside { Err(Failure::argument(2, Error::NotMapped)) } else { Ok(mapping.spa) }
+    }
+
+    /// Writes where a guest may have memory: in pages that the extension gave it, or in the root VM's own.
+    fn write_guest(&self, spa: Spa, bytes: &[u8]) -> Result<(), Failure> {
+        let memory = self.machine.memory;
+        let pool = self.kernel.frames.lock();
+        if pool.owner(spa) == Some(FrameOwner::Extension) {
+            memory.write_bytes(spa, bytes);
+            return Ok(());
+        }
+        let trapped = self.machine.trapped_page == Some(spa.page());
+        if self.machine.is_own(spa) || trapped {
+            return Err(Failure::argument(2, Error::Denied));
+        }
+        memory.write_outside(spa, bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Registers of a VS, one at a time and many at once.
+
+use core::mem::size_of;
+
+use plinth_extension_api::abi::{Error, Failure, GENERAL_REGISTERS, MAX_REGISTERS, RegisterAccess};
+use plinth_hal::{Arch, BadRegister, PhysicalMemory, Spa, UserContext, VsHw};
+
+use super::{Answer, DONE, about};
+use crate::pp::Pp;
+
+/// Bytes of one [`RegisterAccess`].
+const ENTRY: u64 = size_of::<RegisterAccess>() as u64;
+
+impl<A: Arch> Pp<'_, A> {
+    /// Reads a register.
+    pub(super) fn vs_read(&mut self) -> Answer {
+        let value = self.read_register(self.user.argument(2))?;
+        Ok([value, 0])
+    }
+
+    /// Writes a register; bits that keep the kernel safe stay.
+    pub(super) fn vs_write(&mut self) -> Answer {
+        let (number, value) = (self.user.argument(2), self.user.argument(3));
+        self.write_register(number, value)?;
+        DONE
+    }
+
+    /// Reads many registers into the extension's list.
+    pub(super) fn vs_read_many(&mut self) -> Answer {
+        let (list, count) = self.register_list()?;
+        for at in (0..count).map(|index| list + index * ENTRY) {
+            let entry = self.register_entry(at)?;
+            let read = RegisterAccess { value: self.read_register(entry.number)? & entry.mask, ..entry };
+            self.copy_to_user(at, &read.to_bytes()).map_err(about(2))?;
+        }
+        DONE
+    }
+
+    /// Writes many registers from the extension's list, of each the bits in its mask.
+    pub(super) fn vs_write_many(&mut self) -> Answer {
+        let (list, count) = self.register_list()?;
+        for at in (0..count).map(|index| list + index * ENTRY) {
+            let RegisterAccess { number, mask, value } = self.register_entry(at)?;
+            let kept = if mask == u64::MAX { 0 } else { self.read_register(number)? & !mask };
+            self.write_register(number, kept | value & mask)?;
+        }
+        DONE
+    }
+
+    /// The list in REG2 and its length in REG3. The VS is looked up first, so that a bad id is an error of an empty
+    /// list too.
+    fn register_list(&mut self) -> Result<(u64, u64), Failure> {
+        let (list, count) = (self.user.argument(2), self.user.argument(3));
+        if count > MAX_REGISTERS {
+            return Err(Failure::argument(3, Error::InvalidArgument));
+        }
+        self.with_vs(|_| ())?;
+        list.checked_add(count * ENTRY).ok_or(Failure::argument(2, Error::InvalidArgument))?;
+        Ok((list, count))
+    }
+
+    fn register_entry(&self, at: u64) -> Result<RegisterAccess, Failure> {
+        let mut bytes = [0; ENTRY as usize];
+        self.copy_from_user(at, &mut bytes).map_err(about(2))?;
+        Ok(RegisterAccess::from_bytes(&bytes))
+    }
+
+    fn read_register(&mut self, number: u64) -> Result<u64, Failure> {
+        let memory = self.machine.memory;
+        if number < GENERAL_REGISTERS as u64 {
+            return self.with_general(number, |at| memory.read_u64(at));
+        }
+        self.with_vs(|hw| hw.read(number))?.map_err(bad_register)
+    }
+
+    fn write_register(&mut self, number: u64, value: u64) -> Result<(), Failure> {
+        let memory = self.machine.memory;
+        if number < GENERAL_REGISTERS as u64 {
+            return self.with_general(number, |at| memory.write_u64(at, value));
+        }
+        self.with_vs(|hw| hw.write(number, value))?.map_err(bad_register)
+    }
+
+    /// Works on the memory that holds a general register of the VS in REG1.
+    fn with_general<R>(&mut self, number: u64, work: impl FnOnce(Spa) -> R) -> Result<R, Failure> {
+        let id = self.id(1);
+        let exit_page = self.exit_page;
+        match &self.active {
+            Some(active) if active.id == id => Ok(work(register_at(exit_page, number))),
+            _ => self
+                .kernel
+                .vss
+                .with(id, |vs| work(register_at(vs.hw.registers_at(), number)))
+                .map_err(about(1)),
+        }
+    }
+}
+
+fn register_at(registers: Spa, number: u64) -> Spa {
+    Spa::new(registers.raw() + number * 8)
+}
+
+fn bad_register(_: BadRegister) -> Failure {
+    Failure::argument(2, Error::InvalidArgument)
+}
