@@ -161,12 +161,17 @@ impl Lab {
     /// # Panics
     /// If it does not, or with the panic that it ended by.
     pub fn end(&mut self, pp: usize) -> Ended {
-        let (_, handle) = {
-            let mut running = lock(&self.running);
-            let position = running.iter().position(|(running, _)| *running == pp);
-            running.remove(position.expect("it was launched"))
-        };
         let start = Instant::now();
+        let handle = loop {
+            let mut running = lock(&self.running);
+            // One that the root VM starts may be on its way still.
+            if let Some(position) = running.iter().position(|(running, _)| *running == pp) {
+                break running.remove(position).1;
+            }
+            drop(running);
+            assert!(start.elapsed() < PATIENCE, "processor {pp} was never launched");
+            std::thread::sleep(Duration::from_micros(50));
+        };
         while !handle.is_finished() {
             if start.elapsed() > PATIENCE {
                 self.machine.lose_power(PowerLoss::Off);
