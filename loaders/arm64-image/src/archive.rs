@@ -1,6 +1,6 @@
 //! What the loader carries with it: a table of parts, page aligned, each found by its kind.
 
-/// The archive's first word: `"PLNARCH1"`.
+/// The archive's first word, and its last: `"PLNARCH1"`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"PLNARCH1");
 /// Parts start at multiples of this many bytes.
 pub const ALIGNMENT: usize = 4096;
@@ -74,7 +74,8 @@ impl<'a> Archive<'a> {
     /// An archive in `bytes`; `None` where there is none or its table does not fit.
     pub fn new(bytes: &'a [u8]) -> Option<Self> {
         let count = word(bytes, 8)? as usize;
-        let complete = total_size(bytes)? <= bytes.len() as u64 && count <= MAX_PARTS;
+        let total = usize::try_from(total_size(bytes)?).ok()?;
+        let complete = word(bytes, total.checked_sub(8)?)? == MAGIC && count <= MAX_PARTS;
         complete.then_some(Self { bytes })
     }
 

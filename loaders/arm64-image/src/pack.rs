@@ -56,12 +56,16 @@ pub fn archive(parts: &[(Kind, &[u8])]) -> Vec<u8> {
         at = ALIGNMENT + bodies.len();
     }
     let mut file = Vec::new();
-    for word in [MAGIC, parts.len() as u64, at as u64] {
+    let total = at + ALIGNMENT;
+    for word in [MAGIC, parts.len() as u64, total as u64] {
         file.extend(word.to_le_bytes());
     }
     file.extend(table);
     file.resize(ALIGNMENT, 0);
     file.extend(bodies);
+    // The end says so, so that a file that was cut short is noticed.
+    file.extend([0; ALIGNMENT - 8]);
+    file.extend(MAGIC.to_le_bytes());
     file
 }
 
@@ -96,6 +100,9 @@ mod tests {
         let file = archive(&[(Kind::Kernel, &[1; 9000])]);
         assert!(Archive::new(&file[..file.len() - 1]).is_none());
         assert!(Archive::new(&file[..10]).is_none());
+        let mut zeroes = file.clone();
+        zeroes[8192..].fill(0);
+        assert!(Archive::new(&zeroes).is_none(), "only a part was copied to memory");
         assert!(Archive::new(&[0; 4096]).is_none());
     }
 }
