@@ -25,6 +25,10 @@ pub unsafe fn set(kind: u64, base: u64) {
     // Plain stores: there may be no MMU yet, and one processor runs this.
     KIND.store(kind, Ordering::Relaxed);
     BASE.store(base, Ordering::Relaxed);
+    if let Some((offset, word)) = UartLayout::of(kind).and_then(|layout| layout.enable) {
+        // SAFETY: the caller says that the UART is there; what it sends and receives goes on as it was set up.
+        unsafe { ((base + offset) as *mut u32).write_volatile(word) };
+    }
 }
 
 /// The console.

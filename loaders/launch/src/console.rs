@@ -26,21 +26,24 @@ pub struct UartLayout {
     pub ready: u32,
     /// Registers are accessed as 32-bit words; else as bytes.
     pub words: bool,
+    /// The offset of a register and the word that lets it send, where firmware may have left it off.
+    pub enable: Option<(u64, u32)>,
 }
 
 impl UartLayout {
     /// The layout of a `console_kind`; `None` for one that is not known or has no registers in memory.
     pub const fn of(kind: u64) -> Option<Self> {
+        let plain = Self { data: 0, status: 0, mask: 0, ready: 0, words: true, enable: None };
         Some(match kind {
             // Arm DDI 0183: UARTDR, UARTFR.TXFF.
-            CONSOLE_PL011 => Self { data: 0x00, status: 0x18, mask: 1 << 5, ready: 0, words: true },
-            // Zynq UltraScale+ TRM (UG1085): TX FIFO, channel status TXFULL.
-            CONSOLE_CADENCE => Self { data: 0x30, status: 0x2C, mask: 1 << 4, ready: 0, words: true },
-            // Transmitter holding register, line status THRE.
-            CONSOLE_16550_MMIO => Self { data: 0, status: 5, mask: 1 << 5, ready: 1 << 5, words: false },
-            CONSOLE_16550_MMIO32 => {
-                Self { data: 0, status: 5 << 2, mask: 1 << 5, ready: 1 << 5, words: true }
+            CONSOLE_PL011 => Self { status: 0x18, mask: 1 << 5, ..plain },
+            // Zynq UltraScale+ TRM (UG1085): TX FIFO, channel status TXFULL, control TXEN and RXEN.
+            CONSOLE_CADENCE => {
+                Self { data: 0x30, status: 0x2C, mask: 1 << 4, enable: Some((0, 0x14)), ..plain }
             }
+            // Transmitter holding register, line status THRE.
+            CONSOLE_16550_MMIO => Self { status: 5, mask: 1 << 5, ready: 1 << 5, words: false, ..plain },
+            CONSOLE_16550_MMIO32 => Self { status: 5 << 2, mask: 1 << 5, ready: 1 << 5, ..plain },
             _ => return None,
         })
     }

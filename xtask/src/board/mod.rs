@@ -32,6 +32,11 @@ pub(crate) struct Board {
     pub(crate) payload: Option<DefaultPayload>,
     /// The board that `cargo xtask bench` measures in its place: the same processor with firmware that starts the guest.
     pub(crate) bench: Option<String>,
+    /// The device tree, where neither firmware nor emulator brings one.
+    pub(crate) device_tree: Option<DeviceTree>,
+    /// The firmware finds the loader's file on a disk, by an `extlinux.conf`; else the emulator puts it into memory.
+    #[serde(default)]
+    pub(crate) extlinux: bool,
     /// How to run it on a developer's machine. A board without one needs hardware.
     pub(crate) emulator: Option<Emulator>,
 }
@@ -58,6 +63,16 @@ pub(crate) struct DefaultPayload {
     pub(crate) cmdline: String,
 }
 
+/// A board's device tree, as Debian's kernel packages have them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviceTree {
+    /// The Debian package.
+    pub(crate) package: String,
+    /// The file's name in it, without its folder.
+    pub(crate) file: String,
+}
+
 /// The emulated machine that stands for the board.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -80,8 +95,14 @@ pub(crate) struct Qemu {
     pub(crate) machine: String,
     /// `-machine` for a run without Plinth, where that differs.
     pub(crate) bare_machine: Option<String>,
-    /// `-cpu`.
-    pub(crate) cpu: String,
+    /// `-cpu`, for a machine that has a choice.
+    pub(crate) cpu: Option<String>,
+    /// The device that disks are.
+    #[serde(default = "disk")]
+    pub(crate) disk: String,
+    /// Which of the machine's serial ports is the console: 0 for the first.
+    #[serde(default)]
+    pub(crate) serial: usize,
     /// How many CPUs by default.
     pub(crate) cpus: u32,
     /// How much memory by default, in MiB.
@@ -91,6 +112,10 @@ pub(crate) struct Qemu {
     pub(crate) arguments: Vec<String>,
     /// The firmware, where it is not QEMU's own.
     pub(crate) firmware: Option<Firmware>,
+}
+
+fn disk() -> String {
+    "ide-hd".to_owned()
 }
 
 /// A machine of Bochs'. It is always an Intel PC; the manifest picks the processor and the firmware.
@@ -151,7 +176,8 @@ impl Emulator {
         let size = format!("{} CPUs, {} MiB", self.cpus(), self.memory());
         match self {
             Self::Qemu(qemu) => {
-                format!("{} -machine {} -cpu {}, {size}", qemu.program, qemu.machine, qemu.cpu)
+                let cpu = qemu.cpu.as_ref().map(|cpu| format!(" -cpu {cpu}")).unwrap_or_default();
+                format!("{} -machine {}{cpu}, {size}", qemu.program, qemu.machine)
             }
             Self::Bochs(bochs) => format!("bochs, {}, {size}", bochs.model),
         }

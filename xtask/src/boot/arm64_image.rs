@@ -15,11 +15,18 @@ pub(super) fn volume(mut contents: Contents<'_>) -> Result<Volume> {
     let payload = contents.required_payload()?;
     let settings =
         Settings::read_strictly(&contents.options.settings, contents.board.loader.name(), &OPTIONS)?;
-    let mut volume = Volume::new(if contents.options.bare { Format::Linux } else { Format::Bundle });
+    let mut volume = Volume::new(match contents.board.extlinux {
+        _ if contents.options.bare => Format::Linux,
+        true => Format::Extlinux,
+        false => Format::Bundle,
+    });
     let mut add = |part: Part, content| volume.add(part.name(), content);
     add(Part::Payload, payload.image)?;
     if let Some(initrd) = payload.initrd {
         add(Part::Initrd, initrd)?;
+    }
+    if let Some(device_tree) = contents.device_tree.take() {
+        add(Part::DeviceTree, device_tree)?;
     }
     add(Part::CommandLine, payload.command_line.into_bytes())?;
     if !contents.options.bare {

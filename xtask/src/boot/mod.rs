@@ -28,6 +28,7 @@ struct Contents<'a> {
     images: &'a Images,
     options: &'a BootOptions,
     payload: Option<payload::Payload>,
+    device_tree: Option<Vec<u8>>,
 }
 
 /// Puts the boot volume together.
@@ -38,7 +39,8 @@ pub(crate) fn volume(
     options: &BootOptions,
 ) -> Result<Volume> {
     let payload = payload::resolve(workspace, board, options)?;
-    let contents = Contents { board, images, options, payload };
+    let device_tree = payload::device_tree(workspace, board)?;
+    let contents = Contents { board, images, options, payload, device_tree };
     match board.loader {
         Loader::Uefi => uefi::volume(contents),
         Loader::Multiboot2 => multiboot2::volume(contents),

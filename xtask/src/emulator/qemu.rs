@@ -12,12 +12,14 @@ pub(super) fn command(machine: &Machine<'_>, qemu: &Qemu, console: &Console<'_>)
     let mut command = launcher(&qemu.program);
     let size = (machine.cpus.to_string(), format!("{}M", machine.memory));
     command.args(["-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]);
-    command.args(["-machine", board(machine, qemu), "-accel", "tcg", "-cpu", &qemu.cpu]);
+    command.args(["-machine", board(machine, qemu), "-accel", "tcg"]);
+    command.args(qemu.cpu.iter().flat_map(|cpu| ["-cpu", cpu]));
     command.args(["-smp", &size.0, "-m", &size.1]);
     if let Some(firmware) = &qemu.firmware {
         command.args(flash(firmware));
     }
-    command.args(medium(&machine.medium)).args(console_arguments(console));
+    command.args(medium(&machine.medium, qemu)).args(vec![["-serial", "null"]; qemu.serial].concat());
+    command.args(console_arguments(console));
     command.args(["-trace", "qemu_system_shutdown_request", "-D"]).arg(machine.trace());
     command.args(&qemu.arguments).args(&machine.arguments);
     command
@@ -44,16 +46,19 @@ fn flash(firmware: &Firmware) -> Vec<String> {
 }
 
 /// What the machine boots from. Nothing of what the guest writes is kept.
-fn medium(medium: &Medium) -> Vec<String> {
+fn medium(medium: &Medium, qemu: &Qemu) -> Vec<String> {
     match medium {
         Medium::Disk(path) => {
             let volume = format!("if=none,id=volume,format=raw,snapshot=on,file={}", escaped(path));
-            let device = "driver=ide-hd,drive=volume,bootindex=0";
-            ["-drive", &volume, "-device", device].map(str::to_owned).to_vec()
+            let device = format!("driver={},drive=volume,bootindex=0", qemu.disk);
+            ["-drive", &volume, "-device", &device].map(str::to_owned).to_vec()
         }
         Medium::Cd(path) => vec!["-cdrom".to_owned(), path.display().to_string()],
-        Medium::Kernel { image, initrd, command_line } => {
+        Medium::Kernel { image, initrd, device_tree, command_line } => {
             let mut arguments = vec!["-kernel".to_owned(), image.display().to_string()];
+            if let Some(device_tree) = device_tree {
+                arguments.extend(["-dtb".to_owned(), device_tree.display().to_string()]);
+            }
             if let Some(initrd) = initrd {
                 arguments.extend(["-initrd".to_owned(), initrd.display().to_string()]);
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::board::Board;
+use crate::board::{Board, DeviceTree};
 use crate::debian::{self, Apt};
 use crate::workspace::Workspace;
 
@@ -48,15 +48,45 @@ const KERNEL_FILES_X86: &[Keep] = &[
     Keep { from: "kernel/msr.ko", to: "msr.ko" },
 ];
 const KERNEL_FILES_ARM: &[Keep] = &[Keep { from: "boot/vmlinuz-", to: "vmlinuz" }];
+/// The package with every driver, and what is kept of it: the boards' device trees too.
+const GENERIC_ARM: &str = "linux-image-arm64";
+const GENERIC_FILES_ARM: &[Keep] = &[
+    Keep { from: "boot/vmlinuz-", to: "vmlinuz" },
+    Keep { from: "xilinx/zynqmp-zcu102-rev1.0.dtb", to: "zynqmp-zcu102-rev1.0.dtb" },
+    Keep { from: "broadcom/bcm2837-rpi-3-b.dtb", to: "bcm2837-rpi-3-b.dtb" },
+    Keep { from: "broadcom/bcm2711-rpi-4-b.dtb", to: "bcm2711-rpi-4-b.dtb" },
+];
 const BUSYBOX_FILES: &[Keep] = &[Keep { from: "bin/busybox", to: "busybox" }];
 
 /// The board's default kernel, fetched if need be; none where the board has none.
 pub(crate) fn default_kernel(workspace: &Workspace, board: &Board) -> Result<Option<Kernel>> {
     let Some(payload) = &board.payload else { return Ok(None) };
-    let files = if board.architecture() == "x86_64" { KERNEL_FILES_X86 } else { KERNEL_FILES_ARM };
-    let folder = fetch(workspace, board, &payload.package, files)?;
+    let folder = fetch(workspace, board, &payload.package, files_of(board, &payload.package))?;
     busybox(workspace, board)?;
     Ok(Some(Kernel { folder }))
+}
+
+/// A board's device tree, fetched if need be.
+pub(super) fn device_tree(workspace: &Workspace, board: &Board, tree: &DeviceTree) -> Result<PathBuf> {
+    let folder = fetch(workspace, board, &tree.package, files_of(board, &tree.package))?;
+    let file = folder.join(&tree.file);
+    if !file.is_file() {
+        bail!(
+            "the device tree {} is not kept of package {}; add it to the list in payload/cache.rs",
+            tree.file,
+            tree.package
+        );
+    }
+    Ok(file)
+}
+
+/// What is kept of a kernel's package.
+fn files_of(board: &Board, package: &str) -> &'static [Keep] {
+    match board.architecture() {
+        "x86_64" => KERNEL_FILES_X86,
+        _ if package == GENERIC_ARM => GENERIC_FILES_ARM,
+        _ => KERNEL_FILES_ARM,
+    }
 }
 
 /// The static busybox of the default initramfs.
@@ -67,7 +97,8 @@ pub(crate) fn busybox(workspace: &Workspace, board: &Board) -> Result<PathBuf> {
 /// Drops a board's default guest from the cache, so that it is fetched anew.
 pub(crate) fn forget(board: &Board) -> Result<()> {
     let kernel = board.payload.iter().map(|payload| payload.package.as_str());
-    for package in kernel.chain([BUSYBOX]) {
+    let tree = board.device_tree.iter().map(|tree| tree.package.as_str());
+    for package in kernel.chain(tree).chain([BUSYBOX]) {
         let entry = entry(board, package)?;
         if entry.exists() {
             fs::remove_dir_all(&entry).with_context(|| format!("cannot remove {}", entry.display()))?;

@@ -45,6 +45,11 @@ pub(crate) fn resolve(
     Ok(payload.map(|payload| with_arguments(payload, options.cmdline.as_deref())))
 }
 
+/// The board's device tree, where it needs one.
+pub(crate) fn device_tree(workspace: &Workspace, board: &Board) -> Result<Option<Vec<u8>>> {
+    board.device_tree.as_ref().map(|tree| read(&cache::device_tree(workspace, board, tree)?)).transpose()
+}
+
 fn default(workspace: &Workspace, board: &Board, options: &BootOptions) -> Result<Option<Payload>> {
     let (Some(default), Some(kernel)) = (&board.payload, default_kernel(workspace, board)?) else {
         return Ok(None);

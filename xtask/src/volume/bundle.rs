@@ -25,6 +25,8 @@ pub(crate) enum Part {
     Settings,
     /// The kernel's own command line.
     Options,
+    /// The board's device tree, which lies beside the file.
+    DeviceTree,
 }
 
 impl Part {
@@ -39,6 +41,7 @@ impl Part {
             Self::CommandLine => "cmdline",
             Self::Settings => "settings",
             Self::Options => "options",
+            Self::DeviceTree => "board.dtb",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Makes a FAT32 image without root rights or helper programs.
 //!
-//! It has no partition table: firmware boots such a "superfloppy" from any disk or USB stick, and the same bytes
+//! Its only partition is all of it: firmware boots such a "superfloppy" from any disk or USB stick, and the same bytes
 //! serve as a partition.
 
 use std::collections::BTreeMap;
@@ -18,14 +18,31 @@ const CLUSTER: u32 = 512;
 /// A cylinder of 16 heads with 63 sectors each: Bochs takes whole ones only.
 const CYLINDER: usize = 16 * 63 * 512;
 
+/// Where a partition table begins, if the boot sector is one too.
+const PARTITIONS: usize = 0x1BE;
+
 /// Writes `files` as an image at `path`.
 pub(crate) fn write(path: &Path, files: &BTreeMap<String, &[u8]>) -> Result<()> {
     let mut disk = Cursor::new(vec![0; size(files)]);
     let options = FormatVolumeOptions::new().fat_type(FatType::Fat32).bytes_per_cluster(CLUSTER);
     fatfs::format_volume(&mut disk, options.volume_label(*b"PLINTH     "))?;
     fill(&mut disk, files)?;
-    fs::write(path, disk.into_inner())?;
+    let mut image = disk.into_inner();
+    let entry = whole_disk(image.len());
+    image[PARTITIONS..PARTITIONS + entry.len()].copy_from_slice(&entry);
+    fs::write(path, image)?;
     Ok(())
+}
+
+/// A partition that is the whole disk, as mtools writes it: U-Boot looks into partitions only. Other firmware finds the
+/// file system either way.
+fn whole_disk(size: usize) -> [u8; 16] {
+    const BOOTABLE: u8 = 0x80;
+    const FAT32_BY_BLOCKS: u8 = 0x0C;
+    let mut entry = [BOOTABLE, 0, 1, 0, FAT32_BY_BLOCKS, 0xFE, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0];
+    let sectors = u32::try_from(size / 512).unwrap_or(u32::MAX);
+    entry[12..].copy_from_slice(&sectors.to_le_bytes());
+    entry
 }
 
 /// Room for the files, the allocation tables and some more files of the user's.

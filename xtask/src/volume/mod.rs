@@ -17,6 +17,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+/// The one file of `loaders/arm64-image`.
+const BUNDLE: &str = "plinth.img";
+/// Where U-Boot looks for what to boot.
+const EXTLINUX: &str = "extlinux/extlinux.conf";
+/// U-Boot passes its own device tree where none is named.
+const EXTLINUX_CONFIG: &str = "default plinth\ntimeout 1\nlabel plinth\n    kernel /plinth.img\n";
+
 /// How a volume is written for its machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -27,6 +34,8 @@ pub(crate) enum Format {
     Iso,
     /// One file that is entered as an arm64 Linux Image.
     Bundle,
+    /// That file on a FAT file system, with an `extlinux.conf` by which U-Boot finds it.
+    Extlinux,
     /// Loose files: a Linux kernel that the emulator itself starts, for comparison.
     Linux,
 }
@@ -44,6 +53,8 @@ pub(crate) enum Medium {
         image: PathBuf,
         /// The initial RAM disk.
         initrd: Option<PathBuf>,
+        /// The board's device tree.
+        device_tree: Option<PathBuf>,
         /// The arguments.
         command_line: Option<String>,
     },
@@ -63,7 +74,7 @@ impl Format {
             // The folder that firmware looks into for a loader, and the loader for its files.
             Self::Fat => "EFI/BOOT/",
             Self::Iso => "boot/",
-            Self::Bundle | Self::Linux => "",
+            Self::Bundle | Self::Extlinux | Self::Linux => "",
         }
     }
 }
@@ -131,13 +142,29 @@ impl Volume {
                 Ok(Medium::Cd(path))
             }
             Format::Bundle => {
-                let path = folder.join("plinth.img");
+                let path = folder.join(BUNDLE);
                 fs::write(&path, bundle::pack(&self.files)?)
                     .with_context(|| format!("cannot write {}", path.display()))?;
-                Ok(Medium::Kernel { image: path, initrd: None, command_line: None })
+                let device_tree = self.write_device_tree(folder)?;
+                Ok(Medium::Kernel { image: path, initrd: None, device_tree, command_line: None })
+            }
+            Format::Extlinux => {
+                let path = folder.join("volume.img");
+                let bundle = bundle::pack(&self.files)?;
+                let files = [(BUNDLE, bundle.as_slice()), (EXTLINUX, EXTLINUX_CONFIG.as_bytes())];
+                fat::write(&path, &files.map(|(name, content)| (name.to_owned(), content)).into())
+                    .with_context(|| format!("cannot write the FAT image {}", path.display()))?;
+                Ok(Medium::Disk(path))
             }
             Format::Linux => self.write_linux(folder),
         }
+    }
+
+    fn write_device_tree(&self, folder: &Path) -> Result<Option<PathBuf>> {
+        let Some(content) = self.files.get(Part::DeviceTree.name()) else { return Ok(None) };
+        let path = folder.join(Part::DeviceTree.name());
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Some(path))
     }
 
     fn write_linux(&self, folder: &Path) -> Result<Medium> {
@@ -148,6 +175,7 @@ impl Volume {
         Ok(Medium::Kernel {
             image: folder.join(Part::Payload.name()),
             initrd: file(Part::Initrd),
+            device_tree: file(Part::DeviceTree),
             command_line: command_line.map(|text| String::from_utf8_lossy(text).into_owned()),
         })
     }
@@ -183,7 +211,7 @@ mod tests {
         let mut volume = Volume::new(Format::Linux);
         volume.add(Part::Payload.name(), b"kernel".to_vec()).unwrap();
         volume.add(Part::CommandLine.name(), b"quiet".to_vec()).unwrap();
-        let Medium::Kernel { image, initrd, command_line } = volume.write(scratch.path()).unwrap() else {
+        let Medium::Kernel { image, initrd, command_line, .. } = volume.write(scratch.path()).unwrap() else {
             panic!("not a kernel")
         };
         assert_eq!(fs::read(image).unwrap(), b"kernel");

@@ -8,6 +8,7 @@
 
 mod armv8;
 mod bios;
+mod boards;
 mod examples;
 mod extensions;
 mod files;
@@ -176,6 +177,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         bios::TESTS,
         intel::TESTS,
         armv8::TESTS,
+        boards::TESTS,
     ];
     tables.into_iter().flatten()
 }

@@ -1,0 +1,104 @@
+//! The boards for Arm beside QEMU's own: each boots Debian's Linux as the root VM. And what the loader of these boards
+//! says when its file is not as it should be.
+
+use super::{End, Fault, LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
+
+/// Linux on 2 CPUs of the boards that only differ in what starts it.
+const FIRMWARE: Test = Test {
+    name: "linux-2",
+    proves: "Debian's Linux boots as the root VM behind this firmware, works and powers off, on 2 CPUs",
+    cpus: 2,
+    expect: &["plinth: pp 1: launched", SIGNATURE, "TEST smoke cpus=2 ok", POWER_DOWN],
+    ..LINUX
+};
+
+/// Every kind of exit.
+const EXITS: Test = Test {
+    name: "exits",
+    proves: "every kind of exit that a guest at EL1 can cause has the bare machine's answer",
+    payload: Payload::Guest("armv8-exits"),
+    command_line: "",
+    expect: &["TEST exits done "],
+    ..LINUX
+};
+
+/// What is wrong with the bundle is said on the console, and nothing is started: there is nothing else to boot.
+const REFUSED: Test =
+    Test { boards: &["qemu-virt"], command_line: "", memory: 512, end: End::Seen, timeout: 60, ..LINUX };
+
+pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "payload-is-no-image",
+        proves: "a payload without an Image header is refused by name",
+        faults: &[Fault::Replaced("vmlinuz", b"MZ, but no Linux")],
+        expect: &["plinth: not launched: the payload is no arm64 Linux Image"],
+        ..REFUSED
+    },
+    Test {
+        name: "payload-truncated-header",
+        proves: "a payload that ends in its header is refused by name",
+        faults: &[Fault::Truncated("vmlinuz", 60)],
+        expect: &["plinth: not launched: the payload is no arm64 Linux Image"],
+        ..REFUSED
+    },
+    Test {
+        name: "kernel-is-no-elf",
+        proves: "a kernel that is no ELF file is refused by name",
+        faults: &[Fault::Replaced("plinth", b"text")],
+        expect: &["plinth: not launched: the kernel's ELF file is refused: not an ELF file"],
+        ..REFUSED
+    },
+    Test {
+        name: "extension-is-cut",
+        proves: "an extension that was cut short is refused by name",
+        faults: &[Fault::Truncated("extension", 1000)],
+        expect: &["plinth: not launched: the extension's ELF file is refused"],
+        ..REFUSED
+    },
+    Test {
+        name: "reservation-does-not-fit",
+        proves: "more memory for the hypervisor than there is is refused",
+        settings: &["memory = 4096"],
+        expect: &["plinth: not launched: there is no free memory for the hypervisor"],
+        ..REFUSED
+    },
+    Test {
+        name: "entered-at-el1",
+        proves: "a machine without EL2 is refused, and the loader says at which level it was entered",
+        arguments: &["-machine", "virtualization=off"],
+        expect: &["plinth: not launched: "],
+        ..REFUSED
+    },
+    Test {
+        boards: &["qemu-virt-uefi", "qemu-virt-uboot-efi"],
+        expect: &["plinth: launched on 1", "plinth: pp 1: launched", "TEST smoke cpus=2 ok", POWER_DOWN],
+        ..FIRMWARE
+    },
+    Test { boards: &["qemu-virt-uboot"], ..FIRMWARE },
+    Test {
+        name: "linux-2",
+        boards: &["versal"],
+        proves: "Debian's Linux boots as the root VM, works and powers off, on both processors",
+        cpus: 4,
+        memory: 2048,
+        ..FIRMWARE
+    },
+    Test {
+        name: "linux-2",
+        boards: &["zcu102"],
+        proves: "the same behind aliased GICv2 registers and a Cadence UART",
+        memory: 2048,
+        ..FIRMWARE
+    },
+    Test {
+        name: "linux-4",
+        boards: &["rpi3"],
+        proves: "the same without GIC and PSCI: 4 processors out of a spin table, taken off-line and back",
+        cpus: 4,
+        expect: &["plinth: pp 3: launched", SIGNATURE, "TEST smoke cpus=4 ok"],
+        end: End::Seen,
+        ..FIRMWARE
+    },
+    Test { boards: &["versal"], cpus: 4, memory: 2048, ..EXITS },
+    Test { boards: &["rpi3"], cpus: 4, end: End::Seen, ..EXITS },
+];
