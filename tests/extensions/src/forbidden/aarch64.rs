@@ -36,7 +36,8 @@ macro_rules! instructions {
     ($($must:ident $name:literal: $($text:literal),+;)*) => {
         &[$(Instruction {
             name: $name,
-            may_pass: instructions!($must),
+            may_pass: instructions!($must).0,
+            traced: instructions!($must).1,
             run: || {
                 // SAFETY: It faults, or leaves all that is not named here as it was.
                 unsafe {
@@ -46,8 +47,8 @@ macro_rules! instructions {
             },
         },)*]
     };
-    (faults) => { false };
-    (harmless) => { true };
+    (faults) => { (false, false) };
+    (harmless) => { (true, false) };
 }
 
 /// Where an instruction has an operand, it is X0 and 0.

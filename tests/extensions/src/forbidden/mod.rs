@@ -15,13 +15,17 @@ use x86_64 as machine;
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use plinth_extension_api::Plinth;
+use plinth_extension_api::{Exit, Extension, Fault, Plinth, Resume, log};
+
+use crate::{CONTAINED, NOT_CONTAINED, argument, at_test};
 
 /// An instruction, or a few.
 pub(crate) struct Instruction {
     pub(crate) name: &'static str,
     /// Whether going on behind it is well too: what counts is that the kernel is.
     pub(crate) may_pass: bool,
+    /// Whether it makes a system call with the trap flag set, which one emulator gets wrong (docs/emulators.md).
+    pub(crate) traced: bool,
     pub(crate) run: unsafe fn(),
 }
 
@@ -48,6 +52,7 @@ static DATA: AtomicU64 = AtomicU64::new(0);
 /// What is attempted, one after the other.
 #[derive(Debug)]
 pub struct Forbidden {
+    traced: bool,
     next: AtomicU64,
     contained: AtomicU64,
 }
@@ -67,9 +72,14 @@ pub enum Turn {
 }
 
 impl Forbidden {
-    /// Nothing attempted yet.
+    /// Everything but system calls with the trap flag set.
     pub const fn new() -> Self {
-        Self { next: AtomicU64::new(0), contained: AtomicU64::new(0) }
+        Self { traced: false, next: AtomicU64::new(0), contained: AtomicU64::new(0) }
+    }
+
+    /// Nothing but those.
+    pub const fn traced() -> Self {
+        Self { traced: true, ..Self::new() }
     }
 
     /// Attempts one thing after the other until one is stopped, which ends this turn. `kernel` is where the hypervisor's
@@ -77,8 +87,8 @@ impl Forbidden {
     pub fn turn(&self, plinth: Plinth, kernel: u64) -> Turn {
         loop {
             let index = self.next.fetch_add(1, Relaxed);
-            let addresses = ADDRESSES * 3;
-            let instructions = machine::INSTRUCTIONS.len() as u64;
+            let addresses = if self.traced { 0 } else { ADDRESSES * 3 };
+            let instruction = self.instructions().nth(index.saturating_sub(addresses) as usize);
             if index < addresses {
                 let (address, access) = (address(index / 3, plinth, kernel), ACCESSES[(index % 3) as usize]);
                 if allowed(index / 3, access) {
@@ -87,8 +97,7 @@ impl Forbidden {
                     touch(address, access);
                     return Turn::NotContained("an access to memory", address);
                 }
-            } else if index < addresses + instructions {
-                let instruction = &machine::INSTRUCTIONS[(index - addresses) as usize];
+            } else if let Some(instruction) = instruction {
                 // SAFETY: Either the processor leaves this program there, or the instruction changes nothing that Rust
                 // knows of.
                 unsafe { (instruction.run)() };
@@ -98,11 +107,16 @@ impl Forbidden {
                 self.contained();
             } else {
                 return Turn::Done {
-                    attempts: addresses + instructions,
+                    attempts: addresses + self.instructions().count() as u64,
                     contained: self.contained.load(Relaxed),
                 };
             }
         }
+    }
+
+    fn instructions(&self) -> impl Iterator<Item = &'static Instruction> + use<> {
+        let traced = self.traced;
+        machine::INSTRUCTIONS.iter().filter(move |instruction| instruction.traced == traced)
     }
 
     /// An attempt was stopped.
@@ -114,6 +128,33 @@ impl Forbidden {
 impl Default for Forbidden {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The extension that makes the attempts.
+#[derive(Debug)]
+pub struct Attempts(pub Forbidden);
+
+impl Extension for Attempts {
+    fn vmexit(&self, exit: &mut Exit<'_>) -> Resume {
+        at_test(exit, |exit| match self.0.turn(exit.plinth(), argument(exit)) {
+            Turn::Done { attempts, contained } => {
+                log::info!("forbidden: {attempts} attempts, {contained} contained");
+                exit.answer_hypercall(if attempts == contained { 0 } else { NOT_CONTAINED })
+            }
+            Turn::NotContained(what, number) => {
+                log::error!("not contained: {what} ({number:#x})");
+                exit.answer_hypercall(NOT_CONTAINED)
+            }
+        })
+    }
+
+    fn fail(&self, exit: &mut Exit<'_>, fault: Option<Fault>) -> Resume {
+        if fault.is_none() {
+            return Resume::GiveUp;
+        }
+        self.0.contained();
+        exit.answer_hypercall(CONTAINED)
     }
 }
 

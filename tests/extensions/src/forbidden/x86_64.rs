@@ -35,7 +35,8 @@ macro_rules! instructions {
     ($($must:ident $name:literal: $($text:literal),+;)*) => {
         &[$(Instruction {
             name: $name,
-            may_pass: instructions!($must),
+            may_pass: instructions!($must).0,
+            traced: instructions!($must).1,
             run: || {
                 // SAFETY: It faults, or leaves all that is not named here as it was.
                 unsafe {
@@ -46,8 +47,9 @@ macro_rules! instructions {
             },
         },)*]
     };
-    (faults) => { false };
-    (harmless) => { true };
+    (faults) => { (false, false) };
+    (harmless) => { (true, false) };
+    (traced) => { (true, true) };
 }
 
 /// Where an instruction has operands, they are in RAX, RCX, RDX and 0; memory operands are on the stack.
@@ -124,9 +126,9 @@ pub(super) const INSTRUCTIONS: &[Instruction] = instructions! {
     faults "trap flag": "push 0x102", "popfq", "nop", "nop";
     faults "fault on no stack": "mov rsp, 0x8000000000000000", "ud2";
     faults "fault on a kernel's stack": "mov rsp, 0x100000", "push rax";
-    harmless "system call with the trap flag": "push 0x102", "popfq", "syscall", "push 2", "popfq";
+    traced "system call with the trap flag": "push 0x102", "popfq", "syscall", "push 2", "popfq";
     harmless "system call with the direction flag": "std", "syscall", "cld";
-    harmless "system call with all flags": "push 0x247fd7", "popfq", "syscall", "push 2", "popfq";
+    traced "system call with all flags": "push 0x247fd7", "popfq", "syscall", "push 2", "popfq";
     harmless "system call on no stack": "mov rsp, 0x8000000000000000", "syscall", "mov rsp, r12";
     harmless "system call on address 0": "xor esp, esp", "syscall", "mov rsp, r12";
     harmless "interrupt flag by popf": "push 0x3202", "popfq", "push 2", "popfq";

@@ -99,6 +99,15 @@ pub(super) const TESTS: &[Test] = &[
         ..GUEST
     },
     Test {
+        name: "traced-calls",
+        proves: "an extension's system call with the trap flag set does not trap in the kernel",
+        payload: Payload::Guest("forbidden"),
+        extension: Some("traced-calls"),
+        expect: &["extension: forbidden: 2 attempts, 2 contained", done!("forbidden")],
+        forbid: &["not contained"],
+        ..GUEST
+    },
+    Test {
         name: "ipi-storm-4",
         proves: "a root VM that sends every kind of interrupt to every CPU at random harms only itself",
         payload: Payload::Guest("ipi-storm"),

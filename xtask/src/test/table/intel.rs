@@ -130,12 +130,78 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "hostile",
-        proves: "hostile system calls each come back on Intel too",
+        proves: "a million hostile system calls each come back on Intel too, and leak nothing",
         payload: Payload::Guest("hostile"),
         extension: Some("hostile-syscalls"),
-        expect: &["extension: hostile: ", "TEST hostile done "],
+        expect: &["extension: hostile: 10", ", 0 leaks", "TEST hostile done "],
         forbid: &["no handle any more"],
         ..UEFI
+    },
+    Test {
+        name: "forbidden",
+        proves: "an extension that touches what is not its own, or runs what is the kernel's, is stopped every time",
+        payload: Payload::Guest("forbidden"),
+        extension: Some("forbidden"),
+        expect: &["extension: forbidden: ", " contained", "TEST forbidden done "],
+        forbid: &["not contained"],
+        ..UEFI
+    },
+    Test {
+        name: "walk",
+        proves: "a root VM that reads and writes all of physical memory finds and leaves nothing in the reservation",
+        payload: Payload::Guest("walk"),
+        expect: &[" pages read, ", "TEST walk done "],
+        ..UEFI
+    },
+    Test {
+        name: "example-page-hook",
+        proves: "the example `page-hook` sees each write to a page, and each read of one that may only be run",
+        payload: Payload::Guest("page-hook"),
+        extension: Some("page-hook"),
+        expect: &["extension: page-hook: pp 0: ", " touches ", "TEST page-hook done "],
+        forbid: &["execute-only skipped"],
+        ..UEFI
+    },
+    Test {
+        name: "example-trace",
+        proves: "the example `trace` logs first exits, and a histogram on demand",
+        payload: Payload::Guest("report"),
+        extension: Some("trace"),
+        expect: &[
+            "trace: pp 0: first id read exit",
+            "trace: hypercall ",
+            " exits in all",
+            "TEST report done ",
+        ],
+        ..UEFI
+    },
+    Test {
+        name: "example-cpuid-spoof",
+        proves: "the example `cpuid-spoof` hides AES instructions from Linux and from its programs",
+        command_line: "plinth.test=aes",
+        extension: Some("cpuid-spoof"),
+        expect: &["TEST aes cpus=1 aes=no ok", POWER_DOWN],
+        ..BIOS
+    },
+    Test {
+        name: "example-hello-c",
+        proves: "the example `hello-c`, which a C compiler built, does the same",
+        command_line: "plinth.test=aes",
+        extension: Some("hello-c"),
+        expect: &["extension: hello-c: hello from C", "TEST aes cpus=1 aes=no ok", POWER_DOWN],
+        ..BIOS
+    },
+    Test {
+        name: "example-msr-guard",
+        proves: "the example `msr-guard` keeps Linux's system call entry from being bent, and logs who tried",
+        command_line: "plinth.test=msr-guard",
+        extension: Some("msr-guard"),
+        expect: &[
+            "extension: msr-guard: pp 0: write of 0x8000000000000000 to LSTAR at ",
+            "TEST msr-guard cpus=1 ok",
+            POWER_DOWN,
+        ],
+        ..BIOS
     },
     Test {
         name: "triple-fault",
