@@ -4,6 +4,7 @@ use plinth_device_tree::Tree;
 use plinth_launch::image::{Image, Machine};
 use plinth_loader_multiboot2::boot_info::BootInfo;
 use plinth_loader_multiboot2::linux::Kernel;
+use plinth_loader_multiboot2::memory_map::RESERVED;
 use plinth_loader_uefi::boot_option::BootOption;
 use plinth_loader_uefi::command::Command;
 use plinth_loader_uefi::config::Config;
@@ -39,13 +40,13 @@ pub fn device_tree(bytes: &[u8]) {
 /// What GRUB tells; where the ACPI tables' root is too.
 pub fn multiboot2(bytes: &[u8]) {
     let info = BootInfo::new(bytes);
-    let _ = (info.command_line(), info.module("kernel"), info.modules_end());
-    assert!(info.rsdp_offset().is_none_or(|offset| offset <= bytes.len()));
+    let _ = (info.command_line(), info.module("kernel"), info.modules_end(), info.rsdp());
+    let _ = info.check_modules().map_err(|error| error.to_string());
     let mut map = info.memory_map();
     let place = map.highest(32 << 20, 2 << 20, 1 << 20, 1 << 32);
     if let Some(start) = place {
         assert!(start.is_multiple_of(2 << 20) && start >= 1 << 20 && start + (32 << 20) <= 1 << 32);
-        map.reserve(start, 32 << 20);
+        map.set_kind(start, 32 << 20, RESERVED);
     }
     let _ = map.end();
 }
