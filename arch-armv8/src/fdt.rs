@@ -3,6 +3,7 @@
 
 pub(crate) use plinth_device_tree::Gic as GicKind;
 use plinth_device_tree::{Firmware, Processor, Tree};
+use plinth_launch::Range;
 
 /// The machine.
 pub(crate) struct Machine<'a> {
@@ -18,6 +19,11 @@ impl<'a> Machine<'a> {
     /// The processors, in the tree's order.
     pub(crate) fn processors(&self) -> impl Iterator<Item = Processor> + 'a {
         self.tree.processors()
+    }
+
+    /// The banks of memory.
+    pub(crate) fn banks(&self) -> impl Iterator<Item = Range> + 'a {
+        self.tree.banks()
     }
 
     /// The interrupt controller.

@@ -13,6 +13,7 @@ use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus};
 use spin::Once;
 
 use crate::bank::SCTLR_RESET;
+use crate::banks::BANKS;
 use crate::cpu::El2Cpu;
 use crate::fdt::{GicKind, Machine};
 use crate::features::{self, Features};
@@ -179,6 +180,7 @@ unsafe fn prepare(
     let machine = unsafe { device_tree(info.fdt) }.and_then(Machine::new).ok_or(bad_tree)?;
     let own = processors::own_affinity();
     SLOTS.fill(own, machine.processors().map(|processor| processor.affinity));
+    BANKS.fill(machine.banks(), info.reservation);
     HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
     let gic = machine.gic();
     // SAFETY: forwarded to the caller.

@@ -15,6 +15,7 @@
     allow(dead_code, reason = "elsewhere only the tests use what the system instructions would")
 )]
 
+mod banks;
 mod descriptor;
 mod fdt;
 mod formats;
@@ -105,6 +106,10 @@ mod backend {
         type Vs = El2Vs;
         type Cpu = El2Cpu;
         type RootState = El2Root;
+
+        fn host_memory_type(at: plinth_hal::Spa) -> (plinth_hal::page_table::MemoryType, plinth_hal::Spa) {
+            crate::banks::BANKS.memory_type(at)
+        }
 
         fn is_exception(class: u8) -> bool {
             class < 64

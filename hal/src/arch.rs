@@ -36,6 +36,15 @@ pub trait Arch: Sized + 'static {
         vector < 32 && vector != NMI
     }
 
+    /// The memory type that the kernel's own map must have at an address, and where the range ends in which it is the same.
+    /// Asked from the first processor's launch on.
+    ///
+    /// Write-back throughout, unless the processor may read ahead from devices that are mapped so (Arm: x86 has MTRRs).
+    fn host_memory_type(at: Spa) -> (MemoryType, Spa) {
+        let _ = at;
+        (MemoryType::WriteBack, Spa::new(u64::MAX))
+    }
+
     /// The memory type that the root VM's nested tables must have at an address, and where the range ends in which it
     /// is the same. Asked from the first processor's launch on.
     ///

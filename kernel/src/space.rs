@@ -39,8 +39,14 @@ impl<A: Arch> HostSpace<A> {
         };
         let mut space = Self { table, user };
         let end = platform.mapped_end();
-        let all = SpaRange::new(Spa::new(PAGE_SIZE), end.saturating_sub(PAGE_SIZE));
-        space.identity(memory, frames, all, Attributes::new(DATA, MemoryType::WriteBack))?;
+        let mut start = PAGE_SIZE;
+        while start < end {
+            let (memory_type, same_until) = A::host_memory_type(Spa::new(start));
+            let next = same_until.raw().min(end);
+            let range = SpaRange::new(Spa::new(start), next - start);
+            space.identity(memory, frames, range, Attributes::new(DATA, memory_type))?;
+            start = next;
+        }
         space.map_image(platform, frames)?;
         space.map_devices(platform, frames)?;
         space.map_start_page(platform, frames)?;
