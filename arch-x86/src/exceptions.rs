@@ -9,7 +9,7 @@ use x86_64::VirtAddr;
 use x86_64::registers::segmentation::SegmentSelector;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
-use crate::per_cpu::KERNEL_CS;
+use crate::per_cpu::{KERNEL_CS, PerCpu};
 use crate::{msr, sleep, user};
 
 /// Vectors that get a stub: the architecture's exceptions.
@@ -48,7 +48,7 @@ unsafe extern "C" {
 }
 
 /// The IDT of every processor.
-pub(crate) fn table(emergency_stack: u16) -> InterruptDescriptorTable {
+pub(crate) fn table(emergency_stack: u16, debug_stack: u16) -> InterruptDescriptorTable {
     let mut idt = InterruptDescriptorTable::new();
     let stub = |vector: usize| {
         let first = &raw const plinth_exception_stubs as u64;
@@ -62,7 +62,6 @@ pub(crate) fn table(emergency_stack: u16) -> InterruptDescriptorTable {
     }
     set!(
         divide_error = 0,
-        debug = 1,
         non_maskable_interrupt = 2,
         breakpoint = 3,
         overflow = 4,
@@ -80,6 +79,14 @@ pub(crate) fn table(emergency_stack: u16) -> InterruptDescriptorTable {
         virtualization = 20,
         cp_protection_exception = 21,
     );
+    // SAFETY: the handler keeps every register and ends by IRETQ or in `exception`, on a stack that `PerCpu::place` put
+    // into the TSS.
+    unsafe {
+        idt.debug
+            .set_handler_addr(VirtAddr::new_truncate(debug as *const () as u64))
+            .set_code_selector(KERNEL)
+            .set_stack_index(debug_stack);
+    }
     // SAFETY: as above; the emergency stack is the one that `PerCpu::place` put into the TSS.
     unsafe {
         idt.double_fault
@@ -111,6 +118,50 @@ struct KernelFrame {
     rflags: u64,
     rsp: u64,
     ss: u64,
+}
+
+/// Debug exceptions, which need a stack of their own: an extension that single-steps into SYSCALL may have its trap delivered
+/// at the first instruction of the kernel, on the extension's own stack. The manuals clear the trap flag first (SFMASK), but
+/// not every processor need agree, and Bochs does not. There the kernel goes on without it. From ring 3 the frame moves to
+/// the stack where all exceptions of ring 3 arrive.
+///
+/// # Safety
+/// Only the processor may call it, with the stack of its IDT entry.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn debug() {
+    naked_asm!(
+        "test byte ptr [rsp + 8], 3",
+        "jnz 2f",
+        "and dword ptr [rsp + 16], 0xfffffeff",
+        "iretq",
+        "2:",
+        "push rax",
+        "push rcx",
+        "swapgs",
+        "mov rax, gs:[{rsp0}]",
+        "swapgs",
+        // RCX, RAX, then RIP, CS, RFLAGS, RSP, SS.
+        "mov rcx, [rsp + 16]",
+        "mov [rax - 40], rcx",
+        "mov rcx, [rsp + 24]",
+        "mov [rax - 32], rcx",
+        "mov rcx, [rsp + 32]",
+        "mov [rax - 24], rcx",
+        "mov rcx, [rsp + 40]",
+        "mov [rax - 16], rcx",
+        "mov rcx, [rsp + 48]",
+        "mov [rax - 8], rcx",
+        "mov rcx, [rsp + 8]",
+        "mov [rax - 48], rcx",
+        "pop rcx",
+        "lea rsp, [rax - 48]",
+        "pop rax",
+        "push 0",
+        "push 1",
+        "jmp {exception}",
+        rsp0 = const PerCpu::RSP0,
+        exception = sym exception,
+    )
 }
 
 /// Where all stubs meet.

@@ -96,6 +96,32 @@ fn unsupported_attributes_are_refused() {
     assert!(EptFormat::new(EPT, 48).supports(attributes(Permissions::EXECUTE)));
 }
 
+/// No entry that the format makes is a misconfiguration (SDM vol. 3C, "EPT Misconfigurations"): that exit cannot be caused
+/// from outside, whatever an extension maps.
+#[test]
+fn no_ept_entry_is_a_misconfiguration() {
+    for execute_only in [false, true] {
+        let format = EptFormat::new(EptCapabilities { execute_only, ..EPT }, 40);
+        let spa = Spa::new(0xFF_4000_0000);
+        for (bits, memory) in (0..8).flat_map(|bits| TYPES.map(|memory| (bits, memory))) {
+            let attributes = Attributes::new(Permissions::from_bits_truncate(bits), memory);
+            if !format.supports(attributes) {
+                continue;
+            }
+            for level in 0..3 {
+                let entry = format.leaf(spa, attributes, level);
+                let (read, write, execute) = (entry & 1 != 0, entry & 2 != 0, entry & 4 != 0);
+                assert!(read || !write, "writable but not readable: {entry:#x}");
+                assert!(read || !execute || execute_only, "execute-only without the capability: {entry:#x}");
+                assert!(!matches!(entry >> 3 & 7, 2 | 3 | 7), "a reserved memory type: {entry:#x}");
+                assert_eq!(entry & 0x000F_FF00_0000_0000, 0, "beyond the address width: {entry:#x}");
+                assert_eq!(entry >> 7 & 1 != 0, level > 0, "the size bit: {entry:#x}");
+            }
+        }
+        assert_eq!(format.table(spa) & 0xF8, 0, "reserved bits of a table's entry");
+    }
+}
+
 /// Frames in a vector, the frame at 4096 · n being `self.0[n]`.
 struct Frames(Vec<[u64; 512]>);
 

@@ -27,8 +27,13 @@ pub const PER_CPU_PAGES: usize = 4;
 const EMERGENCY_STACK: u16 = 0;
 /// The entry that NMIs use where the processor cannot hold them back while the kernel runs.
 const NMI_STACK: u16 = 1;
+/// The entry that debug exceptions use.
+const DEBUG_STACK: u16 = 2;
+/// Where the debug exceptions' stack ends, from the start of the structure: it needs a few words behind it.
+const DEBUG_STACK_END: u64 = 0x1800;
 
-/// One processor's structures. Lies at the start of [`PER_CPU_PAGES`] pages; the rest is the emergency stack.
+/// One processor's structures. Lies at the start of [`PER_CPU_PAGES`] pages; the rest is the stack of debug exceptions
+/// and, from the end downwards, the emergency stack.
 #[repr(C)]
 #[derive(Debug)]
 pub struct PerCpu {
@@ -38,7 +43,7 @@ pub struct PerCpu {
     idt: InterruptDescriptorTable,
 }
 
-const _: () = assert!(size_of::<PerCpu>() <= 2 * 4096);
+const _: () = assert!(size_of::<PerCpu>() + 512 <= DEBUG_STACK_END as usize);
 
 /// Present, DPL 0 code, 64-bit (AMD APM vol. 2, 4.8).
 const CODE_64: u64 = 0x00AF_9B00_0000_FFFF;
@@ -62,9 +67,10 @@ impl PerCpu {
         let stack_top = at as u64 + PER_CPU_PAGES as u64 * 4096;
         let mut tss = TaskStateSegment::new();
         tss.interrupt_stack_table[EMERGENCY_STACK as usize] = VirtAddr::new_truncate(stack_top);
+        tss.interrupt_stack_table[DEBUG_STACK as usize] = VirtAddr::new_truncate(at as u64 + DEBUG_STACK_END);
         let base = at as u64 + offset_of!(Self, tss) as u64;
         let gdt = [0, CODE_64, DATA, DATA | RING_3, CODE_64 | RING_3, tss_low(base), base >> 32];
-        let per_cpu = Self { tss, user_rsp: 0, gdt, idt: exceptions::table(EMERGENCY_STACK) };
+        let per_cpu = Self { tss, user_rsp: 0, gdt, idt: exceptions::table(EMERGENCY_STACK, DEBUG_STACK) };
         // SAFETY: `at` is ours, aligned to a page and large enough, says the caller.
         unsafe { at.write(per_cpu) };
     }

@@ -1,6 +1,7 @@
 //! Intel's VMX, on Bochs. It is slow: few boots of Linux, and many checks in each boot of a guest.
 
 use super::{End, GOING_ON, GUEST, LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
+use crate::test::conformance;
 
 /// Linux, started by GRUB on a PC with a BIOS.
 const BIOS: Test = Test { boards: &["bochs-intel"], memory: 512, timeout: 900, ..LINUX };
@@ -135,6 +136,16 @@ pub(super) const TESTS: &[Test] = &[
         extension: Some("hostile-syscalls"),
         expect: &["extension: hostile: 10", ", 0 leaks", "TEST hostile done "],
         forbid: &["no handle any more"],
+        ..UEFI
+    },
+    Test {
+        name: "conformance",
+        proves: "the kernel serves every call of the ABI, and every error of it, as they are specified, on Intel VMX",
+        payload: Payload::Guest("hostile"),
+        extension: Some("conformance"),
+        expect: &["extension: ABI done: ", ", 0 failed", "TEST hostile done "],
+        forbid: &["ABI .* FAILED"],
+        check: Some(conformance::check),
         ..UEFI
     },
     Test {
