@@ -149,6 +149,15 @@ pub(super) const TESTS: &[Test] = &[
         ..UEFI
     },
     Test {
+        name: "traced-calls",
+        proves: "an extension's system call with the trap flag set leaves the kernel alone, where the processor traps in it too",
+        payload: Payload::Guest("forbidden"),
+        extension: Some("traced-calls"),
+        expect: &["extension: forbidden: 2 attempts, 2 contained", "TEST forbidden done "],
+        forbid: &["not contained"],
+        ..UEFI
+    },
+    Test {
         name: "forbidden",
         proves: "an extension that touches what is not its own, or runs what is the kernel's, is stopped every time",
         payload: Payload::Guest("forbidden"),
