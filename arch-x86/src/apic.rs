@@ -6,7 +6,8 @@
 
 use plinth_hal::{ProcessorEvent, Target};
 
-use crate::{cold_start, msr};
+use crate::cold_start::{self, ARRIVALS};
+use crate::msr;
 
 /// APIC register offsets (AMD APM vol. 2, 16.3.2).
 const ID: u64 = 0x20;
@@ -170,6 +171,7 @@ impl LocalApic {
     /// virtualization need no time between the two commands.
     pub fn start_cold(self, id: u32) -> bool {
         let Some(page) = cold_start::page() else { return false };
+        ARRIVALS.leave(id);
         self.send(id, INIT);
         self.send(id, STARTUP | page);
         true
@@ -196,14 +198,31 @@ impl LocalApic {
         {
             return event;
         }
-        self.write(offset, value);
+        if offset != ICR_LOW || !self.send_guest_nmi(value, self.read(ICR_HIGH) >> 24) {
+            self.write(offset, value);
+        }
         ProcessorEvent::Done
+    }
+
+    /// Sends an NMI of the guest's, where there are processors that none must reach ([`cold_start`]). Returns false where
+    /// the command is another one, or can be sent as it is.
+    fn send_guest_nmi(self, command: u32, destination: u32) -> bool {
+        if command >> 8 & 7 != MODE_NMI || cold_start::page().is_none() {
+            return false;
+        }
+        let Some(target) = target(command, destination) else { return false };
+        let Some(reached) = ARRIVALS.reached(target, self.id(), self.x2apic()) else { return false };
+        reached.for_each(|id| self.send_nmi(id));
+        true
     }
 
     /// The same for a write to the command register in x2APIC mode.
     pub fn guest_command(self, value: u64) -> ProcessorEvent {
         if let Some(event) = classify(value as u32, (value >> 32) as u32) {
             return event;
+        }
+        if self.send_guest_nmi(value as u32, (value >> 32) as u32) {
+            return ProcessorEvent::Done;
         }
         // A reserved bit would fault here instead of in the guest: the guarded write swallows it.
         // SAFETY: an interrupt that the guest may send to itself and its like; INIT and SIPI were sorted out.
@@ -225,6 +244,7 @@ impl LocalApic {
 }
 
 /// Delivery modes (AMD APM vol. 2, 16.5).
+const MODE_NMI: u32 = 4;
 const MODE_INIT: u32 = 5;
 const MODE_STARTUP: u32 = 6;
 

@@ -18,7 +18,7 @@ use spin::Once;
 use crate::apic::LocalApic;
 use crate::launch::Call;
 use crate::{IdentityMemory, acpi};
-use arrivals::ARRIVALS;
+pub(crate) use arrivals::ARRIVALS;
 
 /// The page that a startup IPI names must lie below this address, and so must the tables that real mode can load.
 const REAL_MODE_END: u64 = 1 << 20;
@@ -100,15 +100,16 @@ impl ColdProcessors {
             return Ok(());
         }
         let mut root = 0;
+        ARRIVALS.set_boot(LocalApic::current().id());
         for (index, id) in self.ids[..self.count].iter().enumerate() {
             let pp = 1 + index;
             root = kernel.prepare_pp(pp, backend_pages)?.host_root.raw();
-            ARRIVALS.set(index, *id, pp as u32, kernel.stack()?.raw());
+            ARRIVALS.add(*id, pp as u32, kernel.stack()?.raw());
             kernel.expect_pp(pp, *id)?;
         }
         ENTRY.call_once(|| (call.entry, *call.info));
         // SAFETY: the page is ours to write, says the caller, and `can_start` has looked at the addresses.
-        unsafe { trampoline::place(self.page.raw(), root, &ARRIVALS, self.count) };
+        unsafe { trampoline::place(self.page.raw(), root) };
         PAGE.store((self.page.raw() / PAGE_SIZE) as u32, Ordering::SeqCst);
         // From here on nothing but a startup IPI gets a processor to run anything, and those are Plinth's: not even an
         // NMI of the root VM's to a processor that the firmware has left in its own code.
@@ -118,17 +119,19 @@ impl ColdProcessors {
     }
 }
 
-/// Starts a processor in the trampoline. Returns false where there is none.
+/// The number of the page in which processors start, if they can.
 pub(crate) fn page() -> Option<u32> {
     Some(PAGE.load(Ordering::Relaxed)).filter(|page| *page != 0)
 }
 
 /// Where the trampoline ends, on a stack of the processor's own.
 extern "sysv64" fn arrive(pp: u64) -> ! {
+    ARRIVALS.set_here(pp, true);
     if let Some((entry, info)) = ENTRY.get() {
         // SAFETY: the processor is as the contract wants it: 64-bit mode under the kernel's tables, interrupts off. The
         // call comes back only if the processor was refused, which the kernel has told.
         unsafe { entry(info, pp) };
     }
+    ARRIVALS.set_here(pp, false);
     trampoline::stop()
 }

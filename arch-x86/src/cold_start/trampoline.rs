@@ -6,7 +6,7 @@ use core::arch::global_asm;
 
 use plinth_hal::PAGE_SIZE;
 
-use super::arrivals::Arrivals;
+use super::arrivals::ARRIVALS;
 use super::arrive;
 
 global_asm!(
@@ -14,11 +14,14 @@ global_asm!(
     ".balign 16",
     // In real mode addresses are offsets in the page.
     ".set plinth_cold_gdt_register_offset, plinth_cold_gdt_register - plinth_cold_start",
+    ".set plinth_cold_no_table_offset, plinth_cold_no_table - plinth_cold_start",
     ".set plinth_cold_root_offset, plinth_cold_root - plinth_cold_start",
     ".set plinth_cold_jump_offset, plinth_cold_jump - plinth_cold_start",
     ".globl plinth_cold_start",
     "plinth_cold_start:",
     ".code16",
+    // First of all no interrupt table: real mode's is the root VM's. An NMI from here on is a shutdown.
+    "lidt cs:[plinth_cold_no_table_offset]",
     "cli",
     "cld",
     "mov ax, cs",
@@ -81,6 +84,8 @@ global_asm!(
     "plinth_cold_gdt: .quad 0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF",
     "plinth_cold_gdt_register: .word 3 * 8 - 1",
     "plinth_cold_gdt_base: .long 0",
+    "plinth_cold_no_table: .word 0",
+    ".long 0",
     ".balign 8",
     "plinth_cold_jump: .long 0",
     ".word 8",
@@ -107,14 +112,14 @@ unsafe extern "C" {
     static plinth_cold_end: u8;
 }
 
-/// Puts the code into `page`, for processors that are to run on the tables at `root` and are among the first `count`
-/// arrivals.
+/// Puts the code into `page`, for processors that are to run on the tables at `root` and are among the arrivals.
 ///
 /// # Safety
 /// 1. `page` is a page below 1 MiB that is identity mapped, writable and nobody's.
 /// 2. `root` lies below 4 GiB; its tables map the page for execution, and the kernel's image and memory, at the same
 ///    addresses.
-pub(super) unsafe fn place(page: u64, root: u64, arrivals: &'static Arrivals, count: usize) {
+pub(super) unsafe fn place(page: u64, root: u64) {
+    let (places, count) = ARRIVALS.places();
     let start = &raw const plinth_cold_start as u64;
     let offset = |symbol: *const u8| symbol as u64 - start;
     let length = offset(&raw const plinth_cold_end);
@@ -132,7 +137,7 @@ pub(super) unsafe fn place(page: u64, root: u64, arrivals: &'static Arrivals, co
     put_half(&raw const plinth_cold_gdt_base, page + offset(&raw const plinth_cold_gdt));
     put_half(&raw const plinth_cold_jump, page + offset(&raw const plinth_cold_long));
     put(&raw const plinth_cold_root, root);
-    put(&raw const plinth_cold_arrivals, &raw const *arrivals as u64);
+    put(&raw const plinth_cold_arrivals, places as u64);
     put(&raw const plinth_cold_count, count as u64);
     put(&raw const plinth_cold_target, arrive as *const () as u64);
 }

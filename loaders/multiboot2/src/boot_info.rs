@@ -8,6 +8,7 @@ const END: u32 = 0;
 const COMMAND_LINE: u32 = 1;
 const MODULE: u32 = 3;
 const MEMORY_MAP: u32 = 6;
+const FRAMEBUFFER: u32 = 8;
 const ACPI_OLD: u32 = 14;
 const ACPI_NEW: u32 = 15;
 
@@ -158,6 +159,15 @@ impl<'a> BootInfo<'a> {
         map
     }
 
+    /// Columns and lines of the screen, where it is in text mode.
+    pub fn text_screen(&self) -> Option<(u8, u8)> {
+        /// Framebuffer type: EGA-standard text mode.
+        const TEXT: u8 = 2;
+        let tag = self.find(FRAMEBUFFER).filter(|tag| tag.get(29) == Some(&TEXT))?;
+        let (columns, lines) = (word(tag, 20)?, word(tag, 24)?);
+        Some((columns.try_into().ok()?, lines.try_into().ok()?))
+    }
+
     /// A copy of the ACPI RSDP.
     pub fn rsdp(&self) -> Option<&'a [u8]> {
         self.find(ACPI_NEW).or_else(|| self.find(ACPI_OLD))?.get(8..)
@@ -222,6 +232,17 @@ mod tests {
         twice.copy_within(8..40, 40);
         twice[72..80].copy_from_slice(&[0, 0, 0, 0, 8, 0, 0, 0]);
         assert!(check(&twice).unwrap_err().starts_with("two modules are the payload"));
+    }
+
+    #[test]
+    fn only_a_text_screen_is_one() {
+        let mut bytes = [0; 56];
+        bytes[8..16].copy_from_slice(&[8, 0, 0, 0, 31, 0, 0, 0]);
+        (bytes[28], bytes[32], bytes[37]) = (80, 25, 2);
+        assert_eq!(BootInfo::new(&bytes).text_screen(), Some((80, 25)));
+        bytes[37] = 1;
+        assert_eq!(BootInfo::new(&bytes).text_screen(), None);
+        assert_eq!(BootInfo::new(&info()).text_screen(), None);
     }
 
     #[test]

@@ -9,6 +9,12 @@ pub const BOOT_PARAMETERS: usize = 4096;
 /// The 64-bit entry, from the start of the protected-mode kernel.
 pub const ENTRY_OFFSET: u64 = 0x200;
 
+/// Screen information: mode and columns; lines, whether there is a VGA, and the height of a letter.
+const VIDEO_MODE: usize = 0x006;
+const VIDEO_LINES: usize = 0x00E;
+const TEXT_MODE: u8 = 3;
+const IS_VGA: u8 = 1;
+const TEXT_POINTS: u8 = 16;
 const SETUP_SECTORS: usize = 0x1F1;
 const HEADER_END: usize = 0x201;
 const MAGIC: usize = 0x202;
@@ -125,6 +131,10 @@ impl<'a> Kernel<'a> {
         put(INITRD_SIZE, &(parameters.initrd.1 as u32).to_le_bytes());
         put(COMMAND_LINE, &(parameters.command_line as u32).to_le_bytes());
         put(RSDP, &parameters.rsdp.to_le_bytes());
+        if let Some((columns, lines)) = parameters.text_screen {
+            put(VIDEO_MODE, &[TEXT_MODE, columns]);
+            put(VIDEO_LINES, &[lines, IS_VGA, TEXT_POINTS]);
+        }
         let regions = parameters.map.regions();
         put(MAP_COUNT, &[regions.len() as u8]);
         for (index, region) in regions.iter().enumerate() {
@@ -145,6 +155,8 @@ pub struct Parameters<'a> {
     pub command_line: u64,
     /// Address of the ACPI RSDP, or 0.
     pub rsdp: u64,
+    /// Columns and lines of a VGA screen in text mode.
+    pub text_screen: Option<(u8, u8)>,
     /// The memory that it sees.
     pub map: &'a MemoryMap,
 }
@@ -175,9 +187,16 @@ mod tests {
         let map = MemoryMap::default();
         kernel.parameters(
             &mut page,
-            &Parameters { initrd: (0x1234, 5), command_line: 0x88, rsdp: 7, map: &map },
+            &Parameters {
+                initrd: (0x1234, 5),
+                command_line: 0x88,
+                rsdp: 7,
+                text_screen: Some((80, 25)),
+                map: &map,
+            },
         );
         assert_eq!(page[LOADER], 0xFF);
+        assert_eq!((page[0x06], page[0x07], &page[0x0E..0x12]), (3, 80, &[25, 1, 16, 0][..]));
         assert_eq!(page[INITRD..INITRD + 2], [0x34, 0x12]);
     }
 

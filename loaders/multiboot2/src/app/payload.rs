@@ -46,7 +46,10 @@ pub(super) fn boot<'a>(info: &BootInfo<'a>, map: &MemoryMap, rsdp: u64) -> Resul
         return Err(Error::InitrdTooHigh(kernel.initrd_last()));
     }
     let command_line = &raw const handover.command_line as u64;
-    kernel.parameters(&mut handover.parameters, &Parameters { initrd, command_line, rsdp, map });
+    kernel.parameters(
+        &mut handover.parameters,
+        &Parameters { initrd, command_line, rsdp, text_screen: info.text_screen(), map },
+    );
     say(format_args!("starting the payload at {place:#x}"));
     // SAFETY: the protocol's state: 64-bit mode, identity mapped memory, code segment 0x10 and data segments 0x18, interrupts
     // off, RSI at the boot parameters.
