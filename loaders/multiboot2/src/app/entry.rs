@@ -11,8 +11,13 @@ global_asm!(
     "plinth_multiboot2_header:",
     ".long 0xE85250D6",
     ".long 0",
-    ".long 16 + 8",
-    ".long 0x100000000 - (0xE85250D6 + 0 + 16 + 8)",
+    ".long 16 + 16 + 8",
+    ".long 0x100000000 - (0xE85250D6 + 0 + 16 + 16 + 8)",
+    // Console flags, optional: a screen in text mode is welcome.
+    ".word 4, 1",
+    ".long 12",
+    ".long 2",
+    ".long 0",
     // The end tag.
     ".word 0, 0",
     ".long 8",
