@@ -124,6 +124,7 @@ mod tests {
             }
         }
         fn write_bytes(&self, _: Spa, _: &[u8]) {}
+        fn write_outside(&self, _: Spa, _: &[u8]) {}
         fn zero_page(&self, _: Spa) {}
     }
 
