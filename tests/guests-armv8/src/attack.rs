@@ -35,6 +35,8 @@ fn attack(report: &mut Report, kernel: u64) {
     check!(report, "lives", system::affinity() == system::affinity());
     let unknown = hypercall(0, 0);
     check!(report, "lives-unknown-call", unknown == NOT_SUPPORTED || unknown == NOBODY);
+    // What came of one call is seen at the next.
+    check!(report, "lives-again", hypercall(0, 0) == unknown);
 }
 
 /// The result of a hypercall; [`NOBODY`] where it is an undefined instruction.

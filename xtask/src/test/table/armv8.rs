@@ -3,6 +3,7 @@
 use crate::test::dmesg;
 
 use super::{LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
+use crate::test::conformance;
 
 /// Linux on QEMU's Arm board.
 const VIRT: Test = Test { boards: &["qemu-virt"], memory: 512, ..LINUX };
@@ -44,6 +45,15 @@ pub(super) const TESTS: &[Test] = &[
         extension: Some("hostile-syscalls"),
         expect: &["extension: hostile: 10", ", 0 leaks", "TEST attack done "],
         forbid: &["no handle any more"],
+        ..ATTACK
+    },
+    Test {
+        name: "conformance",
+        proves: "the kernel serves every call of the ABI, and every error of it, as they are specified",
+        extension: Some("conformance"),
+        expect: &["extension: ABI done: ", ", 0 failed", "TEST attack done "],
+        forbid: &["ABI .* FAILED"],
+        check: Some(conformance::check),
         ..ATTACK
     },
     Test {
