@@ -132,6 +132,16 @@ impl FramePool {
         Ok(())
     }
 
+    /// Makes `pages` frames of the kernel's from `first` on pages that the extension allocated. Until the extension has
+    /// them mapped they are the kernel's, so that nobody frees them half-way.
+    pub fn give(&mut self, first: Spa, pages: usize) {
+        let Some(index) = self.index(first) else { return };
+        let end = (index + pages).min(self.count);
+        for frame in &mut self.frames[index..end] {
+            frame.owner = FrameOwner::Extension;
+        }
+    }
+
     /// Sets a frame aside that nothing maps any more, until [`Self::settle`].
     pub fn retire(&mut self, at: Spa) {
         if let Some(index) = self.index(at) {

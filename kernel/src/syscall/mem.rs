@@ -16,8 +16,7 @@ impl<A: Arch> Pp<'_, A> {
     pub(super) fn mem_allocate_page(&mut self) -> Answer {
         let memory = self.machine.memory;
         self.kernel.settle();
-        let frame =
-            self.kernel.frames.lock().take(1, FrameOwner::Extension).map_err(|_| Error::OutOfMemory)?;
+        let frame = self.kernel.frames.lock().take(1, FrameOwner::Kernel).map_err(|_| Error::OutOfMemory)?;
         memory.zero_page(frame);
         let at = self.kernel.extension.page_address(self.machine.pool, frame).raw();
         let mut frames = self.kernel.kernel_frames(memory);
@@ -31,6 +30,7 @@ impl<A: Arch> Pp<'_, A> {
             self.kernel.retire(detached.take().chain([frame]));
             return Err(Error::OutOfMemory.into());
         }
+        self.kernel.frames.lock().give(frame, 1);
         Ok([at, 0])
     }
 
@@ -39,7 +39,7 @@ impl<A: Arch> Pp<'_, A> {
         let pages = self.run_of_pages(1)?;
         let memory = self.machine.memory;
         self.kernel.settle();
-        let taken = self.kernel.frames.lock().take(pages as usize, FrameOwner::Extension);
+        let taken = self.kernel.frames.lock().take(pages as usize, FrameOwner::Kernel);
         let first = taken.map_err(|_| Error::OutOfMemory)?;
         for page in 0..pages {
             memory.zero_page(Spa::new(first.raw() + page * PAGE_SIZE));
@@ -56,6 +56,7 @@ impl<A: Arch> Pp<'_, A> {
             self.take_pages(at, first, pages);
             return Err(Error::OutOfMemory.into());
         }
+        self.kernel.frames.lock().give(first, pages as usize);
         Ok([at, 0])
     }
 
