@@ -17,7 +17,7 @@ use crate::artifacts::{self, Images};
 use crate::board::{Board, Emulator};
 use crate::boot;
 use crate::cli::BootOptions;
-use crate::emulator::{Console, Machine, Process, Until, Watch, Watched, watch};
+use crate::emulator::{Console, Ended, Machine, Process, Until, Watch, Watched, watch};
 use crate::volume::Volume;
 use crate::workspace::Workspace;
 
@@ -46,6 +46,11 @@ pub(super) struct Booted {
 }
 
 impl Booted {
+    /// Whether the emulator ended before anything came over the console.
+    fn did_not_start(&self) -> bool {
+        matches!(self.watched.ended, Ended::Exit(_)) && self.watched.lines.iter().all(String::is_empty)
+    }
+
     /// The end of the console, and what the emulator said, for somebody who looks for a reason.
     fn ending(&self) -> String {
         let lines = &self.watched.lines;
@@ -87,7 +92,19 @@ impl Bench<'_> {
     }
 
     /// Boots a test, its console in `log` too.
+    ///
+    /// An emulator that ends before its machine has said a word did not start: two of them can come into each other's way
+    /// there. It gets a second try, and the reader is told.
     pub(super) fn boot(&self, test: &Test, log: &Path) -> Result<Booted> {
+        let booted = self.try_to_boot(test, log)?;
+        if !booted.did_not_start() {
+            return Ok(booted);
+        }
+        println!("{:16} {:32} is started again: {}", self.board.name, test.name, booted.ending());
+        self.try_to_boot(test, log)
+    }
+
+    fn try_to_boot(&self, test: &Test, log: &Path) -> Result<Booted> {
         let scratch = self.workspace.scratch()?;
         let mut machine = Machine::new(self.board, &self.volume(test)?, scratch.path())?;
         (machine.cpus, machine.memory) = (test.cpus, test.memory);
@@ -150,9 +167,27 @@ fn forbidden(test: &Test) -> Result<RegexSet> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::process::ExitStatus;
 
     use super::*;
     use crate::test::table;
+
+    #[test]
+    fn silence_is_no_start_and_a_timeout_is_no_silence() {
+        let ended = |ended, lines: &[&str]| Booted {
+            watched: Watched {
+                ended,
+                missing: None,
+                lines: lines.iter().map(|&line| line.to_owned()).collect(),
+            },
+            trace: String::new(),
+            messages: String::new(),
+            complaints: Vec::new(),
+        };
+        assert!(ended(Ended::Exit(ExitStatus::default()), &[""]).did_not_start());
+        assert!(!ended(Ended::Exit(ExitStatus::default()), &["GRUB"]).did_not_start());
+        assert!(!ended(Ended::Timeout, &[]).did_not_start());
+    }
 
     #[test]
     fn every_test_is_for_boards_that_there_are() {
