@@ -22,6 +22,8 @@ struct Campaign {
     standard: Arc<Standard>,
     fuzzers: Vec<Mutex<Fuzzer>>,
     roots: Vec<AtomicU64>,
+    /// Where each processor's exit page is. What it says of the processor may be overwritten by a call that answers there.
+    exit_pages: Vec<AtomicU64>,
     made: Mutex<Vec<(Call, u64)>>,
     goal: u64,
     /// Only processor 0 is left.
@@ -45,6 +47,7 @@ impl Campaign {
             standard: Standard::with_fail(),
             fuzzers: (0..pps as u64).map(|pp| Mutex::new(Fuzzer::new(seed + pp))).collect(),
             roots: (0..pps).map(|_| AtomicU64::new(0)).collect(),
+            exit_pages: (0..pps).map(|_| AtomicU64::new(0)).collect(),
             made: Mutex::default(),
             goal,
             others_are_done: AtomicBool::new(false),
@@ -78,6 +81,11 @@ impl Campaign {
             fuzzer.learn(Kind::Vs, root.load(Ordering::SeqCst));
         }
         fuzzer.learn(Kind::Vm, ROOT_VM);
+    }
+
+    /// The processor that an exit page belongs to.
+    fn processor(&self, page: u64) -> usize {
+        self.exit_pages.iter().position(|known| known.load(Ordering::SeqCst) == page).unwrap()
     }
 
     /// All but what ends the test by design, or splits the root VM's map beyond what was split before.
@@ -159,7 +167,7 @@ impl Campaign {
 
     fn vmexit(&self, user: &User, arguments: [u64; 3]) {
         let exit = ExitInfo::new(arguments);
-        let pp = processor(user, exit.page);
+        let pp = self.processor(exit.page);
         if self.fuzzers[pp].lock().unwrap().calls < self.goal {
             self.fuzz(user, pp, exit.page);
         }
@@ -181,7 +189,8 @@ impl Campaign {
         let (bootstrap, vmexit, fail) = (self.clone(), self.clone(), self.clone());
         self.standard
             .extension()
-            .on(Slot::Bootstrap, move |user, [pp, ..]| {
+            .on(Slot::Bootstrap, move |user, [pp, page, _]| {
+                bootstrap.exit_pages[pp as usize].store(page, Ordering::SeqCst);
                 let root = bootstrap.standard.root_vs(user, pp);
                 bootstrap.roots[pp as usize].store(root, Ordering::SeqCst);
                 split_the_map(&bootstrap.standard, user);
@@ -189,15 +198,10 @@ impl Campaign {
             })
             .on(Slot::Vmexit, move |user, arguments| vmexit.vmexit(user, arguments))
             .on(Slot::Fail, move |user, [page, ..]| {
-                let pp = processor(user, page);
+                let pp = fail.processor(page);
                 fail.resume_root(user, pp, Lab::program_of(pp) + 3 * SIZE);
             })
     }
-}
-
-/// The processor that an exit page belongs to.
-fn processor(user: &User, page: u64) -> usize {
-    user.load(page + offset_of!(ExitPage, pp) as u64) as usize
 }
 
 /// Splits the root VM's large leaves, so that later changes of permissions need no frames.
