@@ -1,7 +1,7 @@
 //! System calls in any order and with any arguments, on the software machine: the kernel answers each, and the root VM is
 //! there afterwards.
 //!
-//! What ends the extension or takes the root VM's own memory and registers away is left out, because the test ends by
+//! What ends the extension, makes another VS the active one, or takes the root VM's own memory and registers away is left out, because the test ends by
 //! what the root VM does; `arch-sim/tests/fuzz` has those too. A machine's memory is not given back, so a fuzzer should
 //! run in forks.
 
@@ -73,11 +73,18 @@ fn is_allowed(call: Call, arguments: &[u64; 5], root: u64) -> bool {
         | Call::HandleClose
         | Call::VsRun
         | Call::VsRunCurrent
+        | Call::VsActivate
+        | Call::VsAdvance
+        | Call::VsAdvanceAndRun
         | Call::VsAdvanceAndRunCurrent
         | Call::VsPromote
         | Call::IntrinsicReset => false,
-        Call::VmProtect | Call::VmInterceptRegisters | Call::VmInterceptPorts => first != ROOT_VM,
-        Call::VsWrite | Call::VsInject | Call::VsSetView | Call::VsStep => first != root,
+        Call::VmProtect
+        | Call::VmViewProtect
+        | Call::VmWriteMemory
+        | Call::VmInterceptRegisters
+        | Call::VmInterceptPorts => first != ROOT_VM,
+        Call::VsWrite | Call::VsWriteMany | Call::VsInject | Call::VsSetView | Call::VsStep => first != root,
         _ => true,
     }
 }
