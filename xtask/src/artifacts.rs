@@ -74,7 +74,8 @@ fn test_folders(board: &Board) -> Vec<(&'static str, String)> {
 fn guest_folder(board: &Board) -> Option<&'static str> {
     match board.loader {
         Loader::Uefi if board.architecture() == "x86_64" => Some("tests/guests"),
-        Loader::Uefi | Loader::Multiboot2 => None,
+        Loader::Uefi => None,
+        Loader::Multiboot2 => Some("tests/guests-bios"),
         Loader::Arm64Image => Some("tests/guests-armv8"),
     }
 }
@@ -101,7 +102,7 @@ pub(crate) fn test_extension(workspace: &Workspace, board: &Board, name: &str) -
     existing(file(workspace, &board.triple, name), "extensions and tests/extensions")
 }
 
-/// A test guest's file: an EFI application, or the ELF file of an arm64 Image.
+/// A test guest's file: an EFI application, or the ELF file of an arm64 Image or a bzImage.
 pub(crate) fn test_guest(workspace: &Workspace, board: &Board, name: &str) -> Result<PathBuf> {
     let Some(folder) = guest_folder(board) else {
         bail!("no test guest can be started by the loader of board {}", board.name)

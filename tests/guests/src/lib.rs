@@ -8,11 +8,13 @@
 #![no_std]
 
 pub mod apic;
+#[cfg(feature = "firmware")]
 pub mod code;
 pub mod cpu;
 pub mod driver;
 pub mod plinth;
 pub mod report;
+#[cfg(feature = "firmware")]
 pub mod reservation;
 pub mod serial;
 pub mod trap;

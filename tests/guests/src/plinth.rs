@@ -6,10 +6,15 @@ use crate::cpu::{cpuid, is_amd};
 use crate::probe;
 use crate::trap::Fault;
 
+/// EBX, ECX and EDX of the leaf by which an extension shows that Plinth is here.
+pub const fn signature() -> [u32; 3] {
+    CPUID_SIGNATURE
+}
+
 /// Whether an extension shows Plinth's signature here.
 pub fn is_there() -> bool {
     let [_, ebx, ecx, edx] = cpuid(CPUID_SIGNATURE_LEAF, 0);
-    [ebx, ecx, edx] == CPUID_SIGNATURE
+    [ebx, ecx, edx] == signature()
 }
 
 /// Makes a hypercall, with an argument in RBX; the result is RAX.

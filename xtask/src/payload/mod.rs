@@ -61,8 +61,11 @@ fn default(workspace: &Workspace, board: &Board, options: &BootOptions) -> Resul
 
 fn named(workspace: &Workspace, board: &Board, path: &Path, options: &BootOptions) -> Result<Payload> {
     let image = read(path)?;
-    if board.loader == Loader::Arm64Image && image.starts_with(b"\x7fELF") {
-        let image = volume::flat(&image).with_context(|| format!("{} is no kernel", path.display()))?;
+    if image.starts_with(b"\x7fELF")
+        && let Some(flat) = volume::flat(board.loader, &image)
+    {
+        let image = flat.with_context(|| format!("{} is no kernel", path.display()))?;
+        check_image(board.loader, path, &image)?;
         return Ok(Payload { name: "kernel", image, initrd: None, command_line: String::new() });
     }
     check_image(board.loader, path, &image)?;

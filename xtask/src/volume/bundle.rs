@@ -64,8 +64,3 @@ pub(super) fn pack(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>> {
     let parts: Vec<_> = parts.collect();
     pack::pack(loader, &parts).map_err(|error| anyhow!("the loader is not as expected: {error}"))
 }
-
-/// The arm64 Image of a kernel that its linker left as an ELF file.
-pub(crate) fn flat(kernel: &[u8]) -> Result<Vec<u8>> {
-    pack::pack(kernel, &[]).map_err(|error| anyhow!("it is not as expected: {error}"))
-}

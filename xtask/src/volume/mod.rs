@@ -5,10 +5,12 @@
 mod bundle;
 mod config;
 mod fat;
+mod flat;
 mod iso;
 
-pub(crate) use bundle::{Part, flat};
+pub(crate) use bundle::Part;
 pub(crate) use config::Config;
+pub(crate) use flat::flat;
 pub(crate) use iso::GRUB_CONFIG;
 
 use std::collections::BTreeMap;

@@ -1,12 +1,22 @@
 //! Debian's Linux as the root VM of a PC with a BIOS: GRUB and the multiboot2 loader, and what it is given that is wrong.
 
-use super::{BARE_2, End, Fault, GOING_ON, LINUX, POWER_DOWN, SIGNATURE, Test};
+use super::{BARE_2, End, Fault, GOING_ON, GUEST_PASSED, LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
 
 /// Linux, started from a CD.
 const BIOS: Test = Test { boards: &["qemu-q35-bios"], memory: 512, ..LINUX };
 
 /// Plinth cannot be launched, the loader says why, and Linux boots without it.
 const NOT_LAUNCHED: Test = Test { command_line: "plinth.test=bare", cpus: 2, ..BIOS };
+
+/// A kernel of `tests/guests-bios` that starts and stops the second processor.
+const CPUS: Test = Test {
+    payload: Payload::Guest("cpus"),
+    command_line: "",
+    cpus: 2,
+    expect: &["TEST cpus done "],
+    end: End::Status(GUEST_PASSED),
+    ..BIOS
+};
 
 /// There is nothing to boot, with Plinth or without.
 const NOTHING: Test = Test { end: End::Seen, timeout: 60, ..BIOS };
@@ -53,6 +63,18 @@ const NO_PAYLOAD: &[u8] = b"set timeout=0\nserial --unit=0 --speed=115200\ntermi
     module2 /boot/extension extension\n}\n";
 
 pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "cpus",
+        proves: "INIT and startup IPIs, in every order, do to the second processor what the bare machine does",
+        expect: &["plinth: pp 1: started by the root VM", "TEST cpus done "],
+        ..CPUS
+    },
+    Test {
+        name: "cpus-bare",
+        proves: "the guest's checks hold on the bare machine too, started by GRUB",
+        bare: true,
+        ..CPUS
+    },
     Test {
         name: "linux-bare-2",
         proves: "the smoke test holds without Plinth, started by GRUB, on 2 CPUs",

@@ -37,6 +37,16 @@ pub(super) const TESTS: &[Test] = &[
         ..BIOS
     },
     Test {
+        name: "cpus",
+        proves: "INIT and startup IPIs, in every order, do to the second processor what the bare machine does",
+        payload: Payload::Guest("cpus"),
+        command_line: "",
+        cpus: 2,
+        expect: &["plinth: pp 1: started by the root VM", "TEST cpus done "],
+        end: End::Seen,
+        ..BIOS
+    },
+    Test {
         name: "no-vmx",
         proves: "an Intel processor without VMX is refused with the reason, and Linux starts without Plinth",
         model: Some("p4_prescott_celeron_336"),
