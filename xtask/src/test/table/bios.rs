@@ -66,7 +66,8 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "cpus",
         proves: "INIT and startup IPIs, in every order, do to the second processor what the bare machine does",
-        expect: &["plinth: pp 1: started by the root VM", "TEST cpus done "],
+        // Not what the kernel says of it on the second processor: the guest may be writing to the same port meanwhile.
+        expect: &["TEST cpus second-sees-plinth ok", "TEST cpus done "],
         ..CPUS
     },
     Test {

@@ -42,7 +42,8 @@ pub(super) const TESTS: &[Test] = &[
         payload: Payload::Guest("cpus"),
         command_line: "",
         cpus: 2,
-        expect: &["plinth: pp 1: started by the root VM", "TEST cpus done "],
+        // Not what the kernel says of it on the second processor: the guest may be writing to the same port meanwhile.
+        expect: &["TEST cpus second-sees-plinth ok", "TEST cpus done ", " passed, 0 failed"],
         end: End::Seen,
         ..BIOS
     },
