@@ -151,6 +151,10 @@ impl Bench<'_> {
         let options =
             BootOptions { payload, extension, cmdline, settings, bare: test.bare, ..BootOptions::default() };
         let mut volume = boot::volume(workspace, board, self.images, &options)?;
+        if let Some(word) = test.before {
+            let guest = artifacts::test_guest(workspace, board, "before")?;
+            faults::put_before(&mut volume, crate::payload::read(&guest)?, word)?;
+        }
         for fault in test.faults {
             faults::apply(&mut volume, fault)?;
         }

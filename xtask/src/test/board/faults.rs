@@ -5,6 +5,15 @@ use anyhow::{Context, Result};
 use crate::test::table::Fault;
 use crate::volume::Volume;
 
+/// Lets the guest `before` start in the loader's place; it starts the loader in turn.
+pub(super) fn put_before(volume: &mut Volume, guest: Vec<u8>, word: &str) -> Result<()> {
+    let first =
+        volume.content("BOOTX64.EFI").context("only a PC's UEFI volume has a place before its loader")?;
+    let loader = std::mem::replace(first, guest);
+    volume.add("loader.efi", loader)?;
+    volume.add("before.txt", word.into())
+}
+
 /// Loadable segment, and the flags of one (System V gABI, "Program Header").
 const PT_LOAD: u32 = 1;
 const EXECUTABLE: u32 = 1;

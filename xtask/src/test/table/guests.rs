@@ -1,6 +1,6 @@
 //! Test guests: what they see of the machine, and what becomes of them when the extension misbehaves.
 
-use super::{End, GUEST, Payload, Test};
+use super::{End, GOING_ON, GUEST, Payload, Test};
 use crate::test::conformance;
 
 /// What a guest says at its end.
@@ -14,6 +14,20 @@ macro_rules! done {
 const GONE: &str = "the extension is gone (it faulted); the kernel passes the root VM through without it";
 
 pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "svm-in-use",
+        proves: "SVM that another owner has switched on is refused with the reason, and the payload runs without Plinth",
+        before: Some("svm-in-use"),
+        payload: Payload::Guest("report"),
+        expect: &[
+            "TEST before svm-in-use ok",
+            "virtualization is already in use on this processor",
+            GOING_ON,
+            "TEST report runs on the bare machine",
+            "TEST report done ",
+        ],
+        ..GUEST
+    },
     Test {
         name: "exits-1",
         proves: "every kind of exit has the bare machine's answer, on 1 CPU",

@@ -108,6 +108,34 @@ pub(super) const TESTS: &[Test] = &[
         ..EXITS
     },
     Test {
+        name: "vmx-locked-off",
+        proves: "VMX that the firmware locked off is refused with the reason, and the payload runs without Plinth",
+        before: Some("vmx-locked-off"),
+        expect: &[
+            "TEST before vmx-locked-off ok",
+            "virtualization is switched off by the firmware",
+            GOING_ON,
+            "TEST report runs on the bare machine",
+            "TEST report done ",
+        ],
+        payload: Payload::Guest("report"),
+        ..UEFI
+    },
+    Test {
+        name: "vmx-in-use",
+        proves: "VMX that another owner has switched on is refused with the reason, and the payload runs without Plinth",
+        before: Some("vmx-in-use"),
+        expect: &[
+            "TEST before vmx-in-use ok",
+            "virtualization is already in use on this processor",
+            GOING_ON,
+            "TEST report runs on the bare machine",
+            "TEST report done ",
+        ],
+        payload: Payload::Guest("report"),
+        ..UEFI
+    },
+    Test {
         name: "stop",
         proves: "a processor that is given back goes on as the bare machine, with all of its state, VMX off",
         payload: Payload::Guest("stop"),

@@ -50,6 +50,8 @@ pub(super) struct Test {
     pub(super) arguments: &'static [&'static str],
     /// Lines of `plinth.toml` that win over the usual ones, `KEY = VALUE`.
     pub(super) settings: &'static [&'static str],
+    /// A state of virtualization, in a word of the guest `before`, which then starts the UEFI loader.
+    pub(super) before: Option<&'static str>,
     /// What is done to the files beside the loader before they are booted.
     pub(super) faults: &'static [Fault],
     /// Texts that must come over the console in this order.
@@ -127,6 +129,7 @@ pub(super) const LINUX: Test = Test {
     memory: 1024,
     arguments: &[],
     settings: &[],
+    before: None,
     faults: &[],
     expect: &[],
     forbid: &[],
