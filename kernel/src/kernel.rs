@@ -39,6 +39,8 @@ pub(crate) struct Machine<A: Arch> {
     pub(crate) reservation: SpaRange,
     /// The page below 1 MiB, which is the hypervisor's too.
     pub(crate) low_page: SpaRange,
+    /// From here on nothing is the hypervisor's: the shortest way to see it.
+    pub(crate) own_end: Spa,
     pub(crate) pool: Spa,
     pub(crate) memory_end: u64,
     /// How many processors the loader means to launch.
@@ -56,7 +58,7 @@ impl<A: Arch> Machine<A> {
     /// Whether this is the hypervisor's own memory, in which the root VM finds zeroes.
     #[inline]
     pub(crate) fn is_own(&self, at: Spa) -> bool {
-        self.reservation.contains(at) || self.low_page.contains(at)
+        at < self.own_end && (self.reservation.contains(at) || self.low_page.contains(at))
     }
 }
 
@@ -116,10 +118,12 @@ impl<A: Arch> Kernel<A> {
         self.extension.handle_seed.store(platform.info.entropy[1], Ordering::SeqCst);
         let memory = platform.memory;
         let mut frames = self.kernel_frames(memory);
+        let (reservation, low_page) = (platform.reservation(), range(platform.info.low_page));
         let machine = Machine {
             memory,
-            reservation: platform.reservation(),
-            low_page: range(platform.info.low_page),
+            reservation,
+            low_page,
+            own_end: reservation.end().max(low_page.end()),
             pool: Spa::new(platform.info.pool.start),
             memory_end: platform.memory_end(),
             pp_count: platform.info.pp_count as usize,
