@@ -31,6 +31,8 @@ const POOL: u64 = RESERVATION.start + 0x10000;
 const PROGRAMS: u64 = 0x10_0000;
 /// Stack for making a kernel, in bytes.
 const KERNEL_STACK: usize = 64 << 20;
+/// How many entries of the trace a test that hangs shows.
+const SHOWN: usize = 20;
 /// How long a test may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -175,7 +177,9 @@ impl Lab {
         while !handle.is_finished() {
             if start.elapsed() > PATIENCE {
                 self.machine.lose_power(PowerLoss::Off);
-                panic!("processor {pp} hangs; exits {:?}; trace {:?}", self.counts(pp), self.machine.trace());
+                let trace = self.machine.trace();
+                let last = &trace[trace.len().saturating_sub(SHOWN)..];
+                panic!("processor {pp} hangs; exits {:?}; end of the trace {last:?}", self.counts(pp));
             }
             std::thread::sleep(Duration::from_micros(50));
         }

@@ -13,12 +13,12 @@ use crate::artifacts::Images;
 use crate::board::{Board, Loader};
 use crate::cli::BootOptions;
 use crate::payload::{self, read};
-use crate::volume::Volume;
+use crate::volume::{Part, Volume};
 use crate::workspace::Workspace;
 
 /// The kernel's file on every volume.
-const KERNEL: &str = "plinth";
-const INITRD: &str = "initrd.img";
+const KERNEL: &str = Part::Kernel.name();
+const INITRD: &str = Part::Initrd.name();
 /// What the hypervisor keeps for itself, in MiB.
 const MEMORY: u32 = 32;
 
