@@ -103,7 +103,7 @@ pub(crate) struct BuildOptions {
 }
 
 /// What to boot: the options that `image`, `run` and `debug` share.
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 pub(crate) struct BootOptions {
     /// An EFI application or a Linux kernel (bzImage) to start [default: the board's, Debian's Linux]
     #[arg(long, value_name = "FILE")]
@@ -123,6 +123,9 @@ pub(crate) struct BootOptions {
     /// A line of plinth.toml that wins over the one made here, as in `log = "debug"`
     #[arg(long = "set", value_name = "KEY = VALUE")]
     pub(crate) settings: Vec<String>,
+    /// It is for the board's emulator, not for the board.
+    #[arg(skip)]
+    pub(crate) emulated: bool,
 }
 
 #[derive(Args)]

@@ -48,7 +48,8 @@ pub(crate) fn prepare<'a>(
     let emulator = board.emulator()?;
     setup::emulator(workspace, board)?;
     let images = artifacts::build(workspace, board)?;
-    let volume = boot::volume(workspace, board, &images, boot)?;
+    let boot = BootOptions { emulated: true, ..boot.clone() };
+    let volume = boot::volume(workspace, board, &images, &boot)?;
     let mut machine = Machine::new(board, &volume, folder)?;
     machine.cpus = options.cpus.unwrap_or(emulator.cpus());
     machine.memory = options.memory.unwrap_or(emulator.memory());

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::board::{self, Board, Need};
+use crate::board::{self, Board, Emulator, Need};
 use crate::c_extensions;
 use crate::cli::SetupOptions;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace::Workspace;
-use crate::{debian, payload};
+use crate::{debian, emulator, payload};
 
 /// Installs or fetches everything that one board, or all of them, need.
 pub(crate) fn setup(workspace: &Workspace, options: &SetupOptions) -> Result<()> {
@@ -51,7 +51,11 @@ pub(crate) fn selected(workspace: &Workspace, name: Option<&str>) -> Result<Vec<
 
 /// Installs the board's emulator and firmware, and what its boot volume takes, where they are missing.
 pub(crate) fn emulator(workspace: &Workspace, board: &Board) -> Result<()> {
-    install(workspace, &board.emulator()?.needs())?;
+    let emulator = board.emulator()?;
+    install(workspace, &emulator.needs())?;
+    if let Emulator::Qemu(qemu) = emulator {
+        emulator::fetch(&workspace.shell, qemu)?;
+    }
     loader(workspace, board)
 }
 

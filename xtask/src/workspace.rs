@@ -73,6 +73,16 @@ impl Workspace {
     }
 }
 
+/// The folder for what is downloaded once and kept outside the build directory, created.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let folder =
+        base.or_else(home).context("neither XDG_CACHE_HOME nor HOME is set; set one")?.join("plinth");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// The folder of this tool's own Cargo.toml: cargo tells at run time, so that a moved checkout still works.
 pub(crate) fn manifest_folder() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)

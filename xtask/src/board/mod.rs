@@ -91,6 +91,10 @@ pub(crate) struct Qemu {
     pub(crate) program: String,
     /// The Debian package it comes from.
     pub(crate) package: String,
+    /// The packages, `package` among them, that have the machine in the release's backports, where the installed program
+    /// is too old for it.
+    #[serde(default)]
+    pub(crate) backports: Vec<String>,
     /// `-machine`.
     pub(crate) machine: String,
     /// `-machine` for a run without Plinth, where that differs.
@@ -110,6 +114,8 @@ pub(crate) struct Qemu {
     /// What else it needs.
     #[serde(default)]
     pub(crate) arguments: Vec<String>,
+    /// What a Linux payload must be told because the machine lacks what the board has.
+    pub(crate) cmdline: Option<String>,
     /// The firmware, where it is not QEMU's own.
     pub(crate) firmware: Option<Firmware>,
 }
@@ -168,6 +174,14 @@ impl Emulator {
         match self {
             Self::Qemu(qemu) => qemu.memory,
             Self::Bochs(bochs) => bochs.memory,
+        }
+    }
+
+    /// What a Linux payload must be told that runs on it.
+    pub(crate) fn cmdline(&self) -> Option<&str> {
+        match self {
+            Self::Qemu(qemu) => qemu.cmdline.as_deref(),
+            Self::Bochs(_) => None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! apt for a processor architecture, of this machine or a foreign one.
 //!
 //! Packages of a foreign architecture are only downloaded, for a guest. For them apt gets lists and a cache of its own,
-//! so that the system's configuration stays as it is and nobody need be root.
+//! so that the system's configuration stays as it is and nobody need be root. The same goes for packages of the release's
+//! backports, which are kept beside the installed ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,10 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::{LOCK, has_program, is_root, quietly};
 use crate::progress::Step;
+
+/// What `apt-get indextargets` prints of each list of packages: where it comes from, and of which release.
+const TARGET: &str = "$(REPO_URI) $(RELEASE)";
+const PACKAGE_LISTS: &str = "Created-By: Packages";
 
 /// apt, as it sees one architecture's packages.
 pub(crate) struct Apt<'a> {
@@ -35,6 +40,32 @@ impl<'a> Apt<'a> {
         let folder = cache.join(format!("apt-{architecture}"));
         let options = private_options(architecture, &folder)?;
         Ok(Self { shell, options, private: true })
+    }
+
+    /// For the backports of the Debian release that this machine runs, from where its other packages come; lists are
+    /// kept in `cache`. `None` on a machine whose packages come from elsewhere.
+    pub(crate) fn backports(shell: &'a Shell, cache: &Path) -> Result<Option<Self>> {
+        if !has_program("apt-get") {
+            return Ok(None);
+        }
+        let architecture = cmd!(shell, "dpkg --print-architecture").quiet().read()?;
+        let targets = cmd!(shell, "apt-get indextargets --format {TARGET} {PACKAGE_LISTS}")
+            .quiet()
+            .ignore_stderr()
+            .read()?;
+        let Some(source) = backports_source(&fs::read_to_string("/etc/os-release")?, &targets) else {
+            return Ok(None);
+        };
+        let folder = cache.join("apt-backports");
+        let mut options = private_options(&architecture, &folder)?;
+        let list = folder.join("sources.list");
+        fs::write(&list, source)?;
+        for setting in
+            [format!("Dir::Etc::SourceList={}", list.display()), "Dir::Etc::SourceParts=-".to_owned()]
+        {
+            options.extend(["-o".to_owned(), setting]);
+        }
+        Ok(Some(Self { shell, options, private: true }))
     }
 
     /// The concrete package behind a meta-package such as `linux-image-cloud-amd64`; others stand for themselves.
@@ -71,7 +102,7 @@ impl<'a> Apt<'a> {
     }
 
     /// Makes sure that apt knows the packages, updating its lists when it does not.
-    pub(super) fn know(&self, packages: &[&str]) -> Result<()> {
+    pub(crate) fn know(&self, packages: &[&str]) -> Result<()> {
         if !has_program("apt-get") {
             bail!(
                 "the default guest comes from Debian's packages, and there is no apt-get; name one with --payload FILE"
@@ -144,6 +175,15 @@ fn image_dependency(depends: &str) -> Option<&str> {
         .find(|name| name.starts_with("linux-image-"))
 }
 
+/// The line of a source list for the backports of the release that `os_release` names, by the place that its own packages
+/// come from.
+fn backports_source(os_release: &str, targets: &str) -> Option<String> {
+    let codename = os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    let of_release = |line: &&str| line.split_whitespace().nth(1) == Some(codename);
+    let uri = targets.lines().find(of_release)?.split_whitespace().next()?;
+    Some(format!("deb {uri} {codename}-backports main\n"))
+}
+
 /// `'URI' NAME SIZE HASH`, as `--print-uris` writes it.
 fn file_and_size(uris: &str) -> Option<(&str, u64)> {
     let mut words = uris.lines().last()?.split_whitespace().skip(1);
@@ -159,6 +199,16 @@ mod tests {
         let depends = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n";
         assert_eq!(image_dependency(depends), Some("linux-image-6.1.0-56-cloud-amd64"));
         assert_eq!(image_dependency("busybox-static\n  Depends: libc6\n"), None);
+    }
+
+    #[test]
+    fn backports_come_from_where_the_release_comes_from() {
+        let os_release = "NAME=\"Debian\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+        let targets = "http://x/security/ bookworm-security\nhttp://x/debian/ bookworm\n";
+        let source = backports_source(os_release, targets);
+        assert_eq!(source.as_deref(), Some("deb http://x/debian/ bookworm-backports main\n"));
+        assert_eq!(backports_source(os_release, "http://x/other/ stable\n"), None);
+        assert_eq!(backports_source("ID=other\n", targets), None);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Runs a board's emulator: the command line, the process, and what its console says.
 
+mod backports;
 mod bochs;
 mod console;
 mod process;
 mod qemu;
 mod watch;
 
+pub(crate) use backports::fetch;
 pub(crate) use process::Process;
 pub(crate) use watch::{Ended, Until, Watch, Watched, watch};
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -64,7 +67,7 @@ impl<'a> Machine<'a> {
     /// The command that runs it.
     pub(crate) fn command(&self, console: &Console<'_>) -> Result<Command> {
         match self.emulator {
-            Emulator::Qemu(qemu) => Ok(qemu::command(self, qemu, console)),
+            Emulator::Qemu(qemu) => qemu::command(self, qemu, console),
             Emulator::Bochs(bochs) => bochs::command(self, bochs, console),
         }
     }
@@ -107,11 +110,11 @@ pub(crate) fn exit_device_status(value: u8) -> i32 {
 }
 
 /// The program, started so that it ends when this tool does, even when this tool is killed.
-fn launcher(program: &str) -> Command {
+fn launcher(program: impl AsRef<OsStr>) -> Command {
     if !debian::has_program("setpriv") {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "--", program]);
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
     command
 }

@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Console, Machine, launcher};
+use anyhow::Result;
+use xshell::Shell;
+
+use super::{Console, Machine, backports, launcher};
 use crate::board::{Firmware, Qemu};
 use crate::volume::Medium;
 
 /// The command that runs the machine.
-pub(super) fn command(machine: &Machine<'_>, qemu: &Qemu, console: &Console<'_>) -> Command {
-    let mut command = launcher(&qemu.program);
+pub(super) fn command(machine: &Machine<'_>, qemu: &Qemu, console: &Console<'_>) -> Result<Command> {
+    let mut command = program(qemu)?;
     let size = (machine.cpus.to_string(), format!("{}M", machine.memory));
     command.args(["-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]);
     command.args(["-machine", board(machine, qemu), "-accel", "tcg"]);
@@ -22,7 +25,15 @@ pub(super) fn command(machine: &Machine<'_>, qemu: &Qemu, console: &Console<'_>)
     command.args(console_arguments(console));
     command.args(["-trace", "qemu_system_shutdown_request", "-D"]).arg(machine.trace());
     command.args(&qemu.arguments).args(&machine.arguments);
-    command
+    Ok(command)
+}
+
+/// The installed program, or a newer one that was unpacked for the board.
+fn program(qemu: &Qemu) -> Result<Command> {
+    let Some(folder) = backports::folder(&Shell::new()?, qemu)? else { return Ok(launcher(&qemu.program)) };
+    let mut command = launcher(backports::program_in(&folder, qemu));
+    command.arg("-L").arg(backports::data_in(&folder));
+    Ok(command)
 }
 
 /// What QEMU calls the board.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::board::{Board, DeviceTree};
 use crate::debian::{self, Apt};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, cache};
 
 const BUSYBOX: &str = "busybox-static";
 
@@ -128,15 +128,6 @@ fn fetch(workspace: &Workspace, board: &Board, package: &str, files: &[Keep]) ->
 /// Where a package's files are kept.
 fn entry(board: &Board, package: &str) -> Result<PathBuf> {
     Ok(cache()?.join(format!("{package}-{}", board.debian_architecture()?)))
-}
-
-fn cache() -> Result<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let folder =
-        base.or_else(home).context("neither XDG_CACHE_HOME nor HOME is set; set one")?.join("plinth");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    Ok(folder)
 }
 
 /// Copies the wanted files of an unpacked package to `to`, which appears.

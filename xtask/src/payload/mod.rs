@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::board::{Board, Loader};
+use crate::board::{Board, Emulator, Loader};
 use crate::cli::BootOptions;
 use crate::volume;
 use crate::workspace::Workspace;
@@ -51,12 +51,11 @@ pub(crate) fn device_tree(workspace: &Workspace, board: &Board) -> Result<Option
 }
 
 fn default(workspace: &Workspace, board: &Board, options: &BootOptions) -> Result<Option<Payload>> {
-    let (Some(default), Some(kernel)) = (&board.payload, default_kernel(workspace, board)?) else {
-        return Ok(None);
-    };
+    let Some(kernel) = default_kernel(workspace, board)? else { return Ok(None) };
     let image = read(&kernel.image())?;
     let initrd = initrd(workspace, board, options, Some(&kernel))?;
-    Ok(Some(Payload { name: "vmlinuz", image, initrd: Some(initrd), command_line: default.cmdline.clone() }))
+    let command_line = linux_arguments(board, options);
+    Ok(Some(Payload { name: "vmlinuz", image, initrd: Some(initrd), command_line }))
 }
 
 fn named(workspace: &Workspace, board: &Board, path: &Path, options: &BootOptions) -> Result<Payload> {
@@ -71,11 +70,18 @@ fn named(workspace: &Workspace, board: &Board, path: &Path, options: &BootOption
     check_image(board.loader, path, &image)?;
     if is_linux(&image) {
         let initrd = Some(initrd(workspace, board, options, None)?);
-        let arguments = board.payload.as_ref().map_or(LINUX_ARGUMENTS, |default| default.cmdline.as_str());
-        return Ok(Payload { name: "vmlinuz", image, initrd, command_line: arguments.to_owned() });
+        let command_line = linux_arguments(board, options);
+        return Ok(Payload { name: "vmlinuz", image, initrd, command_line });
     }
     let initrd = options.initrd.as_deref().map(read).transpose()?;
     Ok(Payload { name: "payload.efi", image, initrd, command_line: String::new() })
+}
+
+/// What Linux is told on the board, and on what stands for it.
+fn linux_arguments(board: &Board, options: &BootOptions) -> String {
+    let usual = board.payload.as_ref().map_or(LINUX_ARGUMENTS, |default| default.cmdline.as_str());
+    let emulator = board.emulator.as_ref().filter(|_| options.emulated).and_then(Emulator::cmdline);
+    std::iter::once(usual).chain(emulator).collect::<Vec<_>>().join(" ")
 }
 
 fn initrd(

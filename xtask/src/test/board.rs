@@ -148,8 +148,15 @@ impl Bench<'_> {
             test.extension.map(|name| artifacts::test_extension(workspace, board, name)).transpose()?;
         let cmdline = (!test.command_line.is_empty()).then(|| test.command_line.to_owned());
         let settings = test.settings.iter().map(|&line| line.to_owned()).collect();
-        let options =
-            BootOptions { payload, extension, cmdline, settings, bare: test.bare, ..BootOptions::default() };
+        let options = BootOptions {
+            payload,
+            extension,
+            cmdline,
+            settings,
+            bare: test.bare,
+            emulated: true,
+            ..BootOptions::default()
+        };
         let mut volume = boot::volume(workspace, board, self.images, &options)?;
         if let Some(word) = test.before {
             let guest = artifacts::test_guest(workspace, board, "before")?;

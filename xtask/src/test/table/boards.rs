@@ -1,6 +1,8 @@
 //! The boards for Arm beside QEMU's own: each boots Debian's Linux as the root VM. And what the loader of these boards
 //! says when its file is not as it should be.
 
+use crate::test::conformance;
+
 use super::{End, Fault, LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
 
 /// Linux on 2 CPUs of the boards that only differ in what starts it.
@@ -12,6 +14,15 @@ const FIRMWARE: Test = Test {
     ..LINUX
 };
 
+/// Linux on 4 CPUs that wait in a spin table. Nobody can switch such a board off.
+const SPIN_TABLE: Test = Test {
+    name: "linux-4",
+    cpus: 4,
+    expect: &["plinth: pp 3: launched", SIGNATURE, "TEST smoke cpus=4 ok"],
+    end: End::Seen,
+    ..FIRMWARE
+};
+
 /// Every kind of exit.
 const EXITS: Test = Test {
     name: "exits",
@@ -19,6 +30,19 @@ const EXITS: Test = Test {
     payload: Payload::Guest("armv8-exits"),
     command_line: "",
     expect: &["TEST exits done "],
+    ..LINUX
+};
+
+/// Every call of the ABI.
+const CONFORMANCE: Test = Test {
+    name: "conformance",
+    proves: "the kernel serves every call of the ABI, and every error of it, as on every other board",
+    payload: Payload::Guest("armv8-attack"),
+    command_line: "",
+    extension: Some("conformance"),
+    expect: &["extension: ABI done: ", ", 0 failed", "TEST attack done "],
+    forbid: &["ABI .* FAILED"],
+    check: Some(conformance::check),
     ..LINUX
 };
 
@@ -91,14 +115,21 @@ pub(super) const TESTS: &[Test] = &[
         ..FIRMWARE
     },
     Test {
-        name: "linux-4",
         boards: &["rpi3"],
         proves: "the same without GIC and PSCI: 4 processors out of a spin table, taken off-line and back",
-        cpus: 4,
-        expect: &["plinth: pp 3: launched", SIGNATURE, "TEST smoke cpus=4 ok"],
-        end: End::Seen,
-        ..FIRMWARE
+        ..SPIN_TABLE
+    },
+    Test {
+        boards: &["rpi4"],
+        proves: "the same with a GIC: 4 processors out of a spin table, taken off-line and back",
+        memory: 2048,
+        ..SPIN_TABLE
     },
     Test { boards: &["versal"], cpus: 4, memory: 2048, ..EXITS },
     Test { boards: &["rpi3"], cpus: 4, end: End::Seen, ..EXITS },
+    Test { boards: &["rpi4"], cpus: 4, memory: 2048, end: End::Seen, ..EXITS },
+    Test { boards: &["versal"], cpus: 4, memory: 2048, ..CONFORMANCE },
+    Test { boards: &["zcu102"], cpus: 2, memory: 2048, ..CONFORMANCE },
+    Test { boards: &["rpi3"], cpus: 4, end: End::Seen, ..CONFORMANCE },
+    Test { boards: &["rpi4"], cpus: 4, memory: 2048, end: End::Seen, ..CONFORMANCE },
 ];
