@@ -78,7 +78,7 @@ pub(crate) struct DeviceTree {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Emulator {
     /// QEMU.
-    Qemu(Qemu),
+    Qemu(Box<Qemu>),
     /// Bochs, for Intel's VMX.
     Bochs(Bochs),
 }
