@@ -78,6 +78,21 @@ pub(super) const TESTS: &[Test] = &[
         ..GUEST
     },
     Test {
+        name: "example-page-hook-linux",
+        boards: BOARDS,
+        proves: "under it Linux finishes the code in the page of its system call entry, seen write by write, and works",
+        extension: Some("page-hook"),
+        cpus: 2,
+        expect: &[
+            "extension: page-hook: pp 0: system calls enter at 0xffff",
+            "extension: page-hook: pp 0: 0xffff",
+            " touches ",
+            "TEST smoke cpus=2 ok",
+            POWER_DOWN,
+        ],
+        ..LINUX
+    },
+    Test {
         name: "example-trace",
         proves: "the example `trace` logs first exits, and a histogram on demand",
         payload: Payload::Guest("report"),

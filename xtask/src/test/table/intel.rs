@@ -263,6 +263,19 @@ pub(super) const TESTS: &[Test] = &[
         ..BIOS
     },
     Test {
+        name: "example-page-hook-linux",
+        proves: "under it Linux finishes the code in the page of its system call entry, seen read by read, and works",
+        extension: Some("page-hook"),
+        expect: &[
+            "extension: page-hook: pp 0: system calls enter at 0xffff",
+            "extension: page-hook: pp 0: 0xffff",
+            " touches ",
+            "TEST smoke cpus=1 ok",
+            POWER_DOWN,
+        ],
+        ..BIOS
+    },
+    Test {
         name: "triple-fault",
         proves: "a triple fault of the root VM restarts the machine",
         payload: Payload::Guest("triple-fault"),
