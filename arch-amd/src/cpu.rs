@@ -1,6 +1,7 @@
 //! A processor with SVM, while the kernel runs on it.
 
 use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::broken_entry::{self, Answer};
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over};
 use plinth_arch_x86::user::{self, UserRegisters};
@@ -12,7 +13,7 @@ use plinth_hal::{
 
 use crate::launch::BackendPages;
 use crate::serve::Serving;
-use crate::vmcb::exit;
+use crate::vmcb::{EVENT_VALID, Vmcb, exit};
 use crate::vs::SvmVs;
 use crate::{Svm, emulate, exits, switch};
 
@@ -80,6 +81,7 @@ impl SvmCpu {
                 unsafe { sleep::take_pending_nmi() };
                 return Some(Exit::of(ExitClass::Kick));
             }
+            exit::NESTED_PAGE_FAULT if exits::is_broken_entry(vs) => return broken_entry(vs),
             _ => return Some(exits::classify(vs, exit_page)),
         }
         None
@@ -121,6 +123,19 @@ impl SvmCpu {
         unsafe { switch::vmload(vmcb) };
         self.hidden_of = Some(vmcb);
     }
+}
+
+/// The kernel's own tables are broken: see [`plinth_arch_x86::broken_entry`].
+#[cold]
+fn broken_entry(vs: &mut SvmVs) -> Option<Exit> {
+    let Vmcb { control, save } = vs.view();
+    let delivering = control.exit_interrupt_info & EVENT_VALID != 0;
+    let (root, at) = (Spa::new(control.nested_cr3), control.exit_info[1]);
+    match broken_entry::answer(&vs.memory(), root, at, save.cr4, delivering) {
+        Answer::Raise(event) => vs.inject(event),
+        Answer::ShutDown => return Some(Exit::of(ExitClass::Shutdown)),
+    }
+    None
 }
 
 impl HostCpu for SvmCpu {

@@ -63,6 +63,12 @@ fn port_access(info: u64) -> Exit {
     Exit { class, number: info >> 16 & 0xffff, detail: info >> 4 & 7 }
 }
 
+/// Whether a nested page fault was about reserved bits in an entry: the kernel's mistake (AMD APM vol. 2, 15.25.6).
+pub(crate) fn is_broken_entry(vs: &SvmVs) -> bool {
+    const RESERVED: u64 = 1 << 3;
+    vs.view().control.exit_info[0] & RESERVED != 0
+}
+
 /// EXITINFO1 is a page-fault error code (AMD APM vol. 2, 15.25.6), EXITINFO2 the guest-physical address.
 fn nested_page_fault(vs: &SvmVs, info: [u64; 2]) -> Exit {
     const WRITE: u64 = 1 << 1;

@@ -45,6 +45,11 @@ pub(crate) fn redeliver(vmcs: &Current) {
     }
 }
 
+/// Whether the exit has cut off the delivery of an event.
+pub(crate) fn was_delivering(vmcs: &Current) -> bool {
+    vmcs.read(VECTORING_EVENT) & VALID != 0
+}
+
 #[cold]
 fn deliver_again(vmcs: &Current, event: u32) {
     let kind = event >> 8 & 7;

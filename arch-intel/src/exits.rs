@@ -29,6 +29,7 @@ pub(crate) mod reason {
     pub(crate) const RDMSR: u32 = 31;
     pub(crate) const WRMSR: u32 = 32;
     pub(crate) const EPT_VIOLATION: u32 = 48;
+    pub(crate) const EPT_MISCONFIGURATION: u32 = 49;
     pub(crate) const INVEPT: u32 = 50;
     pub(crate) const INVVPID: u32 = 53;
     pub(crate) const XSETBV: u32 = 55;

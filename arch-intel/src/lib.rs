@@ -15,6 +15,8 @@ mod current;
 mod events;
 mod exits;
 mod failure;
+#[cfg(feature = "fault-injection")]
+mod fault_injection;
 mod features;
 mod field;
 mod hidden;

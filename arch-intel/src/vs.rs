@@ -65,6 +65,11 @@ impl VmxVs {
         self.memory
     }
 
+    /// Where the nested tables start by which it sees memory.
+    pub(crate) fn nested_root(&self) -> Spa {
+        Spa::new(self.ept_pointer).page()
+    }
+
     /// Where the VM's wishes about MSRs are: see [`crate::bitmaps`].
     pub(crate) fn wishes(&self) -> Spa {
         self.wishes

@@ -4,6 +4,7 @@
 
 pub mod acpi;
 pub mod apic;
+pub mod broken_entry;
 pub mod cold_start;
 pub mod console;
 pub mod cpuid;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cargo_metadata::Package;
+use cargo_metadata::{Package, Target};
 
 use crate::board::{self, Board, Loader};
 use crate::c_extensions;
@@ -19,7 +19,11 @@ use crate::workspace::Workspace;
 const DEFAULT_EXTENSION: &str = "plinth-extension-default";
 const DEFAULT_EXTENSION_PROGRAM: &str = "default";
 
+/// The feature of a kernel's package that makes a second image, with faults that tests set off.
+const FAULTS: &str = "fault-injection";
+
 /// The files that every boot of a board needs.
+#[derive(Clone)]
 pub(crate) struct Images {
     /// The kernel's ELF file.
     pub(crate) kernel: PathBuf,
@@ -51,8 +55,13 @@ pub(crate) fn build(workspace: &Workspace, board: &Board) -> Result<Images> {
     })
 }
 
-/// Builds the extensions and EFI applications that only tests use.
+/// Builds the kernels, extensions and EFI applications that only tests use.
 pub(crate) fn build_tests(workspace: &Workspace, board: &Board) -> Result<()> {
+    if let Some(faulty) = workspace.package(&board.kernel).and_then(faulty) {
+        // Not the package's other image, which would get the faults too.
+        let options = ["--bin", faulty, "--features", FAULTS];
+        compile_with(workspace, &board.triple, &[board.kernel.as_str()], &options)?;
+    }
     for (folder, triple) in test_folders(board) {
         let packages = workspace.packages_in(folder);
         let names: Vec<_> = packages.iter().map(|package| package.name.as_str()).collect();
@@ -97,6 +106,22 @@ pub(crate) fn targets<'a>(workspace: &'a Workspace, boards: &[Board]) -> Vec<(&'
     packages.into_iter().map(|((_, triple), package)| (package, triple)).collect()
 }
 
+/// The name of a package's image with faults.
+fn faulty(package: &Package) -> Option<&str> {
+    let has_faults = |target: &&Target| target.required_features.iter().any(|feature| feature == FAULTS);
+    package.targets.iter().find(has_faults).map(|target| target.name.as_str())
+}
+
+/// The features with which clippy looks at a package: all that its programs can be built with.
+pub(crate) fn features(package: &Package) -> &'static [&'static str] {
+    if faulty(package).is_some() { &["--features", FAULTS] } else { &[] }
+}
+
+/// The ELF file of a kernel that only tests use.
+pub(crate) fn test_kernel(workspace: &Workspace, board: &Board, name: &str) -> Result<PathBuf> {
+    existing(file(workspace, &board.triple, name), &board.kernel)
+}
+
 /// The ELF file of an extension that tests use.
 pub(crate) fn test_extension(workspace: &Workspace, board: &Board, name: &str) -> Result<PathBuf> {
     existing(file(workspace, &board.triple, name), "extensions and tests/extensions")
@@ -122,6 +147,10 @@ fn existing(path: PathBuf, folder: &str) -> Result<PathBuf> {
 }
 
 fn compile(workspace: &Workspace, triple: &str, packages: &[&str]) -> Result<()> {
+    compile_with(workspace, triple, packages, &[])
+}
+
+fn compile_with(workspace: &Workspace, triple: &str, packages: &[&str], options: &[&str]) -> Result<()> {
     for package in packages {
         if workspace.package(package).is_none() {
             bail!(
@@ -131,7 +160,8 @@ fn compile(workspace: &Workspace, triple: &str, packages: &[&str]) -> Result<()>
     }
     let toolchain = Toolchain::for_target(&workspace.shell, triple)?;
     let selection = packages.iter().flat_map(|package| ["--package", package]);
-    let command = toolchain.cargo(&workspace.shell, "build", triple).arg("--release").args(selection);
+    let command =
+        toolchain.cargo(&workspace.shell, "build", triple).arg("--release").args(selection).args(options);
     // Cargo's own progress is the best there is, but it belongs on standard error alone.
     command.quiet().run().with_context(|| format!("{} did not build for {triple}", packages.join(" or ")))
 }

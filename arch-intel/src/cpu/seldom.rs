@@ -1,13 +1,14 @@
 //! Exits that the kernel serves and that a guest at work causes seldom.
 
+use plinth_arch_x86::broken_entry::{self, Answer};
 use plinth_arch_x86::msr;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, edx_eax, read_general};
-use plinth_hal::{Exit, GuestMemory, PhysicalMemory, Spa, VsHw};
+use plinth_hal::{Exit, ExitClass, GuestMemory, PhysicalMemory, Spa, VsHw};
 
 use super::VmxCpu;
 use crate::bitmaps::wishes_for;
 use crate::exits::{self, reason};
-use crate::field::{ACTIVITY, QUALIFICATION};
+use crate::field::{ACTIVITY, PHYSICAL_ADDRESS, QUALIFICATION};
 use crate::processor::GENERAL_PROTECTION;
 use crate::vs::VmxVs;
 use crate::{control_registers, events, failure};
@@ -32,6 +33,9 @@ impl VmxCpu {
             reason::CR_ACCESS => control_register_access(vs, guest, exit_page),
             reason::WRMSR if self.write_system_call_register(vs, guest, exit_page) => {}
             reason::XSETBV => self.write_xcr(vs, guest, exit_page),
+            reason::EPT_MISCONFIGURATION => return broken_entry(vs),
+            #[cfg(feature = "fault-injection")]
+            reason::VMCALL if crate::fault_injection::serve(vs, exit_page) => skip(vs, guest, exit_page),
             reason::INVD => {
                 // Caches are written back, never just dropped: the kernel's own data is in them.
                 // SAFETY: WBINVD at privilege level 0 loses nothing.
@@ -106,6 +110,18 @@ fn skip(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
 fn wait_for_startup(vs: &mut VmxVs, exit_page: Spa) {
     vs.reset(exit_page);
     vs.with(|vmcs| vmcs.write(ACTIVITY, events::WAIT_FOR_SIPI));
+}
+
+/// The kernel's own tables are broken: see [`plinth_arch_x86::broken_entry`].
+fn broken_entry(vs: &mut VmxVs) -> Option<Exit> {
+    let (at, cr4, delivering) = vs.with(|vmcs| {
+        (vmcs.read(PHYSICAL_ADDRESS), control_registers::read_cr4(vmcs), events::was_delivering(vmcs))
+    });
+    match broken_entry::answer(&vs.memory(), vs.nested_root(), at, cr4, delivering) {
+        Answer::Raise(event) => vs.inject(event),
+        Answer::ShutDown => return Some(Exit::of(ExitClass::Shutdown)),
+    }
+    None
 }
 
 fn control_register_access(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {

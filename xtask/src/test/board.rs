@@ -157,7 +157,11 @@ impl Bench<'_> {
             emulated: true,
             ..BootOptions::default()
         };
-        let mut volume = boot::volume(workspace, board, self.images, &options)?;
+        let mut images = self.images.clone();
+        if let Some(name) = test.kernel {
+            images.kernel = artifacts::test_kernel(workspace, board, name)?;
+        }
+        let mut volume = boot::volume(workspace, board, &images, &options)?;
         if let Some(word) = test.before {
             let guest = artifacts::test_guest(workspace, board, "before")?;
             faults::put_before(&mut volume, crate::payload::read(&guest)?, word)?;

@@ -31,7 +31,8 @@ fn freestanding(workspace: &Workspace) -> Result<()> {
     for (package, triple) in artifacts::targets(workspace, &boards) {
         let clippy =
             Toolchain::for_target(&workspace.shell, &triple)?.cargo(&workspace.shell, "clippy", &triple);
-        let clippy = clippy.args(["--release", "--package", package.name.as_str(), "--", "-D", "warnings"]);
+        let clippy = clippy.args(["--release", "--package", package.name.as_str()]);
+        let clippy = clippy.args(artifacts::features(package)).args(["--", "-D", "warnings"]);
         clippy.run().with_context(|| format!("clippy has something to say about {}", package.name))?;
     }
     Ok(())

@@ -136,6 +136,33 @@ pub(super) const TESTS: &[Test] = &[
         ..UEFI
     },
     Test {
+        name: "broken-entry",
+        proves: "a misconfigured entry of the extended page tables is logged with its words, and is a machine check to the guest",
+        payload: Payload::Guest("broken-entry"),
+        kernel: Some("plinth-faulty"),
+        expect: &[
+            "nested page tables are broken at guest-physical 0x",
+            "the VM gets a machine check",
+            "TEST broken-entry done ",
+        ],
+        forbid: &["broken-entry skipped"],
+        ..UEFI
+    },
+    Test {
+        name: "broken-entry-in-delivery",
+        proves: "one that meets the delivery of an event ends the root VM, not in a loop of machine checks",
+        payload: Payload::Guest("broken-entry"),
+        command_line: "in-delivery",
+        kernel: Some("plinth-faulty"),
+        expect: &[
+            "the VM gets a machine check",
+            "TEST broken-entry shuts down now",
+            "the VM shuts down",
+            "the root VM shut down (triple fault); restarting the machine",
+        ],
+        ..UEFI
+    },
+    Test {
         name: "stop",
         proves: "a processor that is given back goes on as the bare machine, with all of its state, VMX off",
         payload: Payload::Guest("stop"),

@@ -40,6 +40,8 @@ pub(super) struct Test {
     pub(super) bare: bool,
     /// The extension: none for the default one, else a program of `extensions` or `tests/extensions`.
     pub(super) extension: Option<&'static str>,
+    /// Another kernel than the board's, a program of the same package.
+    pub(super) kernel: Option<&'static str>,
     /// Another processor than the board's, where the emulator takes it by name; on QEMU, see `arguments`.
     pub(super) model: Option<&'static str>,
     /// How many CPUs.
@@ -124,6 +126,7 @@ pub(super) const LINUX: Test = Test {
     command_line: "plinth.test=smoke",
     bare: false,
     extension: None,
+    kernel: None,
     model: None,
     cpus: 1,
     memory: 1024,

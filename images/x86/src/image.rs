@@ -1,0 +1,97 @@
+//! What every image for x86-64 is made of: entry point, log, choice of the backend.
+
+use core::arch::naked_asm;
+use core::panic::PanicInfo;
+
+use plinth_arch_amd::Svm;
+use plinth_arch_intel::Vmx;
+use plinth_arch_x86::console::Uart16550;
+use plinth_arch_x86::launch::Call;
+use plinth_arch_x86::root_state::EntryFrame;
+use plinth_kernel::Kernel;
+use plinth_kernel::logger::{Console, LOGGER};
+use plinth_launch::{CONSOLE_16550_PORT, LaunchError, LaunchInfo, LaunchStatus, MAGIC, VERSION};
+
+static SVM: Kernel<Svm> = Kernel::new();
+static VMX: Kernel<Vmx> = Kernel::new();
+static CONSOLE: Uart16550 = Uart16550::new();
+
+/// The entry point of the launch contract.
+///
+/// Leaves the registers that a call preserves on the caller's stack: launching makes them the root VM's, which
+/// "returns" from here with 0.
+///
+/// # Safety
+/// Only a loader may call it, as `plinth_launch` says.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "sysv64" fn _start(info: *const LaunchInfo, pp: u64) -> u64 {
+    naked_asm!(
+        "push rbx",
+        "push rbp",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "pushfq",
+        "cli",
+        "cld",
+        "mov rdx, rsp",
+        "call {enter}",
+        "popfq",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbp",
+        "pop rbx",
+        "ret",
+        enter = sym enter,
+    )
+}
+
+/// Checks the contract and launches with the backend that fits. Returns only what was refused.
+extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -> u64 {
+    // SAFETY: the loader passes a structure that outlives the launch.
+    let info = unsafe { &*info };
+    if info.magic != MAGIC || info.version != VERSION || info.size as usize != size_of::<LaunchInfo>() {
+        return LaunchStatus::failed(LaunchError::BadContract, 0).raw();
+    }
+    if pp == 0 {
+        start_log(info);
+    }
+    let call = Call { info, pp, frame, entry: _start };
+    // SAFETY: the contract has been checked; the mode is what the loader vouches for, and `_start` has switched
+    // interrupts off and left the frame.
+    let status = unsafe {
+        if plinth_arch_amd::is_our_vendor() {
+            plinth_arch_amd::launch(&SVM, &call)
+        } else if plinth_arch_intel::is_our_vendor() {
+            plinth_arch_intel::launch(&VMX, &call)
+        } else {
+            LaunchStatus::failed(LaunchError::NoVirtualization, 0)
+        }
+    };
+    status.raw()
+}
+
+fn start_log(info: &LaunchInfo) {
+    let has_uart = info.console_kind == CONSOLE_16550_PORT;
+    if has_uart {
+        // SAFETY: the loader says that the firmware's console UART is there.
+        unsafe { CONSOLE.set_base(info.console_base as u16) };
+    }
+    LOGGER.start(info.log_level, has_uart.then_some(&CONSOLE as &dyn Console));
+    let segment = info.kernel_segments[0].range.start;
+    log::info!("kernel at {segment:#x}, {} KiB reserved", info.reservation.size / 1024);
+}
+
+/// A bug in the kernel: says so. The processor stops; the others go on.
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    log::error!("the kernel panicked, please report it: {info}");
+    loop {
+        // SAFETY: stops this processor; nothing else is left to do on it.
+        unsafe { core::arch::asm!("cli", "hlt") };
+    }
+}
