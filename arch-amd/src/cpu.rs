@@ -6,7 +6,7 @@ use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over};
 use plinth_arch_x86::user::{self, UserRegisters};
 use plinth_arch_x86::{IdentityMemory, Words};
-use plinth_arch_x86::{msr, reset, sleep};
+use plinth_arch_x86::{msr, reset, sleep, time};
 use plinth_hal::{
     Event, Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
 };
@@ -195,8 +195,12 @@ impl HostCpu for SvmCpu {
         })
     }
 
-    fn time(&self) -> (u64, Option<u64>) {
-        plinth_arch_x86::time::time()
+    fn counter(&self) -> u64 {
+        time::counter()
+    }
+
+    fn frequency(&self) -> Option<u64> {
+        time::frequency()
     }
 
     fn relax(&self) {

@@ -298,9 +298,12 @@ impl HostCpu for El2Cpu {
         true
     }
 
-    fn time(&self) -> (u64, Option<u64>) {
-        let frequency = CNTFRQ_EL0.get();
-        (CNTPCT_EL0.get(), (frequency != 0).then_some(frequency))
+    fn counter(&self) -> u64 {
+        CNTPCT_EL0.get()
+    }
+
+    fn frequency(&self) -> Option<u64> {
+        Some(CNTFRQ_EL0.get()).filter(|frequency| *frequency != 0)
     }
 
     fn relax(&self) {

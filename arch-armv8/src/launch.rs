@@ -146,8 +146,8 @@ pub unsafe fn launch(
     frame: &EntryFrame,
 ) -> LaunchStatus {
     // SAFETY: the contract's command line is there.
-    let choice = unsafe { options::shared_regime(info.command_line) };
-    let features = match features::probe(choice) {
+    let line = unsafe { options::command_line(info.command_line) };
+    let features = match features::probe(options::shared_regime(line)) {
         Ok(features) => *FEATURES.call_once(|| features),
         Err(refused) => return refused,
     };
@@ -236,6 +236,8 @@ unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platf
     };
     Platform {
         info: LaunchInfo { pp_count: SLOTS.count() as u64, ..*info },
+        // SAFETY: the contract's command line is there, and stays while the kernel is prepared.
+        command_line: unsafe { options::command_line(info.command_line) },
         // SAFETY: the contract says that the extension's file is there, outside the pool, and stays.
         extension: unsafe {
             core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)

@@ -11,7 +11,7 @@ use plinth_hal::{
 
 use crate::Sim;
 use crate::execute::Flow;
-use crate::machine::{Machine, PowerLoss, Trace, wait_until};
+use crate::machine::{FREQUENCY, Machine, PowerLoss, Trace, wait_until};
 use crate::mmu::{HOST_TAG, Space, Tlb};
 use crate::state::StateCache;
 use crate::user::SimUser;
@@ -37,13 +37,16 @@ pub struct SimCpu {
     pub(crate) cache: StateCache,
     /// Instructions since an interrupt became pending.
     interrupt_age: u32,
+    /// When the extension is to be stopped.
+    pub(crate) deadline: Option<u64>,
 }
 
 impl SimCpu {
     /// Processor `number`, with its host tables at `host_root`.
     pub fn new(machine: &'static Machine, number: usize, host_root: Spa) -> Self {
         let host = Space { root: host_root, tag: HOST_TAG };
-        Self { machine, number, tlb: Tlb::default(), host, cache: StateCache::default(), interrupt_age: 0 }
+        let (tlb, cache) = (Tlb::default(), StateCache::default());
+        Self { machine, number, tlb, host, cache, interrupt_age: 0, deadline: None }
     }
 
     fn flush(&mut self, tag: u16) {
@@ -203,8 +206,16 @@ impl HostCpu for SimCpu {
     }
 
     /// Counts every look at it.
-    fn time(&self) -> (u64, Option<u64>) {
-        (self.machine.tick(), Some(1_000_000))
+    fn counter(&self) -> u64 {
+        self.machine.tick()
+    }
+
+    fn frequency(&self) -> Option<u64> {
+        Some(FREQUENCY)
+    }
+
+    fn end_turn_after(&mut self, ticks: u64) {
+        self.deadline = Some(self.machine.now().saturating_add(ticks));
     }
 
     fn relax(&self) {

@@ -51,6 +51,8 @@ pub struct Setup {
     pub launched: usize,
     /// How many more there are, which the root VM may start.
     pub cold: usize,
+    /// The kernel's own options.
+    pub command_line: &'static str,
 }
 
 impl Setup {
@@ -69,6 +71,7 @@ impl Default for Setup {
             memory_end: MEMORY_END,
             launched: 4,
             cold: 0,
+            command_line: "",
         }
     }
 }
@@ -245,6 +248,7 @@ pub fn load(machine: &Machine, at: u64, program: &[Op]) {
 fn platform(machine: &'static Machine, setup: &Setup) -> Platform<Sim> {
     Platform {
         info: contract(setup),
+        command_line: setup.command_line.as_bytes(),
         extension: Vec::leak(setup.image.bytes()),
         memory: Memory(machine),
         host_format: SimFormat::new(),

@@ -32,6 +32,9 @@ pub const VIRTUALIZATION: u32 = 1 << 2;
 /// The ID leaf with the processor's features.
 pub const FEATURE_LEAF: u32 = 1;
 
+/// Ticks of the counter per second.
+pub(crate) const FREQUENCY: u64 = 1_000_000;
+
 const PROCESSORS: usize = 8;
 
 /// How long anything in a test may take before it counts as hung.
@@ -148,6 +151,16 @@ impl Machine {
     pub const fn id_answer(leaf: u32, subleaf: u32) -> [u32; 4] {
         let first = if leaf == FEATURE_LEAF { VIRTUALIZATION | 1 } else { leaf.wrapping_mul(0x11) };
         [first, subleaf, 0xB0B0, 0xC0C0]
+    }
+
+    /// What the counter shows without being looked at.
+    pub(crate) fn now(&self) -> u64 {
+        self.ticks.load(Ordering::SeqCst)
+    }
+
+    /// Lets time pass, which it does not do by itself.
+    pub fn pass(&self, time: Duration) {
+        self.ticks.fetch_add(time.as_micros() as u64 * FREQUENCY / 1_000_000, Ordering::SeqCst);
     }
 
     /// A non-maskable interrupt for the processor with that id.

@@ -5,7 +5,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use plinth_hal::page_table::Permissions;
-use plinth_hal::{UserContext, UserExit, UserFault, UserVa};
+use plinth_hal::{HostCpu, UserContext, UserExit, UserFault, UserVa};
 
 use crate::cpu::SimCpu;
 use crate::fiber::{Fiber, Reply, Request};
@@ -14,6 +14,9 @@ use crate::fiber::{Fiber, Reply, Request};
 pub const PAGE_FAULT: u64 = 14;
 /// Vector of a fault on an instruction.
 pub const UNDEFINED: u64 = 6;
+
+/// How often the processor looks whether something stops the extension.
+const POLL: Duration = Duration::from_millis(5);
 
 /// What the next entry does.
 #[derive(Default)]
@@ -66,6 +69,14 @@ impl UserContext for SimUser {
 impl SimUser {
     /// Runs the extension until it needs the kernel.
     pub(crate) fn run(&mut self, cpu: &mut SimCpu) -> UserExit {
+        let exit = self.run_on(cpu);
+        if exit != UserExit::Kick {
+            cpu.deadline = None;
+        }
+        exit
+    }
+
+    fn run_on(&mut self, cpu: &mut SimCpu) -> UserExit {
         if let Entry::Upcall { entry, stack, arguments } = std::mem::replace(&mut self.entry, Entry::Resume)
             && let Err(fault) = self.start(cpu, entry, stack, arguments)
         {
@@ -75,7 +86,13 @@ impl SimUser {
             if let Some(exit) = self.serve(cpu) {
                 return exit;
             }
-            self.asked = Some(self.next_request(cpu));
+            self.asked = match self.next_request(cpu) {
+                Ok(request) => Some(request),
+                Err(stopped) => {
+                    self.asked = None;
+                    return stopped;
+                }
+            };
             if let Some(Request::Call { .. }) = self.asked {
                 return UserExit::Call;
             }
@@ -127,20 +144,34 @@ impl SimUser {
         None
     }
 
-    fn next_request(&self, cpu: &SimCpu) -> Request {
-        let Some(fiber) = &self.fiber else { return Request::Returned };
+    /// What the extension wants next, or what has stopped it.
+    fn next_request(&self, cpu: &SimCpu) -> Result<Request, UserExit> {
+        let Some(fiber) = &self.fiber else { return Ok(Request::Returned) };
         loop {
-            match fiber.requests.recv_timeout(Duration::from_millis(20)) {
+            match fiber.requests.recv_timeout(POLL) {
                 Ok(Request::Panicked(payload)) => resume_unwind(payload),
-                Ok(request) => return request,
-                Err(RecvTimeoutError::Timeout) => cpu.machine.check_power(),
-                Err(RecvTimeoutError::Disconnected) => return Request::Returned,
+                Ok(request) => return Ok(request),
+                Err(RecvTimeoutError::Timeout) => cpu.pass_time(POLL)?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(Request::Returned),
             }
         }
     }
 }
 
 impl SimCpu {
+    /// Time passes in which the extension wants nothing.
+    fn pass_time(&self, time: Duration) -> Result<(), UserExit> {
+        self.machine.check_power();
+        self.machine.pass(time);
+        if self.machine.take_interrupt(self.hardware_id()) {
+            return Err(UserExit::Kick);
+        }
+        match self.deadline {
+            Some(deadline) if deadline <= self.machine.now() => Err(UserExit::Clock),
+            _ => Ok(()),
+        }
+    }
+
     /// Where an address of the extension leads, if it may use it so.
     fn reach_user(&mut self, at: u64, wanted: Permissions) -> Result<plinth_hal::Spa, UserFault> {
         if !at.is_multiple_of(8) {

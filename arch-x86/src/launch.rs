@@ -6,7 +6,7 @@ use core::arch::asm;
 use plinth_hal::{Arch, Spa, SpaRange, UserVa};
 use plinth_kernel::Platform;
 use plinth_launch::image::Machine;
-use plinth_launch::{Entry, LaunchInfo};
+use plinth_launch::{COMMAND_LINE_MAX, Entry, LaunchInfo};
 
 use crate::apic::LocalApic;
 use crate::cold_start::ColdProcessors;
@@ -67,6 +67,8 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
     let apic = Spa::new(LocalApic::current().page());
     Platform {
         info: *info,
+        // SAFETY: forwarded to the caller.
+        command_line: unsafe { command_line(info) },
         // SAFETY: the contract says that the extension's file is there, outside the pool, and stays.
         extension: unsafe {
             core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)
@@ -82,6 +84,19 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
         start_page: cold.page(),
         user_base: UserVa::new(USER_BASE),
     }
+}
+
+/// The kernel's own options; none where there are more than anybody writes.
+///
+/// # Safety
+/// As [`memory`]; and the contract stays.
+unsafe fn command_line(info: &LaunchInfo) -> &'static [u8] {
+    let line = info.command_line;
+    if line.start == 0 || line.size > COMMAND_LINE_MAX {
+        return &[];
+    }
+    // SAFETY: the contract says that the text is there, and all memory is identity mapped.
+    unsafe { core::slice::from_raw_parts(line.start as *const u8, line.size as usize) }
 }
 
 /// Makes the kernel's control registers, tables and PAT this processor's.

@@ -4,14 +4,15 @@ use core::arch::x86_64::_rdtsc;
 
 use crate::cpuid::native;
 
-/// The counter, and its ticks per second where the processor says so (SDM vol. 3B, 18.7.3: CPUID 15H). It is not
-/// measured: every clock to measure it by is the root VM's.
-pub fn time() -> (u64, Option<u64>) {
+/// The counter.
+pub fn counter() -> u64 {
     // SAFETY: every processor of 64 bits has the instruction, and the kernel runs at privilege level 0.
-    (unsafe { _rdtsc() }, frequency())
+    unsafe { _rdtsc() }
 }
 
-fn frequency() -> Option<u64> {
+/// Its ticks per second where the processor says so (SDM vol. 3B, 18.7.3: CPUID 15H). It is not measured: every clock to
+/// measure it by is the root VM's.
+pub fn frequency() -> Option<u64> {
     const TSC_LEAF: u32 = 0x15;
     if native(0, 0)[0] < TSC_LEAF {
         return None;

@@ -18,7 +18,7 @@ pub trait HostCpu: Sized {
     /// The id by which the machine's interrupt controller knows it.
     fn hardware_id(&self) -> u32;
 
-    /// Enters the extension and comes back when it makes a system call or faults.
+    /// Enters the extension and comes back when it makes a system call, faults or is stopped.
     fn enter_user(&mut self, context: &mut <Self::Arch as Arch>::User) -> UserExit;
 
     /// Runs a VS until it exits with something that `policy` does not answer. The general registers go
@@ -50,9 +50,17 @@ pub trait HostCpu: Sized {
         false
     }
 
-    /// The machine's counter, which every PP sees run at one rate and never back; and its ticks per second, where the
-    /// machine says so.
-    fn time(&self) -> (u64, Option<u64>);
+    /// The machine's counter, which every PP sees run at one rate and never back.
+    fn counter(&self) -> u64;
+
+    /// The counter's ticks per second, where the machine says so.
+    fn frequency(&self) -> Option<u64>;
+
+    /// Has the extension stopped by [`UserExit::Clock`] after so many ticks of the counter, where the PP has a clock of its
+    /// own to do so. It comes back sooner with other things; a later call is about the same turn, or the next.
+    fn end_turn_after(&mut self, ticks: u64) {
+        let _ = ticks;
+    }
 
     /// Lets another hardware thread have the core for a moment.
     fn relax(&self);

@@ -28,6 +28,10 @@ pub enum UserExit {
     Call,
     /// It did what it must not.
     Fault(UserFault),
+    /// A kick came, or what looks like one. The context is as it was: the next entry goes on with it.
+    Kick,
+    /// The time of [`crate::HostCpu::end_turn_after`] may be up. The context is as it was.
+    Clock,
 }
 
 /// What the extension did.

@@ -139,6 +139,7 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn pass_through_root(&mut self) -> Next {
         let Some(root) = self.root_vs.filter(|root| self.can_run(*root)) else {
             log::error!("pp {}: it has no root VS that can run; the processor stops", self.index);
+            self.mailbox.rest();
             loop {
                 self.cpu.park(|| false);
             }

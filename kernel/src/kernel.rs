@@ -17,6 +17,7 @@ use crate::objects::{Vm, Vp, Vs};
 use crate::platform::{Platform, PrepareError, range};
 use crate::pp::PpResources;
 use crate::space::HostSpace;
+use crate::watchdog;
 
 /// The most physical processors.
 pub const MAX_PPS: usize = abi::MAX_PPS as usize;
@@ -50,6 +51,8 @@ pub(crate) struct Machine<A: Arch> {
     pub(crate) zero_frame: Spa,
     /// Writes of the root VM to the reservation end here.
     pub(crate) sink_frame: Spa,
+    /// What a turn of the extension may take; 0 for no bound.
+    pub(crate) turn_milliseconds: u64,
     /// A page whose writes by the root VM the kernel must see.
     pub(crate) trapped_page: Option<Spa>,
 }
@@ -131,6 +134,7 @@ impl<A: Arch> Kernel<A> {
             zero_frame: frames.allocate(1)?,
             sink_frame: frames.allocate(1)?,
             trapped_page: platform.trapped_page,
+            turn_milliseconds: watchdog::option(platform.command_line),
         };
         self.prepare_root_vm(&platform, &machine)?;
         self.prepare_space(platform)?;

@@ -32,6 +32,7 @@ mod reserved;
 mod space;
 mod syscall;
 mod user_epoch;
+mod watchdog;
 
 pub use frames::{FrameOwner, FramePool, MAX_FRAMES};
 pub use kernel::{Kernel, MAX_PPS, MAX_VMS, MAX_VPS, MAX_VSS};

@@ -7,6 +7,9 @@
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use plinth_hal::ExitClass;
+use spin::Mutex;
+
+use crate::watchdog::Turn;
 
 /// Forget cached translations before the next entry.
 pub(crate) const FLUSH: u32 = 1 << 0;
@@ -19,6 +22,8 @@ pub(crate) const POLICY: u32 = 1 << 3;
 
 /// Exit to the extension, because it asked for that.
 pub(crate) const ATTENTION: u32 = 1 << 4;
+/// Hand an NMI of the guest's own to it, which came while the extension ran.
+pub(crate) const NMI: u32 = 1 << 5;
 
 /// What [`Mailbox::start_entry`] holds while no start is asked for.
 const NOWHERE: u64 = u64::MAX;
@@ -53,6 +58,8 @@ pub(crate) struct Mailbox {
     user_epoch: AtomicU64,
     /// Exits by class, written by this PP alone.
     counts: [AtomicU64; plinth_extension_api::abi::EXIT_CLASSES],
+    /// What was last seen of the extension here.
+    pub(crate) turn: Mutex<Turn>,
 }
 
 impl Mailbox {
@@ -66,6 +73,7 @@ impl Mailbox {
             kick_in_flight: AtomicBool::new(false),
             user_epoch: AtomicU64::new(OUTSIDE),
             counts: [const { AtomicU64::new(0) }; plinth_extension_api::abi::EXIT_CLASSES],
+            turn: Mutex::new(Turn::new()),
         }
     }
 
@@ -166,6 +174,11 @@ impl Mailbox {
         self.kick_in_flight.swap(false, Ordering::SeqCst)
     }
 
+    /// Whether it runs a guest.
+    pub(crate) fn is_in_guest(&self) -> bool {
+        self.in_guest.load(Ordering::SeqCst)
+    }
+
     /// Whether any request waits.
     #[inline]
     pub(crate) fn has_requests(&self) -> bool {
@@ -204,6 +217,11 @@ impl Mailbox {
     pub(crate) fn count(&self, class: ExitClass, exits: u64) {
         let counter = &self.counts[class as usize];
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(exits), Ordering::Relaxed);
+    }
+
+    /// Exits so far.
+    pub(crate) fn all_exits(&self) -> u64 {
+        self.counts.iter().fold(0, |sum, count| sum.wrapping_add(count.load(Ordering::Relaxed)))
     }
 
     /// Exits of a class so far.

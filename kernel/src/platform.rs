@@ -8,6 +8,8 @@ use plinth_launch::{LaunchError, LaunchInfo, LaunchStatus};
 pub struct Platform<A: Arch> {
     /// The launch contract, already checked for magic and version.
     pub info: LaunchInfo,
+    /// The kernel's own options, one word each.
+    pub command_line: &'static [u8],
     /// The extension's ELF file.
     pub extension: &'static [u8],
     /// Access to physical memory.

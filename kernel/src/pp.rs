@@ -104,6 +104,12 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) host_epoch: u64,
     /// The root VM has started it: its root VS begins as after a reset.
     pub(crate) cold: bool,
+    /// The ticks that a turn of the extension may take.
+    pub(crate) turn_limit: u64,
+    /// When to look at the others' turns again.
+    pub(crate) next_look: u64,
+    /// Calls of the extension's that have returned to it, roughly.
+    pub(crate) calls: u32,
 }
 
 impl<A: Arch> Kernel<A> {
@@ -122,6 +128,7 @@ impl<A: Arch> Kernel<A> {
             mailbox.clear();
         }
         mailbox.hardware_id.store(cpu.hardware_id(), Ordering::Relaxed);
+        let turn_limit = Self::turn_limit(machine.turn_milliseconds, &cpu);
         let mut pp = Pp {
             kernel: self,
             machine,
@@ -144,8 +151,12 @@ impl<A: Arch> Kernel<A> {
             departure: None,
             host_epoch: 0,
             cold,
+            turn_limit,
+            next_look: 0,
+            calls: 0,
         };
         let departure = pp.work();
+        mailbox.rest();
         match &departure {
             Departure::Abandon(status, _) if cold => self.refuse_pp(resources.pp, *status),
             _ => mailbox.set_standing(Standing::Outside),
@@ -183,6 +194,7 @@ impl<A: Arch> Pp<'_, A> {
         let entry = plinth_hal::UserVa::new(extension.entry.load(Ordering::SeqCst));
         let arguments = [plinth_extension_api::abi::VERSION, 0, 0];
         self.user.prepare_upcall(entry, self.places.stack, arguments);
+        self.begin_turn();
         Next::User
     }
 
@@ -196,6 +208,7 @@ impl<A: Arch> Pp<'_, A> {
         let arguments = [self.index as u64, self.places.exit_page.raw(), 0];
         self.user.prepare_upcall(entry, self.places.stack, arguments);
         self.write_place(None);
+        self.begin_turn();
         Next::User
     }
 
@@ -204,6 +217,8 @@ impl<A: Arch> Pp<'_, A> {
         match self.enter_user() {
             UserExit::Call => self.dispatch(),
             UserExit::Fault(fault) => self.extension_faulted(fault),
+            UserExit::Kick => self.kicked_in_turn(),
+            UserExit::Clock => self.look_at_own_turn(),
         }
     }
 
@@ -248,7 +263,7 @@ impl<A: Arch> Pp<'_, A> {
         }
         let callback = self.kernel.extension.fail.load(Ordering::SeqCst);
         let crashed = self.kernel.extension.crashed.load(Ordering::SeqCst);
-        if callback == 0 || self.callback == Callback::Fail || crashed {
+        if callback == 0 || self.callback == Callback::Fail || crashed || self.is_out_of_time() {
             return self.crash(why);
         }
         self.upcall_fail(callback, fault)

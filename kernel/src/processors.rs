@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use plinth_hal::{Arch, Exit, ExitClass, HostCpu, ProcessorEvent, Spa, Target, VsHw};
 
 use crate::kernel::Kernel;
-use crate::mailbox::{ATTENTION, FLUSH, Mailbox, POLICY, RESET, START, Standing};
+use crate::mailbox::{ATTENTION, FLUSH, Mailbox, NMI, POLICY, RESET, START, Standing};
 use crate::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
 
@@ -37,6 +37,10 @@ impl<A: Arch> Pp<'_, A> {
             let index = self.index;
             self.with_root(|vs, _| start(vs, index, entry));
         }
+        if requests & NMI != 0 {
+            // Again, and nobody's kick: now it meets the guest, behind what is to be delivered to that already.
+            self.cpu.kick(self.cpu.hardware_id());
+        }
         let crashed = self.kernel.extension.crashed.load(Ordering::Relaxed);
         if requests & ATTENTION == 0 || crashed || self.root.is_some() {
             return None;
@@ -63,6 +67,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(never)]
     pub(crate) fn wait_for_start(&mut self) -> Option<Next> {
         let mailbox = self.mailbox;
+        mailbox.rest();
         if self.cpu.park(|| mailbox.has_requests()) {
             mailbox.finish_kick();
         }
@@ -72,6 +77,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Carries out what the guest does to processors.
     #[inline(never)]
     pub(crate) fn processor_control(&mut self, exit: Exit) -> Option<Next> {
+        self.watch_others();
         let Some(active) = &mut self.active else { return None };
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         match active.vs.hw.processor_control(&exit, &guest, self.exit_page) {

@@ -2,7 +2,7 @@
 
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, read_general, write_general};
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_arch_x86::{cpuid, msr, reset};
+use plinth_arch_x86::{cpuid, msr, reset, time};
 use plinth_hal::{
     Event, Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
 };
@@ -66,8 +66,12 @@ impl HostCpu for VmxCpu {
         self.note.take()
     }
 
-    fn time(&self) -> (u64, Option<u64>) {
-        plinth_arch_x86::time::time()
+    fn counter(&self) -> u64 {
+        time::counter()
+    }
+
+    fn frequency(&self) -> Option<u64> {
+        time::frequency()
     }
 
     fn relax(&self) {

@@ -171,7 +171,7 @@ impl<A: Arch> Pp<'_, A> {
             }
             Err(failure) => self.user.set_status(Status::from(failure).raw()),
         }
-        Next::User
+        self.call_returns()
     }
 
     #[inline]

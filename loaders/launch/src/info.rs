@@ -6,6 +6,9 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"PLINTHLI");
 /// The version of this layout. A kernel refuses any other.
 pub const VERSION: u32 = 1;
 
+/// The longest command line that a kernel looks at, in bytes.
+pub const COMMAND_LINE_MAX: u64 = 4096;
+
 /// How many kernel image segments a [`LaunchInfo`] has room for.
 pub const MAX_SEGMENTS: usize = 8;
 

@@ -64,6 +64,8 @@ launch_errors! {
     AlreadyLaunched = 15, "this processor already runs under this Plinth";
     /// The first processor's launch did not finish.
     NotPrepared = 16, "the boot processor was not launched first; launch it and start again";
+    /// The extension did not return from `_start` or its bootstrap callback in time.
+    ExtensionOverdue = 17, "the extension did not return while starting; the kernel's log says from where. Give it more time with the kernel's option `watchdog`";
     /// AArch64: entered at another exception level than EL2; the detail is the level.
     WrongExceptionLevel = 32, "Plinth has to be entered at EL2 and was not; have the firmware start it there (QEMU: -machine virtualization=on)";
 }

@@ -1,0 +1,208 @@
+//! A bound on the extension's turns: one that lasts too long has failed.
+//!
+//! A turn is all that the extension does about one exit, calls and faults included. Each exit is counted anyway, so the
+//! counts tell one turn from the next and beginning one costs nothing: whoever looks at a PP notes which turn it found there,
+//! and when. One that is still the same when the time is up is overdue.
+//!
+//! Who looks: other PPs, when they serve their guests' interrupts to processors, and they kick the PP then; the PP
+//! itself, whenever something stops the extension or it has made many calls; and the PP's own clock, where the
+//! backend has one to spare ([`HostCpu::end_turn_after`]).
+//!
+//! The extension gets its fail callback, with as much time again. A turn that needs more than that is its last.
+
+use core::sync::atomic::Ordering;
+
+use plinth_hal::{Arch, HostCpu};
+use plinth_launch::LaunchError;
+
+use crate::kernel::Kernel;
+use crate::mailbox::{Mailbox, NMI};
+use crate::pp::{Next, Pp};
+
+/// The kernel's option: the time that a turn may take, in milliseconds; 0 for no bound.
+const OPTION: &str = "watchdog=";
+/// The same where nothing is said.
+const DEFAULT_MS: u64 = 10_000;
+/// Ticks per millisecond of a counter whose rate nobody tells: a fast processor's, so that the time is never too short.
+const FALLBACK_RATE: u64 = 4_000_000;
+/// Of how many calls that return one is an occasion to look.
+const CALLS: u32 = 64;
+/// How often other PPs look in the time of a turn.
+const LOOKS: u64 = 8;
+
+/// The turn of the extension that somebody has found on a PP.
+pub(crate) struct Turn {
+    /// The exits that the PP had had.
+    exits: u64,
+    /// When it was found; `None` on a PP that waits or is outside.
+    since: Option<u64>,
+    /// It has been overdue once.
+    late: bool,
+}
+
+impl Turn {
+    pub(crate) const fn new() -> Self {
+        Self { exits: 0, since: None, late: false }
+    }
+}
+
+impl Mailbox {
+    /// The ticks that are left of the PP's present turn, where one may last `limit`; 0: it is overdue.
+    pub(crate) fn time_left(&self, now: u64, limit: u64) -> u64 {
+        let exits = self.all_exits();
+        let mut turn = self.turn.lock();
+        if turn.exits != exits {
+            *turn = Turn { exits, since: Some(now), late: false };
+        }
+        turn.since.map_or(limit, |since| limit.saturating_sub(now.saturating_sub(since)))
+    }
+
+    /// A turn begins that no exit tells from the one before.
+    fn begin_turn(&self, now: u64) {
+        *self.turn.lock() = Turn { exits: self.all_exits(), since: Some(now), late: false };
+    }
+
+    /// Says that the PP waits or leaves. The next exit ends that.
+    pub(crate) fn rest(&self) {
+        *self.turn.lock() = Turn { exits: self.all_exits(), since: None, late: false };
+    }
+
+    /// Gives the turn its time again; once only. Returns whether that was the first time.
+    fn extend_turn(&self, now: u64) -> bool {
+        let mut turn = self.turn.lock();
+        turn.since = Some(now);
+        !core::mem::replace(&mut turn.late, true)
+    }
+}
+
+impl<A: Arch> Pp<'_, A> {
+    /// A turn of the extension's begins that no exit is the cause of.
+    pub(crate) fn begin_turn(&self) {
+        self.mailbox.begin_turn(self.cpu.counter());
+    }
+
+    /// The extension has made a call and is going to get its answer. One that makes calls for ever is met here.
+    #[inline]
+    pub(crate) fn call_returns(&mut self) -> Next {
+        self.calls = self.calls.wrapping_add(1);
+        if self.calls.is_multiple_of(CALLS) { self.look_at_own_turn() } else { Next::User }
+    }
+
+    /// Something that looks like a kick has stopped the extension: one, or an NMI that is the guest's own.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn kicked_in_turn(&mut self) -> Next {
+        if !self.mailbox.finish_kick() {
+            self.mailbox.post(NMI);
+        }
+        self.look_at_own_turn()
+    }
+
+    /// Lets the extension go on, if its time is not up.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn look_at_own_turn(&mut self) -> Next {
+        match self.time_left() {
+            0 => self.overdue(),
+            left => {
+                self.cpu.end_turn_after(left);
+                Next::User
+            }
+        }
+    }
+
+    fn time_left(&self) -> u64 {
+        self.mailbox.time_left(self.cpu.counter(), self.turn_limit)
+    }
+
+    /// Whether the extension, which cannot go on, has had its time for this turn twice.
+    pub(crate) fn is_out_of_time(&self) -> bool {
+        self.time_left() == 0 && !self.mailbox.extend_turn(self.cpu.counter())
+    }
+
+    /// The extension has not returned in time.
+    #[cold]
+    fn overdue(&mut self) -> Next {
+        let (pp, callback) = (self.index, self.callback);
+        log::error!("pp {pp}: the extension has not returned from its {callback:?} callback in time");
+        if self.root.is_some() {
+            return self.abandon(LaunchError::ExtensionOverdue, 0);
+        }
+        self.fail("it did not return", None)
+    }
+
+    /// Kicks the PPs whose extension is overdue. Not more often than it takes to find that out in time.
+    pub(crate) fn watch_others(&mut self) {
+        let (now, limit) = (self.cpu.counter(), self.turn_limit);
+        if limit == u64::MAX || now < self.next_look {
+            return;
+        }
+        self.next_look = now.saturating_add(limit / LOOKS);
+        for (index, mailbox) in self.kernel.mailboxes.iter().enumerate() {
+            let in_turn = index != self.index && !mailbox.is_in_guest();
+            if in_turn && mailbox.time_left(now, limit) == 0 {
+                // Also where one was sent and not noticed: the extension was not running yet when it came.
+                mailbox.start_kick();
+                self.cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
+            }
+        }
+    }
+}
+
+impl<A: Arch> Kernel<A> {
+    /// What a turn may take on a PP, in ticks of its counter; `u64::MAX` for no bound.
+    pub(crate) fn turn_limit(milliseconds: u64, cpu: &A::Cpu) -> u64 {
+        let rate = cpu.frequency().map_or(FALLBACK_RATE, |frequency| (frequency / 1000).max(1));
+        match milliseconds {
+            0 => u64::MAX,
+            milliseconds => milliseconds.saturating_mul(rate),
+        }
+    }
+}
+
+/// What the kernel's command line says, in milliseconds. The last number counts.
+pub(crate) fn option(command_line: &[u8]) -> u64 {
+    let line = core::str::from_utf8(command_line).unwrap_or_default();
+    let mut values = line.split_ascii_whitespace().filter_map(|word| word.strip_prefix(OPTION)?.parse().ok());
+    values.next_back().unwrap_or(DEFAULT_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use plinth_hal::ExitClass;
+
+    use super::*;
+
+    #[test]
+    fn a_turn_is_overdue_when_it_was_seen_a_limit_ago() {
+        let mailbox = Mailbox::new();
+        mailbox.begin_turn(100);
+        assert_eq!(mailbox.time_left(130, 50), 20);
+        assert_eq!(mailbox.time_left(90, 50), 50, "a counter that is a little behind");
+        assert_eq!(mailbox.time_left(150, 50), 0);
+        mailbox.count(ExitClass::IdRead, 1);
+        assert_eq!(mailbox.time_left(150, 50), 50, "another turn");
+        mailbox.rest();
+        assert_eq!(mailbox.time_left(1000, 50), 50, "nobody's turn");
+    }
+
+    #[test]
+    fn a_turn_is_extended_once() {
+        let mailbox = Mailbox::new();
+        mailbox.begin_turn(0);
+        assert!(mailbox.extend_turn(60));
+        assert_eq!(mailbox.time_left(100, 50), 10);
+        assert!(!mailbox.extend_turn(120));
+        mailbox.count(ExitClass::IdRead, 1);
+        mailbox.time_left(130, 50);
+        assert!(mailbox.extend_turn(180), "the next turn is another one");
+    }
+
+    #[test]
+    fn the_last_number_counts() {
+        assert_eq!(option(b""), DEFAULT_MS);
+        assert_eq!(option(b"vhe=on watchdog=20 watchdog=0\n"), 0);
+        assert_eq!(option(b"watchdog=20 watchdog=soon xwatchdog=5"), 20);
+        assert_eq!(option(b"\xff watchdog=20"), DEFAULT_MS);
+    }
+}
