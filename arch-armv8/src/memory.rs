@@ -111,4 +111,12 @@ impl PhysicalMemory for IdentityMemory {
             unsafe { core::ptr::write_bytes(frame.raw() as *mut u8, 0, PAGE_SIZE as usize) };
         }
     }
+
+    /// A guest without a translation of its own reads memory and not the caches (Arm ARM, B2.8).
+    fn write_back(&self, at: Spa, size: u64) {
+        if self.writable(at, size) {
+            // SAFETY: inside the pool, which is mapped by (2) of `new`.
+            unsafe { crate::host::clean_to_memory(at.raw(), size) };
+        }
+    }
 }

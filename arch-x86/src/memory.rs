@@ -4,6 +4,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
 
+/// Bytes of a cache line: those of every processor with 64-bit mode have as many, or a multiple.
+const SMALLEST_LINE: usize = 64;
+
 /// A page, word by word.
 pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
 
@@ -128,5 +131,19 @@ impl PhysicalMemory for IdentityMemory {
             // SAFETY: as in `write_bytes`.
             unsafe { core::ptr::write_bytes(frame.raw() as *mut u8, 0, PAGE_SIZE as usize) };
         }
+    }
+
+    /// Not every processor looks into its caches for memory that it accesses uncached (Intel SDM vol. 3A, "Programming
+    /// the PAT").
+    fn write_back(&self, at: Spa, size: u64) {
+        if !self.writable(at, size) {
+            return;
+        }
+        for line in (at.raw()..at.raw() + size).step_by(SMALLEST_LINE) {
+            // SAFETY: inside the pool, which is mapped by (2) of `new`; the instruction changes no memory.
+            unsafe { core::arch::asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags)) };
+        }
+        // SAFETY: a barrier, behind which the lines are written back.
+        unsafe { core::arch::asm!("mfence", options(nostack, preserves_flags)) };
     }
 }

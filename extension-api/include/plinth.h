@@ -69,6 +69,18 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_PERMISSION_WRITE UINT64_C(0x2)
 /* The guest may execute. */
 #define PLINTH_PERMISSION_EXECUTE UINT64_C(0x4)
+/* `VmMap`, `VmQuery`: ordinary memory. Bits 10:8 are the memory type. */
+#define PLINTH_MEMORY_TYPE_WRITE_BACK UINT64_C(0x0)
+/* Device registers: no caching, no reordering. */
+#define PLINTH_MEMORY_TYPE_UNCACHED UINT64_C(0x100)
+/* Frame buffers: no caching, writes are gathered. */
+#define PLINTH_MEMORY_TYPE_WRITE_COMBINING UINT64_C(0x200)
+/* Reads are cached, writes go through. */
+#define PLINTH_MEMORY_TYPE_WRITE_THROUGH UINT64_C(0x300)
+/* Reads are cached, writes go out and drop the line. */
+#define PLINTH_MEMORY_TYPE_WRITE_PROTECTED UINT64_C(0x400)
+/* All bits of the memory type. */
+#define PLINTH_MEMORY_TYPES UINT64_C(0x700)
 /* `VmInterceptRegisters`: reads exit. */
 #define PLINTH_INTERCEPT_READS UINT64_C(0x1)
 /* `VmInterceptRegisters`: writes exit. */
@@ -622,12 +634,12 @@ static inline plinth_status plinth_vm_flush(uint64_t handle, uint64_t vm)
  * gpa: where, a multiple of 4096
  * from: memory of the extension's, a multiple of 4096
  * bytes: how much, a multiple of 4096, at most 1 GiB
- * permissions: 1 read, 2 write, 4 execute
+ * attributes: 1 read, 2 write, 4 execute; from ABI 2 on the memory type in bits 10:8
  * Errors: StaleId(1), Denied(1), InvalidArgument(2), InvalidArgument(3), InvalidArgument(4), InvalidArgument(5), NotMapped(3), Denied(3), Busy(3), AlreadyMapped(2), Unsupported, OutOfMemory
  */
-static inline plinth_status plinth_vm_map(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t from, uint64_t bytes, uint64_t permissions)
+static inline plinth_status plinth_vm_map(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t from, uint64_t bytes, uint64_t attributes)
 {
-    struct plinth_result result = plinth_call(PLINTH_CALL_VM_MAP, handle, vm, gpa, from, bytes, permissions);
+    struct plinth_result result = plinth_call(PLINTH_CALL_VM_MAP, handle, vm, gpa, from, bytes, attributes);
     return result.status;
 }
 
@@ -659,15 +671,15 @@ static inline plinth_status plinth_vm_protect(uint64_t handle, uint64_t vm, uint
 /* Says what a VM may do at an address. Since version 1.
  * vm: the VM
  * gpa: any address
- * out_permissions: 1 read, 2 write, 4 execute
+ * out_attributes: 1 read, 2 write, 4 execute; from ABI 2 on the memory type in bits 10:8
  * out_leaf: what one entry of the nested tables maps there
  * Errors: StaleId(1), NotMapped(2)
  */
-static inline plinth_status plinth_vm_query(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t *out_permissions, uint64_t *out_leaf)
+static inline plinth_status plinth_vm_query(uint64_t handle, uint64_t vm, uint64_t gpa, uint64_t *out_attributes, uint64_t *out_leaf)
 {
     struct plinth_result result = plinth_call(PLINTH_CALL_VM_QUERY, handle, vm, gpa, 0, 0, 0);
-    if (result.status == 0 && out_permissions != 0) {
-        *out_permissions = result.output[0];
+    if (result.status == 0 && out_attributes != 0) {
+        *out_attributes = result.output[0];
     }
     if (result.status == 0 && out_leaf != 0) {
         *out_leaf = result.output[1];
@@ -756,15 +768,15 @@ static inline plinth_status plinth_vm_view_protect(uint64_t handle, uint64_t vm,
  * vm: the VM
  * view: the view
  * gpa: any address
- * out_permissions: 1 read, 2 write, 4 execute
+ * out_attributes: 1 read, 2 write, 4 execute; from ABI 2 on the memory type in bits 10:8
  * out_leaf: what one entry of the nested tables maps there
  * Errors: StaleId(1), StaleId(2), Denied(2), NotMapped(3)
  */
-static inline plinth_status plinth_vm_view_query(uint64_t handle, uint64_t vm, uint64_t view, uint64_t gpa, uint64_t *out_permissions, uint64_t *out_leaf)
+static inline plinth_status plinth_vm_view_query(uint64_t handle, uint64_t vm, uint64_t view, uint64_t gpa, uint64_t *out_attributes, uint64_t *out_leaf)
 {
     struct plinth_result result = plinth_call(PLINTH_CALL_VM_VIEW_QUERY, handle, vm, view, gpa, 0, 0);
-    if (result.status == 0 && out_permissions != 0) {
-        *out_permissions = result.output[0];
+    if (result.status == 0 && out_attributes != 0) {
+        *out_attributes = result.output[0];
     }
     if (result.status == 0 && out_leaf != 0) {
         *out_leaf = result.output[1];

@@ -2,8 +2,8 @@
 
 use crate::abi::ExitClass;
 use crate::abi::{
-    Call, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, MemoryAccess, Permissions, RegisterAccess,
-    VERSION,
+    Call, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, MemoryAccess, MemoryType, Permissions,
+    RegisterAccess, VERSION,
 };
 use crate::event::Event;
 use crate::id::{ViewId, VmId, VpId, VsId};
@@ -19,8 +19,18 @@ pub struct Plinth(());
 pub struct Mapping {
     /// What it may do.
     pub permissions: Permissions,
+    /// How it is cached.
+    pub memory_type: MemoryType,
     /// Bytes that one entry of the nested tables maps there.
     pub leaf_size: u64,
+}
+
+impl Mapping {
+    /// What a query answers.
+    fn new(attributes: u64, leaf_size: u64) -> Self {
+        let permissions = Permissions::from_bits_truncate(attributes);
+        Self { permissions, memory_type: MemoryType::of_flags(attributes).unwrap_or_default(), leaf_size }
+    }
 }
 
 /// Makes a call whose first argument is the handle and which neither frees memory nor resumes anything.
@@ -87,7 +97,21 @@ impl Plinth {
         size: u64,
         permissions: Permissions,
     ) -> Result<(), Failure> {
-        call!(VmMap, vm.raw(), gpa, from, size, permissions.bits()).map(drop)
+        self.vm_map_as(vm, gpa, from, size, permissions, MemoryType::WriteBack)
+    }
+
+    /// [`Plinth::vm_map`] with a memory type: what the extension itself accesses there stays write-back, so that what it
+    /// writes later may reach the guest late.
+    pub fn vm_map_as(
+        self,
+        vm: VmId,
+        gpa: u64,
+        from: u64,
+        size: u64,
+        permissions: Permissions,
+        memory_type: MemoryType,
+    ) -> Result<(), Failure> {
+        call!(VmMap, vm.raw(), gpa, from, size, permissions.bits() | memory_type as u64).map(drop)
     }
 
     /// Takes `size` bytes of such pages out of a VM again.
@@ -102,8 +126,7 @@ impl Plinth {
 
     /// What a VM may do at a guest-physical address.
     pub fn vm_query(self, vm: VmId, gpa: u64) -> Result<Mapping, Failure> {
-        let [permissions, leaf_size] = call!(VmQuery, vm.raw(), gpa)?;
-        Ok(Mapping { permissions: Permissions::from_bits_truncate(permissions), leaf_size })
+        call!(VmQuery, vm.raw(), gpa).map(|[attributes, leaf_size]| Mapping::new(attributes, leaf_size))
     }
 
     /// Makes a view of a VM: a further set of permissions for its memory, a copy of its own at first.
@@ -130,8 +153,8 @@ impl Plinth {
 
     /// What VSs that use a view may do at a guest-physical address.
     pub fn vm_view_query(self, vm: VmId, view: ViewId, gpa: u64) -> Result<Mapping, Failure> {
-        let [permissions, leaf_size] = call!(VmViewQuery, vm.raw(), view.raw(), gpa)?;
-        Ok(Mapping { permissions: Permissions::from_bits_truncate(permissions), leaf_size })
+        call!(VmViewQuery, vm.raw(), view.raw(), gpa)
+            .map(|[attributes, leaf_size]| Mapping::new(attributes, leaf_size))
     }
 
     /// Makes a VS see its VM's memory by a view; [`ViewId::OWN`] for the VM's own tables.

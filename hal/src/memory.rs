@@ -30,6 +30,12 @@ pub trait PhysicalMemory: Copy + Send + Sync + 'static {
 
     /// Zeroes the whole page at `frame`, inside the pool.
     fn zero_page(&self, frame: Spa);
+
+    /// Makes what was written to `size` bytes from `at` on, in the pool, be found by accesses that pass the caches by, where
+    /// these are not kept coherent: a guest's own tables choose how it accesses its memory.
+    fn write_back(&self, at: Spa, size: u64) {
+        let _ = (at, size);
+    }
 }
 
 /// Hands out frames: whole, zeroed pages of the pool.

@@ -42,6 +42,18 @@ constants! {
     PERMISSION_WRITE = 1 << 1;
     /// The guest may execute.
     PERMISSION_EXECUTE = 1 << 2;
+    /// `VmMap`, `VmQuery`: ordinary memory. Bits 10:8 are the memory type.
+    MEMORY_TYPE_WRITE_BACK = 0 << 8;
+    /// Device registers: no caching, no reordering.
+    MEMORY_TYPE_UNCACHED = 1 << 8;
+    /// Frame buffers: no caching, writes are gathered.
+    MEMORY_TYPE_WRITE_COMBINING = 2 << 8;
+    /// Reads are cached, writes go through.
+    MEMORY_TYPE_WRITE_THROUGH = 3 << 8;
+    /// Reads are cached, writes go out and drop the line.
+    MEMORY_TYPE_WRITE_PROTECTED = 4 << 8;
+    /// All bits of the memory type.
+    MEMORY_TYPES = 7 << 8;
     /// `VmInterceptRegisters`: reads exit.
     INTERCEPT_READS = 1 << 0;
     /// `VmInterceptRegisters`: writes exit.
@@ -117,6 +129,37 @@ impl IdAnswer {
 
 /// A sub-leaf of an [`IdAnswer`] that stands for all.
 pub const ANY_SUBLEAF: u32 = u32::MAX;
+
+/// How memory is cached, as far as the tables say; the guest's own tables can only make it less.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+#[repr(u64)]
+pub enum MemoryType {
+    /// Ordinary memory.
+    #[default]
+    WriteBack = MEMORY_TYPE_WRITE_BACK,
+    /// Device registers: no caching, no reordering.
+    Uncached = MEMORY_TYPE_UNCACHED,
+    /// Frame buffers: no caching, writes are gathered.
+    WriteCombining = MEMORY_TYPE_WRITE_COMBINING,
+    /// Reads are cached, writes go through.
+    WriteThrough = MEMORY_TYPE_WRITE_THROUGH,
+    /// Reads are cached, writes go out and drop the line.
+    WriteProtected = MEMORY_TYPE_WRITE_PROTECTED,
+}
+
+impl MemoryType {
+    /// The type that bits 10:8 of `flags` name, if there is one.
+    pub const fn of_flags(flags: u64) -> Option<Self> {
+        match flags & MEMORY_TYPES {
+            MEMORY_TYPE_WRITE_BACK => Some(Self::WriteBack),
+            MEMORY_TYPE_UNCACHED => Some(Self::Uncached),
+            MEMORY_TYPE_WRITE_COMBINING => Some(Self::WriteCombining),
+            MEMORY_TYPE_WRITE_THROUGH => Some(Self::WriteThrough),
+            MEMORY_TYPE_WRITE_PROTECTED => Some(Self::WriteProtected),
+            _ => None,
+        }
+    }
+}
 
 bitflags::bitflags! {
     /// What a guest may do with memory.

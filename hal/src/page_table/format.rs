@@ -2,6 +2,7 @@
 
 use crate::addr::{Gpa, HostVa, Spa, UserVa};
 use bitflags::bitflags;
+pub use plinth_extension_api::abi::MemoryType;
 
 bitflags! {
     /// What an access through a mapping may do.
@@ -16,22 +17,6 @@ bitflags! {
         /// Code in user mode may do so too. Stage 1 of the host only: nested paging has no user.
         const USER = 1 << 3;
     }
-}
-
-/// How the processor caches a mapping, before it combines this with what the guest asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
-pub enum MemoryType {
-    /// Ordinary memory.
-    #[default]
-    WriteBack,
-    /// Device registers: no caching, no reordering.
-    Uncached,
-    /// Frame buffers: no caching, writes are gathered.
-    WriteCombining,
-    /// Reads are cached, writes go through.
-    WriteThrough,
-    /// Reads are cached, writes go out and drop the line.
-    WriteProtected,
 }
 
 /// What a leaf says besides its address.

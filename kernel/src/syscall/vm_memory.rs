@@ -1,11 +1,13 @@
 //! Nested paging: which memory a VM sees. The kernel owns the tables; the extension says what goes into them.
 
-use plinth_extension_api::abi::{Error, Failure, MAX_RANGE, Permissions as AbiPermissions, ROOT_VM};
+use plinth_extension_api::abi::{
+    Error, Failure, MAX_RANGE, MEMORY_TYPES, Permissions as AbiPermissions, ROOT_VM,
+};
 use plinth_hal::page_table::{
     Attributes, InputAddress, MapError, MemoryType, NotLoaded, PageTable, Permissions, PoolTables, PtFormat,
     TableMemory,
 };
-use plinth_hal::{Arch, PAGE_SIZE, Spa, UserContext};
+use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa, UserContext};
 
 use super::{Answer, DONE, about};
 use crate::detached::Detached;
@@ -23,14 +25,14 @@ impl<A: Arch> Pp<'_, A> {
     pub(super) fn vm_map(&mut self) -> Answer {
         let (vm, gpa, from) = (self.id(1), self.user.argument(2), self.user.argument(3));
         let size = self.range(2, gpa, 4)?;
-        let permissions = permissions(self.user.argument(5)).ok_or(bad(5))?;
+        let attributes = attributes(self.user.argument(5)).ok_or(bad(5))?;
         if vm.raw() == ROOT_VM {
             return Err(Failure::argument(1, Error::Denied));
         }
         let mut done = 0;
         while done < size {
             let at = from.checked_add(done).filter(|at| at % PAGE_SIZE == 0).ok_or(bad(3))?;
-            match self.map_piece(vm, gpa + done, at, size - done, permissions) {
+            match self.map_piece(vm, gpa + done, at, size - done, attributes) {
                 Ok(mapped) => done += mapped,
                 Err(failure) => {
                     let _ = self.unmap_pages(vm, gpa, done);
@@ -48,7 +50,7 @@ impl<A: Arch> Pp<'_, A> {
         gpa: u64,
         at: u64,
         rest: u64,
-        permissions: Permissions,
+        attributes: Attributes,
     ) -> Result<u64, Failure> {
         let (frame, _) = self.user_frame(at).ok_or(Failure::argument(3, Error::NotMapped))?;
         let large = rest >= LARGE && gpa.is_multiple_of(LARGE) && frame.is_aligned(LARGE);
@@ -59,10 +61,12 @@ impl<A: Arch> Pp<'_, A> {
         let counted = self.kernel.frames.lock().count_mappings(frame, pages);
         match counted {
             Ok(()) => {}
-            Err(_) if size == LARGE => return self.map_piece(vm, gpa, at, PAGE_SIZE, permissions),
+            Err(_) if size == LARGE => return self.map_piece(vm, gpa, at, PAGE_SIZE, attributes),
             Err(error) => return Err(Failure::argument(3, error)),
         }
-        let result = self.map_frames(vm, gpa, frame, size, permissions);
+        // The guest chooses how it reads: past the caches too.
+        self.machine.memory.write_back(frame, size);
+        let result = self.map_frames(vm, gpa, frame, size, attributes);
         if result.is_err() {
             self.kernel.frames.lock().uncount_mappings(frame, pages);
         }
@@ -75,13 +79,12 @@ impl<A: Arch> Pp<'_, A> {
         gpa: u64,
         frame: Spa,
         size: u64,
-        permissions: Permissions,
+        attributes: Attributes,
     ) -> Result<(), Failure> {
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
         let mut detached = Detached::new(&mut frames);
         let mapped = self.kernel.vms.with(vm, |vm| {
-            let attributes = Attributes::new(permissions, MemoryType::WriteBack);
             let tables = &mut PoolTables { memory, frames: &mut detached };
             let at = Input::<A>::from_raw(gpa);
             let mut done = 0;
@@ -232,7 +235,8 @@ impl<A: Arch> Pp<'_, A> {
         });
         let found = found.map_err(about(1))?.map_err(about(2))?;
         let mapping = found.ok_or(Failure::argument(register, Error::NotMapped))?;
-        Ok([u64::from(mapping.attributes.permissions.bits() & 7), mapping.size])
+        let Attributes { permissions, memory } = mapping.attributes;
+        Ok([u64::from(permissions.bits() & 7) | memory as u64, mapping.size])
     }
 
     /// The size in REG`register`, if it makes a range with `start` in REG`start_register`.
@@ -259,6 +263,11 @@ impl<A: Arch> Pp<'_, A> {
 
 fn bad(register: u8) -> Failure {
     Failure::argument(register, Error::InvalidArgument)
+}
+
+/// Permissions and memory type.
+fn attributes(raw: u64) -> Option<Attributes> {
+    Some(Attributes::new(permissions(raw & !MEMORY_TYPES)?, MemoryType::of_flags(raw)?))
 }
 
 fn permissions(raw: u64) -> Option<Permissions> {

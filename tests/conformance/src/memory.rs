@@ -1,6 +1,9 @@
 //! Checks of nested paging and of the extension's own pages.
 
-use plinth_extension_api::abi::{Call, Error, ROOT_VM};
+use plinth_extension_api::abi::{
+    Call, Error, Failure, MEMORY_TYPE_UNCACHED, MEMORY_TYPE_WRITE_COMBINING, MEMORY_TYPE_WRITE_THROUGH,
+    MEMORY_TYPES, ROOT_VM,
+};
 
 use crate::machine::Machine;
 use crate::run::Run;
@@ -39,9 +42,24 @@ fn map(run: &mut Run<'_, impl Machine>, vm: u64, page: u64) {
     run.fails(call, &[vm, GPA, gone, PAGE, DATA], Error::NotMapped, 3, "");
     run.fails(call, &[vm, GPA, code, PAGE, DATA], Error::Denied, 3, "");
     run.works_so(call, &[vm, GPA, page, PAGE, DATA], |run, _| {
-        run.call(Call::VmQuery, &[vm, GPA]) == Ok([DATA, PAGE])
+        let mapped = run.call(Call::VmQuery, &[vm, GPA]) == Ok([DATA, PAGE]);
+        mapped && run.call(Call::VmUnmap, &[vm, GPA, PAGE]).is_ok() && memory_types(run, vm, page)
     });
+    run.need(call, &[vm, GPA, page, PAGE, DATA]);
     run.fails(call, &[vm, GPA, page, PAGE, DATA], Error::AlreadyMapped, 2, "");
+}
+
+/// Whether memory is mapped with the type that is asked for, and keeps it; and no other number is one.
+fn memory_types(run: &mut Run<'_, impl Machine>, vm: u64, page: u64) -> bool {
+    let none = run.call(Call::VmMap, &[vm, GPA, page, PAGE, DATA | MEMORY_TYPES]);
+    let types = [MEMORY_TYPE_UNCACHED, MEMORY_TYPE_WRITE_COMBINING, MEMORY_TYPE_WRITE_THROUGH];
+    none == Err(Failure::argument(5, Error::InvalidArgument))
+        && types.iter().all(|memory_type| {
+            run.call(Call::VmMap, &[vm, GPA, page, PAGE, DATA | memory_type]).is_ok()
+                && run.call(Call::VmProtect, &[vm, GPA, PAGE, 1]).is_ok()
+                && run.call(Call::VmQuery, &[vm, GPA]) == Ok([1 | memory_type, PAGE])
+                && run.call(Call::VmUnmap, &[vm, GPA, PAGE]).is_ok()
+        })
 }
 
 fn query(run: &mut Run<'_, impl Machine>, vm: u64) {

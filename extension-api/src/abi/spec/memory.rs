@@ -8,6 +8,11 @@ use crate::abi::Error;
 const GPA: Parameter = value("gpa", Type::Gpa, "where, a multiple of 4096");
 const BYTES: Parameter = value("bytes", Type::Bytes, "how much, a multiple of 4096, at most 1 GiB");
 const PERMISSIONS: Parameter = value("permissions", Type::Flags, "1 read, 2 write, 4 execute");
+const ATTRIBUTES: Parameter = value(
+    "attributes",
+    Type::Flags,
+    "1 read, 2 write, 4 execute; from ABI 2 on the memory type in bits 10:8",
+);
 
 const BAD_GPA: ErrorCase =
     about(2, Error::InvalidArgument, "not a multiple of 4096, or beyond what the nested tables reach");
@@ -26,7 +31,7 @@ pub(crate) const MAP: Contract = Contract {
         GPA,
         value("from", Type::Address, "memory of the extension's, a multiple of 4096"),
         BYTES,
-        PERMISSIONS,
+        ATTRIBUTES,
     ],
     errors: &[
         STALE,
@@ -34,7 +39,7 @@ pub(crate) const MAP: Contract = Contract {
         BAD_GPA,
         about(3, Error::InvalidArgument, "not a multiple of 4096, or beyond the last address"),
         about(4, Error::InvalidArgument, "0, not a multiple of 4096, or more than 1 GiB"),
-        about(5, Error::InvalidArgument, "undefined bits"),
+        about(5, Error::InvalidArgument, "undefined bits, or no memory type"),
         about(3, Error::NotMapped, "there is no memory of the extension's"),
         about(3, Error::Denied, "memory that the extension did not allocate"),
         about(3, Error::Busy, "the page is mapped as often as can be counted")
@@ -44,7 +49,8 @@ pub(crate) const MAP: Contract = Contract {
         NO_TABLES,
     ],
     why: "The kernel owns the nested tables; a guest gets what the extension owns and nothing else.",
-    details: "A failure undoes all of it. Leaves are as large as alignment and the machine allow.",
+    details: "A failure undoes all of it. Leaves are as large as alignment and the machine allow. The guest's own tables can \
+              make the memory less cached, not more. The extension's own accesses stay write-back.",
     ..CALL
 };
 
@@ -82,10 +88,7 @@ pub(crate) const PROTECT: Contract = Contract {
 
 pub(crate) const QUERY: Contract = Contract {
     inputs: &[HANDLE, VM, value("gpa", Type::Gpa, "any address")],
-    outputs: &[
-        value("permissions", Type::Flags, "1 read, 2 write, 4 execute"),
-        value("leaf", Type::Bytes, "what one entry of the nested tables maps there"),
-    ],
+    outputs: &[ATTRIBUTES, value("leaf", Type::Bytes, "what one entry of the nested tables maps there")],
     errors: &[STALE, about(2, Error::NotMapped, "nothing is mapped there")],
     why: "An extension need not keep books of its own.",
     ..CALL

@@ -269,6 +269,7 @@ pub const VERSIONS: &[Version] = &[
         released: false,
         changes: &[
             "Views of a VM's memory. Single-stepping: exit class `Step`. Kicks: exit class `Attention`.",
+            "Memory types: `VmMap` takes one, `VmQuery` and `VmViewQuery` tell it.",
         ],
     },
 ];
