@@ -1,6 +1,6 @@
 //! The kernel's state, shared by all PPs, and how it comes to be.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use plinth_extension_api::abi::{self, ExitClass};
 use plinth_hal::page_table::{Attributes, InputAddress, MemoryType, NotLoaded, PageTable, PoolTables};
@@ -17,6 +17,7 @@ use crate::objects::{Vm, Vp, Vs};
 use crate::platform::{Platform, PrepareError, range};
 use crate::pp::PpResources;
 use crate::space::HostSpace;
+use crate::sync::AtomicU64;
 use crate::watchdog;
 
 /// The most physical processors.

@@ -30,6 +30,7 @@ mod pp;
 mod processors;
 mod reserved;
 mod space;
+mod sync;
 mod syscall;
 mod user_epoch;
 mod watchdog;

@@ -4,12 +4,15 @@
 //! that looks like one of the guest's own (an NMI on x86), so there is at most one in flight for each
 //! PP, and the flag that says so tells a kick from the real thing.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+#[cfg(all(test, loom))]
+mod models;
 
 use plinth_hal::ExitClass;
 use spin::Mutex;
 
 use crate::watchdog::Turn;
+
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Forget cached translations before the next entry.
 pub(crate) const FLUSH: u32 = 1 << 0;
@@ -230,7 +233,27 @@ impl Mailbox {
     }
 }
 
-#[cfg(test)]
+/// Leaves a request with each of `others`, and waits until no guest runs there that has not seen it. `kick` makes a
+/// PP's guest stop.
+pub(crate) fn tell<'a>(
+    others: impl Iterator<Item = &'a Mailbox> + Clone,
+    request: u32,
+    kick: impl Fn(&Mailbox),
+    relax: impl Fn(),
+) {
+    for mailbox in others.clone() {
+        if mailbox.post(request) && mailbox.start_kick() {
+            kick(mailbox);
+        }
+    }
+    for mailbox in others {
+        while mailbox.is_deaf_to(request) {
+            relax();
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

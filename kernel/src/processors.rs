@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use plinth_hal::{Arch, Exit, ExitClass, HostCpu, ProcessorEvent, Spa, Target, VsHw};
 
 use crate::kernel::Kernel;
-use crate::mailbox::{ATTENTION, FLUSH, Mailbox, NMI, POLICY, RESET, START, Standing};
+use crate::mailbox::{self, ATTENTION, FLUSH, Mailbox, NMI, POLICY, RESET, START, Standing};
 use crate::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
 
@@ -197,22 +197,15 @@ impl<A: Arch> Kernel<A> {
 
     /// Leaves a request with every other PP, and waits until no guest runs that has not seen it.
     pub(crate) fn tell_others(&self, request: u32, own: usize, cpu: &A::Cpu) {
-        let others = || self.mailboxes.iter().enumerate().filter(|(index, _)| *index != own);
+        let others = self.mailboxes.iter().enumerate().filter(|(index, _)| *index != own);
+        let others = others.map(|(_, mailbox)| mailbox);
         if cpu.flush_everywhere() {
-            for (_, mailbox) in others() {
+            for mailbox in others {
                 mailbox.post(request & !FLUSH);
             }
             return;
         }
-        for (_, mailbox) in others() {
-            if mailbox.post(request) && mailbox.start_kick() {
-                cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
-            }
-        }
-        for (_, mailbox) in others() {
-            while mailbox.is_deaf_to(request) {
-                cpu.relax();
-            }
-        }
+        let kick = |mailbox: &Mailbox| cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
+        mailbox::tell(others, request, kick, || cpu.relax());
     }
 }

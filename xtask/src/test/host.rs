@@ -22,7 +22,19 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
         .context("a host test failed")?;
     // No default members, since their programs only build for firmware; their libraries have host tests nevertheless.
     let loaders = Loader::ALL.into_iter().flat_map(|loader| ["--package", loader.package()]);
-    cmd!(shell, "cargo test --quiet --lib {loaders...}").run().context("a host test of a loader failed")
+    cmd!(shell, "cargo test --quiet --lib {loaders...}").run().context("a host test of a loader failed")?;
+    models(workspace)
+}
+
+/// What PPs tell each other, under the model checker. A build of its own: all of the kernel's atomics of that kind are
+/// loom's there.
+fn models(workspace: &Workspace) -> Result<()> {
+    cmd!(workspace.shell, "cargo test --quiet --release --package plinth-kernel --lib models")
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", workspace.root.join("target/loom"))
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .run()
+        .context("there is an order of accesses in which PPs misunderstand each other")
 }
 
 /// Clippy for what only builds for a board's targets.
