@@ -84,6 +84,16 @@ impl<A: Arch> Pp<'_, A> {
     /// Serves what is the kernel's; `Some` where something else comes next than running on.
     #[inline]
     fn sort_exit(&mut self, exit: Exit) -> Option<Next> {
+        use ExitClass::{Cache, Kick, Memory, Processor, Reserved};
+        if matches!(exit.class, Kick | Processor | Cache | Reserved | Memory) {
+            return self.serve_exit(exit);
+        }
+        Some(self.decide(exit))
+    }
+
+    /// Serves what is, or may be, the kernel's.
+    #[inline(never)]
+    fn serve_exit(&mut self, exit: Exit) -> Option<Next> {
         match exit.class {
             ExitClass::Kick => self.kicked(),
             ExitClass::Processor => self.processor_control(exit),
@@ -98,7 +108,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Asks the extension, or the kernel's own pass-through once that is gone.
     #[inline]
     pub(crate) fn decide(&mut self, exit: Exit) -> Next {
-        if self.kernel.extension.crashed.load(Ordering::Relaxed) {
+        if self.extension.crashed.load(Ordering::Relaxed) {
             return self.pass_through(exit);
         }
         self.upcall_vmexit(exit)
@@ -122,7 +132,7 @@ impl<A: Arch> Pp<'_, A> {
     #[cold]
     #[inline(never)]
     fn map_on_demand(&mut self, exit: Exit) -> bool {
-        if !self.is_root() || !self.kernel.root_is_identity.load(Ordering::Relaxed) {
+        if !self.is_root() {
             return false;
         }
         let view = self.active.as_ref().and_then(|active| active.vs.view);
@@ -144,7 +154,6 @@ impl<A: Arch> Pp<'_, A> {
                 self.cpu.park(|| false);
             }
         };
-        self.refresh_policy();
         let unanswered = self.last_vs == Some(root) && self.callback != Callback::Bootstrap;
         self.callback = Callback::Vmexit;
         if unanswered { self.pass_through(self.last_exit) } else { Next::Run }

@@ -52,6 +52,8 @@ pub(crate) struct Extension {
     pub(crate) ready: AtomicBool,
     /// It has failed for good: the kernel passes the root VM's exits through by itself.
     pub(crate) crashed: AtomicBool,
+    /// How often it lost a page: what a PP's TLB may hold of it from before is stale.
+    pub(crate) epoch: crate::sync::AtomicU64,
     base: AtomicU64,
 }
 
@@ -67,6 +69,7 @@ impl Extension {
             version: AtomicU64::new(plinth_extension_api::abi::VERSION),
             ready: AtomicBool::new(false),
             crashed: AtomicBool::new(false),
+            epoch: crate::sync::AtomicU64::new(0),
             base: AtomicU64::new(0),
         }
     }

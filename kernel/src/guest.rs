@@ -8,8 +8,8 @@ use crate::objects::Vm;
 
 /// Reads the memory of one VM.
 ///
-/// The root VM's memory is the machine's, one to one, until the extension changes its map; while that
-/// holds, no walk of its nested tables is needed, only a look at whether the hypervisor's own memory is meant.
+/// The root VM's memory is the machine's, one to one: no walk of its nested tables is needed, only a look at whether
+/// the hypervisor's own memory is meant.
 pub(crate) enum GuestView<'a, A: Arch> {
     /// Guest-physical is system-physical but for the hypervisor's reservation, which reads as zeroes.
     Identity(&'a Machine<A>),

@@ -17,7 +17,6 @@ use crate::objects::{Vm, Vp, Vs};
 use crate::platform::{Platform, PrepareError, range};
 use crate::pp::PpResources;
 use crate::space::HostSpace;
-use crate::sync::AtomicU64;
 use crate::watchdog;
 
 /// The most physical processors.
@@ -76,16 +75,12 @@ pub struct Kernel<A: Arch> {
     pub(crate) vps: Table<Vp, MAX_VPS>,
     pub(crate) vss: Table<Vs<A>, MAX_VSS>,
     pub(crate) mailboxes: [Mailbox; MAX_PPS],
-    /// The root VM's memory is the machine's, one to one, but for the reservation.
-    pub(crate) root_is_identity: AtomicBool,
     /// Every processor that the loader means to launch has been launched once.
     pub(crate) all_launched: AtomicBool,
     /// Changes whenever any VM's declared answers do.
     policy_version: AtomicU32,
     /// TLB tags in use, a bit for each; 0 is the host's and 1 the root VM's.
     tags: AtomicU32,
-    /// How often the extension lost a page: what a PP's TLB may hold of it from before is stale.
-    pub(crate) host_epoch: AtomicU64,
     prepared: [Once<PpResources>; MAX_PPS],
 }
 
@@ -101,11 +96,9 @@ impl<A: Arch> Kernel<A> {
             vps: Table::new(),
             vss: Table::new(),
             mailboxes: [const { Mailbox::new() }; MAX_PPS],
-            root_is_identity: AtomicBool::new(true),
             all_launched: AtomicBool::new(false),
             policy_version: AtomicU32::new(1),
             tags: AtomicU32::new(0b11),
-            host_epoch: AtomicU64::new(0),
             prepared: [const { Once::new() }; MAX_PPS],
         }
     }

@@ -139,9 +139,16 @@ impl Mailbox {
         self.post(if first { START } else { 0 })
     }
 
-    /// Says that the extension is about to run. Returns the epoch that is noted for it.
+    /// Says that the extension is about to run, with what the TLB holds since the epoch `seen`. Returns the epoch that
+    /// is noted instead, if there is a newer one.
     #[inline]
-    pub(crate) fn enter_user(&self, epoch: &AtomicU64) -> u64 {
+    pub(crate) fn enter_user(&self, epoch: &AtomicU64, seen: u64) -> Option<u64> {
+        self.user_epoch.store(seen, Ordering::SeqCst);
+        (epoch.load(Ordering::SeqCst) != seen).then(|| self.note_epoch(epoch))
+    }
+
+    #[cold]
+    fn note_epoch(&self, epoch: &AtomicU64) -> u64 {
         loop {
             let now = epoch.load(Ordering::SeqCst);
             self.user_epoch.store(now, Ordering::SeqCst);
@@ -310,7 +317,8 @@ mod tests {
     fn the_extension_is_behind_only_while_it_runs() {
         let (mailbox, epoch) = (Mailbox::new(), AtomicU64::new(4));
         assert!(!mailbox.is_behind(5));
-        assert_eq!(mailbox.enter_user(&epoch), 4);
+        assert_eq!(mailbox.enter_user(&epoch, 3), Some(4));
+        assert_eq!(mailbox.enter_user(&epoch, 4), None);
         assert!(mailbox.is_behind(5));
         assert!(!mailbox.is_behind(4));
         mailbox.leave_user();

@@ -11,7 +11,7 @@ use plinth_hal::{
 };
 use plinth_launch::{LaunchError, LaunchStatus};
 
-use crate::extension::Places;
+use crate::extension::{Extension, Places};
 use crate::guest::GuestView;
 use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
@@ -74,6 +74,7 @@ pub(crate) struct Active<A: Arch> {
 pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) kernel: &'k Kernel<A>,
     pub(crate) machine: &'k Machine<A>,
+    pub(crate) extension: &'k Extension,
     pub(crate) index: usize,
     /// What other PPs tell this one.
     pub(crate) mailbox: &'k Mailbox,
@@ -132,6 +133,7 @@ impl<A: Arch> Kernel<A> {
         let mut pp = Pp {
             kernel: self,
             machine,
+            extension: &self.extension,
             index: resources.pp,
             mailbox,
             cpu,
@@ -181,7 +183,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     fn begin(&mut self) -> Next {
-        let extension = &self.kernel.extension;
+        let extension = self.extension;
         if extension.crashed.load(Ordering::SeqCst) && self.cold {
             return self.begin_without_extension();
         }
@@ -203,7 +205,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(never)]
     pub(crate) fn bootstrap(&mut self) -> Next {
         self.callback = Callback::Bootstrap;
-        let extension = &self.kernel.extension;
+        let extension = self.extension;
         let entry = plinth_hal::UserVa::new(extension.bootstrap.load(Ordering::SeqCst));
         let arguments = [self.index as u64, self.places.exit_page.raw(), 0];
         self.user.prepare_upcall(entry, self.places.stack, arguments);
@@ -229,7 +231,7 @@ impl<A: Arch> Pp<'_, A> {
         active.vs.hw.describe(&exit, self.exit_page);
         (self.last_exit, self.last_vs) = (exit, Some(active.id));
         self.callback = Callback::Vmexit;
-        let extension = &self.kernel.extension;
+        let extension = self.extension;
         let entry = plinth_hal::UserVa::new(extension.vmexit.load(Ordering::Relaxed));
         let arguments = [self.places.exit_page.raw(), active.id.raw(), exit.class as u64];
         self.user.prepare_upcall(entry, self.places.stack, arguments);
@@ -261,8 +263,8 @@ impl<A: Arch> Pp<'_, A> {
                 None => self.abandon(LaunchError::ExtensionExited, 0),
             };
         }
-        let callback = self.kernel.extension.fail.load(Ordering::SeqCst);
-        let crashed = self.kernel.extension.crashed.load(Ordering::SeqCst);
+        let callback = self.extension.fail.load(Ordering::SeqCst);
+        let crashed = self.extension.crashed.load(Ordering::SeqCst);
         if callback == 0 || self.callback == Callback::Fail || crashed || self.is_out_of_time() {
             return self.crash(why);
         }
@@ -281,7 +283,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// From now on the kernel passes the root VM's exits through by itself, on every PP.
     fn crash(&mut self, why: &str) -> Next {
-        if !self.kernel.extension.crashed.swap(true, Ordering::SeqCst) {
+        if !self.extension.crashed.swap(true, Ordering::SeqCst) {
             log::error!(
                 "pp {}: the extension is gone ({why}); the kernel passes the root VM through without it",
                 self.index
@@ -317,6 +319,7 @@ impl<A: Arch> Pp<'_, A> {
         vs.hw.flush_tlb();
         vs.hw.load_registers(&self.machine.memory, self.exit_page);
         self.active = Some(Active { id, vs });
+        self.refresh_policy();
         self.write_place(Some(id));
         Ok(())
     }
@@ -361,7 +364,7 @@ pub(crate) fn guest_view<'v, A: Arch>(
     machine: &'v Machine<A>,
     vm: Id,
 ) -> GuestView<'v, A> {
-    if vm.raw() == plinth_extension_api::abi::ROOT_VM && kernel.root_is_identity.load(Ordering::Relaxed) {
+    if vm.raw() == plinth_extension_api::abi::ROOT_VM {
         return GuestView::Identity(machine);
     }
     GuestView::Tables { kernel, machine, vm }

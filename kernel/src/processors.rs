@@ -41,7 +41,7 @@ impl<A: Arch> Pp<'_, A> {
             // Again, and nobody's kick: now it meets the guest, behind what is to be delivered to that already.
             self.cpu.kick(self.cpu.hardware_id());
         }
-        let crashed = self.kernel.extension.crashed.load(Ordering::Relaxed);
+        let crashed = self.extension.crashed.load(Ordering::Relaxed);
         if requests & ATTENTION == 0 || crashed || self.root.is_some() {
             return None;
         }

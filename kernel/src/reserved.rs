@@ -47,7 +47,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(never)]
     pub(crate) fn end_reserved_writes(&mut self) -> Option<Next> {
         self.close_reserved_pages();
-        let crashed = self.kernel.extension.crashed.load(Ordering::Relaxed);
+        let crashed = self.extension.crashed.load(Ordering::Relaxed);
         if self.active.as_ref().is_some_and(|active| active.vs.stepping) && !crashed {
             self.mailbox.count(ExitClass::Step, 1);
             return Some(self.decide(Exit::of(ExitClass::Step)));

@@ -17,8 +17,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline]
     pub(crate) fn enter_user(&mut self) -> UserExit {
         let mailbox = self.mailbox;
-        let epoch = mailbox.enter_user(&self.kernel.host_epoch);
-        if epoch != self.host_epoch {
+        if let Some(epoch) = mailbox.enter_user(&self.extension.epoch, self.host_epoch) {
             self.cpu.flush_host_tlb();
             self.host_epoch = epoch;
         }
@@ -34,7 +33,7 @@ impl<A: Arch> Kernel<A> {
     pub(crate) fn retire(&self, frames: impl Iterator<Item = Spa>) {
         let mut pool = self.frames.lock();
         frames.for_each(|frame| pool.retire(frame));
-        self.host_epoch.fetch_add(1, Ordering::SeqCst);
+        self.extension.epoch.fetch_add(1, Ordering::SeqCst);
         drop(pool);
         self.settle();
     }
@@ -42,7 +41,7 @@ impl<A: Arch> Kernel<A> {
     /// Frees retired frames, if it is time.
     pub(crate) fn settle(&self) {
         let mut pool = self.frames.lock();
-        let epoch = self.host_epoch.load(Ordering::SeqCst);
+        let epoch = self.extension.epoch.load(Ordering::SeqCst);
         if pool.is_leaving() && !self.mailboxes.iter().any(|mailbox| mailbox.is_behind(epoch)) {
             pool.settle();
         }

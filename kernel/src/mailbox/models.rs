@@ -146,8 +146,7 @@ fn a_freed_page_is_nobodys_while_the_extension_may_reach_it() {
         let extension = beside(&machine, |machine| {
             let (mut own, mut cached) = (0, false);
             for _ in 0..2 {
-                let epoch = machine.mailbox.enter_user(&machine.epoch);
-                if epoch != own {
+                if let Some(epoch) = machine.mailbox.enter_user(&machine.epoch, own) {
                     (own, cached) = (epoch, false);
                 }
                 machine.access(&mut cached);

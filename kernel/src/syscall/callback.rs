@@ -31,7 +31,7 @@ impl<A: Arch> Pp<'_, A> {
             return Err(Error::WrongState.into());
         }
         let address = self.user.argument(1);
-        let extension = &self.kernel.extension;
+        let extension = self.extension;
         if !extension.may_be_code(address) {
             return Err(Failure::argument(1, Error::InvalidArgument));
         }

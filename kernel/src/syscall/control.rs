@@ -15,7 +15,7 @@ impl<A: Arch> Pp<'_, A> {
         if self.callback != Callback::Start {
             return self.fail("it waits outside its start", None);
         }
-        let extension = &self.kernel.extension;
+        let extension = self.extension;
         let registered = |callback: &core::sync::atomic::AtomicU64| callback.load(Ordering::SeqCst) != 0;
         if !registered(&extension.bootstrap) || !registered(&extension.vmexit) {
             return self.abandon(LaunchError::ExtensionUnregistered, 0);
@@ -38,7 +38,7 @@ impl<A: Arch> Pp<'_, A> {
         if !(1..=VERSION).contains(&version) {
             return Err(Failure::argument(0, Error::Unsupported));
         }
-        let extension = &self.kernel.extension;
+        let extension = self.extension;
         let seed = extension.handle_seed.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::SeqCst);
         let handle = mix(seed) | 1;
         match extension.handle.compare_exchange(0, handle, Ordering::SeqCst, Ordering::SeqCst) {
@@ -52,7 +52,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Closes it.
     pub(super) fn handle_close(&mut self) -> Answer {
-        let extension = &self.kernel.extension;
+        let extension = self.extension;
         extension.version.store(VERSION, Ordering::SeqCst);
         extension.handle.store(0, Ordering::SeqCst);
         DONE

@@ -55,7 +55,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Writes what the kernel knows of the extension.
     pub(super) fn debug_dump_extension(&mut self) -> Answer {
-        let extension = &self.kernel.extension;
+        let extension = self.extension;
         let at = |callback: &core::sync::atomic::AtomicU64| callback.load(Ordering::SeqCst);
         log::info!(
             "pp {}: extension: bootstrap {:#x}, vmexit {:#x}, fail {:#x}, ABI version {}, {}",

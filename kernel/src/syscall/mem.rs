@@ -18,7 +18,7 @@ impl<A: Arch> Pp<'_, A> {
         self.kernel.settle();
         let frame = self.kernel.frames.lock().take(1, FrameOwner::Kernel).map_err(|_| Error::OutOfMemory)?;
         memory.zero_page(frame);
-        let at = self.kernel.extension.page_address(self.machine.pool, frame).raw();
+        let at = self.extension.page_address(self.machine.pool, frame).raw();
         let mut frames = self.kernel.kernel_frames(memory);
         let mut detached = Detached::new(&mut frames);
         let data = Permissions::READ | Permissions::WRITE;
@@ -44,7 +44,7 @@ impl<A: Arch> Pp<'_, A> {
         for page in 0..pages {
             memory.zero_page(Spa::new(first.raw() + page * PAGE_SIZE));
         }
-        let at = self.kernel.extension.page_address(self.machine.pool, first).raw();
+        let at = self.extension.page_address(self.machine.pool, first).raw();
         let data = Permissions::READ | Permissions::WRITE;
         let mut frames = self.kernel.kernel_frames(memory);
         let mapped = match self.kernel.space.lock().as_mut() {

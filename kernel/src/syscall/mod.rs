@@ -63,7 +63,7 @@ impl<A: Arch> Pp<'_, A> {
             return Err(Error::UnknownCall);
         }
         let call = Call::from_opcode(number as u32).ok_or(Error::UnknownCall)?;
-        let version = self.kernel.extension.version.load(Ordering::Relaxed);
+        let version = self.extension.version.load(Ordering::Relaxed);
         let known = call.since() <= version || call.group() == DEBUG_GROUP;
         if known { Ok(call) } else { Err(Error::UnknownCall) }
     }
@@ -185,17 +185,19 @@ impl<A: Arch> Pp<'_, A> {
     /// Whether REG0 is the handle that the extension opened.
     #[inline]
     fn check_handle(&self) -> Result<(), Failure> {
-        let handle = self.kernel.extension.handle.load(Ordering::Relaxed);
-        if handle == 0 || self.user.argument(0) != handle {
-            return Err(Failure::argument(0, Error::InvalidHandle));
-        }
-        Ok(())
+        let handle = self.extension.handle.load(Ordering::Relaxed);
+        if handle != 0 && self.user.argument(0) == handle { Ok(()) } else { Err(no_handle()) }
     }
 
     /// An argument as the id of an object.
     fn id(&self, register: usize) -> Id {
         Id::from_raw(self.user.argument(register))
     }
+}
+
+#[cold]
+fn no_handle() -> Failure {
+    Failure::argument(0, Error::InvalidHandle)
 }
 
 /// Says which argument an error is about.

@@ -95,6 +95,7 @@ impl<A: Arch> Pp<'_, A> {
         declared.map_err(about(1))??;
         self.kernel.bump_policy();
         self.kernel.tell_others(POLICY, self.index, &self.cpu);
+        self.refresh_policy();
         DONE
     }
 

@@ -195,7 +195,6 @@ impl<A: Arch> Pp<'_, A> {
         if self.root.is_some() {
             self.begin_launch(active.id)?;
         }
-        self.refresh_policy();
         self.interrupted = None;
         Ok(Next::Run)
     }
@@ -214,8 +213,8 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Copies the active VM's declared answers if this PP's copy is old.
-    #[inline]
+    /// Copies the active VM's declared answers if this PP's copy is old: when a VS becomes active, and when the answers
+    /// have changed, which a request in the mailbox tells.
     pub(crate) fn refresh_policy(&mut self) {
         let Some(active) = &self.active else { return };
         let version = (active.vs.vm, self.kernel.policy_version());
