@@ -12,6 +12,7 @@ use crate::fdt::GicKind;
 use crate::features::Features;
 use crate::inject::Place;
 use crate::memory::IdentityMemory;
+use crate::recall::{self, Root};
 use crate::regime::{GuestControl, GuestEl0, Regime};
 use crate::serve::Serving;
 use crate::slots::hardware_id;
@@ -31,6 +32,8 @@ const HCR_VIRTUAL_ERROR: u64 = HCR_VSE | 1 << 5;
 pub struct El2Cpu {
     memory: IdentityMemory,
     gic: GicKind,
+    /// Where every guest's translation starts on this processor.
+    root: Root,
     user: Regime,
     /// Whom EL2 is set up for now.
     side: Side,
@@ -69,6 +72,7 @@ impl El2Cpu {
         memory: IdentityMemory,
         features: &Features,
         user_root: Spa,
+        root: Root,
         gic: GicKind,
     ) -> Self {
         // SAFETY: at EL2, and no guest runs yet.
@@ -78,6 +82,7 @@ impl El2Cpu {
         Self {
             memory,
             gic,
+            root,
             user,
             side: Side::Nobody,
             guest: user,
@@ -136,6 +141,9 @@ impl El2Cpu {
         if self.masked.is_some() {
             self.let_interrupts_through();
         }
+        if vs.take_flush() {
+            self.renew_root(vs);
+        }
         self.use_guest(vs.regime());
         self.use_bank(vs.page());
         Self::go_to(vs.entry());
@@ -146,6 +154,16 @@ impl El2Cpu {
             self.error_delivered();
         }
         kind
+    }
+
+    /// Makes this processor's root that of a VS of which its TLB must hold nothing, or which has run elsewhere.
+    #[cold]
+    fn renew_root(&mut self, vs: &mut El2Vs) {
+        self.root.empty();
+        vs.translate_by(self.root.at());
+        self.use_guest(vs.regime());
+        tlb::flush_current_guest();
+        self.root.fill(vs.nested_root());
     }
 
     #[cold]
@@ -270,7 +288,7 @@ impl HostCpu for El2Cpu {
                 self.hand_on_error(vs.syndrome());
                 continue;
             }
-            match exits::classify(vs, kind, registers) {
+            match exits::classify(vs, kind, registers, self.root) {
                 None => {}
                 Some(exit) if vs.write_through(&exit, exit_page) => {}
                 Some(exit) => return exit,
@@ -278,15 +296,18 @@ impl HostCpu for El2Cpu {
         }
     }
 
-    /// Wakes a parked PP: each one that waits looks whether it is meant. A running guest needs no kick here, because
-    /// invalidation is broadcast.
-    fn kick(&self, _: u32) {
+    const KICK_IS_NMI: bool = false;
+
+    /// A guest is stopped by its translation, a parked PP woken by an event: each one that waits looks whether it is
+    /// meant.
+    fn kick(&self, hardware_id: u32) {
+        recall::recall(hardware_id);
         // SAFETY: a barrier, so that the others see what they are woken for, and an event.
         unsafe { core::arch::asm!("dsb ish", "sev", options(nostack, preserves_flags)) };
     }
 
     fn flush_everywhere(&self) -> bool {
-        tlb::flush_guests();
+        self.root.recall_others();
         true
     }
 

@@ -10,13 +10,15 @@ use plinth_hal::{Exit, ExitClass};
 use crate::host::{read_system, write_system};
 use crate::memory::Words;
 use crate::psci;
+use crate::recall::Root;
+use crate::roots::Miss;
 use crate::switch::SYNCHRONOUS;
 use crate::syndrome::{Syndrome, class, is_id_register};
 use crate::vs::El2Vs;
 
 /// Sorts the exit that has just happened; `None` where there was none after all and the guest goes on.
 #[inline]
-pub(crate) fn classify(vs: &mut El2Vs, kind: u64, registers: &Words) -> Option<Exit> {
+pub(crate) fn classify(vs: &mut El2Vs, kind: u64, registers: &Words, root: Root) -> Option<Exit> {
     let syndrome = vs.syndrome();
     if kind != SYNCHRONOUS {
         // Physical interrupts and errors are EL1's; one that comes here all the same is nobody's.
@@ -29,7 +31,7 @@ pub(crate) fn classify(vs: &mut El2Vs, kind: u64, registers: &Words) -> Option<E
             Some(Exit { class: ExitClass::Processor, number: class::SMC, detail: 0 })
         }
         class::SMC => Some(Exit { class: ExitClass::Hypercall, number: class::SMC, detail: 0 }),
-        class::DATA_ABORT | class::INSTRUCTION_ABORT => memory(syndrome),
+        class::DATA_ABORT | class::INSTRUCTION_ABORT => memory(vs, syndrome, root),
         class::STEP if vs.is_stepping() => Some(Exit::of(ExitClass::Reserved)),
         // While the kernel steps the guest, all debug exceptions come here: the guest's own end the step.
         _ if vs.is_stepping() && syndrome.is_debug() => {
@@ -61,15 +63,25 @@ fn system(syndrome: Syndrome) -> Exit {
     Exit { class, number, detail }
 }
 
-fn memory(syndrome: Syndrome) -> Option<Exit> {
+fn memory(vs: &mut El2Vs, syndrome: Syndrome, root: Root) -> Option<Exit> {
     if !syndrome.is_translation() {
         return Some(Exit { class: ExitClass::Other, number: syndrome.class(), detail: syndrome.details() });
+    }
+    let page = faulting_page(syndrome)?;
+    let miss = if syndrome.is_unmapped() { root.miss(vs.nested_root(), page) } else { Miss::Nothing };
+    match miss {
+        Miss::Copied => return None,
+        Miss::Recalled => {
+            vs.forget_exit();
+            return Some(Exit::of(ExitClass::Kick));
+        }
+        Miss::Nothing => {}
     }
     let mut access = MemoryAccess::empty();
     access.set(MemoryAccess::WRITE, syndrome.is_write() || syndrome.is_walk() && syndrome.0 & 1 << 6 != 0);
     access.set(MemoryAccess::EXECUTE, syndrome.class() == class::INSTRUCTION_ABORT);
     access.set(MemoryAccess::PAGE_WALK, syndrome.is_walk());
-    let number = faulting_page(syndrome)? | FAR_EL2.get() & 0xFFF;
+    let number = page | FAR_EL2.get() & 0xFFF;
     Some(Exit { class: ExitClass::Memory, number, detail: access.bits() })
 }
 

@@ -41,7 +41,35 @@ impl Stage2Format {
         let start_level = if self.levels() == 4 { 2 } else { 1 };
         VTCR | u64::from(wide_vmid) << 19 | range << 16 | start_level << 6 | u64::from(64 - self.bits)
     }
+
+    /// What the root table looks like.
+    pub(crate) fn root(&self) -> RootShape {
+        RootShape {
+            entries: 1 << (TABLE_BITS + self.root_extra_bits()),
+            shift: PAGE_BITS + TABLE_BITS * (u32::from(self.levels()) - 1),
+        }
+    }
 }
+
+/// A root table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RootShape {
+    /// How many entries it has.
+    pub(crate) entries: u64,
+    /// log2 of the bytes that one covers.
+    pub(crate) shift: u32,
+}
+
+impl RootShape {
+    /// Pages for a processor's own one: a power of two, so that the table is aligned to its size, and as much again.
+    pub(crate) const fn pages(self) -> usize {
+        2 * (self.entries >> TABLE_BITS) as usize
+    }
+}
+
+/// log2 of the entries of a table, and of the bytes of a page.
+const TABLE_BITS: u32 = 9;
+const PAGE_BITS: u32 = 12;
 
 impl PtFormat for Stage2Format {
     type Input = Gpa;

@@ -17,9 +17,10 @@ use crate::banks::BANKS;
 use crate::cpu::El2Cpu;
 use crate::fdt::{GicKind, Machine};
 use crate::features::{self, Features};
-use crate::formats::{HostFormat, Stage2Format};
+use crate::formats::{HostFormat, RootShape, Stage2Format};
 use crate::host::{self, HCR_E2H, HostRegisters, TrapRegisters};
 use crate::memory::IdentityMemory;
+use crate::recall::Root;
 use crate::slots::SLOTS;
 use crate::{El2, options, processors, secondary, switch};
 
@@ -189,7 +190,7 @@ unsafe fn prepare(
     kernel.prepare(platform)?;
     let mut boot = None;
     for pp in 0..SLOTS.count() {
-        let resources = kernel.prepare_pp(pp, 1)?;
+        let resources = kernel.prepare_pp(pp, nested_root(&features).pages())?;
         let handover = Handover { kernel, memory, resources, gic };
         secondary::prepare(pp, handover, host_registers(&features, &resources));
         boot = boot.or(Some(handover));
@@ -214,6 +215,11 @@ unsafe fn device_tree(address: u64) -> Option<&'static [u8]> {
     let size = plinth_device_tree::total_size(header)?;
     // SAFETY: the caller vouches for the tree, which says its own length.
     Some(unsafe { core::slice::from_raw_parts(address as *const u8, size) })
+}
+
+/// What the roots of nested tables look like.
+fn nested_root(features: &Features) -> RootShape {
+    Stage2Format::new(features.physical_bits()).root()
 }
 
 fn host_registers(features: &Features, resources: &PpResources) -> HostRegisters {
@@ -300,8 +306,10 @@ extern "C" fn live(life: &mut Life) -> ! {
 /// The kernel's whole life on this processor.
 pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
     let Handover { kernel, memory, resources, gic } = handover;
+    let features = Features::current();
+    let nested = Root::new(resources.pp, memory, resources.backend, nested_root(&features));
     // SAFETY: the kernel's registers are loaded, and `gic` is mapped by its tables.
-    let cpu = unsafe { El2Cpu::new(memory, &Features::current(), resources.user_root, gic) };
+    let cpu = unsafe { El2Cpu::new(memory, &features, resources.user_root, nested, gic) };
     match kernel.run_pp(resources, cpu, root) {
         Departure::Abandon(status, El2Root { caller: Some(caller), .. }) => {
             // SAFETY: the caller's tables mapped all of this when it called.

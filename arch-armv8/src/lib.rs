@@ -21,6 +21,7 @@ mod fdt;
 mod formats;
 mod options;
 mod psci;
+mod roots;
 mod slots;
 mod syndrome;
 mod write_traps;
@@ -60,6 +61,8 @@ mod launch;
 mod memory;
 #[cfg(target_arch = "aarch64")]
 mod processors;
+#[cfg(target_arch = "aarch64")]
+mod recall;
 #[cfg(target_arch = "aarch64")]
 mod regime;
 #[cfg(target_arch = "aarch64")]

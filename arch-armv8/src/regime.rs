@@ -131,7 +131,7 @@ impl GuestControl {
     }
 }
 
-/// The regime of a VM's states.
+/// The regime of a VM's states, but for the root of stage 2, which is the processor's own.
 pub(crate) fn of_guest(features: &Features, vm: &El2Vm) -> Regime {
     let format = Stage2Format::new(features.physical_bits());
     let mut hcr = HCR | if features.shared_regime { HCR_E2H } else { 0 };
@@ -143,7 +143,7 @@ pub(crate) fn of_guest(features: &Features, vm: &El2Vm) -> Regime {
     }
     Regime {
         hcr,
-        vttbr: u64::from(vm.tag()) << 48 | vm.nested_root().raw(),
+        vttbr: u64::from(vm.tag()) << 48,
         vtcr: format.control(features.range, features.wide_vmid),
         cptr: guest_cptr(features),
         mdcr: guest_mdcr(features),

@@ -146,6 +146,11 @@ pub(crate) const fn hardware_id(affinity: u64) -> u32 {
     (affinity & 0xFF_FFFF | (affinity >> 32 & 0xFF) << 24) as u32
 }
 
+/// The affinity that a hardware id stands for.
+pub(crate) const fn affinity(hardware_id: u32) -> u64 {
+    (hardware_id & 0xFF_FFFF) as u64 | (hardware_id as u64 >> 24) << 32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +185,6 @@ mod tests {
     #[test]
     fn ids_keep_every_level() {
         assert_eq!(hardware_id(0x12_0034_5678), 0x1234_5678);
+        assert_eq!(affinity(0x1234_5678), 0x12_0034_5678);
     }
 }

@@ -72,6 +72,11 @@ impl Syndrome {
         self.0 & 1 << 7 != 0
     }
 
+    /// Aborts: nothing is mapped. At which level the walk ended is not looked at.
+    pub(crate) const fn is_unmapped(self) -> bool {
+        self.0 & 0x3C == 0x04
+    }
+
     /// Aborts: the fault is one of permissions, so that HPFAR_EL2 does not say where.
     pub(crate) const fn is_permission(self) -> bool {
         self.0 & 0x3C == 0x0C
@@ -153,6 +158,7 @@ mod tests {
         let abort = |rest: u64| Syndrome(0x24 << 26 | rest);
         assert!(abort(0x4F).is_permission() && abort(0x4F).is_write());
         assert!(!abort(0x07).is_permission() && !abort(0x07).is_write());
+        assert!(abort(0x07).is_unmapped() && abort(0x04).is_unmapped() && !abort(0x4F).is_unmapped());
         assert!(!abort(0x10).is_translation(), "an external abort");
         assert!(!abort(1 << 8 | 0x4F).is_write(), "DC CIVAC");
     }

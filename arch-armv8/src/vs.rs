@@ -19,7 +19,7 @@ use crate::regime::{MDCR_TDE, Regime, of_guest};
 use crate::slots::SLOTS;
 use crate::syndrome::{Syndrome, class};
 use crate::vm::{El2Vm, ROOT_TAG};
-use crate::{El2, id_registers, processors, tlb, write_traps};
+use crate::{El2, id_registers, processors, write_traps};
 
 /// EL1h with everything masked: the state in which PSCI starts a processor.
 pub(crate) const PSTATE_RESET: u64 = 0x3C5;
@@ -44,6 +44,8 @@ pub struct El2Vs {
     /// The VM's mask of [`write_traps`].
     write_mask: &'static AtomicU64,
     regime: Regime,
+    /// The root of its VM's tables, or of a view of them.
+    nested_root: Spa,
     root: bool,
     place: Place,
     syndrome: Syndrome,
@@ -116,12 +118,25 @@ impl El2Vs {
         regime
     }
 
-    /// Address and state for the next entry, after the flush that is due. Its regime is loaded.
+    /// The root of the tables that it translates by.
+    pub(crate) fn nested_root(&self) -> Spa {
+        self.nested_root
+    }
+
+    /// Whether what the TLBs hold of its VM has to go before it runs; once.
     #[inline]
-    pub(crate) fn entry(&mut self) -> Place {
-        if core::mem::take(&mut self.flush) {
-            tlb::flush_current_guest();
-        }
+    pub(crate) fn take_flush(&mut self) -> bool {
+        core::mem::take(&mut self.flush)
+    }
+
+    /// From now on it runs on the processor whose own root is at `root`.
+    pub(crate) fn translate_by(&mut self, root: Spa) {
+        self.regime.vttbr = self.regime.vttbr & VMID | root.raw();
+    }
+
+    /// Address and state for the next entry.
+    #[inline]
+    pub(crate) fn entry(&self) -> Place {
         let step = if self.stepping.is_some() { PSTATE_STEP } else { 0 };
         Place { pstate: self.place.pstate | step, ..self.place }
     }
@@ -134,6 +149,11 @@ impl El2Vs {
         self.place = Place { pc: ELR_EL2.get(), pstate: SPSR_EL2.get() & !own };
         self.syndrome = Syndrome(ESR_EL2.get());
         self.fault_address = FAR_EL2.get();
+    }
+
+    /// The exit was none of the guest's: nothing is told of it.
+    pub(crate) fn forget_exit(&mut self) {
+        self.syndrome = Syndrome::default();
     }
 
     /// Moves on behind an instruction that was carried out.
@@ -184,6 +204,7 @@ impl VsHw for El2Vs {
             traps,
             write_mask,
             regime: of_guest(&Features::current(), vm),
+            nested_root: vm.nested_root(),
             root: vm.tag() == ROOT_TAG,
             place: Place { pc: 0, pstate: PSTATE_RESET },
             syndrome: Syndrome::default(),
@@ -290,7 +311,7 @@ impl VsHw for El2Vs {
     }
 
     fn set_nested_root(&mut self, root: Spa) {
-        self.regime.vttbr = self.regime.vttbr & VMID | root.raw();
+        self.nested_root = root;
         self.flush = true;
     }
 

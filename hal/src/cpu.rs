@@ -32,11 +32,16 @@ pub trait HostCpu: Sized {
         declared: &mut u64,
     ) -> Exit;
 
-    /// Makes the PP with this hardware id exit its VS, or wakes it.
+    /// Whether a kick looks like a non-maskable interrupt of the guest's own, which an exit with class
+    /// [`crate::ExitClass::Kick`] may then be as well.
+    const KICK_IS_NMI: bool = true;
+
+    /// Makes the PP with this hardware id exit its VS with class [`crate::ExitClass::Kick`], or wakes it.
     fn kick(&self, hardware_id: u32);
 
     /// Drops what the TLBs of all PPs hold of nested tables, where the hardware can tell the others by itself. Returns
-    /// false where it cannot: each PP has to be kicked. Where it can, a kick need only wake a PP that is parked.
+    /// false where it cannot: each PP has to be kicked. Where it can, no other PP executes more of a guest, once this
+    /// returns, before it has exited with class [`crate::ExitClass::Kick`].
     fn flush_everywhere(&self) -> bool {
         false
     }

@@ -114,11 +114,11 @@ impl<A: Arch> Pp<'_, A> {
         self.upcall_vmexit(exit)
     }
 
-    /// An NMI, or its like on other machines: another PP's kick, else the guest's own.
+    /// Another PP's kick; or, where that is an NMI, one of the guest's own.
     #[cold]
     #[inline(never)]
     fn kicked(&mut self) -> Option<Next> {
-        if self.mailbox.finish_kick() {
+        if self.mailbox.finish_kick() || !A::Cpu::KICK_IS_NMI {
             return None;
         }
         Some(self.decide(Exit::of(ExitClass::Nmi)))

@@ -195,14 +195,14 @@ impl<A: Arch> Kernel<A> {
         self.tell_others(FLUSH, own, cpu);
     }
 
-    /// Leaves a request with every other PP, and waits until no guest runs that has not seen it.
+    /// Leaves a request with every other PP, and waits until no guest executes anything that has not seen it.
     pub(crate) fn tell_others(&self, request: u32, own: usize, cpu: &A::Cpu) {
         let others = self.mailboxes.iter().enumerate().filter(|(index, _)| *index != own);
         let others = others.map(|(_, mailbox)| mailbox);
+        for mailbox in others.clone() {
+            mailbox.post(request & !FLUSH);
+        }
         if cpu.flush_everywhere() {
-            for mailbox in others {
-                mailbox.post(request & !FLUSH);
-            }
             return;
         }
         let kick = |mailbox: &Mailbox| cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));

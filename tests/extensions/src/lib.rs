@@ -52,6 +52,13 @@ pub const MEASURE_NOTHING: u64 = 2;
 /// How many system calls are measured.
 pub const MEASURED_CALLS: u64 = 10_000;
 
+/// The argument of [`TEST_HYPERCALL`] under `kicks`: kick all other processors. The result is how many there are.
+pub const KICK_OTHERS: u64 = 0;
+
+/// The argument of [`TEST_HYPERCALL`] under `kicks`: the result is how many exits have come of kicks. Any other argument is
+/// declared as the answer of [`DECLARED_ID`] or [`DECLARED_LEAF`].
+pub const KICKS_SEEN: u64 = 1;
+
 /// Whether this exit is the test hypercall.
 pub fn is_test(exit: &Exit<'_>) -> bool {
     exit.is_hypercall(TEST_HYPERCALL)

@@ -79,5 +79,15 @@ pub(crate) const PP_KICK: Contract = Contract {
     why: "What one PP decided may have to be done on another.",
     details: "The PP's active VS exits with class `Attention`, soon; at its next run, if the extension is at work there. \
               Several kicks may come to one exit.",
+    notes: &[
+        Note { machine: Machine::Amd, unsupported: false, text: "A VS that has halted is woken." },
+        Note { machine: Machine::Intel, unsupported: false, text: "As on SVM." },
+        Note {
+            machine: Machine::Arm,
+            unsupported: false,
+            text: "A VS that sleeps in WFI exits when an interrupt wakes it, before it executes anything. One that runs \
+                   exits before its next instruction.",
+        },
+    ],
     ..CALL
 };

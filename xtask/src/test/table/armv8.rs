@@ -12,6 +12,15 @@ const VIRT: Test = Test { boards: &["qemu-virt"], memory: 512, ..LINUX };
 const ATTACK: Test =
     Test { payload: Payload::Guest("armv8-attack"), command_line: "", memory: 256, timeout: 60, ..VIRT };
 
+/// A guest whose second processor is kicked.
+const KICK: Test = Test {
+    payload: Payload::Guest("armv8-kick"),
+    extension: Some("kicks"),
+    cpus: 2,
+    expect: &["TEST kick kick-asleep ok", "TEST kick kick-running ok", "TEST kick done "],
+    ..ATTACK
+};
+
 pub(super) const TESTS: &[Test] = &[
     Test {
         name: "exits-4",
@@ -66,6 +75,23 @@ pub(super) const TESTS: &[Test] = &[
             "TEST attack done ",
         ],
         ..ATTACK
+    },
+    Test {
+        name: "kick",
+        proves: "a kick reaches a guest that takes no exit, or when it wakes, once; a new declared answer too; GICv3",
+        ..KICK
+    },
+    Test {
+        name: "kick-gicv2-a53",
+        proves: "the same on Cortex-A53 with GICv2",
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        ..KICK
+    },
+    Test {
+        name: "kick-vhe",
+        proves: "the same in the EL2&0 regime",
+        arguments: &["-cpu", "max,pauth-impdef=on"],
+        ..KICK
     },
     Test {
         name: "example-page-hook",

@@ -102,6 +102,15 @@ pub(super) const TESTS: &[Test] = &[
         ..GUEST
     },
     Test {
+        name: "kick-2",
+        proves: "a kick reaches the other processor's guest, which sleeps, once",
+        payload: Payload::Guest("kick"),
+        extension: Some("kicks"),
+        cpus: 2,
+        expect: &["TEST kick every-kick-is-seen ok", done!("kick")],
+        ..GUEST
+    },
+    Test {
         name: "conformance",
         proves: "the kernel serves every call of the ABI, and every error of it, as they are specified",
         payload: Payload::Guest("hostile"),

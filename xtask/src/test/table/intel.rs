@@ -205,6 +205,15 @@ pub(super) const TESTS: &[Test] = &[
         ..UEFI
     },
     Test {
+        name: "kick-2",
+        proves: "a kick reaches the other processor's guest, which sleeps, once, on Intel too",
+        payload: Payload::Guest("kick"),
+        extension: Some("kicks"),
+        cpus: 2,
+        expect: &["TEST kick every-kick-is-seen ok", "TEST kick done "],
+        ..UEFI
+    },
+    Test {
         name: "conformance",
         proves: "the kernel serves every call of the ABI, and every error of it, as they are specified, on Intel VMX",
         payload: Payload::Guest("hostile"),
