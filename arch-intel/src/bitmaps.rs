@@ -1,6 +1,6 @@
 //! What all VSs of a VM share: the MSR and I/O bitmaps, the nested table's root and the TLB tag.
 
-use plinth_arch_x86::{IdentityMemory, msr};
+use plinth_arch_x86::{IdentityMemory, msr, mtrr};
 use plinth_hal::{BadRegister, FrameSource, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw};
 
 use crate::Vmx;
@@ -28,12 +28,14 @@ const WRITES_ONLY: Intercepts = Intercepts { reads: false, writes: true };
 const NONE: Intercepts = Intercepts { reads: false, writes: false };
 
 /// Accesses that the kernel itself must see, whatever the extension wants.
-const fn owned(register: u32) -> Intercepts {
+fn owned(register: u32) -> Intercepts {
     match register {
         msr::index::FEATURE_CONTROL | VMX_FIRST..=VMX_LAST => BOTH,
         msr::index::APIC_BASE | msr::index::X2APIC_ICR => WRITES_ONLY,
         // The kernel knows their values without reading them at each turn of the extension.
         FIRST_SYSTEM_CALL..=LAST_SYSTEM_CALL => WRITES_ONLY,
+        // The root VM's map has to follow.
+        _ if mtrr::place(register).is_some() => WRITES_ONLY,
         _ => NONE,
     }
 }
@@ -86,15 +88,18 @@ impl VmxVm {
     }
 }
 
-/// The place of a system-call register in the word of wishes.
+/// The place in the word of wishes of a register that the kernel writes for the guest, unless the extension wants to see
+/// that: system-call registers, then MTRRs.
 fn wish_bit(register: u32) -> Option<u64> {
-    (FIRST_SYSTEM_CALL..=LAST_SYSTEM_CALL)
-        .contains(&register)
-        .then(|| u64::from(register - FIRST_SYSTEM_CALL))
+    const SYSTEM_CALLS: u64 = (LAST_SYSTEM_CALL - FIRST_SYSTEM_CALL + 1) as u64;
+    match register {
+        FIRST_SYSTEM_CALL..=LAST_SYSTEM_CALL => Some(u64::from(register - FIRST_SYSTEM_CALL)),
+        _ => mtrr::place(register).map(|place| SYSTEM_CALLS + place as u64),
+    }
 }
 
-/// Whether the extension wants to see writes of a system-call register: they exit in any case. `wishes` is the word
-/// behind the bitmaps.
+/// Whether the extension wants to see writes of such a register: they exit in any case. `wishes` is the word behind the
+/// bitmaps.
 pub(crate) fn wishes_for(wishes: u64, register: u32) -> bool {
     wish_bit(register).is_some_and(|bit| wishes >> bit & 1 != 0)
 }
@@ -124,7 +129,8 @@ impl VmHw for VmxVm {
             }
         }
         let single = [msr::index::FEATURE_CONTROL, msr::index::APIC_BASE, msr::index::X2APIC_ICR];
-        for register in (VMX_FIRST..=VMX_LAST).chain(FIRST_SYSTEM_CALL..=LAST_SYSTEM_CALL).chain(single) {
+        let system_calls = FIRST_SYSTEM_CALL..=LAST_SYSTEM_CALL;
+        for register in (VMX_FIRST..=VMX_LAST).chain(system_calls).chain(mtrr::registers()).chain(single) {
             // All of them lie in the bitmap's ranges.
             let _ = vm.intercept_register(u64::from(register), if tag == ROOT_TAG { NONE } else { BOTH });
         }
@@ -172,10 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn wishes_about_system_call_registers_are_kept_apart() {
+    fn wishes_about_registers_that_the_kernel_writes_are_kept_apart() {
         assert_eq!(owned(msr::index::LSTAR), WRITES_ONLY);
         assert!(wishes_for(0b0010, msr::index::LSTAR));
         assert!(!wishes_for(0b1101, msr::index::LSTAR));
         assert!(!wishes_for(u64::MAX, msr::index::FS_BASE));
+        assert_eq!(owned(0x2FF), WRITES_ONLY);
+        assert!(wishes_for(1 << 47, 0x2FF));
+        let bits: u64 = (0..0x400).filter_map(wish_bit).map(|bit| 1 << bit).sum();
+        assert_eq!(bits, 0xFFFF_FFFF_FFF0, "each has a bit of its own");
     }
 }

@@ -3,7 +3,6 @@
 use plinth_arch_x86::EptCapabilities;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::msr;
-use plinth_arch_x86::mtrr::Mtrrs;
 use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 use spin::Once;
@@ -45,7 +44,6 @@ pub(crate) struct Features {
     pub(crate) physical_bits: u8,
     /// CR4 bits that harden the kernel, and OSXSAVE: SMEP, SMAP, UMIP.
     pub(crate) host_cr4: u64,
-    pub(crate) mtrrs: Mtrrs,
     /// The page of the local APIC's registers; the guest cannot move it.
     pub(crate) apic_page: u64,
 }
@@ -67,7 +65,6 @@ impl Features {
         giant_leaves: false,
         physical_bits: 36,
         host_cr4: 0,
-        mtrrs: Mtrrs::NONE,
         apic_page: 0,
     };
 
@@ -169,7 +166,6 @@ fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, Launc
         giant_leaves: extended.has_1gib_pages(),
         physical_bits,
         host_cr4: host_cr4(cpuid),
-        mtrrs: Mtrrs::read(physical_bits),
         apic_page: LocalApic::current().page(),
     })
 }

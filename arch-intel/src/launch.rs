@@ -2,6 +2,7 @@
 
 use plinth_arch_x86::cold_start::ColdProcessors;
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
+use plinth_arch_x86::mtrr::Mtrrs;
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
 use plinth_arch_x86::{EptFormat, HostFormat, msr};
@@ -12,6 +13,7 @@ use crate::Vmx;
 use crate::cpu::VmxCpu;
 use crate::features::{self, CR4_VMXE, Features};
 use crate::hidden::VmxRoot;
+use crate::memory_types;
 use crate::nmi::{self, NmiNote};
 use crate::setup::HostState;
 use crate::vmx::{self, Scope};
@@ -83,6 +85,7 @@ unsafe fn prepare(
     features: &Features,
 ) -> Result<(), PrepareError> {
     let bits = features.physical_bits;
+    memory_types::start(Mtrrs::read(bits));
     let host_format = HostFormat::new(features.giant_leaves, bits);
     let nested_format = EptFormat::new(features.ept, bits);
     // SAFETY: forwarded to the caller. Where the loader launches one processor alone, the others run nothing that is

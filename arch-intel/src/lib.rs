@@ -21,6 +21,7 @@ mod features;
 mod field;
 mod hidden;
 mod launch;
+mod memory_types;
 mod nmi;
 mod processor;
 mod registers;
@@ -59,7 +60,7 @@ impl plinth_hal::Arch for Vmx {
     type Cpu = VmxCpu;
     type RootState = VmxRoot;
 
-    fn memory_type(at: Spa) -> (MemoryType, Spa) {
-        features::Features::current().mtrrs.type_at(at)
+    fn memory_type(_: IdentityMemory, at: Spa) -> (MemoryType, Spa) {
+        memory_types::type_at(at)
     }
 }

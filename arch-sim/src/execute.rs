@@ -2,11 +2,12 @@
 
 use plinth_extension_api::abi::{MemoryAccess, register};
 use plinth_hal::page_table::Permissions;
-use plinth_hal::{Event, Exit, ExitClass, PAGE_SIZE, Spa};
+use plinth_hal::{Event, Exit, ExitClass, MEMORY_TYPES, PAGE_SIZE, Spa};
 
 use crate::cpu::SimCpu;
 use crate::isa::{Op, SIZE};
 use crate::machine::{CONTROL_PAGE, Trace};
+use crate::mmu::ROOT_TAG;
 use crate::vs::SimVs;
 
 /// What follows an instruction.
@@ -91,6 +92,18 @@ impl SimCpu {
             Op::Cache => {
                 vs.skip();
                 Exit::of(ExitClass::Cache).into()
+            }
+            Op::SetUncached { start, size } if vs.space.tag == ROOT_TAG => {
+                self.machine.set_uncached(start..start.saturating_add(size));
+                vs.skip();
+                numbered(ExitClass::Cache, 0, MEMORY_TYPES)
+            }
+            Op::SetUncached { start, size } => numbered(ExitClass::Other, start, size),
+            Op::ReportType { address } => {
+                let kind = self.tlb.memory_type(&self.machine.ram, vs.space, address);
+                self.finish(next, || {
+                    self.machine.record(Trace::Value(kind.map_or(u64::MAX, |kind| kind as u64)))
+                })
             }
             Op::IdRead => Exit::of(ExitClass::IdRead).into(),
             Op::Hypercall => numbered(ExitClass::Hypercall, 0, vs.flags & 3),

@@ -89,6 +89,10 @@ operations! {
     19 SetTables(address);
     /// The VP cannot go on. Exits.
     20 Shutdown;
+    /// Makes this range of the machine's memory uncached, and no other. Exits; the root VM's alone.
+    21 SetUncached(start, size);
+    /// Puts the memory type by which the processor reaches an address into the trace.
+    22 ReportType(address);
 }
 
 impl Op {

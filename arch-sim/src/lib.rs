@@ -36,7 +36,8 @@ pub mod user;
 pub mod vm;
 pub mod vs;
 
-use plinth_hal::{Arch, Gpa, HostVa};
+use plinth_hal::page_table::MemoryType;
+use plinth_hal::{Arch, Gpa, HostVa, Spa};
 
 /// The backend.
 #[derive(Debug)]
@@ -61,4 +62,8 @@ impl Arch for Sim {
     type Vs = vs::SimVs;
     type Cpu = cpu::SimCpu;
     type RootState = RootState;
+
+    fn memory_type(memory: machine::Memory, at: Spa) -> (MemoryType, Spa) {
+        memory.0.memory_type(at)
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use plinth_hal::page_table::MemoryType;
 use plinth_hal::{Event, PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa};
 
 use crate::extension::Extension;
@@ -101,6 +102,7 @@ pub struct Machine {
     trace: Mutex<Vec<Trace>>,
     registers: Mutex<BTreeMap<u64, u64>>,
     ports: Mutex<BTreeMap<u64, u64>>,
+    uncached: Mutex<Range<u64>>,
     device_writes: Mutex<Vec<u64>>,
     forwarded: Mutex<Vec<ProcessorEvent>>,
     cold_start: OnceLock<ColdStart>,
@@ -128,6 +130,7 @@ impl Machine {
             trace: Mutex::default(),
             registers: Mutex::new((0..0x20).map(|register| (register, register << 8)).collect()),
             ports: Mutex::default(),
+            uncached: Mutex::default(),
             device_writes: Mutex::default(),
             forwarded: Mutex::default(),
             cold_start: OnceLock::new(),
@@ -251,6 +254,21 @@ impl Machine {
     /// Writes a port.
     pub fn set_port(&self, port: u64, value: u64) {
         lock(&self.ports).insert(port, value);
+    }
+
+    /// Makes a range of memory, in whole pages, the one that is uncached.
+    pub(crate) fn set_uncached(&self, range: Range<u64>) {
+        *lock(&self.uncached) = range.start & !(PAGE_SIZE - 1)..range.end & !(PAGE_SIZE - 1);
+    }
+
+    /// The type of memory at an address, and to where it is the same.
+    pub(crate) fn memory_type(&self, at: Spa) -> (MemoryType, Spa) {
+        let Range { start, end } = lock(&self.uncached).clone();
+        match at.raw() {
+            at if at < start => (MemoryType::WriteBack, Spa::new(start)),
+            at if at < end => (MemoryType::Uncached, Spa::new(end)),
+            _ => (MemoryType::WriteBack, Spa::new(u64::MAX)),
+        }
     }
 
     /// A write to the control page that starts and stops nothing reaches the device.

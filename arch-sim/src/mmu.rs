@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use plinth_hal::page_table::{Entry, Permissions};
+use plinth_hal::page_table::{Attributes, Entry, MemoryType, Permissions};
 use plinth_hal::{PAGE_SIZE, Spa};
 
 use crate::format::{LEVELS, decode};
@@ -15,6 +15,8 @@ use crate::ram::Ram;
 
 /// The tag of the host's own translations.
 pub const HOST_TAG: u16 = 0;
+/// The tag of the root VM's.
+pub const ROOT_TAG: u16 = 1;
 
 /// log2 of the bytes that one table of the lowest level maps.
 const TABLE_BITS: u32 = 21;
@@ -38,7 +40,7 @@ pub struct Fault {
 #[derive(Clone, Copy)]
 struct Translation {
     page: Spa,
-    permissions: Permissions,
+    attributes: Attributes,
 }
 
 /// One processor's TLB.
@@ -60,16 +62,26 @@ impl Tlb {
         address: u64,
         wanted: Permissions,
     ) -> Result<Spa, Fault> {
-        let key = (space.tag, address / PAGE_SIZE);
-        let translation = match self.pages.get(&key) {
-            Some(cached) => *cached,
-            None => self.walk(ram, space, address).ok_or(Fault { present: false })?,
-        };
-        self.pages.insert(key, translation);
-        if !translation.permissions.contains(wanted) {
+        let translation = self.look_up(ram, space, address).ok_or(Fault { present: false })?;
+        if !translation.attributes.permissions.contains(wanted) {
             return Err(Fault { present: true });
         }
         Ok(Spa::new(translation.page.raw() + address % PAGE_SIZE))
+    }
+
+    /// The memory type by which `address` is reached; `None` where nothing is mapped.
+    pub fn memory_type(&mut self, ram: &Ram, space: Space, address: u64) -> Option<MemoryType> {
+        Some(self.look_up(ram, space, address)?.attributes.memory)
+    }
+
+    fn look_up(&mut self, ram: &Ram, space: Space, address: u64) -> Option<Translation> {
+        let key = (space.tag, address / PAGE_SIZE);
+        let translation = match self.pages.get(&key) {
+            Some(cached) => *cached,
+            None => self.walk(ram, space, address)?,
+        };
+        self.pages.insert(key, translation);
+        Some(translation)
     }
 
     /// Forgets all entries of a tag.
@@ -92,7 +104,7 @@ impl Tlb {
                 Entry::Table(child) if level > 0 => table = child,
                 Entry::Leaf { spa, attributes } => {
                     let page = spa.raw() + (address & ((1 << shift) - 1) & !(PAGE_SIZE - 1));
-                    return Some(Translation { page: Spa::new(page), permissions: attributes.permissions });
+                    return Some(Translation { page: Spa::new(page), attributes });
                 }
                 _ => return None,
             }
@@ -109,7 +121,7 @@ mod tests {
     use super::*;
     use crate::format::SimFormat;
     use plinth_hal::Gpa;
-    use plinth_hal::page_table::{Attributes, MemoryType, PtFormat};
+    use plinth_hal::page_table::PtFormat;
 
     const SPACE: Space = Space { root: Spa::new(0), tag: 1 };
 

@@ -33,6 +33,11 @@ impl IdentityMemory {
         Self { pool, reservation, span: end.saturating_sub(PAGE_SIZE) & !7 }
     }
 
+    /// The hypervisor's own part of it.
+    pub fn reservation(&self) -> SpaRange {
+        self.reservation
+    }
+
     /// The words of a page of the pool, looked up once.
     #[inline]
     pub fn page(&self, frame: Spa) -> Option<&'static Words> {

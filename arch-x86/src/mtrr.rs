@@ -1,10 +1,10 @@
-//! The memory types that the firmware has set in the MTRRs.
+//! The memory types that the firmware or the OS has set in the MTRRs.
 //!
 //! Nested paging on Intel does not look at them: their answer has to stand in the extended page tables (Intel SDM vol.
 //! 3A, "Memory Type Range Registers"; vol. 3C, "EPT and Memory Typing").
 
-use plinth_hal::Spa;
 use plinth_hal::page_table::MemoryType;
+use plinth_hal::{Spa, SpaRange};
 
 use crate::msr;
 
@@ -40,11 +40,23 @@ const FIXED: [(u32, u64, u64); 11] = [
     (0x26F, 0xF_8000, 0x1000),
 ];
 
+/// The MTRRs that there may be: variable ranges, fixed ranges, the default.
+pub fn registers() -> impl Iterator<Item = u32> {
+    let variable = FIRST_BASE..FIRST_BASE + 2 * MAX_RANGES as u32;
+    variable.chain(FIXED.iter().map(|(register, ..)| *register)).chain([DEFAULT_TYPE])
+}
+
+/// The place of an MTRR in [`registers`].
+pub fn place(register: u32) -> Option<usize> {
+    registers().position(|mtrr| mtrr == register)
+}
+
 /// The MTRRs of a processor; all processors of a machine have the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Mtrrs {
     default_type: u64,
-    fixed: Option<[u64; 11]>,
+    has_fixed: bool,
+    fixed: [u64; FIXED.len()],
     ranges: [(u64, u64); MAX_RANGES],
     count: usize,
     physical_bits: u8,
@@ -54,7 +66,8 @@ impl Mtrrs {
     /// No MTRRs: all memory is write-back.
     pub const NONE: Self = Self {
         default_type: ENABLED | 6,
-        fixed: None,
+        has_fixed: false,
+        fixed: [0; FIXED.len()],
         ranges: [(0, 0); MAX_RANGES],
         count: 0,
         physical_bits: 52,
@@ -71,25 +84,72 @@ impl Mtrrs {
             let register = FIRST_BASE + 2 * index as u32;
             *range = (read(register), read(register + 1));
         }
-        let has_fixed = capabilities & HAS_FIXED != 0 && default_type & FIXED_ENABLED != 0;
-        let fixed = has_fixed.then(|| FIXED.map(|(register, ..)| read(register)));
-        Self { default_type, fixed, ranges, count, physical_bits }
+        let has_fixed = capabilities & HAS_FIXED != 0;
+        let fixed = if has_fixed { FIXED.map(|(register, ..)| read(register)) } else { [0; FIXED.len()] };
+        Self { default_type, has_fixed, fixed, ranges, count, physical_bits }
+    }
+
+    /// The same, with `value` in one of them.
+    #[must_use]
+    pub fn with(mut self, register: u32, value: u64) -> Self {
+        if register == DEFAULT_TYPE {
+            self.default_type = value;
+        } else if let Some(index) = FIXED.iter().position(|(fixed, ..)| *fixed == register) {
+            self.fixed[index] = value;
+        } else if let Some(offset) = register.checked_sub(FIRST_BASE)
+            && let Some((base, mask)) = self.ranges[..self.count].get_mut(offset as usize / 2)
+        {
+            *(if offset % 2 == 0 { base } else { mask }) = value;
+        }
+        self
+    }
+
+    /// Whether they are on. While they are off, which is how software changes them, all memory is uncached.
+    pub fn are_on(&self) -> bool {
+        self.default_type & ENABLED != 0
+    }
+
+    /// Whether all memory has the same type by `other`.
+    pub fn same_types(&self, other: &Self) -> bool {
+        let end = 1 << self.physical_bits.min(52);
+        self.holds(SpaRange::new(Spa::new(0), end), |at| other.type_at(at))
+    }
+
+    /// Whether `range` has the same type by `other`, or is write-back here.
+    pub fn keeps(&self, range: SpaRange, other: &Self) -> bool {
+        self.holds(range, |at| other.type_at(at))
+            || self.holds(range, |_| (MemoryType::WriteBack, Spa::new(u64::MAX)))
+    }
+
+    /// Whether `range` has the types that `wanted` says, each to where it may change.
+    fn holds(&self, range: SpaRange, wanted: impl Fn(Spa) -> (MemoryType, Spa)) -> bool {
+        let mut at = range.start;
+        while at < range.end() {
+            let ((own, own_end), (other, other_end)) = (self.type_at(at), wanted(at));
+            if own != other {
+                return false;
+            }
+            at = own_end.min(other_end);
+        }
+        true
     }
 
     /// The memory type at an address, and where the range ends in which it is certainly the same.
     pub fn type_at(&self, at: Spa) -> (MemoryType, Spa) {
-        if self.default_type & ENABLED == 0 {
+        if !self.are_on() {
             return (MemoryType::Uncached, Spa::new(u64::MAX));
         }
         self.fixed_type(at.raw()).unwrap_or_else(|| self.variable_type(at.raw()))
     }
 
     fn fixed_type(&self, at: u64) -> Option<(MemoryType, Spa)> {
-        let values = self.fixed.as_ref().filter(|_| at < FIXED_END)?;
+        if at >= FIXED_END || !self.has_fixed || self.default_type & FIXED_ENABLED == 0 {
+            return None;
+        }
         let (index, &(_, start, size)) = FIXED.iter().enumerate().rfind(|(_, (_, start, _))| *start <= at)?;
         let slot = (at - start) / size;
         let end = start + (slot + 1) * size;
-        Some((decode(values[index] >> (slot * 8)), Spa::new(end)))
+        Some((decode(self.fixed[index] >> (slot * 8)), Spa::new(end)))
     }
 
     /// The uncached type wins over all, write-through over write-back ("MTRR Precedences").
@@ -97,23 +157,27 @@ impl Mtrrs {
         let mut end = if at < FIXED_END { FIXED_END } else { u64::MAX };
         let mut found: Option<MemoryType> = None;
         for &(base, mask) in self.ranges[..self.count].iter().filter(|(_, mask)| mask & VALID != 0) {
-            let (start, size) = self.extent(base, mask);
-            if at < start {
-                end = end.min(start);
-            } else if at - start < size {
-                end = end.min(start + size);
+            let (inside, until) = self.piece(base, mask, at);
+            end = end.min(until);
+            if inside {
                 found = Some(found.map_or(decode(base), |other| stronger(other, decode(base))));
             }
         }
         (found.unwrap_or(decode(self.default_type)), Spa::new(end))
     }
 
-    /// Start and size of a variable range. Masks with holes, which no firmware sets, count as their lowest piece.
-    fn extent(&self, base: u64, mask: u64) -> (u64, u64) {
+    /// Whether an address is inside a variable range, and to where that is certain. A mask may have holes, though no
+    /// firmware sets one: the range is many pieces then, as long as the mask's lowest bit.
+    fn piece(&self, base: u64, mask: u64, at: u64) -> (bool, u64) {
         let width = (1u64 << self.physical_bits.min(52)) - 1;
         let mask = mask & PAGE_MASK & width;
         let size = 1u64 << mask.trailing_zeros().min(52);
-        (base & mask, size)
+        let (start, inside) = (base & mask, (at ^ base) & mask == 0);
+        let has_holes = (mask | (size - 1)) & width != width;
+        if inside || has_holes {
+            return (inside, (at & !(size - 1)) + size);
+        }
+        (false, if at < start { start } else { u64::MAX })
     }
 }
 
@@ -142,9 +206,10 @@ mod tests {
 
     fn mtrrs() -> Mtrrs {
         let mut mtrrs = Mtrrs { default_type: ENABLED | FIXED_ENABLED | 6, physical_bits: 40, ..Mtrrs::NONE };
-        mtrrs.fixed = Some(core::array::from_fn(|index| if index == 2 { 0 } else { 0x0606_0606_0606_0606 }));
+        mtrrs.has_fixed = true;
+        mtrrs.fixed = core::array::from_fn(|index| if index == 2 { 0 } else { 0x0606_0606_0606_0606 });
         mtrrs.ranges[0] = (0xC000_0000, 0xFF_C000_0000 | VALID);
-        mtrrs.count = 1;
+        mtrrs.count = 2;
         mtrrs
     }
 
@@ -159,6 +224,57 @@ mod tests {
         assert_eq!(mtrrs().type_at(Spa::new(0x10_0000)), (MemoryType::WriteBack, Spa::new(0xC000_0000)));
         assert_eq!(mtrrs().type_at(Spa::new(0xFEE0_0000)), (MemoryType::Uncached, Spa::new(0x1_0000_0000)));
         assert_eq!(mtrrs().type_at(Spa::new(1 << 32)), (MemoryType::WriteBack, Spa::new(u64::MAX)));
+    }
+
+    #[test]
+    fn what_is_written_counts_where_there_is_such_a_register() {
+        let write_combining = mtrrs().with(0x202, 0x8000_0001).with(0x203, 0xFF_F000_0000 | VALID);
+        assert_eq!(write_combining.type_at(Spa::new(0x8800_0000)).0, MemoryType::WriteCombining);
+        assert!(!write_combining.same_types(&mtrrs()));
+        assert!(mtrrs().with(0x202, 0x8000_0001).same_types(&mtrrs()), "the range does not count");
+        assert!(mtrrs().with(0x204, 0).with(0x205, VALID).same_types(&mtrrs()), "there is no third range");
+        assert_eq!(mtrrs().with(0x268, 0).type_at(Spa::new(0xC_7000)).0, MemoryType::Uncached);
+        assert!(!mtrrs().with(DEFAULT_TYPE, 6).are_on());
+        let without_fixed = mtrrs().with(DEFAULT_TYPE, ENABLED | 6);
+        assert_eq!(without_fixed.type_at(Spa::new(0xA_0000)).0, MemoryType::WriteBack);
+    }
+
+    #[test]
+    fn types_are_compared_and_not_registers() {
+        let two = mtrrs().with(0x201, 0xFF_E000_0000 | VALID);
+        assert!(!two.same_types(&mtrrs()));
+        let two = two.with(0x202, 0xE000_0000).with(0x203, 0xFF_E000_0000 | VALID);
+        assert!(two.same_types(&mtrrs()));
+    }
+
+    #[test]
+    fn memory_keeps_its_type_or_is_write_back() {
+        let range = |start: u64| SpaRange::new(Spa::new(start), 0x200_0000);
+        let combining = mtrrs().with(0x202, 0x1000_0001).with(0x203, 0xFF_F000_0000 | VALID);
+        assert!(!combining.keeps(range(0x0F00_0000), &mtrrs()));
+        assert!(combining.keeps(range(0x0E00_0000), &mtrrs()));
+        assert!(mtrrs().keeps(range(0x1000_0000), &combining), "it is write-back again");
+        assert!(combining.keeps(range(0x1000_0000), &combining));
+        assert!(mtrrs().keeps(range(0xC000_0000), &mtrrs()), "it was uncached before");
+    }
+
+    #[test]
+    fn a_mask_with_holes_is_many_pieces() {
+        let holes = mtrrs().with(0x202, 1).with(0x203, 0x1000_0000 | VALID);
+        let type_at = |at| holes.type_at(Spa::new(at)).0;
+        assert_eq!(type_at(0x0FFF_F000), MemoryType::WriteCombining);
+        assert_eq!(holes.type_at(Spa::new(0x1000_0000)), (MemoryType::WriteBack, Spa::new(0x2000_0000)));
+        assert_eq!(type_at(0x2000_0000), MemoryType::WriteCombining);
+    }
+
+    #[test]
+    fn every_register_has_its_place() {
+        assert_eq!(
+            (place(0x200), place(0x21F), place(0x250), place(DEFAULT_TYPE)),
+            (Some(0), Some(31), Some(32), Some(43))
+        );
+        assert_eq!((place(0x220), place(0x277), place(CAPABILITIES)), (None, None, None));
+        assert!(registers().enumerate().all(|(index, register)| place(register) == Some(index)));
     }
 
     #[test]

@@ -229,7 +229,7 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_EXIT_KICK 12u
 /* Served by the kernel: the guest starts, stops or signals another processor. */
 #define PLINTH_EXIT_PROCESSOR 13u
-/* Served by the kernel: cache maintenance that must not reach the hypervisor's own data. */
+/* Served by the kernel: cache maintenance that must not reach the hypervisor's own data, a change of memory types. */
 #define PLINTH_EXIT_CACHE 14u
 /* Served by the kernel: a write to the hypervisor's reservation, which vanishes. */
 #define PLINTH_EXIT_RESERVED 15u

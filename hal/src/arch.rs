@@ -46,11 +46,12 @@ pub trait Arch: Sized + 'static {
     }
 
     /// The memory type that the root VM's nested tables must have at an address, and where the range ends in which it
-    /// is the same. Asked from the first processor's launch on.
+    /// is the same. Asked from the first processor's launch on; that it has changed says an exit of the class
+    /// [`Cache`](crate::ExitClass::Cache) with the detail [`MEMORY_TYPES`](crate::MEMORY_TYPES).
     ///
     /// Write-back throughout, unless nested paging overrides what the firmware said elsewhere (Intel's MTRRs).
-    fn memory_type(at: Spa) -> (MemoryType, Spa) {
-        let _ = at;
+    fn memory_type(memory: Self::Memory, at: Spa) -> (MemoryType, Spa) {
+        let _ = (memory, at);
         (MemoryType::WriteBack, Spa::new(u64::MAX))
     }
 }

@@ -22,6 +22,9 @@ impl Exit {
     }
 }
 
+/// [`Exit::detail`] of a [`Cache`](ExitClass::Cache) exit of the root VM: the machine's memory types are other ones now.
+pub const MEMORY_TYPES: u64 = 1;
+
 /// An event to deliver to a VS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {

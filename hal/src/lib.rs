@@ -20,7 +20,7 @@ mod vs;
 pub use addr::{Gpa, Gva, HostVa, PAGE_SIZE, Spa, SpaRange, UserVa};
 pub use arch::Arch;
 pub use cpu::{HostCpu, HostFault};
-pub use exit::{Event, Exit, ExitClass, ProcessorEvent, Target};
+pub use exit::{Event, Exit, ExitClass, MEMORY_TYPES, ProcessorEvent, Target};
 pub use memory::{FrameSource, GuestMemory, OutOfFrames, PhysicalMemory};
 pub use policy::{IdPolicy, PolicyFull};
 pub use user::{UserContext, UserExit, UserFault};

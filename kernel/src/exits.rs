@@ -10,6 +10,7 @@ use plinth_launch::LaunchError;
 
 use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
+use crate::memory_types::{GIB, retype};
 use crate::objects::VsState;
 use crate::pp::{Callback, Next, Pp, guest_view};
 
@@ -97,7 +98,7 @@ impl<A: Arch> Pp<'_, A> {
         match exit.class {
             ExitClass::Kick => self.kicked(),
             ExitClass::Processor => self.processor_control(exit),
-            ExitClass::Cache => None,
+            ExitClass::Cache => self.cache_control(exit),
             ExitClass::Reserved => self.end_reserved_writes(),
             ExitClass::Memory if self.is_reserved(exit) => self.reserved_access(exit),
             ExitClass::Memory if self.map_on_demand(exit) => None,
@@ -174,7 +175,6 @@ impl<A: Arch> Pp<'_, A> {
 /// Maps the GiB around an access one to one, unless the machine's map had it or it is mapped by now. Returns
 /// whether the access can be tried again.
 fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, view: Option<Id>, exit: Exit) -> bool {
-    const GIB: u64 = 1 << 30;
     let start = exit.number & !(GIB - 1);
     if start < machine.memory_end || start >= machine.physical_end {
         return false;
@@ -187,11 +187,12 @@ fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, view: Option<
         .with(Id::from_raw(ROOT_VM), |vm| {
             let tables = &mut PoolTables { memory, frames: &mut frames };
             let input = <A::NestedFormat as PtFormat>::Input::from_raw;
-            let attributes = Attributes::new(all, A::memory_type(Spa::new(start)).0);
+            let attributes = Attributes::new(all, A::memory_type(memory, Spa::new(start)).0);
             let mapped = vm.each_table(|table| {
                 match table.map(tables, &mut NotLoaded, input(start), Spa::new(start), GIB, attributes) {
+                    Ok(()) => retype::<A>(table, tables, memory, start..start + GIB),
                     // Another PP was first, or the extension has taken the permission away.
-                    Err(MapError::AlreadyMapped(_)) | Ok(()) => Ok(()),
+                    Err(MapError::AlreadyMapped(_)) => Ok(()),
                     Err(error) => Err(error),
                 }
             });

@@ -180,7 +180,7 @@ impl<A: Arch> Kernel<A> {
         ];
         for (mut start, end) in free {
             while start < end {
-                let (memory_type, same_until) = A::memory_type(Spa::new(start));
+                let (memory_type, same_until) = A::memory_type(memory, Spa::new(start));
                 let next = same_until.raw().min(end);
                 map(start, start, next - start, all, memory_type)?;
                 start = next;
@@ -194,7 +194,7 @@ impl<A: Arch> Kernel<A> {
         if let Some(page) = platform.trapped_page {
             let tables = &mut PoolTables { memory, frames: &mut frames };
             let at = <A::NestedFormat as PtFormat>::Input::from_raw(page.raw());
-            let attributes = Attributes::new(Permissions::READ, A::memory_type(page).0);
+            let attributes = Attributes::new(Permissions::READ, A::memory_type(memory, page).0);
             nested.protect(tables, &mut NotLoaded, at, PAGE_SIZE, attributes)?;
         }
         let hw = A::Vm::create(memory, &mut frames, nested.root(), ROOT_TAG)?;

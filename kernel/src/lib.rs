@@ -23,6 +23,7 @@ mod handle;
 mod kernel;
 pub mod logger;
 mod mailbox;
+mod memory_types;
 mod objects;
 mod passthrough;
 mod platform;

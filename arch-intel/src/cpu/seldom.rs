@@ -11,7 +11,7 @@ use crate::exits::{self, reason};
 use crate::field::{ACTIVITY, PHYSICAL_ADDRESS, QUALIFICATION};
 use crate::processor::GENERAL_PROTECTION;
 use crate::vs::VmxVs;
-use crate::{control_registers, events, failure};
+use crate::{control_registers, events, failure, memory_types};
 
 impl VmxCpu {
     #[cold]
@@ -32,6 +32,9 @@ impl VmxCpu {
             }
             reason::CR_ACCESS => control_register_access(vs, guest, exit_page),
             reason::WRMSR if self.write_system_call_register(vs, guest, exit_page) => {}
+            reason::WRMSR if memory_types::are_written(vs, exit_page) => {
+                return memory_types::write(vs, guest, exit_page);
+            }
             reason::XSETBV => self.write_xcr(vs, guest, exit_page),
             reason::EPT_MISCONFIGURATION => return broken_entry(vs),
             #[cfg(feature = "fault-injection")]

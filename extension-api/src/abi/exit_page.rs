@@ -108,7 +108,7 @@ classes! {
     Kick = 12, "kick";
     /// Served by the kernel: the guest starts, stops or signals another processor.
     Processor = 13, "processor control";
-    /// Served by the kernel: cache maintenance that must not reach the hypervisor's own data.
+    /// Served by the kernel: cache maintenance that must not reach the hypervisor's own data, a change of memory types.
     Cache = 14, "cache maintenance";
     /// Served by the kernel: a write to the hypervisor's reservation, which vanishes.
     Reserved = 15, "reserved memory";

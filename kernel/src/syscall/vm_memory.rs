@@ -158,7 +158,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Frees tables that are linked no more, once every PP has forgotten them.
-    fn forget_tables(&self, detached: Detached<'_, '_, A::Memory>) {
+    pub(crate) fn forget_tables(&self, detached: Detached<'_, '_, A::Memory>) {
         if !detached.is_empty() {
             self.flush_everywhere();
             let mut pool = self.kernel.frames.lock();
@@ -255,7 +255,7 @@ impl<A: Arch> Pp<'_, A> {
     ///
     /// Not while the VM is locked: a PP that is waited for may need that lock to decode an instruction before it
     /// leaves its guest.
-    pub(super) fn flush_everywhere(&self) {
+    pub(crate) fn flush_everywhere(&self) {
         self.kernel.shoot_down(self.index, &self.cpu);
         self.mailbox.post(FLUSH);
     }

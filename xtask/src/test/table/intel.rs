@@ -163,6 +163,19 @@ pub(super) const TESTS: &[Test] = &[
         ..UEFI
     },
     Test {
+        name: "mtrr",
+        proves: "writes of MTRRs take effect, memory types of the root VM's map follow, and the hypervisor's own stay",
+        payload: Payload::Guest("mtrr"),
+        expect: &[
+            "TEST mtrr same-values ok",
+            "memory types have changed; the root VM's map follows",
+            "TEST mtrr range-is-followed ok",
+            "TEST mtrr reservation-is-refused ok",
+            "TEST mtrr done ",
+        ],
+        ..UEFI
+    },
+    Test {
         name: "stop",
         proves: "a processor that is given back goes on as the bare machine, with all of its state, VMX off",
         payload: Payload::Guest("stop"),

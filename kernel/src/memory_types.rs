@@ -1,0 +1,137 @@
+//! The root VM's nested tables have the machine's memory types, also after those have changed.
+//!
+//! Where nested paging combines its own types with the machine's there is nothing to follow; Intel's EPT does not look at
+//! the MTRRs, which the root VM may write. Only the types change here: what may be done with memory stays as the
+//! extension has it, in the VM's own tables and in each view.
+
+use core::ops::Range;
+
+use plinth_extension_api::abi::ROOT_VM;
+use plinth_hal::page_table::{
+    Attributes, InputAddress, MapError, NotLoaded, PageTable, PoolTables, PtFormat, TableMemory,
+};
+use plinth_hal::{Arch, Exit, MEMORY_TYPES, Spa};
+
+use crate::detached::Detached;
+use crate::handle::Id;
+use crate::objects::Vm;
+use crate::pp::{Next, Pp};
+
+/// What the root VM's memory is mapped in, where the processor has such leaves; else in the next smaller ones.
+pub(crate) const GIB: u64 = 1 << 30;
+const LARGE: u64 = 2 << 20;
+
+type Table<A> = PageTable<<A as Arch>::NestedFormat>;
+
+impl<A: Arch> Pp<'_, A> {
+    /// Cache control that the backend has carried out, but for what it means to the root VM's map.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn cache_control(&mut self, exit: Exit) -> Option<Next> {
+        if exit.detail == MEMORY_TYPES {
+            let followed = self.retype_root();
+            self.flush_everywhere();
+            self.merge_root();
+            match followed {
+                Ok(()) => {
+                    log::info!("pp {}: memory types have changed; the root VM's map follows", self.index)
+                }
+                Err(error) => log::error!(
+                    "pp {}: memory types have changed, but not all of the root VM's map follows ({error:?}): give Plinth more memory",
+                    self.index
+                ),
+            }
+        }
+        None
+    }
+
+    /// Gives all of the root VM's memory the type that it has now. Goes on where one piece fails.
+    fn retype_root(&self) -> Result<(), MapError> {
+        let memory = self.machine.memory;
+        let mut frames = self.kernel.kernel_frames(memory);
+        let mut result = Ok(());
+        for start in (0..self.machine.physical_end).step_by(GIB as usize) {
+            let _ = self.kernel.vms.with(Id::from_raw(ROOT_VM), |vm| {
+                vm.each_table(|table| {
+                    let tables = &mut PoolTables { memory, frames: &mut frames };
+                    result = retype::<A>(table, tables, memory, start..start + GIB).and(result);
+                    Ok::<(), MapError>(())
+                })
+            });
+        }
+        result
+    }
+
+    /// Undoes the splits that no type asks for any more: whoever changes types back and forth must not use up the pool.
+    fn merge_root(&self) {
+        for start in (0..self.machine.physical_end).step_by(GIB as usize) {
+            if self.is_split(start, GIB) {
+                let split = |at: &u64| self.is_split(*at, LARGE);
+                (start..start + GIB)
+                    .step_by(LARGE as usize)
+                    .filter(split)
+                    .for_each(|at| self.merge(at, LARGE));
+                self.merge(start, GIB);
+            }
+        }
+    }
+
+    /// Whether some table maps the `size` bytes from `at` on in smaller leaves.
+    fn is_split(&self, at: u64, size: u64) -> bool {
+        let memory = self.machine.memory;
+        let mut frames = self.kernel.kernel_frames(memory);
+        let tables = &PoolTables { memory, frames: &mut frames };
+        let mut split = false;
+        let _ = self.kernel.vms.with(Id::from_raw(ROOT_VM), |vm| {
+            vm.each_table(|table| {
+                split |= table.query(tables, input::<A>(at)).is_some_and(|leaf| leaf.size < size);
+                Ok::<(), MapError>(())
+            })
+        });
+        split
+    }
+
+    /// Puts one leaf for `size` bytes from `at` on into each table that can have it, then frees what that replaces.
+    fn merge(&self, at: u64, size: u64) {
+        let memory = self.machine.memory;
+        let mut frames = self.kernel.kernel_frames(memory);
+        let mut detached = Detached::new(&mut frames);
+        let merge = |vm: &mut Vm<A>| {
+            let tables = &mut PoolTables { memory, frames: &mut detached };
+            vm.each_table(|table| table.merge(tables, &mut NotLoaded, input::<A>(at), size))
+        };
+        let _ = self.kernel.vms.with(Id::from_raw(ROOT_VM), merge);
+        self.forget_tables(detached);
+    }
+}
+
+/// Gives what a table of the root VM's maps one to one within `range`, a GiB or less, the type that it has now.
+///
+/// # Errors
+/// [`MapError::OutOfFrames`] where a leaf has two types and cannot be split; what came before has its type.
+pub(crate) fn retype<A: Arch>(
+    table: &mut Table<A>,
+    tables: &mut impl TableMemory,
+    memory: A::Memory,
+    range: Range<u64>,
+) -> Result<(), MapError> {
+    let mut at = range.start;
+    // A GiB is mapped as a whole or not at all.
+    while at < range.end
+        && let Some(leaf) = table.query(tables, input::<A>(at))
+    {
+        let (kind, same_until) = A::memory_type(memory, Spa::new(at));
+        let until = ((at / leaf.size + 1) * leaf.size).min(same_until.raw()).min(range.end);
+        // The hypervisor's own memory is not mapped one to one.
+        if leaf.spa.raw() == at && leaf.attributes.memory != kind {
+            let attributes = Attributes::new(leaf.attributes.permissions, kind);
+            table.protect(tables, &mut NotLoaded, input::<A>(at), until - at, attributes)?;
+        }
+        at = until;
+    }
+    Ok(())
+}
+
+fn input<A: Arch>(at: u64) -> <A::NestedFormat as PtFormat>::Input {
+    InputAddress::from_raw(at)
+}
