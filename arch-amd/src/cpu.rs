@@ -114,13 +114,18 @@ impl SvmCpu {
     }
 
     #[inline]
-    fn load_guest(&mut self, vmcb: u64) {
+    fn load_guest(&mut self, vs: &mut SvmVs) {
+        let vmcb = vs.physical();
         if self.hidden_of == Some(vmcb) {
             return;
         }
         self.load_host();
-        // SAFETY: a VS's VMCB has hidden state from its creation on.
-        unsafe { switch::vmload(vmcb) };
+        // SAFETY: a VS's VMCB has hidden state from its creation on. The one that ran before has been put to rest, and with
+        // it its extended state.
+        unsafe {
+            switch::vmload(vmcb);
+            vs.extended.load();
+        }
         self.hidden_of = Some(vmcb);
     }
 }
@@ -163,7 +168,7 @@ impl HostCpu for SvmCpu {
     ) -> Exit {
         let Some(registers) = self.words(exit_page) else { return Exit::of(ExitClass::EntryRefused) };
         loop {
-            self.load_guest(vs.physical());
+            self.load_guest(vs);
             vs.load_rax_rsp(registers);
             // SAFETY: the guest's hidden state has just been loaded; the kernel runs with SVM on, interrupts off and the
             // host save area set.

@@ -4,7 +4,6 @@ use plinth_arch_x86::msr;
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass, PhysicalMemory, Spa};
 
-use crate::permission_maps::ROOT_TAG;
 use crate::vmcb::exit;
 use crate::vs::SvmVs;
 
@@ -46,15 +45,11 @@ fn msr_access(vs: &SvmVs, info: u64, exit_page: Spa) -> Exit {
     let number = vs.memory().read_u64(Spa::new(exit_page.raw() + RCX * 8)) & 0xffff_ffff;
     let write = info & 1 != 0;
     let owned = number == u64::from(msr::index::APIC_BASE) || number == u64::from(msr::index::X2APIC_ICR);
-    match (write, owned && is_root(vs)) {
+    match (write, owned && vs.is_root) {
         (true, true) => Exit { class: ExitClass::Processor, number, detail: BY_MSR },
         (true, false) => Exit { class: ExitClass::RegisterWrite, number, detail: 0 },
         (false, _) => Exit { class: ExitClass::RegisterRead, number, detail: 0 },
     }
-}
-
-fn is_root(vs: &SvmVs) -> bool {
-    vs.view().control.asid == u32::from(ROOT_TAG)
 }
 
 /// EXITINFO1 of IOIO (AMD APM vol. 2, 15.10.2): port 31:16, size 6:4, bit 0 for IN.
@@ -79,7 +74,7 @@ fn nested_page_fault(vs: &SvmVs, info: [u64; 2]) -> Exit {
     access.set(MemoryAccess::EXECUTE, info[0] & FETCH != 0);
     access.set(MemoryAccess::PAGE_WALK, info[0] & PAGE_WALK != 0);
     let apic = plinth_arch_x86::apic::LocalApic::current().page();
-    if access == MemoryAccess::WRITE && info[1] & !0xFFF == apic && is_root(vs) {
+    if access == MemoryAccess::WRITE && info[1] & !0xFFF == apic && vs.is_root {
         return Exit { class: ExitClass::Processor, number: info[1], detail: 0 };
     }
     Exit { class: ExitClass::Memory, number: info[1], detail: access.bits() }

@@ -1,6 +1,7 @@
 //! From the loader's call to the kernel's loop on this processor, and the ways out of it.
 
 use plinth_arch_x86::cold_start::ColdProcessors;
+use plinth_arch_x86::extended_state;
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
@@ -155,6 +156,7 @@ unsafe fn take_over(
 
 /// The kernel's whole life on this processor.
 extern "sysv64" fn run(handover: &mut Handover) -> ! {
+    extended_state::prepare();
     // SAFETY: `take_over` has loaded everything.
     let cpu = unsafe { SvmCpu::new(handover.pages, handover.memory) };
     let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
@@ -165,7 +167,9 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
             // SAFETY: the OS is as it was captured; its tables mapped all of this when it called.
             unsafe { depart(root.hidden, &root.state) }
         }
-        Departure::Promote(vs) => {
+        Departure::Promote(mut vs) => {
+            // SAFETY: the VS has run here, or the one that did has been put to rest.
+            unsafe { vs.extended.load() };
             let vmcb = vs.physical();
             let state = vs.to_root_state(resources.exit_page);
             // SAFETY: `can_promote` has looked at the OS's tables.

@@ -3,6 +3,7 @@
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
+use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::root_state::{RSP, RootState, Segment, TableRegister};
 use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
 use plinth_arch_x86::{IdentityMemory, Words};
@@ -18,7 +19,7 @@ use crate::permission_maps::{ROOT_TAG, SvmVm};
 use crate::vmcb::{self, EFER_SVME, Vmcb, clean, misc};
 use crate::{Svm, instruction, processor, registers};
 
-/// The VMCB, and behind it the page of the saved general registers.
+/// The VMCB, and behind it the page of the saved general registers. Behind these the extended state.
 const PAGES: usize = 2;
 
 /// RFLAGS.TF.
@@ -40,6 +41,8 @@ pub struct SvmVs {
     registers: Spa,
     pub(crate) features: Features,
     asid: u32,
+    pub(crate) is_root: bool,
+    pub(crate) extended: ExtendedState,
     /// An NMI was injected and the guest's handler has not ended: IRET is intercepted.
     nmi_blocked: bool,
     /// Another NMI came meanwhile.
@@ -154,7 +157,7 @@ impl VsHw for SvmVs {
         frames: &mut impl FrameSource,
         vm: &SvmVm,
     ) -> Result<Self, OutOfFrames> {
-        let first = frames.allocate(PAGES)?;
+        let first = frames.allocate(PAGES + ExtendedState::pages())?;
         // SAFETY: two fresh pages of the pool, zeroed and identity mapped, which nobody but this VS knows; all
         // zeroes is a valid `Vmcb`.
         let vmcb = unsafe { &mut *(first.raw() as *mut Vmcb) };
@@ -167,6 +170,9 @@ impl VsHw for SvmVs {
             registers,
             features,
             asid,
+            is_root: vm.tag() == ROOT_TAG,
+            // SAFETY: fresh pages of the pool, zeroed and identity mapped, which nobody but this VS knows.
+            extended: unsafe { ExtendedState::new(Spa::new(first.raw() + PAGES as u64 * PAGE_SIZE)) },
             nmi_blocked: false,
             nmi_pending: false,
             stepping: None,
@@ -177,11 +183,13 @@ impl VsHw for SvmVs {
     }
 
     fn destroy(self, frames: &mut impl FrameSource) {
-        frames.free(Spa::new(self.physical()), PAGES);
+        frames.free(Spa::new(self.physical()), PAGES + ExtendedState::pages());
     }
 
     fn init_root(&mut self, root: &SvmRoot, exit_page: Spa) {
         copy_hidden_state(root.hidden, self.vmcb);
+        // SAFETY: no VS has run on this processor yet: what is there is the OS's.
+        unsafe { self.extended.adopt() };
         let root = &root.state;
         let save = &mut self.vmcb.save;
         save.cr0 = root.cr0;
@@ -340,6 +348,8 @@ impl VsHw for SvmVs {
 
     fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
         self.copy_registers(memory, exit_page, self.registers);
+        // SAFETY: the kernel puts a VS to rest on its own processor.
+        unsafe { self.extended.save() };
     }
 
     fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {
@@ -358,7 +368,7 @@ impl SvmVs {
             | misc::IOIO
             | misc::MSR
             | misc::SHUTDOWN;
-        if vm.tag() != ROOT_TAG {
+        if !self.is_root {
             control.intercept_misc |= misc::INTR | misc::HLT;
         }
         control.intercept_svm = vmcb::SVM_INSTRUCTIONS;

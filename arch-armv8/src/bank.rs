@@ -1,15 +1,17 @@
 //! The system registers of EL1 and EL0 that belong to a virtual state.
 //!
-//! They stay in the processor as long as no other virtual state runs there: an exit touches none of them. Which VS
-//! has them in the processor, its page says, so that a register can be read and written either way.
+//! They stay in the processor as long as no other virtual state runs there: an exit touches none of them. A VS that is put
+//! to rest takes them out. Its page says whether they are in the processor, so that a register can be read and written
+//! either way. FP, SIMD and SVE registers move with them: see [`vectors`].
 
-use plinth_hal::{PhysicalMemory, Spa};
+use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa};
 
 use crate::features::Features;
 use crate::guest_walk::Stage1;
 use crate::host::{read_system, write_system};
 use crate::launch::Translation;
 use crate::memory::IdentityMemory;
+use crate::vectors;
 
 /// Where in a VS's page the bank starts, in bytes: behind the general registers.
 const OFFSET: u64 = 0x100;
@@ -152,9 +154,18 @@ pub(crate) struct Bank {
 }
 
 impl Bank {
-    /// The bank in a VS's page.
+    /// How many pages a VS's take: one, and those of [`vectors`].
+    pub(crate) fn pages() -> usize {
+        1 + vectors::pages()
+    }
+
+    /// The bank in a VS's pages: [`Self::pages`] of the VS's own, zeroed at first.
     pub(crate) fn new(memory: IdentityMemory, page: Spa) -> Self {
         Self { memory, page }
+    }
+
+    fn vectors(&self) -> Spa {
+        Spa::new(self.page.raw() + PAGE_SIZE)
     }
 
     fn at(&self, index: u64) -> Spa {
@@ -173,16 +184,28 @@ impl Bank {
         self.memory.read_u64(Spa::new(self.page.raw() + LOADED)) != 0
     }
 
-    /// Takes it from the processor.
+    /// Takes it from the processor, if that holds it. Called on the processor that it was loaded on.
     pub(crate) fn save(&self) {
-        read_all(|index, value| self.memory.write_u64(self.at(index), value));
-        self.memory.write_u64(Spa::new(self.page.raw() + LOADED), 0);
+        if self.is_loaded() {
+            read_all(|index, value| self.memory.write_u64(self.at(index), value));
+            self.save_vectors();
+            self.memory.write_u64(Spa::new(self.page.raw() + LOADED), 0);
+        }
     }
 
-    /// Puts it into the processor.
+    /// Puts it into the processor. The one that was there has been saved.
+    #[cold]
     pub(crate) fn load(&self) {
         write_all(|index| self.memory.read_u64(self.at(index)));
+        // SAFETY: the pages are the VS's own, says `new`, and the kernel runs at EL2.
+        unsafe { vectors::load(self.vectors()) };
         self.memory.write_u64(Spa::new(self.page.raw() + LOADED), 1);
+    }
+
+    /// Takes over the FP, SIMD and SVE registers that the processor holds.
+    pub(crate) fn save_vectors(&self) {
+        // SAFETY: as in `load`.
+        unsafe { vectors::save(self.vectors()) };
     }
 
     /// Gives every register its value after a reset.

@@ -7,7 +7,6 @@ use aarch64_cpu::registers::{
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{Exit, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault};
 
-use crate::bank::Bank;
 use crate::fdt::GicKind;
 use crate::features::Features;
 use crate::inject::Place;
@@ -43,8 +42,6 @@ pub struct El2Cpu {
     control: Option<GuestControl>,
     /// An SError that is still to be handed to the guest.
     error: Option<u64>,
-    /// The page of the VS whose registers of EL1 the processor holds; 0 for none.
-    loaded: Spa,
     /// What the guest has enabled, while its interrupts are held back.
     masked: Option<gic::Held>,
     id: u32,
@@ -88,7 +85,6 @@ impl El2Cpu {
             guest: user,
             control: None,
             error: None,
-            loaded: Spa::new(0),
             masked: None,
             id: hardware_id(processors::own_affinity()),
             shared_regime: features.shared_regime,
@@ -108,26 +104,6 @@ impl El2Cpu {
         }
     }
 
-    /// Makes the processor hold the registers of EL1 that `page` stands for.
-    #[inline]
-    fn use_bank(&mut self, page: Spa) {
-        if self.loaded != page {
-            self.change_bank(page);
-        }
-    }
-
-    #[cold]
-    fn change_bank(&mut self, page: Spa) {
-        if self.loaded.raw() != 0 {
-            let other = Bank::new(self.memory, self.loaded);
-            if other.is_loaded() {
-                other.save();
-            }
-        }
-        Bank::new(self.memory, page).load();
-        self.loaded = page;
-    }
-
     #[inline]
     fn go_to(place: Place) {
         ELR_EL2.set(place.pc);
@@ -145,7 +121,9 @@ impl El2Cpu {
             self.renew_root(vs);
         }
         self.use_guest(vs.regime());
-        self.use_bank(vs.page());
+        if !vs.bank().is_loaded() {
+            vs.bank().load();
+        }
         Self::go_to(vs.entry());
         // SAFETY: the exit page is this PP's; the regime is the VS's.
         let kind = unsafe { serving.run() };

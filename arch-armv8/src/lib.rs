@@ -76,6 +76,8 @@ mod tlb;
 #[cfg(target_arch = "aarch64")]
 mod user;
 #[cfg(target_arch = "aarch64")]
+mod vectors;
+#[cfg(target_arch = "aarch64")]
 mod vm;
 #[cfg(target_arch = "aarch64")]
 mod vs;

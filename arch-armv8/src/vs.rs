@@ -66,12 +66,6 @@ impl El2Vs {
         Bank::new(self.memory, self.page)
     }
 
-    /// The page that stands for the VS.
-    #[inline]
-    pub(crate) fn page(&self) -> Spa {
-        self.page
-    }
-
     #[inline]
     pub(crate) fn syndrome(&self) -> Syndrome {
         self.syndrome
@@ -197,7 +191,7 @@ impl VsHw for El2Vs {
         vm: &El2Vm,
     ) -> Result<Self, OutOfFrames> {
         let [traps, write_mask] = vm.traps().ok_or(OutOfFrames)?;
-        let page = frames.allocate(1)?;
+        let page = frames.allocate(Bank::pages())?;
         let vs = Self {
             memory,
             page,
@@ -218,15 +212,14 @@ impl VsHw for El2Vs {
     }
 
     fn destroy(self, frames: &mut impl FrameSource) {
-        if self.bank().is_loaded() {
-            self.bank().save();
-        }
-        frames.free(self.page, 1);
+        frames.free(self.page, Bank::pages());
     }
 
     fn init_root(&mut self, root: &El2Root, exit_page: Spa) {
         self.place = Place { pc: root.pc, pstate: PSTATE_RESET };
         let bank = self.bank();
+        // No VS has run on this processor yet: what it holds is the OS's.
+        bank.save_vectors();
         let _ = bank.write(SP_EL1, root.sp);
         if let Some(translation) = root.translation {
             bank.lower(&translation);
@@ -366,6 +359,7 @@ impl VsHw for El2Vs {
 
     fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
         Self::copy_registers(memory, exit_page, self.page);
+        self.bank().save();
     }
 
     fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {

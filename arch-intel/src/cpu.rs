@@ -10,9 +10,8 @@ use plinth_hal::{Exit, ExitClass, GuestMemory, IdPolicy, Spa};
 
 use crate::exits::{self, reason};
 use crate::failure;
-use crate::features::Features;
 use crate::field::INSTRUCTION_ERROR;
-use crate::hidden::{self, Hidden};
+use crate::hidden::Hidden;
 use crate::nmi::{self, NmiNote};
 use crate::setup::HostState;
 use crate::switch::{self, Outcome};
@@ -27,9 +26,8 @@ pub struct VmxCpu {
     note: &'static NmiNote,
     /// Where the registers go that the processor holds for a guest; `None`: it holds the kernel's own.
     hidden_of: Option<*mut Hidden>,
-    /// What CSTAR and XCR0 hold: always a guest's, the kernel and the extension have no use for them.
+    /// What CSTAR holds: always a guest's, the kernel and the extension have no use for it.
     cstar: u64,
-    xcr0: u64,
     apic: LocalApic,
     id: u32,
 }
@@ -44,8 +42,7 @@ impl VmxCpu {
         let apic = LocalApic::current();
         let host_hidden = Hidden::read();
         let (cstar, id) = (host_hidden.cstar, apic.id());
-        let xcr0 = if Features::current().has_xsave() { hidden::read_xcr0() } else { 0 };
-        Self { per_cpu, host, host_hidden, note, hidden_of: None, cstar, xcr0, apic, id }
+        Self { per_cpu, host, host_hidden, note, hidden_of: None, cstar, apic, id }
     }
 
     /// Puts the guest's hidden registers away and the kernel's in their place.
@@ -64,40 +61,36 @@ impl VmxCpu {
     }
 
     #[inline]
-    fn load_guest(&mut self, place: *mut Hidden) {
+    fn load_guest(&mut self, vs: &mut VmxVs) {
+        let place = vs.hidden();
         if self.hidden_of == Some(place) {
             return;
         }
         self.load_host();
-        // SAFETY: a VS's page holds them from its creation on, and `enter_user` calls `load_host` first.
-        let Hidden { cstar, xcr0, .. } = unsafe {
+        // SAFETY: a VS's page holds them from its creation on, and `enter_user` calls `load_host` first. The VS that ran
+        // before has been put to rest, and with it its extended state.
+        let cstar = unsafe {
             (*place).load();
-            *place
+            vs.extended.load();
+            (*place).cstar
         };
-        if cstar != self.cstar || xcr0 != self.xcr0 {
-            self.load_guests_own(cstar, xcr0);
+        if cstar != self.cstar {
+            self.load_cstar(cstar);
         }
         self.hidden_of = Some(place);
     }
 
-    /// Loads what differs only between guests.
     #[cold]
-    fn load_guests_own(&mut self, cstar: u64, xcr0: u64) {
-        // SAFETY: the values were in the registers before, or checked when they were set; only guests use them. XCR0 is
-        // not 0 on a processor with XSAVE, whose CR4 has OSXSAVE while the kernel runs.
-        unsafe {
-            msr::write(msr::index::CSTAR, cstar);
-            if xcr0 != 0 {
-                let _ = msr::write_xcr_guarded(0, xcr0);
-            }
-        }
-        (self.cstar, self.xcr0) = (cstar, xcr0);
+    fn load_cstar(&mut self, cstar: u64) {
+        // SAFETY: the value was in the register before, or checked when it was set; only guests use it.
+        unsafe { msr::write(msr::index::CSTAR, cstar) };
+        self.cstar = cstar;
     }
 
     /// Runs the guest until it exits. Returns the reason, or what happened instead.
     #[inline]
     fn switch(&mut self, vs: &mut VmxVs, exit_page: Spa) -> Result<u32, Exit> {
-        self.load_guest(vs.hidden());
+        self.load_guest(vs);
         let launched = vs.prepare_entry(&self.host, exit_page);
         // SAFETY: the VMCS is current and complete, and the guest's hidden registers have just been loaded.
         let outcome = unsafe { switch::run(exit_page.raw(), launched, &mut vs.host_rsp, self.note.flag()) };

@@ -78,11 +78,6 @@ impl Features {
         FEATURES.call_once(|| self)
     }
 
-    /// Whether the processor has XSAVE, and so XCR0.
-    pub(crate) fn has_xsave(&self) -> bool {
-        self.host_cr4 & CR4_OSXSAVE != 0
-    }
-
     /// CR0 bits that a guest must keep set whatever it writes.
     pub(crate) fn guest_cr0_must(&self) -> u64 {
         self.cr0_must & !CR0_FREE

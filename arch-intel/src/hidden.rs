@@ -7,7 +7,6 @@ use plinth_arch_x86::msr;
 use plinth_arch_x86::root_state::{RootState, Segment, TableRegister};
 
 use crate::current::Current;
-use crate::features::Features;
 use crate::field::{GUEST_DEBUG_CONTROL, GUEST_SYSENTER_CS, GUEST_SYSENTER_EIP, GUEST_SYSENTER_ESP};
 use crate::reset::DR6_RESET;
 use crate::segments;
@@ -23,14 +22,12 @@ pub(crate) struct Hidden {
     pub(crate) cstar: u64,
     pub(crate) cr2: u64,
     pub(crate) dr6: u64,
-    /// 0 on a processor without XSAVE.
-    pub(crate) xcr0: u64,
 }
 
 impl Hidden {
     /// Those of a VS after a reset.
-    pub(crate) fn reset(features: &Features) -> Self {
-        Self { dr6: DR6_RESET, xcr0: u64::from(features.has_xsave()), ..Self::default() }
+    pub(crate) fn reset() -> Self {
+        Self { dr6: DR6_RESET, ..Self::default() }
     }
 
     /// Those of the processor.
@@ -45,7 +42,6 @@ impl Hidden {
                 cstar: msr::read(msr::index::CSTAR),
                 cr2: read_cr2(),
                 dr6: read_dr6(),
-                xcr0: 0,
             }
         }
     }
@@ -70,7 +66,7 @@ impl Hidden {
         }
     }
 
-    /// Puts a guest's into the processor, but for CSTAR and XCR0, which the kernel and the extension leave alone.
+    /// Puts a guest's into the processor, but for CSTAR, which the kernel and the extension leave alone.
     ///
     /// # Safety
     /// The extension is not entered before the kernel's own are back.
@@ -104,16 +100,6 @@ fn read_cr2() -> u64 {
     // SAFETY: reading CR2 at privilege level 0 changes nothing.
     unsafe { asm!("mov {}, cr2", out(reg) value, options(nomem, nostack, preserves_flags)) };
     value
-}
-
-/// Of a processor with XSAVE, under the kernel's CR4.
-pub(crate) fn read_xcr0() -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: the kernel's CR4 has OSXSAVE where there is XSAVE, says the caller; reading changes nothing.
-    unsafe {
-        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
-    }
-    u64::from(high) << 32 | u64::from(low)
 }
 
 fn read_dr6() -> u64 {
@@ -201,13 +187,9 @@ impl VmxRoot {
         }
     }
 
-    /// Captures what can only be read under the kernel's own IDT and CR4: the debug-control register, which some
-    /// emulators lack, and XCR0.
-    pub(crate) fn capture_rest(&mut self, features: &Features) {
+    /// Captures what can only be read under the kernel's own IDT: the debug-control register, which some emulators lack.
+    pub(crate) fn capture_rest(&mut self) {
         self.debug_control = msr::read_guarded(msr::index::DEBUG_CONTROL).unwrap_or(0);
-        if features.has_xsave() {
-            self.hidden.xcr0 = read_xcr0();
-        }
     }
 
     /// Puts into the processor what [`RootState::resume`] does not.
@@ -221,10 +203,6 @@ impl VmxRoot {
             self.load_selectors(table);
             self.hidden.load();
             msr::write(msr::index::CSTAR, self.hidden.cstar);
-            if self.hidden.xcr0 != 0 {
-                // The OS had it before.
-                let _ = msr::write_xcr_guarded(0, self.hidden.xcr0);
-            }
             msr::write(msr::index::FS_BASE, fs.base);
             msr::write(msr::index::GS_BASE, gs.base);
             let registers = [msr::index::SYSENTER_CS, msr::index::SYSENTER_ESP, msr::index::SYSENTER_EIP];

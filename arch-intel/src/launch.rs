@@ -1,6 +1,7 @@
 //! From the loader's call to the kernel's loop on this processor, and the ways out of it.
 
 use plinth_arch_x86::cold_start::ColdProcessors;
+use plinth_arch_x86::extended_state;
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::mtrr::Mtrrs;
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
@@ -141,7 +142,8 @@ unsafe fn take_over(
 /// The kernel's whole life on this processor.
 extern "sysv64" fn run(handover: &mut Handover) -> ! {
     let Some(mut root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
-    root.capture_rest(Features::current());
+    root.capture_rest();
+    extended_state::prepare();
     let Handover { kernel, resources, pages, host, .. } = *handover;
     // SAFETY: CR0, CR4 and IA32_FEATURE_CONTROL are as VMXON wants them; the region has the revision.
     if unsafe { vmx::vmxon(pages.vmxon_region()) }.is_err() {
@@ -164,6 +166,8 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
             }
         }
         Departure::Promote(mut vs) => {
+            // SAFETY: the VS has run here, or the one that did has been put to rest.
+            unsafe { vs.extended.load() };
             let root = vs.to_root(resources.exit_page);
             vs.put_to_rest();
             // SAFETY: no VMCS is active any more; `can_promote` has looked at the OS's tables.

@@ -7,6 +7,7 @@ mod interface;
 mod root;
 
 use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::root_state::RSP;
 use plinth_hal::{Event, PhysicalMemory, Spa};
 
@@ -37,6 +38,7 @@ pub struct VmxVs {
     region: u64,
     memory: IdentityMemory,
     registers: Spa,
+    pub(crate) extended: ExtendedState,
     /// The VM's list of MSRs whose writes the extension wants to see.
     wishes: Spa,
     pub(crate) features: &'static Features,

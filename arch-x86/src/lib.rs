@@ -11,6 +11,7 @@ pub mod cpuid;
 pub mod decode;
 mod ept_format;
 mod exceptions;
+pub mod extended_state;
 pub mod guest_walk;
 mod host_format;
 pub mod launch;

@@ -168,7 +168,8 @@ pub trait VsHw: Sized {
     /// Where its general registers are while it is not active, by number, 8 bytes each.
     fn registers_at(&self) -> Spa;
 
-    /// The general registers of a VS that is not active, by number.
+    /// Puts it to rest: its general registers go from the exit page to where [`Self::registers_at`] says, and what the
+    /// processor still holds of it, such as FPU state, comes out. Called on the PP that it ran on.
     fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa);
 
     /// Puts the general registers of a VS that becomes active into the exit page.

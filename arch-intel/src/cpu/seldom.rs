@@ -35,7 +35,7 @@ impl VmxCpu {
             reason::WRMSR if memory_types::are_written(vs, exit_page) => {
                 return memory_types::write(vs, guest, exit_page);
             }
-            reason::XSETBV => self.write_xcr(vs, guest, exit_page),
+            reason::XSETBV => Self::write_xcr(vs, guest, exit_page),
             reason::EPT_MISCONFIGURATION => return broken_entry(vs),
             #[cfg(feature = "fault-injection")]
             reason::VMCALL if crate::fault_injection::serve(vs, exit_page) => skip(vs, guest, exit_page),
@@ -58,7 +58,7 @@ impl VmxCpu {
     }
 
     /// XCR0 is the guest's, also while the kernel and the extension run: the processor itself checks number and value.
-    fn write_xcr(&mut self, vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
+    fn write_xcr(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
         let memory = vs.memory();
         let (number, value) = (read_general(&memory, exit_page, 1) as u32, edx_eax(&memory, exit_page));
         let privileged = vs.privilege() == 0;
@@ -68,9 +68,6 @@ impl VmxCpu {
             vs.inject(GENERAL_PROTECTION);
             return;
         }
-        self.xcr0 = value;
-        // SAFETY: the place is the VS's, which is borrowed here.
-        unsafe { (*vs.hidden()).xcr0 = value };
         skip(vs, guest, exit_page);
     }
 

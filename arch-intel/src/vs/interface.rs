@@ -4,6 +4,7 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register as number};
 use plinth_hal::{
@@ -23,7 +24,7 @@ use crate::field::{
 use crate::hidden::{Hidden, VmxRoot};
 use crate::{Vmx, exits, processor, registers, reset, segments, setup};
 
-/// The VMCS region, and behind it the page of the saved registers.
+/// The VMCS region, and behind it the page of the saved registers. Behind these the extended state.
 const PAGES: usize = 2;
 
 impl VsHw for VmxVs {
@@ -34,13 +35,15 @@ impl VsHw for VmxVs {
         frames: &mut impl FrameSource,
         vm: &VmxVm,
     ) -> Result<Self, OutOfFrames> {
-        let first = frames.allocate(PAGES)?;
+        let first = frames.allocate(PAGES + ExtendedState::pages())?;
         let features = Features::current();
         memory.write_u64(first, u64::from(features.revision));
         let mut vs = Self {
             region: first.raw(),
             memory,
             registers: Spa::new(first.raw() + PAGE_SIZE),
+            // SAFETY: fresh pages of the pool, zeroed and identity mapped, which nobody but this VS knows.
+            extended: unsafe { ExtendedState::new(Spa::new(first.raw() + PAGES as u64 * PAGE_SIZE)) },
             wishes: vm.wishes(),
             features,
             vpid: vm.tag(),
@@ -57,7 +60,7 @@ impl VsHw for VmxVs {
             stepping: None,
         };
         vs.put_to_rest();
-        vs.set_hidden(Hidden::reset(features));
+        vs.set_hidden(Hidden::reset());
         vs.with(|vmcs| {
             // SAFETY: a VM is destroyed only after its VSs.
             unsafe { setup::controls(vmcs, features, vm, vm.tag()) };
@@ -69,13 +72,15 @@ impl VsHw for VmxVs {
 
     fn destroy(mut self, frames: &mut impl FrameSource) {
         self.put_to_rest();
-        frames.free(Spa::new(self.region), PAGES);
+        frames.free(Spa::new(self.region), PAGES + ExtendedState::pages());
     }
 
     fn init_root(&mut self, root: &VmxRoot, exit_page: Spa) {
         let features = self.features;
         self.with(|vmcs| reset::take_root(vmcs, features, root));
         self.set_hidden(root.hidden);
+        // SAFETY: no VS has run on this processor yet: what is there is the OS's.
+        unsafe { self.extended.adopt() };
         self.refresh();
         for (number, register) in root.state.registers.iter().enumerate() {
             self.memory.write_u64(Spa::new(exit_page.raw() + number as u64 * 8), *register);
@@ -218,6 +223,8 @@ impl VsHw for VmxVs {
     fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
         copy_registers(memory, exit_page, self.registers);
         self.put_to_rest();
+        // SAFETY: the kernel puts a VS to rest on its own processor.
+        unsafe { self.extended.save() };
     }
 
     fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {

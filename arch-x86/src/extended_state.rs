@@ -1,0 +1,386 @@
+//! What only guests use of a processor: x87, SSE, AVX and whatever else XSAVE knows, the debug addresses, and MSRs that
+//! no control structure holds.
+//!
+//! The kernel and the extension touch none of it, so no exit does: it stays in the processor while one VS keeps running
+//! there. It is brought in when a VS runs after another one, and taken out when that one is put to rest, so that a VS at
+//! rest is whole in memory and may run anywhere.
+
+use core::arch::asm;
+use core::arch::x86_64::{__cpuid, __cpuid_count};
+
+use plinth_hal::{PAGE_SIZE, Spa};
+use spin::Once;
+
+use crate::msr;
+
+/// IA32_XFD: state components that fault when they are used. XSAVE and XRSTOR leave those out (Intel SDM vol. 1, 13.14).
+const XFD: u32 = 0x1C4;
+
+/// MSRs that stay in the processor from one VS to the next, and that a VM sees or feels: a VS has its own value of each,
+/// 0 at first. Writes of them do not exit in the root VM. [`XFD`] is the first.
+const MSRS: [u32; 23] = [
+    XFD,
+    0x1C5, // XFD_ERR
+    msr::index::DEBUG_CONTROL,
+    0x570,       // RTIT_CTL: processor trace
+    0x14CE,      // LBR_CTL
+    0x6A0,       // U_CET
+    0x6A2,       // S_CET
+    0x6A4,       // PL0_SSP
+    0x6A5,       // PL1_SSP
+    0x6A6,       // PL2_SSP
+    0x6A7,       // PL3_SSP
+    0x6A8,       // INTERRUPT_SSP_TABLE
+    0x6E1,       // PKRS
+    0x985,       // UINTR_RR; with these six, SENDUIPI sends interrupts to processors
+    0x986,       // UINTR_HANDLER
+    0x987,       // UINTR_STACKADJUST
+    0x988,       // UINTR_MISC
+    0x989,       // UINTR_PD
+    0x98A,       // UINTR_TT
+    0xD90,       // BNDCFGS
+    0xD93,       // PASID
+    0xDA0,       // XSS
+    0xC000_0103, // TSC_AUX: RDTSCP shows it
+];
+
+/// Where in a VS's area the image of XSAVE or FXSAVE starts; [`Values`] is before it.
+const IMAGE: u64 = 512;
+/// The part of the image that FXSAVE and XSAVE have in common, and XSAVE's header (Intel SDM vol. 1, 13.4).
+const LEGACY_AND_HEADER: u64 = 576;
+
+/// What this machine has of it.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// All state components that XCR0 can enable; 0 where there is no XSAVE.
+    components: u64,
+    /// Bytes of the image.
+    image: u64,
+    /// A bit for each of [`MSRS`] that is there.
+    present: u32,
+}
+
+static LAYOUT: Once<Layout> = Once::new();
+
+impl Layout {
+    /// No extended state at all: before [`prepare`].
+    const NONE: Self = Self { components: 0, image: LEGACY_AND_HEADER, present: 0 };
+
+    fn current() -> Self {
+        LAYOUT.get().copied().unwrap_or(Self::NONE)
+    }
+
+    fn read() -> Self {
+        let (components, image) = image_of(__cpuid(1).ecx, |subleaf| {
+            let found = __cpuid_count(0xD, subleaf);
+            [found.eax, found.ebx, found.ecx, found.edx]
+        });
+        let exists = |bit: usize| u32::from(msr::read_guarded(MSRS[bit]).is_ok()) << bit;
+        Self { components, image, present: (0..MSRS.len()).map(exists).sum() }
+    }
+
+    fn msrs(self) -> impl Iterator<Item = (usize, u32)> {
+        MSRS.into_iter().enumerate().filter(move |(bit, _)| self.present >> bit & 1 != 0)
+    }
+
+    fn has_xfd(self) -> bool {
+        self.present & 1 != 0
+    }
+}
+
+/// The components that XCR0 can enable, and the bytes of an image of them all (Intel SDM vol. 1, 13.2; AMD APM vol. 2,
+/// 11.5.2), by CPUID leaf 1's ECX and leaf 0xD's subleaves. The end of each component counts too: some emulators tell a
+/// total that is too small.
+fn image_of(features: u32, subleaf: impl Fn(u32) -> [u32; 4]) -> (u64, u64) {
+    const XSAVE: u32 = 1 << 26;
+    const FIRST_EXTENDED: u32 = 2;
+    if features & XSAVE == 0 {
+        return (0, LEGACY_AND_HEADER);
+    }
+    let [low, _, total, high] = subleaf(0);
+    let components = u64::from(high) << 32 | u64::from(low);
+    let end = |component| {
+        let [size, offset, ..] = subleaf(component);
+        u64::from(size) + u64::from(offset)
+    };
+    let ends = (FIRST_EXTENDED..63).filter(|component| components >> component & 1 != 0).map(end);
+    (components, ends.max().unwrap_or(0).max(u64::from(total)).max(LEGACY_AND_HEADER))
+}
+
+/// Looks what the machine has. Called on each processor before it makes a VS, with the kernel's IDT loaded; the first
+/// one's answer counts.
+pub fn prepare() {
+    LAYOUT.call_once(Layout::read);
+}
+
+/// What of it is not in the image.
+#[derive(Debug)]
+#[repr(C)]
+struct Values {
+    /// DR0 to DR3.
+    debug: [u64; 4],
+    xcr0: u64,
+    msrs: [u64; MSRS.len()],
+}
+
+const _: () = assert!(size_of::<Values>() as u64 <= IMAGE);
+
+/// The extended state of one VS.
+#[derive(Debug)]
+pub struct ExtendedState {
+    /// Whole pages of the VS's own.
+    area: u64,
+    /// The processor holds it.
+    loaded: bool,
+}
+
+impl ExtendedState {
+    /// How many pages one takes.
+    pub fn pages() -> usize {
+        (IMAGE + Layout::current().image).div_ceil(PAGE_SIZE) as usize
+    }
+
+    /// One in the state after a reset.
+    ///
+    /// # Safety
+    /// At `area` are [`Self::pages`] zeroed pages, identity mapped, that nobody else uses as long as this lives.
+    pub unsafe fn new(area: Spa) -> Self {
+        const CONTROL_WORD: u16 = 0x37F;
+        const MXCSR: u32 = 0x1F80;
+        const X87: u64 = 1;
+        const MXCSR_OFFSET: u64 = 24;
+        let mut state = Self { area: area.raw(), loaded: false };
+        state.values().xcr0 = X87;
+        // SAFETY: both lie in the image's first bytes (Intel SDM vol. 1, table 10-2), which is the caller's promise. The
+        // other zeroes are the initial configuration of every component (13.6).
+        unsafe {
+            (state.image() as *mut u16).write(CONTROL_WORD);
+            ((state.image() + MXCSR_OFFSET) as *mut u32).write(MXCSR);
+        }
+        state
+    }
+
+    fn values(&mut self) -> &mut Values {
+        // SAFETY: the area is page aligned, this value's own and longer than `Values`, for which any bytes are valid.
+        unsafe { &mut *(self.area as *mut Values) }
+    }
+
+    fn image(&self) -> u64 {
+        self.area + IMAGE
+    }
+
+    /// From now on what is in the processor is this VS's.
+    ///
+    /// # Safety
+    /// It is no other VS's.
+    pub unsafe fn adopt(&mut self) {
+        self.loaded = true;
+    }
+
+    /// Has the processor hold it, if it does not yet.
+    ///
+    /// # Safety
+    /// The kernel runs at privilege level 0; what the processor holds now is nobody's any more: each VS that ran before
+    /// has been saved.
+    #[inline(always)]
+    pub unsafe fn load(&mut self) {
+        if !self.loaded {
+            // SAFETY: forwarded to the caller.
+            unsafe { self.bring_in() };
+        }
+    }
+
+    /// Takes it out of the processor, if it is there; the processor's registers keep their values.
+    ///
+    /// # Safety
+    /// The kernel runs at privilege level 0, on the processor that loaded it.
+    pub unsafe fn save(&mut self) {
+        if core::mem::take(&mut self.loaded) {
+            // SAFETY: forwarded to the caller.
+            unsafe { self.take_out() };
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::load`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn bring_in(&mut self) {
+        let (layout, image) = (Layout::current(), self.image());
+        let values = self.values();
+        // SAFETY: each register is there, by `layout`, and takes what was read from it or its value after a reset; nothing
+        // of the kernel's depends on any. The image is one that the same instruction wrote, or `new` did.
+        unsafe {
+            let open = Open::new(layout);
+            // So that nothing remains of an x87 error pointer, which AMD's processors restore only with a pending
+            // exception (AMD APM vol. 2, 11.4.4).
+            asm!("fninit", options(nomem, nostack, preserves_flags));
+            if layout.components == 0 {
+                asm!("fxrstor64 [{}]", in(reg) image, options(nostack, preserves_flags));
+            } else {
+                asm!("xrstor64 [{}]", in(reg) image, in("eax") !0u32, in("edx") !0u32,
+                    options(nostack, preserves_flags));
+            }
+            open.close(layout, values.xcr0);
+            for (index, register) in layout.msrs() {
+                let _ = msr::write_guarded(register, values.msrs[index]);
+            }
+            write_debug(values.debug);
+        }
+        self.loaded = true;
+    }
+
+    /// # Safety
+    /// As [`Self::save`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn take_out(&mut self) {
+        let (layout, image) = (Layout::current(), self.image());
+        let values = self.values();
+        for (index, register) in layout.msrs() {
+            values.msrs[index] = msr::read_guarded(register).unwrap_or(0);
+        }
+        values.debug = read_debug();
+        // SAFETY: the area has room for the image of all components, by `pages`, and is 64-byte aligned; XCR0 and XFD
+        // are put back.
+        unsafe {
+            let open = Open::new(layout);
+            values.xcr0 = open.xcr0;
+            if layout.components == 0 {
+                asm!("fxsave64 [{}]", in(reg) image, options(nostack, preserves_flags));
+            } else {
+                asm!("xsave64 [{}]", in(reg) image, in("eax") !0u32, in("edx") !0u32,
+                    options(nostack, preserves_flags));
+            }
+            open.close(layout, values.xcr0);
+            if layout.has_xfd() {
+                let _ = msr::write_guarded(XFD, values.msrs[0]);
+            }
+        }
+    }
+}
+
+/// A moment in which the kernel can reach every state component.
+struct Open {
+    cr0: u64,
+    cr4: u64,
+    /// XCR0 as it was.
+    xcr0: u64,
+}
+
+impl Open {
+    /// CR0.EM and TS off, CR4.OSFXSR and OSXSAVE on, all components enabled and none of them held back.
+    ///
+    /// # Safety
+    /// The kernel runs at privilege level 0; [`Self::close`] follows, before anything else uses the FPU.
+    unsafe fn new(layout: Layout) -> Self {
+        const EM_AND_TS: u64 = 1 << 2 | 1 << 3;
+        const OSFXSR: u64 = 1 << 9;
+        const OSXSAVE: u64 = 1 << 18;
+        let xsave = layout.components != 0;
+        let (cr0, cr4): (u64, u64);
+        // SAFETY: the bits only let the FPU be used, and CR4's exist where FXSAVE and XSAVE do. XCR0 takes every component
+        // that CPUID names.
+        unsafe {
+            asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags));
+            let open = cr4 | OSFXSR | if xsave { OSXSAVE } else { 0 };
+            asm!("mov cr0, {}", "mov cr4, {}", in(reg) cr0 & !EM_AND_TS, in(reg) open,
+                options(nostack, preserves_flags));
+            let xcr0 = if xsave { read_xcr0() } else { 0 };
+            if xsave {
+                let _ = msr::write_xcr_guarded(0, layout.components);
+            }
+            if layout.has_xfd() {
+                let _ = msr::write_guarded(XFD, 0);
+            }
+            Self { cr0, cr4, xcr0 }
+        }
+    }
+
+    /// Ends it, with `xcr0` for the next guest.
+    ///
+    /// # Safety
+    /// As [`Self::new`].
+    unsafe fn close(self, layout: Layout, xcr0: u64) {
+        // SAFETY: control registers get back what they had; XCR0 gets what a guest had there, or its value after a reset.
+        unsafe {
+            if layout.components != 0 {
+                let _ = msr::write_xcr_guarded(0, xcr0);
+            }
+            asm!("mov cr4, {}", "mov cr0, {}", in(reg) self.cr4, in(reg) self.cr0,
+                options(nostack, preserves_flags));
+        }
+    }
+}
+
+/// # Safety
+/// CR4.OSXSAVE is set.
+unsafe fn read_xcr0() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: forwarded to the caller; reading changes nothing.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+    }
+    u64::from(high) << 32 | u64::from(low)
+}
+
+fn read_debug() -> [u64; 4] {
+    let [zero, one, two, three]: [u64; 4];
+    // SAFETY: reading debug registers at privilege level 0 changes nothing; general detection is off in the kernel.
+    unsafe {
+        asm!("mov {}, dr0", "mov {}, dr1", "mov {}, dr2", "mov {}, dr3", out(reg) zero, out(reg) one, out(reg) two,
+            out(reg) three, options(nomem, nostack, preserves_flags));
+    }
+    [zero, one, two, three]
+}
+
+/// # Safety
+/// DR7 enables no breakpoint.
+unsafe fn write_debug([zero, one, two, three]: [u64; 4]) {
+    // SAFETY: addresses of breakpoints that are off, says the caller.
+    unsafe {
+        asm!("mov dr0, {}", "mov dr1, {}", "mov dr2, {}", "mov dr3, {}", in(reg) zero, in(reg) one, in(reg) two,
+            in(reg) three, options(nomem, nostack, preserves_flags));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const XSAVE: u32 = 1 << 26;
+
+    /// AVX (256 bytes at 576) and PKRU (8 at 2688).
+    fn with_avx_and_pkru(total: u32) -> impl Fn(u32) -> [u32; 4] {
+        move |subleaf| match subleaf {
+            0 => [0x207, total, total, 0],
+            2 => [256, 576, 0, 0],
+            9 => [8, 2688, 0, 0],
+            _ => [0; 4],
+        }
+    }
+
+    #[test]
+    fn the_image_holds_every_component() {
+        assert_eq!(image_of(XSAVE, with_avx_and_pkru(2696)), (0x207, 2696));
+        assert_eq!(image_of(XSAVE, with_avx_and_pkru(832)), (0x207, 2696), "a total that is too small");
+        assert_eq!(image_of(XSAVE, |_| [3, 576, 576, 0]), (3, 576));
+    }
+
+    #[test]
+    fn without_xsave_the_image_is_that_of_fxsave() {
+        assert_eq!(image_of(0, |_| [u32::MAX; 4]), (0, LEGACY_AND_HEADER));
+    }
+
+    #[test]
+    fn a_new_one_has_the_initial_configuration() {
+        #[repr(align(4096))]
+        struct Page([u8; 4096]);
+        let mut page = Page([0; 4096]);
+        // SAFETY: without `prepare` one page is all it takes.
+        let mut state = unsafe { ExtendedState::new(Spa::new(page.0.as_mut_ptr() as u64)) };
+        assert_eq!((ExtendedState::pages(), state.values().xcr0), (1, 1));
+        assert_eq!(page.0[512..514], [0x7F, 3]);
+        assert_eq!(page.0[536..540], [0x80, 0x1F, 0, 0]);
+    }
+}
