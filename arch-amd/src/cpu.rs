@@ -170,9 +170,17 @@ impl HostCpu for SvmCpu {
         loop {
             self.load_guest(vs);
             vs.load_rax_rsp(registers);
-            // SAFETY: the guest's hidden state has just been loaded; the kernel runs with SVM on, interrupts off and the
-            // host save area set.
+            let interruptible = !vs.is_root;
+            if interruptible {
+                // SAFETY: the global interrupt flag is clear; `cli` follows the exit.
+                unsafe { switch::sti() };
+            }
+            // SAFETY: the guest's hidden state has just been loaded; the kernel runs with SVM on, no interrupt arrives in it
+            // and the host save area is set.
             unsafe { Serving { vs: &mut *vs, registers, policy, guest, declared: &mut *declared }.run() };
+            if interruptible {
+                switch::cli();
+            }
             vs.store_rax_rsp(registers);
             if let Some(exit) = self.left(vs, exit_page, guest) {
                 return exit;

@@ -35,6 +35,8 @@ pub(crate) fn classify(vs: &mut SvmVs, exit_page: Spa) -> Exit {
         exit::INVD => Exit::of(ExitClass::Cache),
         // INIT by a command of the guest's never arrives here: this one is the chipset's way to restart.
         exit::SHUTDOWN | exit::INIT => Exit::of(ExitClass::Shutdown),
+        exit::INTR => Exit::of(ExitClass::Interrupt),
+        exit::HLT => Exit::of(ExitClass::Wait),
         exit::INVALID => Exit::of(ExitClass::EntryRefused),
         _ => Exit { class: ExitClass::Other, number: u64::from(code), detail: info[0] },
     }

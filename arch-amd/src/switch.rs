@@ -118,6 +118,22 @@ pub(crate) unsafe fn vmsave(vmcb: u64) {
     unsafe { asm!("vmsave rax", in("rax") vmcb, options(nostack, preserves_flags)) };
 }
 
+/// Sets the interrupt flag: VMRUN takes it for physical interrupts while a guest runs whose own flag is about virtual ones
+/// (AMD APM vol. 2, 15.21.1). With it clear, such a guest would keep them from the processor.
+///
+/// # Safety
+/// The global interrupt flag is clear until [`cli`], but while a guest runs.
+pub(crate) unsafe fn sti() {
+    // SAFETY: no interrupt arrives in the kernel, says the caller.
+    unsafe { asm!("sti", options(nomem, nostack)) };
+}
+
+/// Clears it again.
+pub(crate) fn cli() {
+    // SAFETY: fewer interrupts than before arrive.
+    unsafe { asm!("cli", options(nomem, nostack)) };
+}
+
 /// Clears the global interrupt flag: no interrupt, NMI or SMI arrives until it is set.
 ///
 /// # Safety

@@ -113,6 +113,7 @@ pub(crate) mod misc {
     pub(crate) const INIT: u32 = 1 << 3;
     pub(crate) const CPUID: u32 = 1 << 18;
     pub(crate) const IRET: u32 = 1 << 20;
+    pub(crate) const RDPMC: u32 = 1 << 15;
     pub(crate) const INVD: u32 = 1 << 22;
     pub(crate) const HLT: u32 = 1 << 24;
     pub(crate) const INVLPGA: u32 = 1 << 26;
@@ -124,10 +125,20 @@ pub(crate) mod misc {
 /// [`Control::intercept_svm`] (offset 0x010): VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI and SKINIT.
 pub(crate) const SVM_INSTRUCTIONS: u32 = 0x7F;
 
+/// More of [`Control::intercept_svm`]: MONITOR and MWAIT, the latter also where nothing is monitored.
+pub(crate) const MONITOR_AND_MWAIT: u32 = 7 << 10;
+
+/// Bits of [`Control::interrupt_control`] (AMD APM vol. 2, 15.21): an interrupt waits, whatever the task priority, and its
+/// vector; and the guest's interrupt flag and task priority are about such interrupts alone.
+pub(crate) const VIRTUAL_INTERRUPT: u64 = 1 << 8 | 1 << 20;
+pub(crate) const VIRTUAL_VECTOR_SHIFT: u32 = 32;
+pub(crate) const VIRTUAL_MASKING: u64 = 1 << 24;
+
 /// Bits of [`Control::clean`] (AMD APM vol. 2, 15.15.3): what memory holds is what the processor has cached.
 pub(crate) mod clean {
     pub(crate) const ALL: u64 = 0x3FF;
     pub(crate) const INTERCEPTS: u64 = 1 << 0;
+    pub(crate) const VIRTUAL_INTERRUPT: u64 = 1 << 3;
     pub(crate) const NESTED_PAGING: u64 = 1 << 4;
     pub(crate) const CONTROL_REGISTERS: u64 = 1 << 5;
     pub(crate) const DEBUG_REGISTERS: u64 = 1 << 6;
@@ -150,6 +161,7 @@ pub(crate) const EVENT_EXCEPTION: u64 = 3 << 8;
 /// Exit codes (AMD APM vol. 2, appendix C).
 pub(crate) mod exit {
     pub(crate) const EXCEPTION_DB: u32 = 0x41;
+    pub(crate) const INTR: u32 = 0x60;
     pub(crate) const NMI: u32 = 0x61;
     pub(crate) const INIT: u32 = 0x63;
     pub(crate) const CPUID: u32 = 0x72;

@@ -137,6 +137,17 @@ impl SvmVs {
         }
     }
 
+    /// Has an interrupt wait, or none.
+    fn set_virtual_interrupt(&mut self, vector: Option<u8>) {
+        const VECTOR: u64 = 0xFF << vmcb::VIRTUAL_VECTOR_SHIFT;
+        let control = &mut self.vmcb.control.interrupt_control;
+        *control &= !(vmcb::VIRTUAL_INTERRUPT | VECTOR);
+        if let Some(vector) = vector {
+            *control |= vmcb::VIRTUAL_INTERRUPT | u64::from(vector) << vmcb::VIRTUAL_VECTOR_SHIFT;
+        }
+        self.changed(clean::VIRTUAL_INTERRUPT);
+    }
+
     fn copy_registers(&self, memory: &impl PhysicalMemory, from: Spa, to: Spa) {
         for offset in (0..GENERAL_REGISTERS as u64 * 8).step_by(8) {
             let value = memory.read_u64(Spa::new(from.raw() + offset));
@@ -256,6 +267,20 @@ impl VsHw for SvmVs {
         self.vmcb.control.event_injection = vmcb::EVENT_VALID | raw;
     }
 
+    fn interrupt(&mut self, number: u8) -> bool {
+        if self.vmcb.control.interrupt_control & vmcb::VIRTUAL_INTERRUPT != 0 {
+            return false;
+        }
+        self.set_virtual_interrupt(Some(number));
+        true
+    }
+
+    fn withdraw(&mut self, number: u8) {
+        if (self.vmcb.control.interrupt_control >> vmcb::VIRTUAL_VECTOR_SHIFT) as u8 == number {
+            self.set_virtual_interrupt(None);
+        }
+    }
+
     fn read(&self, register: u64) -> Result<u64, BadRegister> {
         registers::read(&self.vmcb.save, register).ok_or(BadRegister)
     }
@@ -369,9 +394,11 @@ impl SvmVs {
             | misc::MSR
             | misc::SHUTDOWN;
         if !self.is_root {
-            control.intercept_misc |= misc::INTR | misc::HLT;
+            control.intercept_misc |= misc::INTR | misc::HLT | misc::RDPMC;
+            control.intercept_svm |= vmcb::MONITOR_AND_MWAIT;
+            control.interrupt_control = vmcb::VIRTUAL_MASKING;
         }
-        control.intercept_svm = vmcb::SVM_INSTRUCTIONS;
+        control.intercept_svm |= vmcb::SVM_INSTRUCTIONS;
         control.msrpm_base = vm.msrpm().raw();
         control.iopm_base = vm.iopm().raw();
         control.asid = self.asid;

@@ -1,8 +1,8 @@
 //! A processor at EL2, while the kernel runs on it.
 
 use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTPCT_EL0, ELR_EL2, ESR_EL2, FAR_EL2, HCR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0,
-    Writeable,
+    CNTFRQ_EL0, CNTPCT_EL0, ELR_EL2, ESR_EL2, FAR_EL2, HCR_EL2, ICH_HCR_EL2, Readable, SP_EL0, SPSR_EL2,
+    TPIDR_EL0, Writeable,
 };
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{Exit, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault};
@@ -44,6 +44,8 @@ pub struct El2Cpu {
     error: Option<u64>,
     /// What the guest has enabled, while its interrupts are held back.
     masked: Option<gic::Held>,
+    /// See [`Self::use_interface`].
+    interface_trapped: bool,
     id: u32,
     /// The extension is translated by the kernel's own tables.
     shared_regime: bool,
@@ -86,6 +88,7 @@ impl El2Cpu {
             control: None,
             error: None,
             masked: None,
+            interface_trapped: false,
             id: hardware_id(processors::own_affinity()),
             shared_regime: features.shared_regime,
             has_virtual_syndrome: features.error_records,
@@ -99,8 +102,21 @@ impl El2Cpu {
         }
         if self.side != Side::Guest || self.guest != regime {
             regime.load();
+            self.use_interface(regime.has_virtual_interrupts());
             self.guest = regime;
             self.side = Side::Guest;
+        }
+    }
+
+    /// Traps or opens the system registers of GICv3's interface: with virtual interrupts EL1 would reach a virtual interface
+    /// that nobody looks after, so that the extension sees what the guest does there instead.
+    #[inline]
+    fn use_interface(&mut self, trapped: bool) {
+        // TC, TALL0 and TALL1.
+        const TRAPS: u64 = 7 << 10;
+        if self.gic == GicKind::V3 && self.interface_trapped != trapped {
+            ICH_HCR_EL2.set(if trapped { TRAPS } else { 0 });
+            self.interface_trapped = trapped;
         }
     }
 

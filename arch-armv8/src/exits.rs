@@ -12,7 +12,7 @@ use crate::memory::Words;
 use crate::psci;
 use crate::recall::Root;
 use crate::roots::Miss;
-use crate::switch::SYNCHRONOUS;
+use crate::switch::{FIQ, IRQ, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class, is_id_register};
 use crate::vs::El2Vs;
 
@@ -20,11 +20,15 @@ use crate::vs::El2Vs;
 #[inline]
 pub(crate) fn classify(vs: &mut El2Vs, kind: u64, registers: &Words, root: Root) -> Option<Exit> {
     let syndrome = vs.syndrome();
+    if matches!(kind, IRQ | FIQ) && !vs.is_root() {
+        return Some(Exit::of(ExitClass::Interrupt));
+    }
     if kind != SYNCHRONOUS {
-        // Physical interrupts and errors are EL1's; one that comes here all the same is nobody's.
+        // Physical interrupts and errors are EL1's in the root VM; one that comes here all the same is nobody's.
         return Some(Exit { class: ExitClass::Other, number: kind, detail: syndrome.0 });
     }
     match syndrome.class() {
+        class::WAIT => Some(Exit::of(ExitClass::Wait)),
         class::HVC => Some(hypercall(vs, registers)),
         class::SYSTEM => Some(system(syndrome)),
         class::SMC if vs.is_root() => {

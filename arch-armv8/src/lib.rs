@@ -119,5 +119,9 @@ mod backend {
         fn is_exception(class: u8) -> bool {
             class < 64
         }
+
+        fn is_interrupt(number: u8) -> bool {
+            number < 2
+        }
     }
 }

@@ -11,10 +11,13 @@ use crate::features::Features;
 use crate::formats::Stage2Format;
 use crate::host::{HCR_E2H, HCR_RW, HCR_TGE, guest_cptr, read_system};
 use crate::user::UserRegisters;
-use crate::vm::El2Vm;
+use crate::vm::{El2Vm, ROOT_TAG};
 
-/// HCR_EL2 for every guest: VM, SWIO, TSC (SMC is trapped), RW. Interrupts, errors and WFx stay EL1's.
+/// HCR_EL2 for every guest: VM, SWIO, TSC (SMC is trapped), RW. Interrupts, errors and WFx stay EL1's in the root VM.
 const HCR: u64 = 1 << 0 | 1 << 1 | 1 << 19 | 1 << 31;
+/// HCR_EL2 for other VMs: FMO, IMO and AMO (physical interrupts and errors come to EL2, virtual ones to EL1), TWI; TIDCP,
+/// TACR and TSW: what an implementation defines, and maintenance of whole caches, is the machine's.
+const HCR_OTHERS: u64 = 7 << 3 | 1 << 13 | 7 << 20;
 /// HCR_EL2.APK and API: pointer authentication is not trapped.
 const HCR_AUTHENTICATION: u64 = 3 << 40;
 /// HCR_EL2.ATA: memory tags are not trapped.
@@ -25,6 +28,11 @@ pub(crate) const MDCR_TDE: u64 = 1 << 8;
 /// MDCR_EL2.E2PB and E2TB: profiling and trace buffers are EL1's.
 const MDCR_PROFILING: u64 = 3 << 12;
 const MDCR_TRACE: u64 = 3 << 24;
+
+/// MDCR_EL2 for other VMs: TPM and TPMCR, TDA, TDOSA and TDRA: performance monitor and debug registers are the root VM's.
+const MDCR_OTHERS: u64 = 1 << 5 | 1 << 6 | 7 << 9;
+/// MDCR_EL2.HPMN.
+const MDCR_COUNTERS: u64 = 0x1F;
 
 /// What EL2 holds for the lower level that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +64,12 @@ impl Regime {
             cptr: CPTR,
             mdcr: MDCR,
         }
+    }
+
+    /// Whether EL1's interrupts are virtual ones (HCR_EL2.IMO).
+    #[inline]
+    pub(crate) fn has_virtual_interrupts(&self) -> bool {
+        self.hcr & 1 << 4 != 0
     }
 
     /// Puts it into the processor. What follows must be a context synchronization, as ERET is.
@@ -141,13 +155,27 @@ pub(crate) fn of_guest(features: &Features, vm: &El2Vm) -> Regime {
     if features.tagging {
         hcr |= HCR_TAGS;
     }
-    Regime {
+    let mut regime = Regime {
         hcr,
         vttbr: u64::from(vm.tag()) << 48,
         vtcr: format.control(features.range, features.wide_vmid),
         cptr: guest_cptr(features),
         mdcr: guest_mdcr(features),
+    };
+    if vm.tag() != ROOT_TAG {
+        regime.hcr |= HCR_OTHERS;
+        regime.cptr = without_scalable(features, regime.cptr);
+        regime.mdcr = regime.mdcr & MDCR_COUNTERS | MDCR_OTHERS;
     }
+    regime
+}
+
+/// CPTR_EL2 for other VMs than the root VM: FP and SIMD are not trapped, SVE and SME are.
+fn without_scalable(features: &Features, root: u64) -> u64 {
+    if features.shared_regime {
+        return root & !(3 << 16 | 3 << 24) | 3 << 20;
+    }
+    root | 1 << 8 | 1 << 12
 }
 
 /// MDCR_EL2 while a guest runs: all event counters and both buffers are EL1's, nothing is trapped.

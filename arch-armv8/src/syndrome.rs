@@ -2,6 +2,8 @@
 
 /// Exception classes, bits 31:26.
 pub(crate) mod class {
+    /// WFI; WFE is not trapped.
+    pub(crate) const WAIT: u64 = 0x01;
     /// HVC from AArch64.
     pub(crate) const HVC: u64 = 0x16;
     /// SMC from AArch64.

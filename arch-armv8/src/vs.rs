@@ -31,6 +31,9 @@ const MDSCR_STEP: u64 = 1;
 /// What stays of PSTATE when an instruction is skipped: what BTYPE says is about that instruction, and for the guest's
 /// own debugger it was a step.
 pub(crate) const PSTATE_SKIPPED: u64 = !(3 << 10 | PSTATE_STEP);
+/// HCR_EL2.VI and VF: the lines by which virtual interrupts come.
+const HCR_VI: u64 = 1 << 7;
+const HCR_VF: u64 = 1 << 6;
 /// The number of XZR in instructions.
 const ZERO_REGISTER: u64 = 31;
 
@@ -47,6 +50,8 @@ pub struct El2Vs {
     /// The root of its VM's tables, or of a view of them.
     nested_root: Spa,
     root: bool,
+    /// Of [`HCR_VI`] and [`HCR_VF`] those that are raised.
+    lines: u64,
     place: Place,
     syndrome: Syndrome,
     fault_address: u64,
@@ -105,7 +110,7 @@ impl El2Vs {
     #[inline]
     pub(crate) fn regime(&self) -> Regime {
         let mut regime = self.regime;
-        regime.hcr |= self.traps.load(Ordering::Relaxed);
+        regime.hcr |= self.traps.load(Ordering::Relaxed) | self.lines;
         if self.stepping.is_some() {
             regime.mdcr |= MDCR_TDE;
         }
@@ -200,6 +205,7 @@ impl VsHw for El2Vs {
             regime: of_guest(&Features::current(), vm),
             nested_root: vm.nested_root(),
             root: vm.tag() == ROOT_TAG,
+            lines: 0,
             place: Place { pc: 0, pstate: PSTATE_RESET },
             syndrome: Syndrome::default(),
             fault_address: 0,
@@ -272,6 +278,16 @@ impl VsHw for El2Vs {
         self.syndrome = Syndrome::default();
     }
 
+    fn interrupt(&mut self, number: u8) -> bool {
+        let free = self.lines & line(number) == 0;
+        self.lines |= line(number);
+        free
+    }
+
+    fn withdraw(&mut self, number: u8) {
+        self.lines &= !line(number);
+    }
+
     fn read(&self, number: u64) -> Result<u64, BadRegister> {
         match number {
             register::INSTRUCTION_POINTER => Ok(self.place.pc),
@@ -325,6 +341,7 @@ impl VsHw for El2Vs {
         self.single_step(false);
         self.bank().reset();
         self.place = Place { pc: 0, pstate: PSTATE_RESET };
+        self.lines = 0;
         self.syndrome = Syndrome::default();
         self.write_registers(exit_page, |_| 0);
         self.reset_registers = exit_page;
@@ -365,6 +382,11 @@ impl VsHw for El2Vs {
     fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {
         Self::copy_registers(memory, self.page, exit_page);
     }
+}
+
+/// The line of an interrupt: 0 is the IRQ, 1 the FIQ.
+fn line(number: u8) -> u64 {
+    if number == 0 { HCR_VI } else { HCR_VF }
 }
 
 /// The encoding of a system register that the ABI's number means.

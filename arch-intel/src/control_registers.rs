@@ -68,6 +68,11 @@ pub(crate) fn set_efer(vmcs: &Current, value: u64) {
     unsafe { vmcs.control(ENTRY_CONTROLS, controls | if value & LMA != 0 { LONG_MODE } else { 0 }) };
 }
 
+/// Whether the access that has just exited is one to CR8, which exits in other VMs than the root VM.
+pub(crate) fn is_task_priority(vmcs: &Current) -> bool {
+    vmcs.read(QUALIFICATION) & 15 == 8
+}
+
 /// Carries out the MOV to CR0 that has just exited.
 ///
 /// # Errors

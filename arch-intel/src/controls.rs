@@ -19,16 +19,19 @@ const EPT_VPID: u32 = 0x48C;
 const TRUE_OFFSET: u32 = 0x0C;
 
 /// Pin-based controls: NMIs exit, and have a virtual blocking of their own.
-pub(crate) const PIN_INTERRUPTS: u32 = 1 << 0;
+const PIN_INTERRUPTS: u32 = 1 << 0;
 const PIN_NMI: u32 = 1 << 3;
 const PIN_VIRTUAL_NMI: u32 = 1 << 5;
 
 /// Processor-based controls.
-pub(crate) const HLT_EXITING: u32 = 1 << 7;
+pub(crate) const INTERRUPT_WINDOW: u32 = 1 << 2;
 pub(crate) const NMI_WINDOW: u32 = 1 << 22;
 const IO_BITMAPS: u32 = 1 << 25;
 const MSR_BITMAPS: u32 = 1 << 28;
 const ACTIVATE_SECONDARY: u32 = 1 << 31;
+/// What else exits in other VMs than the root VM, because it would reach the processor itself: HLT, MWAIT, RDPMC, CR8 and
+/// MONITOR.
+const GUEST_EXITS: u32 = 1 << 7 | 1 << 10 | 1 << 11 | 1 << 19 | 1 << 20 | 1 << 29;
 
 /// Secondary controls that are needed: EPT and unrestricted guests.
 const EPT: u32 = 1 << 1;
@@ -62,6 +65,9 @@ pub(crate) struct Controls {
     pub(crate) secondary: u32,
     pub(crate) exit: u32,
     pub(crate) entry: u32,
+    /// Pin-based and processor-based controls of another VM's VS.
+    pub(crate) guest_pin: u32,
+    pub(crate) guest_processor: u32,
 }
 
 /// What the capability MSRs offer, as far as Plinth uses it.
@@ -124,9 +130,16 @@ fn choose_controls(basic: u64, read: &impl Fn(u32) -> u64) -> Result<Controls, L
     if !secondary.offers(EPT) {
         return Err(refused(LaunchError::NoNestedPaging));
     }
+    let (pin, root_pin) = (capability(PIN), PIN_NMI | PIN_VIRTUAL_NMI);
+    let root_processor = IO_BITMAPS | MSR_BITMAPS | ACTIVATE_SECONDARY;
+    if !processor.offers(INTERRUPT_WINDOW | NMI_WINDOW) {
+        return Err(missing(Missing { bits: INTERRUPT_WINDOW | NMI_WINDOW }));
+    }
     Ok(Controls {
-        pin: capability(PIN).choose(PIN_NMI | PIN_VIRTUAL_NMI, 0).map_err(missing)?,
-        processor: processor.choose(IO_BITMAPS | MSR_BITMAPS | ACTIVATE_SECONDARY, 0).map_err(missing)?,
+        pin: pin.choose(root_pin, 0).map_err(missing)?,
+        processor: processor.choose(root_processor, 0).map_err(missing)?,
+        guest_pin: pin.choose(root_pin | PIN_INTERRUPTS, 0).map_err(missing)?,
+        guest_processor: processor.choose(root_processor | GUEST_EXITS, 0).map_err(missing)?,
         secondary: secondary.choose(EPT | UNRESTRICTED, VPID | INSTRUCTIONS).map_err(missing)?,
         exit: capability(EXIT).choose(EXITS, 0).map_err(missing)?,
         entry: capability(ENTRY).choose(ENTRIES, 0).map_err(missing)?,

@@ -2,7 +2,7 @@
 
 use plinth_hal::Event;
 
-use crate::controls::NMI_WINDOW;
+use crate::controls::{INTERRUPT_WINDOW, NMI_WINDOW};
 use crate::current::Current;
 use crate::field::{
     ACTIVITY, ENTRY_ERROR_CODE, ENTRY_EVENT, GUEST_CR0, INTERRUPTIBILITY, PENDING_DEBUG, PROCESSOR_CONTROLS,
@@ -102,17 +102,32 @@ fn inject_exception(vmcs: &Current, vector: u8, error_code: Option<u32>) {
     enter_with(vmcs, VALID | TYPE_EXCEPTION << 8 | flag | u32::from(vector & 31), code);
 }
 
+/// Delivers an interrupt at the next entry: the guest can take it.
+pub(crate) fn interrupt(vmcs: &Current, vector: u8) {
+    enter_with(vmcs, VALID | TYPE_EXTERNAL << 8 | u32::from(vector), None);
+}
+
 /// Has the guest exit as soon as it can take an NMI, or no longer.
 pub(crate) fn set_nmi_window(vmcs: &Current, on: bool) {
-    let controls = vmcs.read(PROCESSOR_CONTROLS) & !NMI_WINDOW;
+    set_window(vmcs, NMI_WINDOW, on);
+}
+
+/// Has the guest exit as soon as it can take an interrupt, or no longer.
+pub(crate) fn set_interrupt_window(vmcs: &Current, on: bool) {
+    set_window(vmcs, INTERRUPT_WINDOW, on);
+}
+
+fn set_window(vmcs: &Current, window: u32, on: bool) {
+    let controls = vmcs.read(PROCESSOR_CONTROLS) & !window;
     // SAFETY: one more reason to exit, or one less that only this module asks for.
-    unsafe { vmcs.control(PROCESSOR_CONTROLS, controls | if on { NMI_WINDOW } else { 0 }) };
+    unsafe { vmcs.control(PROCESSOR_CONTROLS, controls | if on { window } else { 0 }) };
 }
 
 /// Forgets what was to be delivered.
 pub(crate) fn forget(vmcs: &Current) {
     enter_with(vmcs, 0, None);
     set_nmi_window(vmcs, false);
+    set_interrupt_window(vmcs, false);
 }
 
 /// An instruction that faulted has not been stepped over: its trap must not be pending when it runs again. The manual

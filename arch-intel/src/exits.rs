@@ -14,12 +14,15 @@ use crate::{events, segments};
 /// Basic exit reasons.
 pub(crate) mod reason {
     pub(crate) const EXCEPTION_OR_NMI: u32 = 0;
+    pub(crate) const INTERRUPT: u32 = 1;
     pub(crate) const TRIPLE_FAULT: u32 = 2;
     pub(crate) const INIT: u32 = 3;
     pub(crate) const SIPI: u32 = 4;
+    pub(crate) const INTERRUPT_WINDOW: u32 = 7;
     pub(crate) const NMI_WINDOW: u32 = 8;
     pub(crate) const CPUID: u32 = 10;
     pub(crate) const GETSEC: u32 = 11;
+    pub(crate) const HLT: u32 = 12;
     pub(crate) const INVD: u32 = 13;
     pub(crate) const VMCALL: u32 = 18;
     pub(crate) const VMCLEAR: u32 = 19;
@@ -95,6 +98,8 @@ pub(crate) fn classify(vs: &VmxVs, exit_reason: u32, exit_page: Spa) -> Exit {
             Exit::of(ExitClass::Reserved)
         }
         reason::INVD => Exit::of(ExitClass::Cache),
+        reason::INTERRUPT => Exit::of(ExitClass::Interrupt),
+        reason::HLT => Exit::of(ExitClass::Wait),
         reason::TRIPLE_FAULT => Exit::of(ExitClass::Shutdown),
         other => {
             let detail = vs.with(|vmcs| vmcs.read(QUALIFICATION));

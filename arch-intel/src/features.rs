@@ -54,7 +54,15 @@ impl Features {
     /// A processor with nothing optional.
     const NONE: Self = Self {
         revision: 0,
-        controls: Controls { pin: 0, processor: 0, secondary: 0, exit: 0, entry: 0 },
+        controls: Controls {
+            pin: 0,
+            processor: 0,
+            secondary: 0,
+            exit: 0,
+            entry: 0,
+            guest_pin: 0,
+            guest_processor: 0,
+        },
         invept_single: false,
         vpid: false,
         ept: EptCapabilities { execute_only: false, large_leaves: false, giant_leaves: false },

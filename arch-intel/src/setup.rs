@@ -4,7 +4,6 @@ use plinth_arch_x86::per_cpu::{KERNEL_CS, KERNEL_SS, TSS_SELECTOR};
 use plinth_arch_x86::{PAT, launch};
 
 use crate::bitmaps::{ROOT_TAG, VmxVm};
-use crate::controls::{HLT_EXITING, PIN_INTERRUPTS};
 use crate::current::Current;
 use crate::features::{CR4_VMXE, Features};
 use crate::field::{
@@ -22,14 +21,16 @@ use crate::switch;
 /// The bitmaps and nested tables of `vm` live as long as the VMCS.
 pub(crate) unsafe fn controls(vmcs: &Current, features: &Features, vm: &VmxVm, vpid: u16) {
     let controls = features.controls;
-    let root = vm.tag() == ROOT_TAG;
-    let (pin, processor) = if root { (0, 0) } else { (PIN_INTERRUPTS, HLT_EXITING) };
+    let (pin, processor) = match vm.tag() {
+        ROOT_TAG => (controls.pin, controls.processor),
+        _ => (controls.guest_pin, controls.guest_processor),
+    };
     let [io_a, io_b] = vm.io_bitmaps();
     // SAFETY: the controls are those that the processor offers, with EPT, bitmaps and NMI exiting on; the addresses
     // are the VM's, which outlive the VMCS, says the caller.
     unsafe {
-        vmcs.control(PIN_CONTROLS, controls.pin | pin);
-        vmcs.control(PROCESSOR_CONTROLS, controls.processor | processor);
+        vmcs.control(PIN_CONTROLS, pin);
+        vmcs.control(PROCESSOR_CONTROLS, processor);
         vmcs.control(SECONDARY_CONTROLS, controls.secondary);
         vmcs.control(EXIT_CONTROLS, controls.exit);
         vmcs.control(ENTRY_CONTROLS, controls.entry);

@@ -57,6 +57,8 @@ pub struct VmxVs {
     last: LastExit,
     /// An NMI waits for the guest's window.
     nmi_pending: bool,
+    /// An interrupt that waits for the guest's other window.
+    interrupt_pending: Option<u8>,
     /// The trap flag is the kernel's; what the guest's was.
     stepping: Option<bool>,
 }
@@ -224,6 +226,22 @@ impl VmxVs {
         if core::mem::take(&mut self.nmi_pending) {
             self.deliver(Event::Nmi);
         }
+    }
+
+    /// The guest can take an interrupt now.
+    pub(crate) fn interrupt_window_opened(&mut self) {
+        let waiting = self.interrupt_pending.take();
+        self.with(|vmcs| {
+            events::set_interrupt_window(vmcs, false);
+            if let Some(vector) = waiting {
+                events::interrupt(vmcs, vector);
+            }
+        });
+    }
+
+    fn set_interrupt(&mut self, waiting: Option<u8>) {
+        self.interrupt_pending = waiting;
+        self.with(|vmcs| events::set_interrupt_window(vmcs, waiting.is_some()));
     }
 
     fn deliver(&mut self, event: Event) {

@@ -11,11 +11,11 @@ use plinth_hal::{
 
 use crate::Sim;
 use crate::execute::Flow;
-use crate::machine::{FREQUENCY, Machine, PowerLoss, Trace, wait_until};
+use crate::machine::{DEVICE_INTERRUPT, FREQUENCY, Machine, PowerLoss, Trace, wait_until};
 use crate::mmu::{HOST_TAG, Space, Tlb};
 use crate::state::StateCache;
 use crate::user::SimUser;
-use crate::vs::SimVs;
+use crate::vs::{INTERRUPT_FLAG, SimVs};
 
 /// The first register that an extension may write; it may read those below too.
 pub const WRITABLE_REGISTERS: u64 = 0x10;
@@ -101,6 +101,10 @@ impl SimCpu {
             if self.is_interrupted() {
                 return Exit::of(ExitClass::Kick);
             }
+            if self.has_device_interrupt(vs) {
+                return Exit::of(ExitClass::Interrupt);
+            }
+            self.take_virtual_interrupt(vs);
             match self.execute(vs, exit_page) {
                 Flow::Again => std::thread::yield_now(),
                 Flow::Next(instruction) => vs.instruction_pointer = instruction,
@@ -112,6 +116,27 @@ impl SimCpu {
             if vs.step {
                 return Exit::of(ExitClass::Reserved);
             }
+        }
+    }
+
+    /// The root VM takes an interrupt of a device's at once; for another VM it is none of its business.
+    fn has_device_interrupt(&self, vs: &SimVs) -> bool {
+        let id = self.hardware_id();
+        if vs.is_root() {
+            if self.machine.set_device_interrupt(id, false) {
+                self.machine.record(Trace::Interrupt(DEVICE_INTERRUPT));
+            }
+            return false;
+        }
+        self.machine.is_device_waiting(id)
+    }
+
+    /// Every guest has a handler for every interrupt: it changes nothing.
+    fn take_virtual_interrupt(&self, vs: &mut SimVs) {
+        if vs.flags & INTERRUPT_FLAG != 0
+            && let Some(number) = vs.interrupt.take()
+        {
+            self.machine.record(Trace::Interrupt(number));
         }
     }
 

@@ -8,7 +8,7 @@ use crate::cpu::SimCpu;
 use crate::isa::{Op, SIZE};
 use crate::machine::{CONTROL_PAGE, Trace};
 use crate::mmu::ROOT_TAG;
-use crate::vs::SimVs;
+use crate::vs::{INTERRUPT_FLAG, SimVs};
 
 /// What follows an instruction.
 pub(crate) enum Flow {
@@ -66,13 +66,25 @@ impl SimCpu {
                 next
             }
             Op::Privilege { level } => {
-                vs.flags = level;
+                vs.flags = vs.flags & !3 | level;
                 next
             }
             Op::Jump { address } => Flow::Next(address),
             Op::RaiseNmi => {
                 self.finish(next, || self.machine.interrupt(plinth_hal::HostCpu::hardware_id(self)))
             }
+            Op::RaiseInterrupt => {
+                let id = plinth_hal::HostCpu::hardware_id(self);
+                self.finish(next, || {
+                    self.machine.set_device_interrupt(id, true);
+                })
+            }
+            Op::AllowInterrupts { on } => {
+                vs.flags = vs.flags & !INTERRUPT_FLAG | if on != 0 { INTERRUPT_FLAG } else { 0 };
+                next
+            }
+            Op::Wait if vs.is_root() => next,
+            Op::Wait => Exit::of(ExitClass::Wait).into(),
             Op::Load { address } => {
                 let value = self.load(vs, address)?;
                 self.finish(next, || self.set_general(registers, 0, value))

@@ -93,6 +93,12 @@ operations! {
     21 SetUncached(start, size);
     /// Puts the memory type by which the processor reaches an address into the trace.
     22 ReportType(address);
+    /// An interrupt of a device's arrives, which is the root VM's.
+    23 RaiseInterrupt;
+    /// Lets interrupts in (1), or no longer (0).
+    24 AllowInterrupts(on);
+    /// Waits for an interrupt. Exits, but for the root VM.
+    25 Wait;
 }
 
 impl Op {

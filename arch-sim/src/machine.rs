@@ -41,6 +41,9 @@ const PROCESSORS: usize = 8;
 /// How long anything in a test may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The number of the devices' interrupt.
+pub const DEVICE_INTERRUPT: u8 = 0xD0;
+
 /// Something that a guest program left for the test to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trace {
@@ -48,6 +51,8 @@ pub enum Trace {
     Value(u64),
     /// An event that was delivered to it.
     Event(Event),
+    /// An interrupt that it has taken; of a device's, [`DEVICE_INTERRUPT`].
+    Interrupt(u8),
 }
 
 /// Faults that a test puts into the machine or into the backend.
@@ -83,6 +88,7 @@ pub enum PowerLoss {
 #[derive(Default)]
 struct Line {
     interrupt: AtomicBool,
+    device: AtomicBool,
     lock: Mutex<()>,
     wake: Condvar,
 }
@@ -177,6 +183,16 @@ impl Machine {
     /// Whether an interrupt is pending; it no longer is.
     pub(crate) fn take_interrupt(&self, hardware_id: u32) -> bool {
         self.line(hardware_id).interrupt.swap(false, Ordering::SeqCst)
+    }
+
+    /// Raises a processor's interrupt of devices, or takes it back. Returns whether it was raised.
+    pub fn set_device_interrupt(&self, hardware_id: u32, on: bool) -> bool {
+        self.line(hardware_id).device.swap(on, Ordering::SeqCst)
+    }
+
+    /// Whether an interrupt of a device's is pending.
+    pub(crate) fn is_device_waiting(&self, hardware_id: u32) -> bool {
+        self.line(hardware_id).device.load(Ordering::SeqCst)
     }
 
     /// Whether an interrupt is pending.

@@ -26,14 +26,19 @@ pub struct SimVs {
     pub(crate) maps: Maps,
     /// Address of the next instruction. Loaded and stored at every run.
     pub instruction_pointer: u64,
-    /// Privilege level in bits 1:0. Loaded and stored at every run.
+    /// Privilege level in bits 1:0, and [`INTERRUPT_FLAG`]. Loaded and stored at every run.
     pub flags: u64,
     pub(crate) state: State,
     pub(crate) marks: Marks,
     pub(crate) flush: bool,
     pub(crate) event: Option<Event>,
+    /// The interrupt that waits for [`INTERRUPT_FLAG`].
+    pub(crate) interrupt: Option<u8>,
     pub(crate) step: bool,
 }
+
+/// In [`SimVs::flags`]: interrupts are let in.
+pub const INTERRUPT_FLAG: u64 = 1 << 9;
 
 /// What the guest wrote to the control page: command in bits 63:56, target id in 55:32, entry in 31:0.
 mod command {
@@ -72,6 +77,12 @@ impl SimVs {
             *word = guest.read_u64(Gpa::new(self.instruction_pointer.wrapping_add(index as u64 * 8)))?;
         }
         Op::decode(words)
+    }
+
+    /// Whether it is the root VM's, whose interrupts are the machine's.
+    pub(crate) fn is_root(&self) -> bool {
+        const ROOT_TAG: u16 = 1;
+        self.space.tag == ROOT_TAG
     }
 
     pub(crate) fn skip(&mut self) {
@@ -125,6 +136,7 @@ impl VsHw for SimVs {
             marks: Marks::ALL,
             flush: false,
             event: None,
+            interrupt: None,
             step: false,
         })
     }
@@ -158,6 +170,16 @@ impl VsHw for SimVs {
 
     fn inject(&mut self, event: Event) {
         self.event = Some(event);
+    }
+
+    fn interrupt(&mut self, number: u8) -> bool {
+        let free = self.interrupt.is_none();
+        self.interrupt.get_or_insert(number);
+        free
+    }
+
+    fn withdraw(&mut self, number: u8) {
+        self.interrupt = self.interrupt.filter(|waiting| *waiting != number);
     }
 
     fn read(&self, number: u64) -> Result<u64, BadRegister> {
@@ -220,7 +242,7 @@ impl VsHw for SimVs {
     fn reset(&mut self, exit_page: Spa) {
         self.write_registers(exit_page, &[0; GENERAL_REGISTERS]);
         (self.state, self.marks) = (State::reset(), Marks::ALL);
-        (self.flags, self.event, self.step) = (0, None, false);
+        (self.flags, self.event, self.interrupt, self.step) = (0, None, None, false);
     }
 
     fn start(&mut self, entry: u64) {

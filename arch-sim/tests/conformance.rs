@@ -64,6 +64,10 @@ impl Machine for Sim<'_> {
         1
     }
 
+    fn interrupt(&self) -> u64 {
+        0x40
+    }
+
     fn has_ports(&self) -> bool {
         true
     }

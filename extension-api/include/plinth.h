@@ -91,6 +91,10 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_EVENT_NMI UINT64_C(0x200)
 /* Type: an exception; x86 vectors 0 to 31 without 2, Arm exception classes. */
 #define PLINTH_EVENT_EXCEPTION UINT64_C(0x300)
+/* Type: an interrupt, for a VM other than the root VM; x86 vectors 32 to 255, Arm 0 for the IRQ and 1 for the FIQ. */
+#define PLINTH_EVENT_INTERRUPT UINT64_C(0x400)
+/* Type: takes such an interrupt back, if it waits. */
+#define PLINTH_EVENT_WITHDRAW UINT64_C(0x500)
 /* Bits 63:32 are an error code. */
 #define PLINTH_EVENT_ERROR_CODE UINT64_C(0x800)
 
@@ -239,6 +243,10 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_EXIT_STEP 17u
 /* `PpKick` was called for this PP. */
 #define PLINTH_EXIT_ATTENTION 18u
+/* An interrupt of the machine's came while a VM other than the root VM ran: the root VM takes it when it runs next. */
+#define PLINTH_EXIT_INTERRUPT 20u
+/* A VM other than the root VM waits for an interrupt: HLT, WFI. */
+#define PLINTH_EXIT_WAIT 21u
 
 /* What the kernel leaves for the extension at every exit of the PP's active VS. `registers` are the live general registers: what stands there when the VS runs on is what it sees. All else is a copy; writing it changes nothing. */
 struct plinth_exit_page {
@@ -987,7 +995,7 @@ static inline plinth_status plinth_vs_flush(uint64_t handle, uint64_t vs)
 /* Delivers an event to a VS when it runs next. Since version 1.
  * vs: the VS
  * event: see Events
- * Errors: StaleId(1), Busy(1), InvalidArgument(2)
+ * Errors: StaleId(1), Busy(1), Denied(1), InvalidArgument(2), Busy(2)
  */
 static inline plinth_status plinth_vs_inject(uint64_t handle, uint64_t vs, uint64_t event)
 {

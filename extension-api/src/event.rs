@@ -1,6 +1,6 @@
 //! What an extension delivers to a VS.
 
-use crate::abi::{EVENT_ERROR_CODE, EVENT_EXCEPTION, EVENT_NMI};
+use crate::abi::{EVENT_ERROR_CODE, EVENT_EXCEPTION, EVENT_INTERRUPT, EVENT_NMI, EVENT_WITHDRAW};
 
 /// An event for [`crate::Plinth::vs_inject`] and [`crate::Resume::Inject`]; kept as the kernel takes it, so that
 /// it travels in a register.
@@ -42,6 +42,17 @@ impl Event {
         Self(EVENT_EXCEPTION | EVENT_ERROR_CODE | vector as u64 | (code as u64) << 32)
     }
 
+    /// An interrupt for a VM other than the root VM, which takes it as soon as it can; x86: vector 32 to 255, Arm: 0 for
+    /// the IRQ, 1 for the FIQ, which stays raised until it is [withdrawn](Self::withdraw).
+    pub const fn interrupt(number: u8) -> Self {
+        Self(EVENT_INTERRUPT | number as u64)
+    }
+
+    /// Takes an interrupt back, if it waits.
+    pub const fn withdraw(number: u8) -> Self {
+        Self(EVENT_WITHDRAW | number as u64)
+    }
+
     /// The event as [`crate::abi::Call::VsInject`] takes it.
     pub const fn raw(self) -> u64 {
         self.0
@@ -58,5 +69,7 @@ mod tests {
         assert_eq!(Event::UNDEFINED.raw(), 0x306);
         assert_eq!(Event::GENERAL_PROTECTION.raw(), 0xB0D);
         assert_eq!(Event::exception_with_code(14, 6).raw(), 0x6_0000_0B0E);
+        assert_eq!(Event::interrupt(0x40).raw(), 0x440);
+        assert_eq!(Event::withdraw(0x40).raw(), 0x540);
     }
 }

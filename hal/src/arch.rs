@@ -36,6 +36,12 @@ pub trait Arch: Sized + 'static {
         vector < 32 && vector != NMI
     }
 
+    /// Whether the machine has an interrupt of this number that may be delivered to a VS: x86 vectors that are not
+    /// exceptions', Arm's two lines.
+    fn is_interrupt(number: u8) -> bool {
+        number >= 32
+    }
+
     /// The memory type that the kernel's own map must have at an address, and where the range ends in which it is the same.
     /// Asked from the first processor's launch on.
     ///

@@ -109,6 +109,13 @@ pub trait VsHw: Sized {
     /// Delivers `event` at the next run.
     fn inject(&mut self, event: Event);
 
+    /// Delivers interrupt `number` as soon as the VS can take it. Only for VMs other than the root VM. Returns false, and
+    /// changes nothing, where one waits already.
+    fn interrupt(&mut self, number: u8) -> bool;
+
+    /// Takes interrupt `number` back, if it waits.
+    fn withdraw(&mut self, number: u8);
+
     /// Reads a register other than the general ones.
     ///
     /// # Errors

@@ -106,11 +106,11 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Asks the extension, or the kernel's own pass-through once that is gone.
+    /// Asks the extension, or the kernel's own pass-through once that is gone: it knows the root VM alone.
     #[inline]
     pub(crate) fn decide(&mut self, exit: Exit) -> Next {
         if self.extension.crashed.load(Ordering::Relaxed) {
-            return self.pass_through(exit);
+            return if self.is_root() { self.pass_through(exit) } else { self.pass_through_root() };
         }
         self.upcall_vmexit(exit)
     }

@@ -161,3 +161,12 @@ fn firmware_may_leave_vmx_open_allowed_or_denied() {
     assert_eq!(FeatureControl::Allowed.check(), Ok(()));
     assert_eq!(FeatureControl::Open(5).check(), Ok(()));
 }
+
+#[test]
+fn in_another_vm_what_reaches_the_processor_exits() {
+    for processor in [SANDY_BRIDGE, BROADWELL, OLD_STYLE] {
+        let controls = processor.choose().unwrap().controls;
+        assert_eq!(controls.guest_pin & !controls.pin, PIN_INTERRUPTS, "{}", processor.name);
+        assert_eq!(controls.guest_processor & !controls.processor, GUEST_EXITS, "{}", processor.name);
+    }
+}

@@ -25,12 +25,15 @@ impl VmxCpu {
     ) -> Option<Exit> {
         match exit_reason {
             reason::NMI_WINDOW => vs.nmi_window_opened(),
+            reason::INTERRUPT_WINDOW => vs.interrupt_window_opened(),
             reason::INIT => wait_for_startup(vs, exit_page),
             reason::SIPI => {
                 let page = vs.with(|vmcs| vmcs.read(QUALIFICATION)) & 0xff;
                 vs.start(page);
             }
-            reason::CR_ACCESS => control_register_access(vs, guest, exit_page),
+            reason::CR_ACCESS if !vs.with(control_registers::is_task_priority) => {
+                control_register_access(vs, guest, exit_page);
+            }
             reason::WRMSR if self.write_system_call_register(vs, guest, exit_page) => {}
             reason::WRMSR if memory_types::are_written(vs, exit_page) => {
                 return memory_types::write(vs, guest, exit_page);

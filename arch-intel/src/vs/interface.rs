@@ -57,6 +57,7 @@ impl VsHw for VmxVs {
             guest_rsp: 0,
             last: LastExit::default(),
             nmi_pending: false,
+            interrupt_pending: None,
             stepping: None,
         };
         vs.put_to_rest();
@@ -128,6 +129,20 @@ impl VsHw for VmxVs {
         self.deliver(event);
     }
 
+    fn interrupt(&mut self, number: u8) -> bool {
+        let free = self.interrupt_pending.is_none();
+        if free {
+            self.set_interrupt(Some(number));
+        }
+        free
+    }
+
+    fn withdraw(&mut self, number: u8) {
+        if self.interrupt_pending == Some(number) {
+            self.set_interrupt(None);
+        }
+    }
+
     fn read(&self, register: u64) -> Result<u64, BadRegister> {
         let hidden = self.hidden_copy();
         self.with(|vmcs| registers::read(vmcs, &hidden, self.features, register)).ok_or(BadRegister)
@@ -186,7 +201,8 @@ impl VsHw for VmxVs {
         }
         let features = self.features;
         self.with(|vmcs| reset::initialize(vmcs, features));
-        (self.nmi_pending, self.guest_rsp, self.flush) = (false, 0, true);
+        (self.nmi_pending, self.interrupt_pending) = (false, None);
+        (self.guest_rsp, self.flush) = (0, true);
         self.refresh();
         for number in 0..16 {
             self.memory.write_u64(Spa::new(exit_page.raw() + number * 8), 0);

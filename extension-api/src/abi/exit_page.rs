@@ -118,10 +118,14 @@ classes! {
     Step = 17, "single step";
     /// `PpKick` was called for this PP.
     Attention = 18, "attention";
+    /// An interrupt of the machine's came while a VM other than the root VM ran: the root VM takes it when it runs next.
+    Interrupt = 20, "interrupt";
+    /// A VM other than the root VM waits for an interrupt: HLT, WFI.
+    Wait = 21, "wait";
 }
 
-/// Number of exit classes.
-pub const EXIT_CLASSES: usize = ExitClass::ALL.len();
+/// One more than the last class's number.
+pub const EXIT_CLASSES: usize = ExitClass::ALL[ExitClass::ALL.len() - 1] as usize + 1;
 
 constants! {
     /// How the guest accessed memory: `detail` of a [`ExitClass::Memory`] exit.

@@ -67,6 +67,10 @@ constants! {
     EVENT_NMI = 2 << 8;
     /// Type: an exception; x86 vectors 0 to 31 without 2, Arm exception classes.
     EVENT_EXCEPTION = 3 << 8;
+    /// Type: an interrupt, for a VM other than the root VM; x86 vectors 32 to 255, Arm 0 for the IRQ and 1 for the FIQ.
+    EVENT_INTERRUPT = 4 << 8;
+    /// Type: takes such an interrupt back, if it waits.
+    EVENT_WITHDRAW = 5 << 8;
     /// Bits 63:32 are an error code.
     EVENT_ERROR_CODE = 1 << 11;
 }

@@ -2,7 +2,9 @@
 
 use core::sync::atomic::Ordering;
 
-use plinth_extension_api::abi::{EVENT_ERROR_CODE, EVENT_EXCEPTION, EVENT_NMI, Error, Failure, ROOT_VM};
+use plinth_extension_api::abi::{
+    EVENT_ERROR_CODE, EVENT_EXCEPTION, EVENT_INTERRUPT, EVENT_NMI, EVENT_WITHDRAW, Error, Failure, ROOT_VM,
+};
 use plinth_hal::{Arch, Event, UserContext, VsHw};
 
 use super::{Answer, DONE, Resumption, about};
@@ -85,8 +87,8 @@ impl<A: Arch> Pp<'_, A> {
     /// Injects an event into a VS.
     pub(super) fn vs_inject(&mut self) -> Answer {
         let raw = self.user.argument(2);
-        let event = event::<A>(raw).ok_or(Failure::argument(2, Error::InvalidArgument))?;
-        self.with_vs(|hw| hw.inject(event))?;
+        let delivery = delivery::<A>(raw).ok_or(Failure::argument(2, Error::InvalidArgument))?;
+        self.with_state(|vs| deliver(vs, delivery))??;
         DONE
     }
 
@@ -97,15 +99,10 @@ impl<A: Arch> Pp<'_, A> {
             1 => true,
             _ => return Err(Failure::argument(2, Error::InvalidArgument)),
         };
-        let id = self.id(1);
-        let step = |vs: &mut Vs<A>| {
+        self.with_state(|vs| {
             vs.stepping = on;
             vs.hw.single_step(on);
-        };
-        match &mut self.active {
-            Some(active) if active.id == id => step(&mut active.vs),
-            _ => self.kernel.vss.with(id, step).map_err(about(1))?,
-        }
+        })?;
         DONE
     }
 
@@ -241,27 +238,57 @@ impl<A: Arch> Pp<'_, A> {
         self.try_promote().ok_or(Failure::argument(1, Error::Denied))
     }
 
-    /// Works on the VS in REG1, active on this PP or at rest.
+    /// Works on the hardware of the VS in REG1, active on this PP or at rest.
     pub(super) fn with_vs<R>(&mut self, work: impl FnOnce(&mut A::Vs) -> R) -> Result<R, Failure> {
+        self.with_state(|vs| work(&mut vs.hw))
+    }
+
+    /// Works on the VS in REG1, active on this PP or at rest.
+    fn with_state<R>(&mut self, work: impl FnOnce(&mut Vs<A>) -> R) -> Result<R, Failure> {
         let id = self.id(1);
         match &mut self.active {
-            Some(active) if active.id == id => Ok(work(&mut active.vs.hw)),
-            _ => self.kernel.vss.with(id, |vs| work(&mut vs.hw)).map_err(about(1)),
+            Some(active) if active.id == id => Ok(work(&mut active.vs)),
+            _ => self.kernel.vss.with(id, work).map_err(about(1)),
         }
     }
 }
 
-/// The event that an extension means.
-fn event<A: Arch>(raw: u64) -> Option<Event> {
-    let vector = raw as u8;
+/// What an extension delivers to a VS.
+enum Delivery {
+    Event(Event),
+    Interrupt(u8),
+    Withdrawal(u8),
+}
+
+fn delivery<A: Arch>(raw: u64) -> Option<Delivery> {
+    let number = raw as u8;
     match raw & 0x700 {
-        EVENT_NMI => Some(Event::Nmi),
-        EVENT_EXCEPTION if A::is_exception(vector) => {
+        EVENT_NMI => Some(Delivery::Event(Event::Nmi)),
+        EVENT_EXCEPTION if A::is_exception(number) => {
             let error_code = (raw & EVENT_ERROR_CODE != 0).then_some((raw >> 32) as u32);
-            Some(Event::Exception { vector, error_code })
+            Some(Delivery::Event(Event::Exception { vector: number, error_code }))
         }
+        EVENT_INTERRUPT if A::is_interrupt(number) => Some(Delivery::Interrupt(number)),
+        EVENT_WITHDRAW if A::is_interrupt(number) => Some(Delivery::Withdrawal(number)),
         _ => None,
     }
+}
+
+/// The root VM's interrupts are the machine's: none is made up for it.
+fn deliver<A: Arch>(vs: &mut Vs<A>, delivery: Delivery) -> Result<(), Failure> {
+    let is_root = vs.vm.raw() == ROOT_VM;
+    match delivery {
+        Delivery::Event(event) => vs.hw.inject(event),
+        Delivery::Interrupt(_) | Delivery::Withdrawal(_) if is_root => {
+            return Err(Failure::argument(1, Error::Denied));
+        }
+        Delivery::Interrupt(number) if !vs.hw.interrupt(number) => {
+            return Err(Failure::argument(2, Error::Busy));
+        }
+        Delivery::Interrupt(_) => {}
+        Delivery::Withdrawal(number) => vs.hw.withdraw(number),
+    }
+    Ok(())
 }
 
 impl<A: Arch> Kernel<A> {

@@ -26,6 +26,8 @@ pub trait Machine {
     fn readable(&self) -> u64;
     /// A register of the machine whose reads can exit.
     fn interceptable(&self) -> u64;
+    /// The number of an interrupt that VSs can take.
+    fn interrupt(&self) -> u64;
     /// Whether the machine has I/O ports.
     fn has_ports(&self) -> bool;
 }

@@ -1,6 +1,8 @@
 //! Checks of VSs: life, registers, running, events.
 
-use plinth_extension_api::abi::{Call, EVENT_NMI, Error, MAX_PPS, MAX_REGISTERS, register};
+use plinth_extension_api::abi::{
+    Call, EVENT_INTERRUPT, EVENT_NMI, EVENT_WITHDRAW, Error, MAX_PPS, MAX_REGISTERS, register,
+};
 
 use crate::machine::Machine;
 use crate::run::Run;
@@ -20,12 +22,23 @@ pub(crate) fn check(run: &mut Run<'_, impl Machine>, active: u64) {
     running(run, vp, active);
     run.works(Call::VsInject, &[vs, EVENT_NMI]);
     run.fails(Call::VsInject, &[vs, 0x700], Error::InvalidArgument, 2, "");
+    interrupts(run, vs, active);
     run.works(Call::VsStep, &[vs, 1]);
     run.fails(Call::VsStep, &[vs, 2], Error::InvalidArgument, 2, "");
     run.fails(Call::VsDestroy, &[active], Error::Busy, 1, "");
     run.works_so(Call::VsDestroy, &[vs], |run, _| run.call(Call::VsRead, &[vs, 0]).is_err());
     run.need(Call::VpDestroy, &[vp]);
     run.need(Call::VmDestroy, &[vm]);
+}
+
+/// One waits until it is taken back.
+fn interrupts(run: &mut Run<'_, impl Machine>, vs: u64, active: u64) {
+    let number = run.machine.interrupt();
+    run.fails(Call::VsInject, &[active, EVENT_INTERRUPT | number], Error::Denied, 1, "interrupt");
+    run.need(Call::VsInject, &[vs, EVENT_INTERRUPT | number]);
+    run.fails(Call::VsInject, &[vs, EVENT_INTERRUPT | number], Error::Busy, 2, "");
+    run.need(Call::VsInject, &[vs, EVENT_WITHDRAW | number]);
+    run.need(Call::VsInject, &[vs, EVENT_INTERRUPT | number]);
 }
 
 fn registers(run: &mut Run<'_, impl Machine>, vs: u64) {

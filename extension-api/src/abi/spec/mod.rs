@@ -270,6 +270,7 @@ pub const VERSIONS: &[Version] = &[
         changes: &[
             "Views of a VM's memory. Single-stepping: exit class `Step`. Kicks: exit class `Attention`.",
             "Memory types: `VmMap` takes one, `VmQuery` and `VmViewQuery` tell it.",
+            "Interrupts for guest VMs: event types 4 and 5, exit classes `Interrupt` and `Wait`.",
         ],
     },
 ];

@@ -245,8 +245,14 @@ pub(crate) const STEP: Contract = Contract {
 
 pub(crate) const INJECT: Contract = Contract {
     inputs: &[HANDLE, VS, value("event", Type::Flags, "see Events")],
-    errors: &[STALE, RUNS_ELSEWHERE, about(2, Error::InvalidArgument, "no such event")],
+    errors: &[
+        STALE,
+        RUNS_ELSEWHERE,
+        about(1, Error::Denied, "an interrupt for a VS of the root VM").tagged("interrupt"),
+        about(2, Error::InvalidArgument, "no such event"),
+        about(2, Error::Busy, "an interrupt waits already"),
+    ],
     why: "What the guest's own hardware would have signalled.",
-    details: "A later event replaces one that has not been delivered yet.",
+    details: "A later NMI or exception replaces one that has not been delivered yet. An interrupt waits beside them.",
     ..CALL
 };

@@ -58,6 +58,11 @@ impl Machine for Board {
         if cfg!(target_arch = "aarch64") { FEATURES } else { COUNTER }
     }
 
+    /// An external vector; the IRQ.
+    fn interrupt(&self) -> u64 {
+        if cfg!(target_arch = "aarch64") { 0 } else { 0x40 }
+    }
+
     fn has_ports(&self) -> bool {
         cfg!(target_arch = "x86_64")
     }
