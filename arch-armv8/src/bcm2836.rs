@@ -34,6 +34,13 @@ pub(crate) struct Held {
     devices: [u32; 3],
 }
 
+impl Held {
+    /// Devices that were held back later. What processors have of their own was held back at once.
+    pub(crate) fn add_devices(&mut self, later: &Self) {
+        self.devices.iter_mut().zip(later.devices).for_each(|(held, more)| *held |= more);
+    }
+}
+
 impl Controller {
     /// # Safety
     /// As [`Controller::mask`].
@@ -74,6 +81,16 @@ impl Controller {
             core::arch::asm!("dsb sy", "isb", options(nostack, preserves_flags));
             Held { timers, mailboxes, devices }
         }
+    }
+
+    /// Lets this processor's hypervisor timer through, which the same register controls.
+    ///
+    /// # Safety
+    /// As [`Controller::mask`], which has been called.
+    pub(crate) unsafe fn admit_clock(&self) {
+        const HYPERVISOR: u32 = 1 << 2;
+        // SAFETY: forwarded to the caller.
+        unsafe { Self::write(self.own(TIMERS), HYPERVISOR) };
     }
 
     /// Lets interrupts through as before.

@@ -7,6 +7,7 @@ use aarch64_cpu::registers::{
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{Exit, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault};
 
+use crate::clock::Clock;
 use crate::fdt::GicKind;
 use crate::features::Features;
 use crate::inject::Place;
@@ -46,6 +47,7 @@ pub struct El2Cpu {
     masked: Option<gic::Held>,
     /// See [`Self::use_interface`].
     interface_trapped: bool,
+    clock: Clock,
     id: u32,
     /// The extension is translated by the kernel's own tables.
     shared_regime: bool,
@@ -73,6 +75,7 @@ impl El2Cpu {
         user_root: Spa,
         root: Root,
         gic: GicKind,
+        clock: Clock,
     ) -> Self {
         // SAFETY: at EL2, and no guest runs yet.
         unsafe { host::open_el1(features, gic) };
@@ -89,6 +92,7 @@ impl El2Cpu {
             error: None,
             masked: None,
             interface_trapped: false,
+            clock,
             id: hardware_id(processors::own_affinity()),
             shared_regime: features.shared_regime,
             has_virtual_syndrome: features.error_records,
@@ -164,7 +168,10 @@ impl El2Cpu {
     fn let_interrupts_through(&mut self) {
         if let Some(old) = self.masked.take() {
             // SAFETY: `new` was told that the interface is there.
-            unsafe { gic::unmask(self.gic, old) };
+            unsafe {
+                self.clock.put_back();
+                gic::unmask(self.gic, old);
+            }
         }
     }
 
@@ -211,19 +218,33 @@ impl El2Cpu {
         }
     }
 
-    /// What the extension was interrupted by is the root VM's, and waits for it. Returns false for what is not known.
+    /// What the extension was interrupted by is the root VM's, and waits for it; or it is the hypervisor's clock. Returns
+    /// false where the extension is not to go on at once: the kernel looks how long it has been at work, or does not know
+    /// what came.
     #[cold]
     fn interrupted(&mut self, kind: u64) -> bool {
         match kind {
             IRQ | FIQ if self.masked.is_none() => {
                 // SAFETY: `new` was told that the interface is there.
                 self.masked = unsafe { gic::mask(self.gic) };
+                false
             }
-            IRQ | FIQ => {}
-            SERROR => self.hand_on_error(Syndrome(ESR_EL2.get())),
-            _ => return false,
+            IRQ | FIQ if self.clock.stop() => false,
+            // The root VM's own, of the highest priority: it waits too, and no clock comes through any more.
+            IRQ | FIQ => {
+                // SAFETY: as above.
+                let more = unsafe { gic::mask(self.gic) };
+                if let Some(held) = &mut self.masked {
+                    held.add(more);
+                }
+                true
+            }
+            SERROR => {
+                self.hand_on_error(Syndrome(ESR_EL2.get()));
+                true
+            }
+            _ => false,
         }
-        true
     }
 }
 
@@ -254,6 +275,9 @@ impl HostCpu for El2Cpu {
         let syndrome = Syndrome(ESR_EL2.get());
         if kind == SYNCHRONOUS && syndrome.class() == class::SVC {
             return UserExit::Call;
+        }
+        if matches!(kind, IRQ | FIQ) {
+            return UserExit::Clock;
         }
         context.syndrome = syndrome.0;
         context.address = FAR_EL2.get();
@@ -298,6 +322,15 @@ impl HostCpu for El2Cpu {
         recall::recall(hardware_id);
         // SAFETY: a barrier, so that the others see what they are woken for, and an event.
         unsafe { core::arch::asm!("dsb ish", "sev", options(nostack, preserves_flags)) };
+    }
+
+    /// Only once interrupts are held back: before that, nothing is changed for the sake of a turn that ends by itself, and
+    /// the first interrupt brings the kernel here again.
+    fn end_turn_after(&mut self, ticks: u64) {
+        if self.masked.is_some() {
+            // SAFETY: `new` was told that the interface is there, and it is masked.
+            unsafe { self.clock.start(self.gic, ticks) };
+        }
     }
 
     fn flush_everywhere(&self) -> bool {

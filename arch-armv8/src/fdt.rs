@@ -31,6 +31,11 @@ impl<'a> Machine<'a> {
         self.tree.gic()
     }
 
+    /// The registers of each processor's private interrupts; an empty range where there are none.
+    pub(crate) fn private_interrupts(&self) -> Range {
+        self.tree.private_interrupts().unwrap_or_default()
+    }
+
     /// Whether the firmware is called by SMC.
     pub(crate) fn has_firmware(&self) -> bool {
         self.tree.firmware() == Firmware::Smc

@@ -1,9 +1,9 @@
 //! Holding the root VM's interrupts back while the extension runs.
 //!
 //! The interrupt controller is the root VM's. But an interrupt that is pending when EL0 runs under EL2 is taken to
-//! EL2 whatever PSTATE masks (Arm ARM, D1.3.6), and the kernel must not acknowledge it. So the first one raises the
-//! priority mask of this processor's interface, and the way back into the guest puts it back: without a pending
-//! interrupt nothing is done at all.
+//! EL2, and the kernel must not acknowledge it. So the first one raises the priority mask of this processor's
+//! interface, and the way back into the guest puts it back: without a pending interrupt nothing is done at all.
+//! From the first one on the hypervisor's clock bounds the extension's turn ([`crate::clock`]).
 
 use crate::bcm2836::{self, Controller};
 use crate::fdt::GicKind;
@@ -13,6 +13,9 @@ use crate::processors::own_affinity;
 /// GICC_PMR's offset.
 const GICC_PMR: u64 = 4;
 
+/// Lets through what has the priority 0 alone, with as few as 16 levels (Arm IHI 0048, 3.3; Arm IHI 0069, 4.8).
+const HIGHEST: u64 = 0x10;
+
 /// What was let through.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Held {
@@ -20,6 +23,15 @@ pub(crate) enum Held {
     Priority(u64),
     /// Enables.
     Bcm2836(bcm2836::Held),
+}
+
+impl Held {
+    /// What another call of [`mask`] has held back besides.
+    pub(crate) fn add(&mut self, more: Option<Self>) {
+        if let (Self::Bcm2836(held), Some(Self::Bcm2836(more))) = (self, more) {
+            held.add_devices(&more);
+        }
+    }
 }
 
 fn bcm2836(local: u64, shared: u64) -> Controller {
@@ -58,6 +70,22 @@ pub(crate) unsafe fn mask(gic: GicKind) -> Option<Held> {
                 core::arch::asm!("isb", "dsb sy", "isb", options(nostack, preserves_flags));
             }
             Some(Held::Priority(old))
+        }
+    }
+}
+
+/// Lets the hypervisor's clock through what [`mask`] holds back, and what else may have the highest priority.
+///
+/// # Safety
+/// As [`mask`], which has been called.
+pub(crate) unsafe fn admit_clock(gic: GicKind) {
+    // SAFETY: as in `mask`.
+    unsafe {
+        match gic {
+            GicKind::None => {}
+            GicKind::Bcm2836 { local, shared } => bcm2836(local, shared).admit_clock(),
+            GicKind::V2(base) => ((base + GICC_PMR) as *mut u32).write_volatile(HIGHEST as u32),
+            GicKind::V3 => write_system!("S3_0_C4_C6_0", HIGHEST),
         }
     }
 }

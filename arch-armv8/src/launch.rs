@@ -6,14 +6,15 @@
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use plinth_hal::{Spa, SpaRange, UserVa};
+use plinth_hal::{PAGE_SIZE, Spa, SpaRange, UserVa};
 use plinth_kernel::{Departure, Kernel, Platform, PpResources};
 use plinth_launch::image::Machine as ImageMachine;
-use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus};
+use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, Range};
 use spin::Once;
 
 use crate::bank::SCTLR_RESET;
 use crate::banks::BANKS;
+use crate::clock::Clock;
 use crate::cpu::El2Cpu;
 use crate::fdt::{GicKind, Machine};
 use crate::features::{self, Features};
@@ -183,15 +184,15 @@ unsafe fn prepare(
     SLOTS.fill(own, machine.processors().map(|processor| processor.affinity));
     BANKS.fill(machine.banks(), info.reservation);
     HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
-    let gic = machine.gic();
+    let (gic, private) = (machine.gic(), machine.private_interrupts());
     // SAFETY: forwarded to the caller.
-    let platform = unsafe { platform(info, features, gic) };
+    let platform = unsafe { platform(info, features, gic, private) };
     let memory = platform.memory;
     kernel.prepare(platform)?;
     let mut boot = None;
     for pp in 0..SLOTS.count() {
         let resources = kernel.prepare_pp(pp, nested_root(&features).pages())?;
-        let handover = Handover { kernel, memory, resources, gic };
+        let handover = Handover { kernel, memory, resources, gic, private };
         secondary::prepare(pp, handover, host_registers(&features, &resources));
         boot = boot.or(Some(handover));
     }
@@ -228,13 +229,13 @@ fn host_registers(features: &Features, resources: &PpResources) -> HostRegisters
 
 /// # Safety
 /// As [`launch`].
-unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platform<El2> {
+unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind, private: Range) -> Platform<El2> {
     let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
     let reservation = SpaRange::new(Spa::new(info.reservation.start), info.reservation.size);
     let bits = features.physical_bits();
     let shared = features.shared_regime;
-    let console = (info.console_kind != CONSOLE_NONE).then(|| Spa::new(info.console_base).page());
-    let page = |base| Some(Spa::new(base).page());
+    let page = |base| Some(SpaRange::new(Spa::new(base).page(), PAGE_SIZE));
+    let console = (info.console_kind != CONSOLE_NONE).then(|| page(info.console_base)).flatten();
     let interrupts = match gic {
         GicKind::V2(base) => [page(base), None],
         GicKind::Bcm2836 { local, shared } => [page(local), page(shared)],
@@ -254,11 +255,18 @@ unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind) -> Platf
         nested_format: Stage2Format::new(bits),
         elf_machine: ImageMachine::Aarch64,
         physical_end: if shared { SHARED_USER_BASE.min(1 << bits) } else { 1 << bits },
-        device_pages: [console, interrupts[0], interrupts[1]],
+        devices: [console, interrupts[0], interrupts[1], whole_pages(private)],
         trapped_page: None,
         start_page: None,
         user_base: UserVa::new(if shared { SHARED_USER_BASE } else { USER_BASE }),
     }
+}
+
+/// The pages that a range of registers lies in.
+fn whole_pages(range: Range) -> Option<SpaRange> {
+    let start = Spa::new(range.start).page();
+    let end = range.start.checked_add(range.size)?.checked_next_multiple_of(PAGE_SIZE)?;
+    (range.size != 0).then(|| SpaRange::new(start, end - start.raw()))
 }
 
 /// What the kernel's life on a processor starts with.
@@ -268,6 +276,7 @@ pub(crate) struct Handover {
     pub(crate) memory: IdentityMemory,
     pub(crate) resources: PpResources,
     pub(crate) gic: GicKind,
+    pub(crate) private: Range,
 }
 
 /// # Safety
@@ -305,11 +314,12 @@ extern "C" fn live(life: &mut Life) -> ! {
 
 /// The kernel's whole life on this processor.
 pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
-    let Handover { kernel, memory, resources, gic } = handover;
+    let Handover { kernel, memory, resources, gic, private } = handover;
     let features = Features::current();
     let nested = Root::new(resources.pp, memory, resources.backend, nested_root(&features));
-    // SAFETY: the kernel's registers are loaded, and `gic` is mapped by its tables.
-    let cpu = unsafe { El2Cpu::new(memory, &features, resources.user_root, nested, gic) };
+    // SAFETY: the kernel's registers are loaded, and the interrupt controller is mapped by its tables.
+    let cpu =
+        unsafe { El2Cpu::new(memory, &features, resources.user_root, nested, gic, Clock::new(gic, private)) };
     match kernel.run_pp(resources, cpu, root) {
         Departure::Abandon(status, El2Root { caller: Some(caller), .. }) => {
             // SAFETY: the caller's tables mapped all of this when it called.

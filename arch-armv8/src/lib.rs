@@ -34,6 +34,8 @@ mod bank;
 #[cfg(target_arch = "aarch64")]
 mod bcm2836;
 #[cfg(target_arch = "aarch64")]
+mod clock;
+#[cfg(target_arch = "aarch64")]
 pub mod console;
 #[cfg(target_arch = "aarch64")]
 mod cpu;

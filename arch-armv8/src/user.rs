@@ -4,8 +4,9 @@ use plinth_hal::{UserContext, UserFault, UserVa};
 
 use crate::syndrome::{Syndrome, class};
 
-/// PSTATE of the extension: EL0, all interrupts masked.
-const PSTATE: u64 = 0x3C0;
+/// PSTATE of the extension: EL0, SErrors and debug exceptions masked. Interrupts come to EL2: in the EL2&0 regime as far
+/// as they are not masked here, else in any case (Arm ARM, D1.3.6).
+const PSTATE: u64 = 0x300;
 /// The register that holds call number and status.
 const ID_REGISTER: usize = 8;
 

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use plinth_extension_api::abi::{ExitClass, GENERAL_REGISTERS};
-use plinth_hal::{PAGE_SIZE, Spa, UserVa};
+use plinth_hal::{PAGE_SIZE, Spa, SpaRange, UserVa};
 use plinth_kernel::logger::{Console, LOGGER};
 use plinth_kernel::{Departure, Kernel, Platform, PrepareError};
 use plinth_launch::image::Machine as ImageMachine;
@@ -255,7 +255,7 @@ fn platform(machine: &'static Machine, setup: &Setup) -> Platform<Sim> {
         nested_format: SimFormat::new(),
         elf_machine: ImageMachine::X86_64,
         physical_end: PHYSICAL_END,
-        device_pages: [Some(Spa::new(CONTROL_PAGE)), None, None],
+        devices: [Some(SpaRange::new(Spa::new(CONTROL_PAGE), PAGE_SIZE)), None, None, None],
         trapped_page: Some(Spa::new(CONTROL_PAGE)),
         start_page: (setup.cold != 0).then_some(Spa::new(LOW_PAGE)),
         user_base: UserVa::new(USER_BASE),

@@ -165,10 +165,11 @@ fn failing_for_ever_is_a_hang_too() {
 fn a_clock_of_the_processors_own_needs_no_other() {
     let entered = Arc::new(AtomicBool::new(false));
     let mark = entered.clone();
-    let mut lab = lab(with_test(&Standard::new(), move |_, user, _| {
+    let hang = move |_: &Standard, user: &User| {
         mark.store(true, Ordering::SeqCst);
         user.hang();
-    }));
+    };
+    let mut lab = lab(with_fail(hang, |_, user, _| user.hang()));
     lab.launch(0, &program(&[&TEST, &id_read(2)]));
     common::eventually("the turn", || entered.load(Ordering::SeqCst));
     // From the first interrupt on the clock runs.

@@ -3,7 +3,7 @@
 
 use core::arch::asm;
 
-use plinth_hal::{Arch, Spa, SpaRange, UserVa};
+use plinth_hal::{Arch, PAGE_SIZE, Spa, SpaRange, UserVa};
 use plinth_kernel::Platform;
 use plinth_launch::image::Machine;
 use plinth_launch::{COMMAND_LINE_MAX, Entry, LaunchInfo};
@@ -79,7 +79,7 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
         nested_format,
         elf_machine: Machine::X86_64,
         physical_end: 1 << physical_bits,
-        device_pages: [Some(apic), None, None],
+        devices: [Some(SpaRange::new(apic, PAGE_SIZE)), None, None, None],
         trapped_page: Some(apic),
         start_page: cold.page(),
         user_base: UserVa::new(USER_BASE),

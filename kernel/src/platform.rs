@@ -22,8 +22,8 @@ pub struct Platform<A: Arch> {
     pub elf_machine: ImageMachine,
     /// End of the physical address space in bytes.
     pub physical_end: u64,
-    /// Device pages that the kernel itself uses, mapped uncached.
-    pub device_pages: [Option<Spa>; 3],
+    /// Devices that the kernel itself uses, mapped uncached, in whole pages.
+    pub devices: [Option<SpaRange>; 4],
     /// The processor's control page that guests may read but whose writes the kernel must see.
     pub trapped_page: Option<Spa>,
     /// The page in which processors start that the loader does not launch: the backend has put its code there. The

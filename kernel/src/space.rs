@@ -76,14 +76,13 @@ impl<A: Arch> HostSpace<A> {
         platform: &Platform<A>,
         frames: &mut KernelFrames<'_, A::Memory>,
     ) -> Result<(), PrepareError> {
-        for page in platform.device_pages.into_iter().flatten() {
+        for device in platform.devices.into_iter().flatten() {
             let attributes = Attributes::new(DATA, MemoryType::Uncached);
-            let page = SpaRange::new(page, PAGE_SIZE);
             // On some boards devices lie above all memory.
-            if page.end().raw() <= platform.mapped_end() {
-                self.reprotect(platform.memory, frames, page, attributes)?;
+            if device.end().raw() <= platform.mapped_end() {
+                self.reprotect(platform.memory, frames, device, attributes)?;
             } else {
-                self.identity(platform.memory, frames, page, attributes)?;
+                self.identity(platform.memory, frames, device, attributes)?;
             }
         }
         Ok(())

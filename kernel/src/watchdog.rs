@@ -128,7 +128,11 @@ impl<A: Arch> Pp<'_, A> {
         if self.root.is_some() {
             return self.abandon(LaunchError::ExtensionOverdue, 0);
         }
-        self.fail("it did not return", None)
+        let next = self.fail("it did not return", None);
+        if next == Next::User {
+            self.cpu.end_turn_after(self.turn_limit);
+        }
+        next
     }
 
     /// Kicks the PPs whose extension is overdue. Not more often than it takes to find that out in time.

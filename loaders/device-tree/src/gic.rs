@@ -1,5 +1,7 @@
 //! The interrupt controller, as far as a kernel has to know it that leaves it to the root VM.
 
+use plinth_launch::Range;
+
 use crate::Tree;
 use crate::place::Place;
 
@@ -31,6 +33,17 @@ impl Tree<'_> {
         Place::root(self.fdt).search(&|place: &Place<'_>| {
             let known = place.is_any(&["arm,gic-v3"]) || place.is_any(&V2);
             known.then(|| Some([place.address(0)?, place.address(1)?]))?
+        })
+    }
+
+    /// Where a GIC's registers of each processor's private interrupts are: GICv2's distributor, which shows each processor
+    /// its own, or GICv3's first redistributors.
+    pub fn private_interrupts(&self) -> Option<Range> {
+        Place::root(self.fdt).search(&|place: &Place<'_>| {
+            if place.is_any(&["arm,gic-v3"]) {
+                return place.range(1);
+            }
+            place.is_any(&V2).then(|| place.range(0))?
         })
     }
 

@@ -3,6 +3,7 @@
 use dtoolkit::Node;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::standard::NodeStandard;
+use plinth_launch::Range;
 
 /// How deep a node may lie to be found.
 const DEPTH: usize = 8;
@@ -55,6 +56,14 @@ impl<'a> Place<'a> {
         let address = self.node().reg().ok()??.nth(index)?.address::<u64>().ok()?;
         let buses = self.nodes.get(1..self.last).unwrap_or_default();
         buses.iter().rev().try_fold(address, |address, bus| through(*bus, address))
+    }
+}
+
+impl Place<'_> {
+    /// Register range `index`, as [`Place::address`] has it.
+    pub(crate) fn range(&self, index: usize) -> Option<Range> {
+        let size = self.node().reg().ok()??.nth(index)?.size::<u64>().ok()?;
+        Some(Range { start: self.address(index)?, size })
     }
 }
 

@@ -89,6 +89,8 @@ fn a_board_is_read() {
     let tree = Tree::new(&bytes).unwrap();
     assert_eq!(tree.console(), (CONSOLE_16550_MMIO32, 0x3F21_5040), "translated by the bus");
     assert_eq!(tree.gic(), Gic::V2(0xFF84_2000));
+    let distributor = Range { start: 0xFF84_1000, size: 0x1000 };
+    assert_eq!(tree.private_interrupts(), Some(distributor), "translated too");
     assert_eq!(tree.firmware(), Firmware::None);
     let processor = |affinity, release| Processor { affinity, release: Some(release) };
     assert_eq!(tree.processors().collect::<Vec<_>>(), [processor(0, 0xD8), processor(1, 0xE0)]);

@@ -11,7 +11,7 @@ pub mod hostile;
 use core::arch::asm;
 
 use plinth_extension_api::abi::SIGNATURE;
-use plinth_extension_api::{Exit, Resume, passthrough};
+use plinth_extension_api::{Exit, ExitClass, Resume, passthrough};
 
 /// The number, in RAX, of the hypercall that makes a test extension do what it is for.
 pub const TEST_HYPERCALL: u64 = SIGNATURE << 48 | 0x7E57_0001;
@@ -27,6 +27,9 @@ pub const EXTENSION_LEAF: u32 = 0x4000_0010;
 
 /// The CPUID leaf that the `bench` extension lets the kernel answer.
 pub const DECLARED_LEAF: u32 = 0x4000_0011;
+
+/// The CPUID leaf at which the extension `loops` does not return.
+pub const LOOP_LEAF: u32 = 0x4000_0012;
 
 /// The ID register that the `bench` extension answers itself: ID_AA64PFR0_EL1, as MRS encodes it.
 pub const EXTENSION_ID: u64 = 0xC020;
@@ -62,6 +65,11 @@ pub const KICKS_SEEN: u64 = 1;
 /// Whether this exit is the test hypercall.
 pub fn is_test(exit: &Exit<'_>) -> bool {
     exit.is_hypercall(TEST_HYPERCALL)
+}
+
+/// Whether this exit is the question that the extension `loops` does not answer.
+pub fn is_loop(exit: &Exit<'_>) -> bool {
+    cfg!(target_arch = "x86_64") && exit.class() == ExitClass::IdRead && exit.general(0) as u32 == LOOP_LEAF
 }
 
 /// The argument of the test hypercall: RBX, X1.

@@ -2,7 +2,7 @@
 
 use crate::test::dmesg;
 
-use super::{LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
+use super::{LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
 use crate::test::conformance;
 
 /// Linux on QEMU's Arm board.
@@ -21,6 +21,24 @@ const KICK: Test = Test {
     ..ATTACK
 };
 
+/// An extension that does not return, and a processor with a clock of its own.
+const LOOPS: Test = Test {
+    payload: Payload::Guest("armv8-hang"),
+    extension: Some("loops"),
+    command_line: "",
+    memory: 256,
+    timeout: 60,
+    settings: &["watchdog = 500"],
+    expect: &[
+        "pp 0: the extension has not returned from its Vmexit callback in time",
+        "extension: loops in its fail callback too, after None",
+        "pp 0: the extension has not returned from its Fail callback in time",
+        "the extension is gone (it did not return); the kernel passes the root VM through without it",
+        "TEST hang done ",
+    ],
+    ..VIRT
+};
+
 pub(super) const TESTS: &[Test] = &[
     Test {
         name: "exits-4",
@@ -35,6 +53,7 @@ pub(super) const TESTS: &[Test] = &[
         name: "forbidden",
         proves: "an extension that touches what is not its own, or runs what is the kernel's, is stopped every time",
         extension: Some("forbidden"),
+        settings: LONG_TURNS,
         expect: &["extension: forbidden: ", " contained", "TEST attack done "],
         forbid: &["not contained"],
         ..ATTACK
@@ -43,6 +62,7 @@ pub(super) const TESTS: &[Test] = &[
         name: "forbidden-vhe",
         proves: "the same in the EL2&0 regime",
         extension: Some("forbidden"),
+        settings: LONG_TURNS,
         arguments: &["-cpu", "max,pauth-impdef=on"],
         expect: &["extension: forbidden: ", " contained", "TEST attack done "],
         forbid: &["not contained"],
@@ -52,6 +72,7 @@ pub(super) const TESTS: &[Test] = &[
         name: "hostile",
         proves: "a million hostile system calls each come back, leak nothing, and leave kernel and root VM as they were",
         extension: Some("hostile-syscalls"),
+        settings: LONG_TURNS,
         expect: &["extension: hostile: 10", ", 0 leaks", "TEST attack done "],
         forbid: &["no handle any more"],
         ..ATTACK
@@ -60,6 +81,7 @@ pub(super) const TESTS: &[Test] = &[
         name: "conformance",
         proves: "the kernel serves every call of the ABI, and every error of it, as they are specified",
         extension: Some("conformance"),
+        settings: LONG_TURNS,
         expect: &["extension: ABI done: ", ", 0 failed", "TEST attack done "],
         forbid: &["ABI .* FAILED"],
         check: Some(conformance::check),
@@ -92,6 +114,23 @@ pub(super) const TESTS: &[Test] = &[
         proves: "the same in the EL2&0 regime",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..KICK
+    },
+    Test {
+        name: "loops",
+        proves: "an extension that does not return is stopped by the hypervisor's timer, and the root VM loses no interrupt",
+        ..LOOPS
+    },
+    Test {
+        name: "loops-gicv2-a53",
+        proves: "the same on a Cortex-A53 with GICv2",
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        ..LOOPS
+    },
+    Test {
+        name: "loops-vhe",
+        proves: "the same with the extension in the EL2&0 regime",
+        arguments: &["-cpu", "cortex-a76"],
+        ..LOOPS
     },
     Test {
         name: "example-page-hook",

@@ -156,6 +156,9 @@ pub(super) const GUEST: Test = Test {
 /// Plinth cannot be launched, the loader says why, and Linux boots without it.
 const NOT_LAUNCHED: Test = Test { command_line: "plinth.test=bare", cpus: 2, ..LINUX };
 
+/// For extensions that do all their work in one turn: on a busy host that takes long.
+const LONG_TURNS: &[&str] = &["watchdog = 600000"];
+
 /// What the loader says before it starts the payload without Plinth.
 const GOING_ON: &str = "plinth: going on without Plinth";
 /// The verdict of the test `bare`: no CPU shows Plinth's signature.
