@@ -2,6 +2,7 @@
 
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::broken_entry::{self, Answer};
+use plinth_arch_x86::nmi::{NmiNote, unblock};
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over};
 use plinth_arch_x86::user::{self, UserRegisters};
@@ -39,6 +40,7 @@ pub struct SvmCpu {
     exit_page: Option<(Spa, &'static Words)>,
     /// The VMCB whose hidden state the processor holds; `None`: the host's.
     hidden_of: Option<u64>,
+    note: &'static NmiNote,
     apic: LocalApic,
     id: u32,
 }
@@ -57,6 +59,7 @@ impl SvmCpu {
             memory,
             exit_page: None,
             hidden_of: None,
+            note: pages.nmi_note(),
             apic,
             id: apic.id(),
         }
@@ -77,8 +80,11 @@ impl SvmCpu {
                 }
             }
             exit::NMI => {
-                // SAFETY: the kernel's IDT is loaded (#VMEXIT restored it), interrupts are off.
+                self.load_host();
+                // SAFETY: the kernel's IDT is loaded (#VMEXIT restored it), interrupts are off, and so is the TSS with the
+                // NMI's stack.
                 unsafe { sleep::take_pending_nmi() };
+                self.note.take();
                 return Some(Exit::of(ExitClass::Kick));
             }
             exit::NESTED_PAGE_FAULT if exits::is_broken_entry(vs) => return broken_entry(vs),
@@ -111,6 +117,12 @@ impl SvmCpu {
                 switch::vmload(self.host_state);
             }
         }
+    }
+
+    /// An NMI came in the kernel, on the way to or from the extension: once more, to be held back until it meets the guest.
+    #[cold]
+    fn meet_again(&self) {
+        self.apic.send_nmi(self.id);
     }
 
     #[inline]
@@ -153,8 +165,21 @@ impl HostCpu for SvmCpu {
     #[inline]
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
         self.load_host();
-        // SAFETY: `new` was told that everything is loaded; `load_host` has put the hidden part back.
-        unsafe { user::run(self.per_cpu, context) }
+        // SAFETY: `new` was told that everything is loaded, the NMI handler too; `load_host` has put the hidden part back.
+        // Maskable interrupts are off, so that NMIs alone come in while the global interrupt flag is set.
+        let exit = unsafe {
+            switch::stgi();
+            let exit = user::run(self.per_cpu, context);
+            switch::clgi();
+            exit
+        };
+        if exit == UserExit::Kick {
+            unblock();
+        }
+        if self.note.take() {
+            self.meet_again();
+        }
+        exit
     }
 
     #[inline]
@@ -196,15 +221,18 @@ impl HostCpu for SvmCpu {
         if wake() {
             return false;
         }
-        // SAFETY: the kernel's IDT is loaded and interrupts are off, as always in the kernel.
-        unsafe { sleep::halt_until_nmi() }
+        self.load_host();
+        // SAFETY: the kernel's IDT and TSS are loaded and interrupts are off, as always in the kernel.
+        unsafe { sleep::halt_until_nmi() };
+        self.note.take()
     }
 
     fn reset_interrupts(&mut self) -> bool {
         self.load_host();
         self.apic.reset(|| {
-            // SAFETY: the kernel's IDT is loaded and has the stub for every interrupt; interrupts are off.
-            unsafe { sleep::accept_interrupts() }
+            // SAFETY: the kernel's IDT and TSS are loaded, with the stub for every interrupt; interrupts are off.
+            unsafe { sleep::accept_interrupts() };
+            self.note.take()
         })
     }
 

@@ -3,6 +3,7 @@
 use plinth_arch_x86::cold_start::ColdProcessors;
 use plinth_arch_x86::extended_state;
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
+use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
 use plinth_arch_x86::{HostFormat, IdentityMemory, NptFormat, msr};
@@ -39,8 +40,8 @@ pub struct SvmRoot {
 pub(crate) struct BackendPages(u64);
 
 impl BackendPages {
-    /// How many they are.
-    const COUNT: usize = PER_CPU_PAGES + 3;
+    /// How many they are: descriptor tables, the host save area, two VMCBs, the NMI stack.
+    const COUNT: usize = PER_CPU_PAGES + 4;
 
     pub(crate) fn per_cpu(self) -> *mut PerCpu {
         self.0 as *mut PerCpu
@@ -57,6 +58,16 @@ impl BackendPages {
 
     fn root_hidden(self) -> u64 {
         self.host_save() + 2 * 4096
+    }
+
+    fn nmi_stack_end(self) -> u64 {
+        self.host_save() + 4 * 4096
+    }
+
+    /// What the NMI handler writes.
+    pub(crate) fn nmi_note(self) -> &'static NmiNote {
+        // SAFETY: the pages are zeroed, mapped and this processor's own for ever.
+        unsafe { NmiNote::at_top(self.nmi_stack_end()) }
     }
 }
 
@@ -139,6 +150,8 @@ unsafe fn take_over(
         msr::write(VM_HSAVE_PA, pages.host_save());
         switch::vmsave(pages.root_hidden());
         PerCpu::place(pages.per_cpu());
+        let stack = NmiNote::stack(pages.nmi_stack_end());
+        PerCpu::set_nmi_handler(pages.per_cpu(), nmi::handler as *const () as u64, stack);
         state
     };
     let cr4 = launch::host_cr4(state.cr4, features.hardening);
@@ -160,12 +173,12 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
     // SAFETY: `take_over` has loaded everything.
     let cpu = unsafe { SvmCpu::new(handover.pages, handover.memory) };
     let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
-    let Handover { kernel, resources, .. } = *handover;
+    let Handover { kernel, resources, pages, .. } = *handover;
     match kernel.run_pp(resources, cpu, root) {
         Departure::Abandon(status, mut root) => {
             root.state.registers[0] = status.raw();
             // SAFETY: the OS is as it was captured; its tables mapped all of this when it called.
-            unsafe { depart(root.hidden, &root.state) }
+            unsafe { depart(pages, root.hidden, &root.state) }
         }
         Departure::Promote(mut vs) => {
             // SAFETY: the VS has run here, or the one that did has been put to rest.
@@ -173,7 +186,7 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
             let vmcb = vs.physical();
             let state = vs.to_root_state(resources.exit_page);
             // SAFETY: `can_promote` has looked at the OS's tables.
-            unsafe { depart(vmcb, &state) }
+            unsafe { depart(pages, vmcb, &state) }
         }
     }
 }
@@ -181,11 +194,14 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
 /// Turns SVM off and goes on as the OS.
 ///
 /// # Safety
-/// `hidden` is the physical address of a VMCB with the OS's hidden state; else as [`RootState::resume`].
-unsafe fn depart(hidden: u64, state: &RootState) -> ! {
-    // SAFETY: SVM is still on; an NMI that was held back ends in the kernel's handler; clearing VM_HSAVE_PA is allowed
-    // once no VMRUN follows. The rest is forwarded to the caller.
+/// `pages` are this processor's, `hidden` is the physical address of a VMCB with the OS's hidden state; else as
+/// [`RootState::resume`].
+unsafe fn depart(pages: BackendPages, hidden: u64, state: &RootState) -> ! {
+    // SAFETY: SVM is still on. An NMI that was held back ends in the kernel's handler, on this stack: the TSS is about to
+    // be the OS's, and the fresh IDT names no other stack for NMIs. Clearing VM_HSAVE_PA is allowed once no VMRUN follows.
+    // The rest is forwarded to the caller.
     unsafe {
+        PerCpu::place(pages.per_cpu());
         switch::vmload(hidden);
         switch::stgi();
         msr::write(VM_HSAVE_PA, 0);

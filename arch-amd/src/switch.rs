@@ -138,16 +138,18 @@ pub(crate) fn cli() {
 ///
 /// # Safety
 /// EFER.SVME is set.
+#[inline]
 pub(crate) unsafe fn clgi() {
     // SAFETY: forwarded to the caller.
-    unsafe { asm!("clgi", options(nomem, nostack, preserves_flags)) };
+    unsafe { asm!("clgi", options(nostack, preserves_flags)) };
 }
 
 /// Sets it.
 ///
 /// # Safety
 /// EFER.SVME is set, and the IDT can take whatever is pending.
+#[inline]
 pub(crate) unsafe fn stgi() {
     // SAFETY: forwarded to the caller.
-    unsafe { asm!("stgi", options(nomem, nostack, preserves_flags)) };
+    unsafe { asm!("stgi", options(nostack, preserves_flags)) };
 }

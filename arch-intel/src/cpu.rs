@@ -5,6 +5,7 @@ mod seldom;
 
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::msr;
+use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_hal::{Exit, ExitClass, GuestMemory, IdPolicy, Spa};
 
@@ -12,7 +13,6 @@ use crate::exits::{self, reason};
 use crate::failure;
 use crate::field::INSTRUCTION_ERROR;
 use crate::hidden::Hidden;
-use crate::nmi::{self, NmiNote};
 use crate::setup::HostState;
 use crate::switch::{self, Outcome};
 use crate::vs::VmxVs;

@@ -4,6 +4,7 @@ use plinth_arch_x86::cold_start::ColdProcessors;
 use plinth_arch_x86::extended_state;
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::mtrr::Mtrrs;
+use plinth_arch_x86::nmi::NmiNote;
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
 use plinth_arch_x86::{EptFormat, HostFormat, msr};
@@ -15,7 +16,7 @@ use crate::cpu::VmxCpu;
 use crate::features::{self, CR4_VMXE, Features};
 use crate::hidden::VmxRoot;
 use crate::memory_types;
-use crate::nmi::{self, NmiNote};
+use crate::nmi;
 use crate::setup::HostState;
 use crate::vmx::{self, Scope};
 
@@ -120,7 +121,7 @@ unsafe fn take_over(
     let root = unsafe {
         let root = VmxRoot::capture(RootState::capture(frame));
         PerCpu::place(pages.per_cpu());
-        let stack = pages.nmi_stack_end() - size_of::<NmiNote>() as u64;
+        let stack = NmiNote::stack(pages.nmi_stack_end());
         PerCpu::set_nmi_handler(pages.per_cpu(), nmi::handler as *const () as u64, stack);
         (pages.vmxon_region() as *mut u32).write_volatile(features.revision);
         root

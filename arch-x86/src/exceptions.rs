@@ -1,7 +1,7 @@
 //! Exceptions while the hypervisor runs.
 //!
 //! From ring 3 they end the extension's turn. In the kernel there are two that are no bug: a guarded access
-//! to an MSR that does not exist, and the NMI that ends a processor's sleep.
+//! to an MSR that does not exist, and an NMI, which may end a processor's sleep.
 
 use core::arch::{global_asm, naked_asm};
 
@@ -10,14 +10,14 @@ use x86_64::registers::segmentation::SegmentSelector;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
 use crate::per_cpu::{KERNEL_CS, PerCpu};
-use crate::{msr, sleep, user};
+use crate::{msr, nmi, sleep, user};
 
 /// Vectors that get a stub: the architecture's exceptions.
 const VECTORS: usize = 32;
 /// Bytes from one stub to the next.
 const STUB_SIZE: usize = 16;
 
-const NMI: u64 = 2;
+const DEBUG: u64 = 1;
 const DOUBLE_FAULT: usize = 8;
 const MACHINE_CHECK: usize = 18;
 
@@ -135,32 +135,50 @@ unsafe extern "sysv64" fn debug() {
         "and dword ptr [rsp + 16], 0xfffffeff",
         "iretq",
         "2:",
+        "push 0",
+        "push {vector}",
+        "jmp {from_ring_3}",
+        vector = const DEBUG,
+        from_ring_3 = sym from_ring_3,
+    )
+}
+
+/// An exception of ring 3 that came on a stack of its own, with its vector and error code pushed: goes on as if it had come
+/// on the stack where all exceptions of ring 3 arrive. GS is the extension's, because ring 3 was left by no system call.
+///
+/// # Safety
+/// Only stubs may jump here.
+#[unsafe(naked)]
+pub(crate) unsafe extern "sysv64" fn from_ring_3() {
+    naked_asm!(
         "push rax",
         "push rcx",
         "swapgs",
         "mov rax, gs:[{rsp0}]",
         "swapgs",
-        // RCX, RAX, then RIP, CS, RFLAGS, RSP, SS.
+        // RCX, RAX, then vector, error code, RIP, CS, RFLAGS, RSP, SS.
         "mov rcx, [rsp + 16]",
-        "mov [rax - 40], rcx",
+        "mov [rax - 56], rcx",
         "mov rcx, [rsp + 24]",
-        "mov [rax - 32], rcx",
+        "mov [rax - 48], rcx",
         "mov rcx, [rsp + 32]",
-        "mov [rax - 24], rcx",
+        "mov [rax - 40], rcx",
         "mov rcx, [rsp + 40]",
-        "mov [rax - 16], rcx",
+        "mov [rax - 32], rcx",
         "mov rcx, [rsp + 48]",
+        "mov [rax - 24], rcx",
+        "mov rcx, [rsp + 56]",
+        "mov [rax - 16], rcx",
+        "mov rcx, [rsp + 64]",
         "mov [rax - 8], rcx",
         "mov rcx, [rsp + 8]",
-        "mov [rax - 48], rcx",
+        "mov [rax - 64], rcx",
         "pop rcx",
-        "lea rsp, [rax - 48]",
+        "lea rsp, [rax - 64]",
         "pop rax",
-        "push 0",
-        "push 1",
-        "jmp {exception}",
+        "jmp {user_fault}",
         rsp0 = const PerCpu::RSP0,
-        exception = sym exception,
+        user_fault = sym user::user_fault,
     )
 }
 
@@ -169,7 +187,7 @@ unsafe extern "sysv64" fn debug() {
 /// # Safety
 /// Only the stubs may jump here.
 #[unsafe(naked)]
-unsafe extern "sysv64" fn exception() {
+pub(crate) unsafe extern "sysv64" fn exception() {
     naked_asm!(
         "test byte ptr [rsp + 24], 3",
         "jnz {user_fault}",
@@ -204,7 +222,7 @@ unsafe extern "sysv64" fn exception() {
 
 /// An exception in the kernel: goes on behind a guarded access, ends a sleep, else stops the processor.
 extern "sysv64" fn kernel_exception(frame: &mut KernelFrame) {
-    if frame.vector == NMI {
+    if frame.vector == nmi::VECTOR {
         frame.rip = sleep::wake(frame.rip);
         return;
     }

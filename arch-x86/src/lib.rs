@@ -20,6 +20,7 @@ mod memory;
 pub mod msr;
 pub mod mtrr;
 mod nested_format;
+pub mod nmi;
 pub mod per_cpu;
 pub mod processor;
 pub mod reset;

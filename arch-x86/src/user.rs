@@ -10,20 +10,22 @@
 //! * a system call switches nothing: the entry finds RSP0 through GS, which `SWAPGS` makes the kernel's for
 //!   four instructions. The extension can't change the base that SWAPGS brings in.
 //!
-//! The kernel runs with interrupts off and, on AMD, with GIF clear: nothing else comes in here.
+//! The kernel runs with interrupts off. NMIs may come in anywhere here, on AMD too, since the extension runs with GIF set:
+//! their handler has a stack of its own and needs nothing of what is in the making here.
 
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 
 use plinth_hal::{UserContext, UserExit, UserFault, UserVa};
 
+use crate::nmi;
 use crate::per_cpu::{PerCpu, USER_CS, USER_SS};
 
 /// Enters by SYSRET, all registers but the arguments zero.
 const MODE_UPCALL: u64 = 0;
 /// Enters by SYSRET, as the return from a system call.
 const MODE_RETURN: u64 = 1;
-/// Enters by IRETQ with every register as it was: after a fault.
+/// Enters by IRETQ with every register as it was: after a fault, or an NMI.
 const MODE_RESUME: u64 = 2;
 
 /// RFLAGS of the extension: bit 1 is always set. Interrupts stay off: the kernel handles none.
@@ -131,7 +133,8 @@ impl UserContext for UserRegisters {
     }
 }
 
-/// Runs the extension until it makes a system call or faults.
+/// Runs the extension until it makes a system call, faults, or an NMI comes: then NMIs are blocked until
+/// [`nmi::unblock`].
 ///
 /// # Safety
 /// 1. `per_cpu` is this processor's, loaded (GDT, IDT, TSS, the system-call MSRs and GS bases).
@@ -147,7 +150,7 @@ pub unsafe fn run(per_cpu: *mut PerCpu, registers: &mut UserRegisters) -> UserEx
         return UserExit::Call;
     }
     registers.mode = MODE_RESUME;
-    UserExit::Fault(registers.fault())
+    if registers.vector == nmi::VECTOR { UserExit::Kick } else { UserExit::Fault(registers.fault()) }
 }
 
 /// Calls [`enter`], which returns by another way than it came and brings back RBX, RBP and RSP alone.
@@ -223,11 +226,11 @@ unsafe extern "sysv64" fn enter(per_cpu: *mut PerCpu, registers: *mut UserRegist
         "mov rsp, [rsi + {rsp}]",
         "mov rsi, [rsi + {rsi}]",
         "sysretq",
-        // After a fault, RCX and R11 matter too: return by IRETQ, through a frame on this stack.
+        // After a fault, RCX, R11 and RFLAGS matter too: return by IRETQ, through a frame on this stack.
         "3:",
         "push {user_ss}",
         "push qword ptr [rsi + {rsp}]",
-        "push r11",
+        "push qword ptr [rsi + {rflags}]",
         "push {user_cs}",
         "push rcx",
         "mov rcx, [rsi + {rcx}]",
@@ -238,6 +241,7 @@ unsafe extern "sysv64" fn enter(per_cpu: *mut PerCpu, registers: *mut UserRegist
         mode = const offset_of!(UserRegisters, mode),
         rip = const offset_of!(UserRegisters, rip),
         rsp = const offset_of!(UserRegisters, rsp),
+        rflags = const offset_of!(UserRegisters, rflags),
         rax = const offset_of!(UserRegisters, rax),
         rbx = const offset_of!(UserRegisters, rbx),
         rdx = const offset_of!(UserRegisters, rdx),
@@ -336,6 +340,8 @@ pub(crate) unsafe extern "sysv64" fn user_fault() {
         "mov [rcx + {error}], rax",
         "pop rax",
         "mov [rcx + {rip}], rax",
+        "mov rax, [rsp + 8]",
+        "mov [rcx + {rflags}], rax",
         "mov rax, [rsp + 16]",
         "mov [rcx + {rsp}], rax",
         "mov rax, cr2",
@@ -365,6 +371,7 @@ pub(crate) unsafe extern "sysv64" fn user_fault() {
         vector = const offset_of!(UserRegisters, vector),
         error = const offset_of!(UserRegisters, error),
         rip = const offset_of!(UserRegisters, rip),
+        rflags = const offset_of!(UserRegisters, rflags),
         rsp = const offset_of!(UserRegisters, rsp),
         cr2 = const offset_of!(UserRegisters, cr2),
         rbx = const offset_of!(UserRegisters, rbx),

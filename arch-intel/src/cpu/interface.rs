@@ -1,5 +1,6 @@
 //! What the kernel asks of a processor.
 
+use plinth_arch_x86::nmi::unblock;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, read_general, write_general};
 use plinth_arch_x86::user::{self, UserRegisters};
 use plinth_arch_x86::{cpuid, msr, reset, time};
@@ -31,7 +32,11 @@ impl HostCpu for VmxCpu {
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
         self.load_host();
         // SAFETY: `new` was told that everything is loaded; `load_host` has put the hidden part back.
-        unsafe { user::run(self.per_cpu, context) }
+        let exit = unsafe { user::run(self.per_cpu, context) };
+        if exit == UserExit::Kick {
+            unblock();
+        }
+        exit
     }
 
     #[inline]

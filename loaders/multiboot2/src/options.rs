@@ -25,6 +25,8 @@ pub enum BadOption<'a> {
     Memory(&'a str),
     /// `log=` is not in range.
     Log(&'a str),
+    /// `watchdog=` is no number.
+    Watchdog(&'a str),
 }
 
 impl fmt::Display for BadOption<'_> {
@@ -34,7 +36,7 @@ impl fmt::Display for BadOption<'_> {
             Self::Unknown(word) => {
                 write!(
                     f,
-                    "the loader has no argument `{word}`; in grub.cfg give it memory=MIB and log=LEVEL or nothing"
+                    "the loader has no argument `{word}`; in grub.cfg give it memory=MIB, log=LEVEL, watchdog=MS or nothing"
                 )
             }
             Self::Memory(value) => {
@@ -42,6 +44,9 @@ impl fmt::Display for BadOption<'_> {
             }
             Self::Log(value) => {
                 write!(f, "log={value} is no level from 0 (nothing) to 5 (everything); choose one of these")
+            }
+            Self::Watchdog(value) => {
+                write!(f, "watchdog={value} is no number of milliseconds; choose one, or 0 for no bound")
             }
         }
     }
@@ -63,6 +68,10 @@ impl Options {
                     options.memory = number(value, MEMORY).ok_or(BadOption::Memory(value))?;
                 }
                 Some(("log", value)) => options.log = number(value, LEVELS).ok_or(BadOption::Log(value))?,
+                // The kernel's own, which gets the same line.
+                Some(("watchdog", value)) => {
+                    value.parse::<u32>().map_err(|_| BadOption::Watchdog(value))?;
+                }
                 _ => return Err(BadOption::Unknown(word)),
             }
         }
@@ -78,6 +87,7 @@ mod tests {
     fn numbers_in_range_are_taken() {
         assert_eq!(Options::parse(""), Ok(Options { memory: 32, log: 3 }));
         assert_eq!(Options::parse(" memory=64  log=0"), Ok(Options { memory: 64, log: 0 }));
+        assert_eq!(Options::parse("watchdog=500"), Ok(Options { memory: 32, log: 3 }));
     }
 
     #[test]
@@ -88,6 +98,7 @@ mod tests {
             Err(BadOption::Memory("99999999999999999999"))
         );
         assert_eq!(Options::parse("log=debug"), Err(BadOption::Log("debug")));
+        assert_eq!(Options::parse("watchdog=5s"), Err(BadOption::Watchdog("5s")));
         assert_eq!(Options::parse("memory=32 quiet"), Err(BadOption::Unknown("quiet")));
     }
 }

@@ -34,6 +34,8 @@ pub struct Config {
     pub memory: Memory,
     /// Whether to launch Plinth at all.
     pub launch: Launch,
+    /// How long the extension may take to return, in milliseconds; 0: for ever. The kernel knows what is usual.
+    pub watchdog: Option<u32>,
     /// Launch, then promote the firmware back to the bare machine before starting `next`: a test of the
     /// way back.
     pub stop: bool,
@@ -136,6 +138,11 @@ impl Config {
         }
     }
 
+    /// The kernel's command line.
+    pub fn options(&self) -> String {
+        self.watchdog.map_or(String::new(), |limit| alloc::format!("watchdog={limit}"))
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let launch = self.launch.0;
         let faults = [
@@ -182,10 +189,12 @@ mod tests {
 
     #[test]
     fn everything_can_be_said() {
-        let text = "kernel='k'\nextension='e'\nnext='a/b'\ninitrd='i'\ncmdline='c d'\nlog='trace'\nmemory=64\nlaunch=true\nstop=true";
+        let text = "kernel='k'\nextension='e'\nnext='a/b'\ninitrd='i'\ncmdline='c d'\nlog='trace'\nmemory=64\nlaunch=true\nwatchdog=5\nstop=true";
         let config = Config::parse(text).unwrap();
         assert_eq!((config.memory.0, config.log as u64, config.stop), (64, 5, true));
         assert_eq!(config.cmdline.as_deref(), Some("c d"));
+        assert_eq!(config.options(), "watchdog=5");
+        assert_eq!(Config::parse(GOOD).unwrap().options(), "");
     }
 
     #[test]
@@ -200,7 +209,19 @@ mod tests {
     fn a_wrong_key_is_named_with_its_line_and_the_right_ones() {
         let text = fault("kernel = 'k'\nextensoin = 'e'\n");
         assert!(text.starts_with("plinth.toml, line 2: unknown field `extensoin`"), "{text}");
-        for key in ["kernel", "extension", "next", "initrd", "cmdline", "log", "memory", "launch", "stop"] {
+        let keys = [
+            "kernel",
+            "extension",
+            "next",
+            "initrd",
+            "cmdline",
+            "log",
+            "memory",
+            "launch",
+            "watchdog",
+            "stop",
+        ];
+        for key in keys {
             assert!(text.contains(&alloc::format!("`{key}`")), "{key} in {text}");
         }
     }

@@ -16,6 +16,7 @@ pub mod plinth;
 pub mod report;
 #[cfg(feature = "firmware")]
 pub mod reservation;
+pub mod second;
 pub mod serial;
 pub mod trap;
 

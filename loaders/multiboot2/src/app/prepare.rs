@@ -47,6 +47,7 @@ pub(super) fn launch<'a>(info: &BootInfo<'a>, map: &mut MemoryMap, rsdp: u64) ->
         memory_end: map.end().clamp(4 << 30, MAPPED),
         low_page,
         log: options.log,
+        command_line: range_of(info.command_line()),
         entropy: entropy::words(),
     };
     let (entry, launch_info) = place(Range { start, size }, &kernel, extension_file, &machine)?;
@@ -68,7 +69,13 @@ struct Found {
     memory_end: u64,
     low_page: u64,
     log: u64,
+    command_line: Range,
     entropy: [u64; 4],
+}
+
+/// Where a text lies that GRUB has left.
+fn range_of(text: &str) -> Range {
+    Range { start: text.as_ptr() as u64, size: text.len() as u64 }
 }
 
 /// Lays out the reservation, and fills it.
@@ -125,6 +132,7 @@ fn contract(reservation: Range, layout: &Layout, kernel: &Image<'_>, machine: &F
         console_kind: CONSOLE_16550_PORT,
         console_base: u64::from(serial::PORT),
         log_level: machine.log,
+        command_line: machine.command_line,
         entropy: [machine.entropy[0], machine.entropy[1], machine.entropy[2], 0],
         ..LaunchInfo::default()
     };

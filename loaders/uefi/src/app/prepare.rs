@@ -150,8 +150,13 @@ fn launch_info(
         console_base: devices.console.1,
         log_level: config.log as u64,
         entropy: seeds.unwrap_or_default(),
-        command_line: Range::default(),
+        command_line: range_of(config.options().leak()),
     }
+}
+
+/// Where a text lies. The kernel reads it while the boot processor launches.
+fn range_of(text: &'static str) -> Range {
+    Range { start: text.as_ptr() as u64, size: text.len() as u64 }
 }
 
 fn placed(segment: &LoadSegment, bias: u64) -> Segment {

@@ -1,6 +1,6 @@
 //! Test guests: what they see of the machine, and what becomes of them when the extension misbehaves.
 
-use super::{End, GOING_ON, GUEST, Payload, Test};
+use super::{End, GOING_ON, GUEST, LONG_TURNS, Payload, Test};
 use crate::test::conformance;
 
 /// What a guest says at its end.
@@ -93,10 +93,27 @@ pub(super) const TESTS: &[Test] = &[
         ..GUEST
     },
     Test {
+        name: "loops-2",
+        proves: "an extension that does not return on one CPU is stopped by the other, in its fail callback too",
+        payload: Payload::Guest("hang"),
+        extension: Some("loops"),
+        cpus: 2,
+        settings: &["watchdog = 1000"],
+        expect: &[
+            "pp 1: the extension has not returned from its Vmexit callback in time",
+            "extension: loops in its fail callback too, after None",
+            "pp 1: the extension has not returned from its Fail callback in time",
+            "the extension is gone (it did not return); the kernel passes the root VM through without it",
+            done!("hang"),
+        ],
+        ..GUEST
+    },
+    Test {
         name: "hostile",
         proves: "a million hostile system calls each come back, leak nothing, and leave kernel and root VM as they were",
         payload: Payload::Guest("hostile"),
         extension: Some("hostile-syscalls"),
+        settings: LONG_TURNS,
         expect: &["extension: hostile: 10", ", 0 leaks", done!("hostile")],
         forbid: &["no handle any more"],
         ..GUEST
@@ -115,6 +132,7 @@ pub(super) const TESTS: &[Test] = &[
         proves: "the kernel serves every call of the ABI, and every error of it, as they are specified",
         payload: Payload::Guest("hostile"),
         extension: Some("conformance"),
+        settings: LONG_TURNS,
         expect: &["extension: ABI done: ", ", 0 failed", done!("hostile")],
         forbid: &["ABI .* FAILED"],
         check: Some(conformance::check),
@@ -152,6 +170,7 @@ pub(super) const TESTS: &[Test] = &[
         proves: "an extension that touches what is not its own, or runs what is the kernel's, is stopped every time",
         payload: Payload::Guest("forbidden"),
         extension: Some("forbidden"),
+        settings: LONG_TURNS,
         expect: &["extension: forbidden: ", " contained", done!("forbidden")],
         forbid: &["not contained"],
         ..GUEST

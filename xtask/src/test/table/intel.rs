@@ -1,6 +1,6 @@
 //! Intel's VMX, on Bochs. It is slow: few boots of Linux, and many checks in each boot of a guest.
 
-use super::{End, GOING_ON, GUEST, LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
+use super::{End, GOING_ON, GUEST, LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
 use crate::test::conformance;
 
 /// Linux, started by GRUB on a PC with a BIOS.
@@ -44,6 +44,25 @@ pub(super) const TESTS: &[Test] = &[
         cpus: 2,
         // Not what the kernel says of it on the second processor: the guest may be writing to the same port meanwhile.
         expect: &["TEST cpus second-sees-plinth ok", "TEST cpus done ", " passed, 0 failed"],
+        end: End::Seen,
+        ..BIOS
+    },
+    Test {
+        name: "loops-2",
+        proves: "an extension that does not return on one CPU is stopped by the other, in its fail callback too",
+        payload: Payload::Guest("hang"),
+        command_line: "",
+        extension: Some("loops"),
+        cpus: 2,
+        settings: &["watchdog = 20"],
+        expect: &[
+            "the extension has not returned from its Vmexit callback in time",
+            "loops in its fail callback too, after None",
+            "the extension has not returned from its Fail callback in time",
+            "the extension is gone (it did not return)",
+            "TEST hang done ",
+            " passed, 0 failed",
+        ],
         end: End::Seen,
         ..BIOS
     },
@@ -213,6 +232,7 @@ pub(super) const TESTS: &[Test] = &[
         proves: "a million hostile system calls each come back on Intel too, and leak nothing",
         payload: Payload::Guest("hostile"),
         extension: Some("hostile-syscalls"),
+        settings: LONG_TURNS,
         expect: &["extension: hostile: 10", ", 0 leaks", "TEST hostile done "],
         forbid: &["no handle any more"],
         ..UEFI
@@ -231,6 +251,7 @@ pub(super) const TESTS: &[Test] = &[
         proves: "the kernel serves every call of the ABI, and every error of it, as they are specified, on Intel VMX",
         payload: Payload::Guest("hostile"),
         extension: Some("conformance"),
+        settings: LONG_TURNS,
         expect: &["extension: ABI done: ", ", 0 failed", "TEST hostile done "],
         forbid: &["ABI .* FAILED"],
         check: Some(conformance::check),
@@ -250,6 +271,7 @@ pub(super) const TESTS: &[Test] = &[
         proves: "an extension that touches what is not its own, or runs what is the kernel's, is stopped every time",
         payload: Payload::Guest("forbidden"),
         extension: Some("forbidden"),
+        settings: LONG_TURNS,
         expect: &["extension: forbidden: ", " contained", "TEST forbidden done "],
         forbid: &["not contained"],
         ..UEFI
