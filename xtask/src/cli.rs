@@ -120,6 +120,9 @@ pub(crate) struct BootOptions {
     /// Start the payload without Plinth, by the same loader, for comparison
     #[arg(long)]
     pub(crate) bare: bool,
+    /// A device tree for the board, where the loader is arm64-image, instead of the one that the firmware passes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) device_tree: Option<PathBuf>,
     /// A line of plinth.toml that wins over the one made here, as in `log = "debug"`
     #[arg(long = "set", value_name = "KEY = VALUE")]
     pub(crate) settings: Vec<String>,

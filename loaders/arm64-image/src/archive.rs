@@ -29,6 +29,8 @@ pub enum Kind {
     Settings = 6,
     /// The kernel's own command line, UTF-8.
     Options = 7,
+    /// The board's device tree, where the firmware passes none or not the right one.
+    DeviceTree = 8,
 }
 
 /// What the file is told beside its parts.

@@ -48,7 +48,8 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoDeviceTree => f.write_str(
-                "X0 is no device tree; start this file as a Linux Image, with the board's device tree",
+                "X0 is no device tree; start this file as a Linux Image with the board's device tree, or put that into the \
+                 file",
             ),
             Self::BrokenTree(broken) => broken.fmt(f),
             Self::NoArchive => f.write_str("the file ends before its archive does; copy all of it"),
@@ -146,6 +147,11 @@ fn archive_end() -> u64 {
 /// The console that the file itself names, if it is complete.
 pub(crate) fn own_console() -> (u64, u64) {
     find_archive().map_or((CONSOLE_NONE, 0), |archive| archive.settings().console)
+}
+
+/// The device tree in the file, which goes before the firmware's.
+pub(crate) fn own_tree() -> Option<&'static [u8]> {
+    find_archive().ok()?.part(Kind::DeviceTree)
 }
 
 fn find_archive() -> Result<Archive<'static>, LoadError> {

@@ -23,7 +23,7 @@ extern "C" fn start(fdt: u64, base: u64, level: u64) -> ! {
     // SAFETY: whoever put the file together says that the UART is there.
     unsafe { uart::set(kind, address) };
     // SAFETY: by the boot protocol X0 is the device tree's address; what is there is checked.
-    let tree = unsafe { entry::device_tree(fdt) }.ok_or(LoadError::NoDeviceTree);
+    let tree = load::own_tree().or_else(|| unsafe { entry::device_tree(fdt) }).ok_or(LoadError::NoDeviceTree);
     let tree = tree.and_then(|bytes| Tree::new(bytes).map_err(LoadError::BrokenTree));
     let (named, at) = tree.map_or((CONSOLE_NONE, 0), |tree| tree.console());
     if named != CONSOLE_NONE {

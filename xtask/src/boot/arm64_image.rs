@@ -34,6 +34,9 @@ pub(super) fn volume(mut contents: Contents<'_>) -> Result<Volume> {
         add(Part::Kernel, read(&contents.images.kernel)?)?;
         add(Part::Extension, contents.extension()?)?;
         add(Part::Options, settings.others.join(" ").into_bytes())?;
+        if let Some(own_tree) = &contents.options.device_tree {
+            add(Part::OwnTree, read(own_tree)?)?;
+        }
         let words = [u64::from(settings.memory), u64::from(settings.log)];
         add(Part::Settings, words.iter().flat_map(|word| word.to_le_bytes()).collect())?;
     }

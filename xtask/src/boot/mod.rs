@@ -38,6 +38,9 @@ pub(crate) fn volume(
     images: &Images,
     options: &BootOptions,
 ) -> Result<Volume> {
+    if options.device_tree.is_some() && board.loader != Loader::Arm64Image {
+        bail!("the loader {} takes no device tree of your own", board.loader.name());
+    }
     let payload = payload::resolve(workspace, board, options)?;
     let device_tree = payload::device_tree(workspace, board)?;
     let contents = Contents { board, images, options, payload, device_tree };

@@ -44,6 +44,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) bare: bool,
     /// Another processor than the board's, where the emulator takes it by name.
     pub(crate) model: Option<&'a str>,
+    /// Where QEMU keeps its memory, if that is to be read afterwards.
+    pub(crate) memory_file: Option<PathBuf>,
     /// The user's or the test's arguments.
     pub(crate) arguments: Vec<String>,
 }
@@ -60,6 +62,7 @@ impl<'a> Machine<'a> {
             memory: emulator.memory(),
             bare: false,
             model: None,
+            memory_file: None,
             arguments: Vec::new(),
         })
     }

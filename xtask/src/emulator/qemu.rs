@@ -18,6 +18,7 @@ pub(super) fn command(machine: &Machine<'_>, qemu: &Qemu, console: &Console<'_>)
     command.args(["-machine", board(machine, qemu), "-accel", "tcg"]);
     command.args(qemu.cpu.iter().flat_map(|cpu| ["-cpu", cpu]));
     command.args(["-smp", &size.0, "-m", &size.1]);
+    command.args(machine.memory_file.iter().flat_map(|file| memory(file, &size.1)));
     if let Some(firmware) = &qemu.firmware {
         command.args(flash(firmware));
     }
@@ -34,6 +35,12 @@ fn program(qemu: &Qemu) -> Result<Command> {
     let mut command = launcher(backports::program_in(&folder, qemu));
     command.arg("-L").arg(backports::data_in(&folder));
     Ok(command)
+}
+
+/// Keeps the machine's memory in a file.
+fn memory(file: &Path, size: &str) -> [String; 4] {
+    let object = format!("memory-backend-file,id=memory,share=on,size={size},mem-path={}", escaped(file));
+    ["-object", &object, "-machine", "memory-backend=memory"].map(str::to_owned)
 }
 
 /// What QEMU calls the board.

@@ -9,8 +9,9 @@ pub(super) use queue::run;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
-use regex::RegexSet;
+use anyhow::{Context, Result, anyhow};
+use regex::{RegexSet, bytes};
+use tempfile::NamedTempFile;
 
 use super::table::{End, Payload, Test};
 use crate::artifacts::{self, Images};
@@ -18,7 +19,7 @@ use crate::board::{Board, Emulator};
 use crate::boot;
 use crate::cli::BootOptions;
 use crate::emulator::{Console, Ended, Machine, Process, Until, Watch, Watched, watch};
-use crate::volume::Volume;
+use crate::volume::{Format, Part, Volume};
 use crate::workspace::Workspace;
 
 /// How many lines of a failed test's console are shown.
@@ -39,6 +40,8 @@ pub(super) struct Booted {
     pub(super) watched: Watched,
     /// What the emulator recorded about its end.
     trace: String,
+    /// Whether the machine's memory holds what it must.
+    remembers: bool,
     /// What the emulator said itself.
     messages: String,
     /// What it recorded that may explain a failure.
@@ -83,9 +86,11 @@ impl Bench<'_> {
     fn run(&self, test: &Test) -> Result<()> {
         let log = self.log(test.name);
         let booted = self.boot(test, &log)?;
+        let remembers = booted.remembers.then_some(()).context("its memory does not hold what it must");
         let judged = verdict::judge(test, &booted.watched, self.records_shutdown().then_some(&booted.trace));
-        let checked =
-            judged.and_then(|()| test.check.map_or(Ok(()), |check| check(self, test, &booted.watched)));
+        let checked = judged
+            .and(remembers)
+            .and_then(|()| test.check.map_or(Ok(()), |check| check(self, test, &booted.watched)));
         checked.map_err(|error| {
             anyhow!("{error:#}\n{}\nall of the console is in {}", booted.ending(), log.display())
         })
@@ -109,6 +114,7 @@ impl Bench<'_> {
         let mut machine = Machine::new(self.board, &self.volume(test)?, scratch.path())?;
         (machine.cpus, machine.memory) = (test.cpus, test.memory);
         (machine.bare, machine.model) = (test.bare, test.model);
+        machine.memory_file = test.in_memory.map(|_| scratch.path().join("memory"));
         machine.arguments.extend(test.arguments.iter().map(|&argument| argument.to_owned()));
         let mut process =
             Process::captured(machine.command(&Console::Output)?, &scratch.path().join("messages"))?;
@@ -125,7 +131,17 @@ impl Bench<'_> {
             },
         )?;
         let trace = std::fs::read_to_string(machine.trace()).unwrap_or_default();
-        Ok(Booted { watched, trace, messages: process.messages(), complaints: machine.complaints() })
+        let remembers = match (test.in_memory, &machine.memory_file) {
+            (Some(pattern), Some(file)) => bytes::Regex::new(pattern)?.is_match(&crate::payload::read(file)?),
+            _ => true,
+        };
+        Ok(Booted {
+            watched,
+            trace,
+            remembers,
+            messages: process.messages(),
+            complaints: machine.complaints(),
+        })
     }
 
     /// Whether the emulator records how its machine ended.
@@ -148,11 +164,14 @@ impl Bench<'_> {
             test.extension.map(|name| artifacts::test_extension(workspace, board, name)).transpose()?;
         let cmdline = (!test.command_line.is_empty()).then(|| test.command_line.to_owned());
         let settings = test.settings.iter().map(|&line| line.to_owned()).collect();
+        let own_tree = test.own_tree.then(|| self.emulators_tree(test)).transpose()?;
+        let device_tree = own_tree.as_ref().map(|file| file.path().to_owned());
         let options = BootOptions {
             payload,
             extension,
             cmdline,
             settings,
+            device_tree,
             bare: test.bare,
             emulated: true,
             ..BootOptions::default()
@@ -170,6 +189,24 @@ impl Bench<'_> {
             faults::apply(&mut volume, fault)?;
         }
         Ok(volume)
+    }
+}
+
+impl Bench<'_> {
+    /// The device tree that QEMU makes for a test's machine.
+    fn emulators_tree(&self, test: &Test) -> Result<NamedTempFile> {
+        let scratch = self.workspace.scratch()?;
+        let file = NamedTempFile::new()?;
+        let mut volume = Volume::new(Format::Linux);
+        volume.add(Part::Payload.name(), Vec::new())?;
+        let mut machine = Machine::new(self.board, &volume, scratch.path())?;
+        (machine.cpus, machine.memory) = (test.cpus, test.memory);
+        machine.arguments.extend(test.arguments.iter().map(|&argument| argument.to_owned()));
+        machine.arguments.extend(["-machine".to_owned(), format!("dumpdtb={}", file.path().display())]);
+        let messages = scratch.path().join("messages");
+        let mut process = Process::captured(machine.command(&Console::Output)?, &messages)?;
+        process.wait()?;
+        Ok(file)
     }
 }
 
@@ -196,6 +233,7 @@ mod tests {
                 lines: lines.iter().map(|&line| line.to_owned()).collect(),
             },
             trace: String::new(),
+            remembers: true,
             messages: String::new(),
             complaints: Vec::new(),
         };

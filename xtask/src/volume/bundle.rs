@@ -27,6 +27,8 @@ pub(crate) enum Part {
     Options,
     /// The board's device tree, which lies beside the file.
     DeviceTree,
+    /// A device tree in the file, which goes before the firmware's.
+    OwnTree,
 }
 
 impl Part {
@@ -42,12 +44,13 @@ impl Part {
             Self::Settings => "settings",
             Self::Options => "options",
             Self::DeviceTree => "board.dtb",
+            Self::OwnTree => "own.dtb",
         }
     }
 }
 
 /// What the archive calls the parts behind the loader.
-const PARTS: [(Part, Kind); 7] = [
+const PARTS: [(Part, Kind); 8] = [
     (Part::Kernel, Kind::Kernel),
     (Part::Extension, Kind::Extension),
     (Part::Payload, Kind::Payload),
@@ -55,6 +58,7 @@ const PARTS: [(Part, Kind); 7] = [
     (Part::CommandLine, Kind::CommandLine),
     (Part::Settings, Kind::Settings),
     (Part::Options, Kind::Options),
+    (Part::OwnTree, Kind::DeviceTree),
 ];
 
 /// The loader with every part that there is.

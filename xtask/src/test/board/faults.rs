@@ -34,6 +34,7 @@ pub(super) fn apply(volume: &mut Volume, fault: &Fault) -> Result<()> {
     | Fault::Truncated(name, _)
     | Fault::Replaced(name, _)
     | Fault::Patched(name, ..)
+    | Fault::Substituted(name, ..)
     | Fault::WritableCode(name)
     | Fault::Overlapping(name)) = fault;
     let content = volume.content(name).with_context(|| format!("the boot volume has no {name} to break"))?;
@@ -42,6 +43,7 @@ pub(super) fn apply(volume: &mut Volume, fault: &Fault) -> Result<()> {
         Fault::Truncated(_, length) => content.truncate(length),
         Fault::Replaced(_, bytes) => bytes.clone_into(content),
         Fault::Patched(_, offset, bytes) => patch(content, offset, bytes).context(*name)?,
+        Fault::Substituted(_, from, to) => substitute(content, from, to).context(*name)?,
         Fault::WritableCode(_) => make_code_writable(content).context(*name)?,
         Fault::Overlapping(_) => overlap(content).context(*name)?,
     }
@@ -52,6 +54,14 @@ fn patch(content: &mut [u8], offset: usize, bytes: &[u8]) -> Result<()> {
     let place = content.get_mut(offset..offset + bytes.len());
     place.with_context(|| format!("too short to be broken at {offset:#x}"))?.copy_from_slice(bytes);
     Ok(())
+}
+
+fn substitute(content: &mut [u8], from: &[u8], to: &[u8]) -> Result<()> {
+    let at: Vec<_> = (0..content.len()).filter(|&at| content[at..].starts_with(from)).collect();
+    if at.is_empty() || from.len() != to.len() {
+        anyhow::bail!("it does not hold what is to be replaced, or that is of another length");
+    }
+    at.into_iter().try_for_each(|at| patch(content, at, to))
 }
 
 fn make_code_writable(file: &mut [u8]) -> Result<()> {
@@ -112,7 +122,7 @@ mod tests {
     #[test]
     fn faults_change_the_files_they_name() {
         let mut volume = Volume::default();
-        for name in ["a", "b", "c", "d"] {
+        for name in ["a", "b", "c", "d", "f"] {
             volume.add(name, b"content".to_vec()).unwrap();
         }
         let faults = [
@@ -120,12 +130,15 @@ mod tests {
             Fault::Truncated("b", 1),
             Fault::Replaced("c", b"x"),
             Fault::Patched("d", 5, b"??"),
+            Fault::Substituted("f", b"nt", b"__"),
         ];
         for fault in &faults {
             apply(&mut volume, fault).unwrap();
         }
         let content = ["a", "b", "c", "d"].map(|name| volume.content(name).cloned());
         assert_eq!(content, [None, Some(b"c".to_vec()), Some(b"x".to_vec()), Some(b"conte??".to_vec())]);
+        assert_eq!(volume.content("f").unwrap(), b"co__e__");
+        assert!(apply(&mut volume, &Fault::Substituted("f", b"nt", b"__")).is_err());
         assert!(apply(&mut volume, &Fault::Missing("e")).is_err());
         assert!(apply(&mut volume, &Fault::Patched("c", 1, b"y")).is_err());
         assert!(apply(&mut volume, &Fault::Overlapping("c")).is_err());

@@ -50,6 +50,17 @@ const CONFORMANCE: Test = Test {
 const REFUSED: Test =
     Test { boards: &["qemu-virt"], command_line: "", memory: 512, end: End::Seen, timeout: 60, ..LINUX };
 
+/// The device tree in the loader's file.
+const TREE: &str = "own.dtb";
+/// The loader's settings: 32 MiB, log level 3, and a PL011 that is there whatever the device tree says.
+const OWN_CONSOLE: Fault =
+    Fault::Replaced("settings", b"\x20\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\x09\0\0\0\0");
+/// The bank of memory as QEMU tells it, 512 MiB from 1 GiB on, and one that ends far behind it.
+const QEMU_MEMORY: [u8; 16] = [0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0];
+const TOO_MUCH_MEMORY: [u8; 16] = [0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0];
+/// A device tree that is not as it should be is named on the console that the file itself names.
+const BAD_TREE: Test = Test { own_tree: true, ..REFUSED };
+
 pub(super) const TESTS: &[Test] = &[
     Test {
         name: "payload-is-no-image",
@@ -85,6 +96,69 @@ pub(super) const TESTS: &[Test] = &[
         settings: &["memory = 4096"],
         expect: &["plinth: not launched: there is no free memory for the hypervisor"],
         ..REFUSED
+    },
+    Test {
+        name: "tree-in-the-file",
+        proves: "a device tree in the loader's file does instead of the firmware's",
+        own_tree: true,
+        faults: &[Fault::Substituted(TREE, b"linux,dummy-virt", b"linux,own-tree!!")],
+        expect: &["plinth: pp 1: launched", SIGNATURE, "TEST smoke cpus=2 ok", POWER_DOWN],
+        boards: &["qemu-virt"],
+        memory: 512,
+        ..FIRMWARE
+    },
+    Test {
+        name: "tree-is-cut",
+        proves: "a device tree that was cut short is refused with the place",
+        faults: &[Fault::Truncated(TREE, 5000), OWN_CONSOLE],
+        expect: &[
+            "plinth: not launched: the device tree is broken at offset 0x4: its total size is not that of its memory",
+        ],
+        ..BAD_TREE
+    },
+    Test {
+        name: "tree-is-absurd",
+        proves: "a device tree whose blocks lie outside is refused with the place",
+        faults: &[Fault::Patched(TREE, 8, b"\xFF\xFF\xFF\xF0"), OWN_CONSOLE],
+        expect: &["plinth: not launched: the device tree is broken at offset 0x8: a block lies outside"],
+        ..BAD_TREE
+    },
+    Test {
+        name: "tree-is-text",
+        proves: "something that is no device tree is refused",
+        faults: &[Fault::Replaced(TREE, b"/dts-v1/; / { model = \"source, not blob\"; };"), OWN_CONSOLE],
+        expect: &[
+            "plinth: not launched: the device tree is broken at offset 0x0: no device tree begins here",
+        ],
+        ..BAD_TREE
+    },
+    Test {
+        name: "tree-without-memory",
+        proves: "a device tree without /memory is refused, on the console that it names",
+        faults: &[Fault::Substituted(TREE, b"memory", b"nomemo")],
+        expect: &["plinth: not launched: no /memory in the device tree holds this file"],
+        ..BAD_TREE
+    },
+    Test {
+        name: "tree-with-wrong-memory",
+        proves: "memory that is not there is an exception with its address, and no silence",
+        faults: &[Fault::Substituted(TREE, &QEMU_MEMORY, &TOO_MUCH_MEMORY)],
+        expect: &["plinth: not launched: an exception at ", "does the device tree's memory exist?"],
+        ..BAD_TREE
+    },
+    Test {
+        name: "unknown-uart",
+        proves: "on a board whose UART is not known Linux runs under Plinth, without a line of Plinth's, and the ring records",
+        own_tree: true,
+        faults: &[Fault::Substituted(TREE, b"arm,pl011", b"arm,other")],
+        expect: &[SIGNATURE, "TEST smoke cpus=2 ok", POWER_DOWN],
+        forbid: &["^plinth: "],
+        in_memory: Some(
+            r"plinth: kernel at .*\nplinth: extension at .*\nplinth: pp 0: launched; .*\nplinth: pp 1: launched",
+        ),
+        boards: &["qemu-virt"],
+        memory: 512,
+        ..FIRMWARE
     },
     Test {
         name: "entered-at-el1",

@@ -54,6 +54,8 @@ pub(super) struct Test {
     pub(super) settings: &'static [&'static str],
     /// A state of virtualization, in a word of the guest `before`, which then starts the UEFI loader.
     pub(super) before: Option<&'static str>,
+    /// The loader's file holds the device tree that the emulator makes, for faults to break.
+    pub(super) own_tree: bool,
     /// What is done to the files beside the loader before they are booted.
     pub(super) faults: &'static [Fault],
     /// Texts that must come over the console in this order.
@@ -62,6 +64,8 @@ pub(super) struct Test {
     pub(super) forbid: &'static [&'static str],
     /// Regular expressions of every test that this one is meant to provoke.
     pub(super) allow: &'static [&'static str],
+    /// A regular expression that matches something in the machine's memory at the end, on QEMU.
+    pub(super) in_memory: Option<&'static str>,
     /// How it ends.
     pub(super) end: End,
     /// Seconds it may take.
@@ -108,6 +112,8 @@ pub(super) enum Fault {
     Replaced(&'static str, &'static [u8]),
     /// From an offset on it has these bytes.
     Patched(&'static str, usize, &'static [u8]),
+    /// These bytes are others, as many, wherever they are.
+    Substituted(&'static str, &'static [u8], &'static [u8]),
     /// An ELF file: its segment with code is writable too.
     WritableCode(&'static str),
     /// An ELF file: its second segment lies where the first one does.
@@ -133,10 +139,12 @@ pub(super) const LINUX: Test = Test {
     arguments: &[],
     settings: &[],
     before: None,
+    own_tree: false,
     faults: &[],
     expect: &[],
     forbid: &[],
     allow: &[],
+    in_memory: None,
     end: End::PowerOff,
     timeout: 180,
     check: None,
