@@ -43,6 +43,8 @@ pub struct El2Cpu {
     control: Option<GuestControl>,
     /// An SError that is still to be handed to the guest.
     error: Option<u64>,
+    /// One has been logged: a guest may bring about as many as it likes.
+    error_logged: bool,
     /// What the guest has enabled, while its interrupts are held back.
     masked: Option<gic::Held>,
     /// See [`Self::use_interface`].
@@ -90,6 +92,7 @@ impl El2Cpu {
             guest: user,
             control: None,
             error: None,
+            error_logged: false,
             masked: None,
             interface_trapped: false,
             clock,
@@ -188,7 +191,13 @@ impl El2Cpu {
     /// the guest did before, most likely to a device: the guest finds it.
     #[cold]
     fn hand_on_error(&mut self, syndrome: Syndrome) {
-        log::warn!("processor {:#x}: SError {:#x}; it is handed to the guest", self.id, syndrome.0);
+        if !core::mem::replace(&mut self.error_logged, true) {
+            log::warn!(
+                "processor {:#x}: SError {:#x}; it is handed to the guest, and more are not logged",
+                self.id,
+                syndrome.0
+            );
+        }
         self.error = Some(syndrome.details());
         if self.has_virtual_syndrome {
             // SAFETY: VSESR_EL2 is there by its ID field, and only says what the guest's SError is.

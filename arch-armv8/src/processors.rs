@@ -1,6 +1,8 @@
 //! The root VM's calls to the firmware, by SMC or HVC: PSCI is answered here, because a processor that starts must
 //! start under Plinth; what is the machine's own affair goes on to the firmware.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use plinth_hal::{BadInstruction, Exit, GuestMemory, PhysicalMemory, ProcessorEvent, Spa, Target};
 
@@ -60,8 +62,26 @@ fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
             // SAFETY: the call is one of those that only tell something, or end the machine as the root VM wants.
             (unsafe { firmware::call(arguments) }, ProcessorEvent::Done)
         }
-        _ => done(psci::NOT_SUPPORTED),
+        Request::Unknown => {
+            if is_first(&REFUSED) {
+                log::info!(
+                    "processor {:#x}: call {:#x} of the firmware is not passed on; more such calls are not logged",
+                    own_affinity(),
+                    arguments[0]
+                );
+            }
+            done(psci::NOT_SUPPORTED)
+        }
     }
+}
+
+/// Whether a call that is not passed on, and a processor that does not start, have been logged: the root VM can
+/// repeat both as often as it likes.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+static NOT_STARTED: AtomicBool = AtomicBool::new(false);
+
+fn is_first(logged: &AtomicBool) -> bool {
+    !logged.swap(true, Ordering::Relaxed)
 }
 
 /// Starts a processor: one that waits under Plinth by the kernel, one that was never up by the firmware.
@@ -71,7 +91,11 @@ fn start(target: u64, entry: u64, context: u64) -> Result<ProcessorEvent, i64> {
         Start::Cold(pp) => match secondary::power_on(pp) {
             psci::SUCCESS => Ok(ProcessorEvent::Done),
             error => {
-                log::warn!("the firmware does not start processor {target:#x}: PSCI error {error}");
+                if is_first(&NOT_STARTED) {
+                    log::warn!(
+                        "the firmware does not start processor {target:#x}: PSCI error {error}; more are not logged"
+                    );
+                }
                 SLOTS.give_up(pp);
                 Err(psci::INTERNAL_FAILURE)
             }

@@ -77,6 +77,10 @@ pub struct Kernel<A: Arch> {
     pub(crate) mailboxes: [Mailbox; MAX_PPS],
     /// Every processor that the loader means to launch has been launched once.
     pub(crate) all_launched: AtomicBool,
+    /// An exit that nobody understands, and a refused start of a processor, have been logged: the root VM may cause as many
+    /// as it likes.
+    pub(crate) unknown_exits: AtomicBool,
+    pub(crate) refused_starts: AtomicBool,
     /// Changes whenever any VM's declared answers do.
     policy_version: AtomicU32,
     /// TLB tags in use, a bit for each; 0 is the host's and 1 the root VM's.
@@ -97,6 +101,8 @@ impl<A: Arch> Kernel<A> {
             vss: Table::new(),
             mailboxes: [const { Mailbox::new() }; MAX_PPS],
             all_launched: AtomicBool::new(false),
+            unknown_exits: AtomicBool::new(false),
+            refused_starts: AtomicBool::new(false),
             policy_version: AtomicU32::new(1),
             tags: AtomicU32::new(0b11),
             prepared: [const { Once::new() }; MAX_PPS],

@@ -3,6 +3,8 @@
 //! The answers are those of the machine, without the virtualization extension: the same that the default
 //! extension gives, minus its signature leaves.
 
+use core::sync::atomic::Ordering;
+
 use plinth_extension_api::abi::{Failure, HYPERCALL_REFUSED, HYPERCALL_STOP, ROOT_VM};
 use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, PhysicalMemory, VsHw};
 use plinth_launch::LaunchError;
@@ -68,9 +70,15 @@ impl<A: Arch> Pp<'_, A> {
         self.cpu.emulate(&mut active.vs.hw, &exit, &guest, self.exit_page)
     }
 
-    /// An exit that nobody understands: logged with its raw data, answered by an invalid-opcode exception.
+    /// An exit that nobody understands: the first one is logged with its raw data, each answered by an invalid-opcode
+    /// exception.
     fn unknown(&mut self, exit: Exit) {
-        log::error!("pp {}: unknown exit {exit:?} of the root VM; it gets an exception", self.index);
+        if !self.kernel.unknown_exits.swap(true, Ordering::Relaxed) {
+            log::error!(
+                "pp {}: unknown exit {exit:?} of the root VM; it gets an exception, and more are not logged",
+                self.index
+            );
+        }
         self.inject(Event::Undefined);
     }
 

@@ -156,10 +156,13 @@ impl<A: Arch> Pp<'_, A> {
             self.cpu.forward(event);
             return;
         }
-        log::warn!(
-            "pp {}: the root VM asks for {event:x?}, but that processor does not run under Plinth: not done",
-            self.index
-        );
+        if !self.kernel.refused_starts.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "pp {}: the root VM asks for {event:x?}, but that processor does not run under Plinth: not done, and more \
+                 are not logged",
+                self.index
+            );
+        }
     }
 }
 

@@ -12,6 +12,8 @@ const UNKNOWN: u64 = 0xB000_1234;
 const VENDOR: u64 = 0x8600_1234;
 /// A yielding call of the standard service.
 const YIELDING: u64 = 0x0400_0001;
+/// How many unknown calls are made in a row.
+const FLOOD: u64 = 1000;
 /// SMCCC_VERSION.
 const SMCCC_VERSION: u64 = 0x8000_0000;
 
@@ -42,6 +44,8 @@ fn under_plinth(report: &mut Report, machine: &Machine) {
     check!(report, "smc-yielding", calls::smc([YIELDING, 5, 6, 7])[0], NOT_SUPPORTED);
     let unknown = [NOT_SUPPORTED, 5, 6, 7];
     check!(report, "smc-keeps-its-arguments", calls::smc([UNKNOWN, 5, 6, 7]), unknown);
+    let flood = (0..FLOOD).all(|call| calls::smc([UNKNOWN + call, 5, 6, 7])[0] == NOT_SUPPORTED);
+    check!(report, "smc-flood", flood);
     if machine.conduit == Conduit::Smc {
         let version = calls::smc([PSCI_VERSION, 0, 0, 0])[0];
         check!(report, "psci-by-hvc", calls::hvc([PSCI_VERSION, 0, 0, 0])[0], version);

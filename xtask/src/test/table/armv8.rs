@@ -1,5 +1,9 @@
 //! Debian's Linux as the root VM at EL1, on QEMU's Arm board: its interrupt controllers and its processors.
 
+use anyhow::{Result, bail};
+
+use crate::emulator::Watched;
+use crate::test::board::Bench;
 use crate::test::dmesg;
 
 use super::{LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
@@ -11,6 +15,14 @@ const VIRT: Test = Test { boards: &["qemu-virt"], memory: 512, ..LINUX };
 /// A guest that sets off a test extension.
 const ATTACK: Test =
     Test { payload: Payload::Guest("armv8-attack"), command_line: "", memory: 256, timeout: 60, ..VIRT };
+
+/// A guest that repeats a refused call does not fill the log.
+fn refusals_are_logged_once(_: &Bench<'_>, _: &Test, watched: &Watched) -> Result<()> {
+    match watched.lines.iter().filter(|line| line.contains("is not passed on")).count() {
+        1 => Ok(()),
+        count => bail!("{count} lines about calls that are not passed on"),
+    }
+}
 
 /// A guest whose second processor is kicked.
 const KICK: Test = Test {
@@ -46,7 +58,12 @@ pub(super) const TESTS: &[Test] = &[
         payload: Payload::Guest("armv8-exits"),
         command_line: "",
         cpus: 4,
-        expect: &["TEST exits done "],
+        expect: &[
+            "is not passed on; more such calls are not logged",
+            "TEST exits smc-flood ok",
+            "TEST exits done ",
+        ],
+        check: Some(refusals_are_logged_once),
         ..VIRT
     },
     Test {
