@@ -1,6 +1,6 @@
 //! How a callback ends: by one resuming call.
 
-use crate::abi::{Call, HYPERCALL_REFUSED, Status};
+use crate::abi::{Call, Error, HYPERCALL_REFUSED, Status};
 use crate::arch::{call, call_short};
 use crate::event::Event;
 use crate::exit::{Exit, Page};
@@ -19,6 +19,8 @@ pub enum Resume {
     Run,
     /// This VS runs.
     RunVs(VsId),
+    /// The instruction that exited is skipped, as for [`Resume::AdvanceAndRun`], and this VS runs.
+    AdvanceAndRunVs(VsId),
     /// The active VS runs on and finds this event.
     Inject(Event),
     /// The active VS, a root VM's, gets its bare PP back: the exit was its hypercall for it, and the result is 0. If
@@ -55,6 +57,13 @@ fn seldom(resume: Resume, page: Page) -> ! {
     let mut exit = Exit::of_page(page);
     match resume {
         Resume::Inject(event) => inject(exit.vs(), event),
+        Resume::AdvanceAndRunVs(vs) => {
+            let status = leave(Call::VsAdvanceAndRun, vs);
+            if status.result() == Err(Error::Denied.into()) {
+                cannot_advance(status, exit.into_page())
+            }
+            failed("VsAdvanceAndRun", status)
+        }
         Resume::Promote => {
             let status = leave(Call::VsPromote, exit.vs());
             log::warn!("the kernel does not give the processor back: {:?}", status.result());

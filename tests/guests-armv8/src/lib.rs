@@ -19,6 +19,7 @@ pub mod report;
 pub mod secondary;
 pub mod system;
 pub mod trap;
+pub mod vectors;
 
 pub use machine::Machine;
 pub use report::Report;

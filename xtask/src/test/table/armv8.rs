@@ -6,7 +6,7 @@ use crate::emulator::Watched;
 use crate::test::board::Bench;
 use crate::test::dmesg;
 
-use super::{LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
+use super::{GUEST_VM, LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
 use crate::test::conformance;
 
 /// Linux on QEMU's Arm board.
@@ -155,6 +155,32 @@ pub(super) const TESTS: &[Test] = &[
         payload: Payload::Guest("armv8-page-hook"),
         extension: Some("page-hook"),
         expect: &["extension: page-hook: pp 0: ", " touches ", "TEST page-hook done "],
+        ..ATTACK
+    },
+    Test {
+        name: "example-guest-vm",
+        proves: "the example `guest-vm` runs a guest VM beside the root VM; neither finds the other's FP, and interrupts come through",
+        payload: Payload::Guest("armv8-guest-vm"),
+        extension: Some("guest-vm"),
+        expect: GUEST_VM,
+        ..ATTACK
+    },
+    Test {
+        name: "guest-vm-vhe",
+        proves: "the same in the EL2&0 regime, on a processor with SVE and SME",
+        payload: Payload::Guest("armv8-guest-vm"),
+        extension: Some("guest-vm"),
+        arguments: &["-cpu", "max,pauth-impdef=on"],
+        expect: GUEST_VM,
+        ..ATTACK
+    },
+    Test {
+        name: "guest-vm-gicv2-a53",
+        proves: "the same on Cortex-A53 with GICv2",
+        payload: Payload::Guest("armv8-guest-vm"),
+        extension: Some("guest-vm"),
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        expect: GUEST_VM,
         ..ATTACK
     },
     Test {

@@ -1,6 +1,6 @@
 //! The extensions that ship as examples: each one's effect, seen from the root VM.
 
-use super::{GUEST, LINUX, POWER_DOWN, Payload, Test};
+use super::{GUEST, GUEST_VM, LINUX, POWER_DOWN, Payload, Test};
 
 /// Boards on which Linux runs with two CPUs.
 const BOARDS: &[&str] = &["qemu-q35-amd", "qemu-virt"];
@@ -91,6 +91,14 @@ pub(super) const TESTS: &[Test] = &[
             POWER_DOWN,
         ],
         ..LINUX
+    },
+    Test {
+        name: "example-guest-vm",
+        proves: "the example `guest-vm` runs a guest VM beside the root VM; neither finds the other's FPU, and interrupts come through",
+        payload: Payload::Guest("guest-vm"),
+        extension: Some("guest-vm"),
+        expect: GUEST_VM,
+        ..GUEST
     },
     Test {
         name: "example-trace",

@@ -1,6 +1,6 @@
 //! Intel's VMX, on Bochs. It is slow: few boots of Linux, and many checks in each boot of a guest.
 
-use super::{End, GOING_ON, GUEST, LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
+use super::{End, GOING_ON, GUEST, GUEST_VM, LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
 use crate::test::conformance;
 
 /// Linux, started by GRUB on a PC with a BIOS.
@@ -290,6 +290,14 @@ pub(super) const TESTS: &[Test] = &[
         extension: Some("page-hook"),
         expect: &["extension: page-hook: pp 0: ", " touches ", "TEST page-hook done "],
         forbid: &["execute-only skipped"],
+        ..UEFI
+    },
+    Test {
+        name: "example-guest-vm",
+        proves: "the example `guest-vm` runs a guest VM beside the root VM; neither finds the other's FPU, and interrupts come through",
+        payload: Payload::Guest("guest-vm"),
+        extension: Some("guest-vm"),
+        expect: GUEST_VM,
         ..UEFI
     },
     Test {

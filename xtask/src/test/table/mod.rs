@@ -176,6 +176,13 @@ const BARE_4: &str = "TEST bare cpus=4 ok";
 /// What the test `smoke` says of the signature.
 const SIGNATURE: &str = "TEST smoke signature=PlinthPlinth";
 const POWER_DOWN: &str = "reboot: Power down";
+/// What the guest VM of the example `guest-vm` says, and the root VM.
+const GUEST_VM: &[&str] = &[
+    "extension: guest-vm: it says: hello from a guest VM",
+    "extension: guest-vm: it says: !",
+    "extension: guest-vm: it ends with 0x0",
+    "TEST guest-vm done ",
+];
 
 /// The tests of a board, in the order they run.
 pub(super) fn of(board: &Board) -> impl Iterator<Item = &'static Test> {
