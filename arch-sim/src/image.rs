@@ -1,16 +1,19 @@
 //! ELF files of the simulated extension.
 //!
-//! Three segments (read-only, code, data), a dynamic section with one relative relocation, and code that is a
-//! table of callback words. A test changes a field to get a file that is wrong in one way.
+//! Three segments (read-only, code, data), a dynamic section with one relative relocation, a manifest, and code that is
+//! a table of callback words. A test changes a field to get a file that is wrong in one way.
+
+use plinth_extension_api::abi::{Groups, Manifest};
 
 use crate::extension::{SLOTS, callback_word};
 
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
+const PT_NOTE: u32 = 4;
 const EXECUTE: u32 = 1;
 const WRITE: u32 = 2;
 const READ: u32 = 4;
-const HEADERS: u64 = 64 + 4 * 56;
+const HEADERS: u64 = 64 + 5 * 56;
 
 /// Offset of the code from the image's base.
 pub const CODE: u64 = 0x1000;
@@ -30,11 +33,22 @@ pub struct ExtensionImage {
     pub machine: u16,
     /// The data segment's permissions, to which READ and WRITE belong.
     pub data_flags: u32,
+    /// Its ELF notes.
+    pub notes: Vec<u8>,
+}
+
+/// The ELF note that allows `groups`.
+pub fn manifest(groups: Groups) -> Vec<u8> {
+    let Manifest { owner_size, groups_size, kind, owner, groups } = Manifest::new(groups);
+    let numbers =
+        |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+    [numbers(&[owner_size, groups_size, kind]), owner.to_vec(), numbers(&groups)].concat()
 }
 
 impl Default for ExtensionImage {
     fn default() -> Self {
-        Self { relocatable: true, base: 0, machine: 62, data_flags: READ | WRITE }
+        let notes = manifest(Groups::all());
+        Self { relocatable: true, base: 0, machine: 62, data_flags: READ | WRITE, notes }
     }
 }
 
@@ -49,12 +63,14 @@ impl ExtensionImage {
             (PT_LOAD, READ | EXECUTE, CODE, &code[..], code.len() as u64),
             (PT_LOAD, self.data_flags, DATA, &data[..], DATA_SIZE),
             (PT_DYNAMIC, READ, 0, &tables[24..], tables.len() as u64 - 24),
+            (PT_NOTE, READ, 0, &self.notes[..], 0),
         ];
         for (kind, flags, offset, bytes, memory) in pieces {
             let at = HEADERS + contents.len() as u64;
             let address = self.base + offset;
             out.extend([kind.to_le_bytes(), flags.to_le_bytes()].concat());
-            out.extend(words(&[at, address, address, bytes.len() as u64, memory, 0x1000]));
+            let align = if kind == PT_NOTE { 4 } else { 0x1000 };
+            out.extend(words(&[at, address, address, bytes.len() as u64, memory, align]));
             contents.extend_from_slice(bytes);
         }
         out.extend(contents);
@@ -81,7 +97,7 @@ impl ExtensionImage {
         out.extend(1_u32.to_le_bytes());
         out.extend(words(&[self.base + CODE, 64, 0]));
         out.extend(0_u32.to_le_bytes());
-        out.extend([64_u16, 56, 4, 64, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+        out.extend([64_u16, 56, 5, 64, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
         out
     }
 }

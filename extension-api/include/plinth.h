@@ -106,6 +106,28 @@ static inline int plinth_argument(plinth_status status)
 /* The access was made by the guest's own page walk. */
 #define PLINTH_MEMORY_PAGE_WALK UINT64_C(0x4)
 
+/* Manifests. */
+/* Type of the ELF note. */
+#define PLINTH_MANIFEST_KIND UINT64_C(0x1)
+/* The VM group. */
+#define PLINTH_GROUP_VM UINT64_C(0x10)
+/* The VP group. */
+#define PLINTH_GROUP_VP UINT64_C(0x20)
+/* The VS group. */
+#define PLINTH_GROUP_VS UINT64_C(0x40)
+/* The intrinsic group. */
+#define PLINTH_GROUP_INTRINSIC UINT64_C(0x80)
+/* The memory group. */
+#define PLINTH_GROUP_MEMORY UINT64_C(0x100)
+/* The time group. */
+#define PLINTH_GROUP_TIME UINT64_C(0x200)
+/* The PP group. */
+#define PLINTH_GROUP_PP UINT64_C(0x400)
+/* Allowed whatever a manifest says: control, handle, debug, callback. */
+#define PLINTH_GROUPS_ALWAYS UINT64_C(0xf)
+/* What a file without a manifest may call: all but the intrinsic group. */
+#define PLINTH_GROUPS_WITHOUT_MANIFEST UINT64_C(0x77f)
+
 /* Hypercalls. */
 /* Gives this processor back to the caller. Result 0: it runs on the bare machine. The OS's kernel alone may. */
 #define PLINTH_HYPERCALL_STOP UINT64_C(0x504c000000010001)
@@ -189,7 +211,7 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_ERROR_BUSY 5u
 /* The call is not allowed in this callback or at this time. */
 #define PLINTH_ERROR_WRONG_STATE 6u
-/* Policy forbids it (a register outside the allow list, somebody else's memory). */
+/* Policy forbids it (a register outside the allow list, somebody else's memory, a group outside the manifest). */
 #define PLINTH_ERROR_DENIED 7u
 /* The pool is empty. */
 #define PLINTH_ERROR_OUT_OF_MEMORY 8u
@@ -322,6 +344,26 @@ _Static_assert(sizeof(struct plinth_register_access) == 24, "size of plinth_regi
 _Static_assert(offsetof(struct plinth_register_access, number) == 0, "offset of number");
 _Static_assert(offsetof(struct plinth_register_access, mask) == 8, "offset of mask");
 _Static_assert(offsetof(struct plinth_register_access, value) == 16, "offset of value");
+
+/* A manifest: an ELF note (`PT_NOTE`) of alignment 4, of which a file has at most one. A call of a group that it does not name is `Denied`. */
+struct plinth_manifest {
+    /* Bytes of `owner` up to its zero: 7. */
+    uint32_t owner_size;
+    /* Bytes of `groups`: 8. */
+    uint32_t groups_size;
+    /* 1, `MANIFEST_KIND`. */
+    uint32_t kind;
+    /* The text `Plinth`, filled up with zeroes. */
+    uint8_t owner[8];
+    /* Bit n stands for group n: bits 31:0, then 63:32. */
+    uint32_t groups[2];
+};
+_Static_assert(sizeof(struct plinth_manifest) == 28, "size of plinth_manifest");
+_Static_assert(offsetof(struct plinth_manifest, owner_size) == 0, "offset of owner_size");
+_Static_assert(offsetof(struct plinth_manifest, groups_size) == 4, "offset of groups_size");
+_Static_assert(offsetof(struct plinth_manifest, kind) == 8, "offset of kind");
+_Static_assert(offsetof(struct plinth_manifest, owner) == 12, "offset of owner");
+_Static_assert(offsetof(struct plinth_manifest, groups) == 20, "offset of groups");
 
 /* Call numbers. */
 #define PLINTH_CALL_CONTROL_EXIT UINT64_C(0x504c000000000000)

@@ -70,14 +70,26 @@ impl Pp {
 /// Makes a program of an extension: `extension!(Type = value);`, or `extension!(Type);` for a unit struct.
 ///
 /// It defines the static that holds the value, `_start`, the callbacks and the panic handler, which logs
-/// where the panic was and gives up.
+/// where the panic was and gives up; and the manifest, which allows every group of the kernel's calls, or only the
+/// [`Groups`](crate::abi::Groups) of a list: `extension!(Type, groups: [VP, VS, INTRINSIC]);`. These three are what
+/// [`root::boot`] and [`crate::passthrough`] need.
 #[macro_export]
 macro_rules! extension {
-    ($type:ident) => {
-        $crate::extension!($type = $type);
+    ($type:ident $(, groups: [$($group:ident),*])?) => {
+        $crate::extension!($type = $type $(, groups: [$($group),*])?);
     };
     ($type:ty = $value:expr) => {
+        $crate::extension!($type = $value; $crate::Groups::all());
+    };
+    ($type:ty = $value:expr, groups: [$($group:ident),*]) => {
+        $crate::extension!($type = $value; $crate::Groups::empty()$(.union($crate::Groups::$group))*);
+    };
+    ($type:ty = $value:expr; $groups:expr) => {
         static EXTENSION: $type = $value;
+
+        #[used]
+        #[unsafe(link_section = ".note.plinth")]
+        static MANIFEST: $crate::abi::Manifest = $crate::abi::Manifest::new($groups);
 
         $crate::__entry!(#[unsafe(no_mangle)] _start => __plinth_start);
         $crate::__entry!(__plinth_bootstrap_entry => __plinth_bootstrap);

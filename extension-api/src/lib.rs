@@ -29,7 +29,7 @@ pub mod root;
 pub mod runtime;
 pub mod syscall;
 
-pub use abi::{Error, ExitClass, Failure};
+pub use abi::{Error, ExitClass, Failure, Groups};
 pub use event::Event;
 #[cfg(target_arch = "x86_64")]
 pub use exit::Register;

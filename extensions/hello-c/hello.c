@@ -7,6 +7,8 @@
 #define FIRST_ID_REGISTER 0xC008u
 #define ID_REGISTERS 56u
 
+PLINTH_MANIFEST(PLINTH_RUNTIME_GROUPS | PLINTH_GROUP_VM);
+
 plinth_status plinth_start(void)
 {
     plinth_log("hello-c: hello from C; hiding the AES instructions");

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use plinth_extension_api::abi::{GROUPS_ALWAYS, GROUPS_WITHOUT_MANIFEST, MANIFEST_KIND, MANIFEST_OWNER};
 use plinth_hal::page_table::Permissions;
 use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa, UserVa};
 use plinth_launch::image::Image;
@@ -48,6 +49,8 @@ pub(crate) struct Extension {
     pub(crate) handle_seed: AtomicU64,
     /// The version of the ABI that the handle was opened for; the newest while none is open.
     pub(crate) version: AtomicU64,
+    /// The opcode groups that it may call, a bit for each.
+    groups: AtomicU64,
     /// `_start` has ended well.
     pub(crate) ready: AtomicBool,
     /// It has failed for good: the kernel passes the root VM's exits through by itself.
@@ -67,6 +70,7 @@ impl Extension {
             handle: AtomicU64::new(0),
             handle_seed: AtomicU64::new(0),
             version: AtomicU64::new(plinth_extension_api::abi::VERSION),
+            groups: AtomicU64::new(GROUPS_ALWAYS),
             ready: AtomicBool::new(false),
             crashed: AtomicBool::new(false),
             epoch: crate::sync::AtomicU64::new(0),
@@ -82,6 +86,11 @@ impl Extension {
         self.version.store(plinth_extension_api::abi::VERSION, Ordering::SeqCst);
         self.ready.store(false, Ordering::SeqCst);
         self.crashed.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether its manifest allows the calls of a group.
+    pub(crate) fn may_call(&self, group: u16) -> bool {
+        self.groups.load(Ordering::Relaxed) >> group & 1 != 0
     }
 
     fn base(&self) -> u64 {
@@ -144,7 +153,10 @@ pub(crate) fn load<A: Arch>(
             space.map_user(platform.memory, frames, page.wrapping_add(bias), frame, 1, permissions)?;
         }
     }
-    log::info!("extension at {:#x}", image.span().start.wrapping_add(bias));
+    let manifest = image.number_in_note(MANIFEST_OWNER, MANIFEST_KIND as u32)?;
+    let groups = manifest.unwrap_or(GROUPS_WITHOUT_MANIFEST) | GROUPS_ALWAYS;
+    extension.groups.store(groups, Ordering::SeqCst);
+    log::info!("extension at {:#x}, groups {groups:#x}", image.span().start.wrapping_add(bias));
     extension.entry.store(image.entry().wrapping_add(bias), Ordering::SeqCst);
     Ok(())
 }

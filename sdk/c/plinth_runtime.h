@@ -26,6 +26,16 @@ enum plinth_resume {
     PLINTH_GIVE_UP,
 };
 
+/* The manifest: which groups of calls the extension makes, as in PLINTH_MANIFEST(PLINTH_RUNTIME_GROUPS | PLINTH_GROUP_VM);
+ * once, in one of its files. Without it pass-through cannot restart the machine. */
+#define PLINTH_MANIFEST(groups)                                                                                \
+    __attribute__((section(".note.plinth"), aligned(4), used)) static const struct plinth_manifest             \
+        plinth_manifest = {sizeof("Plinth"), sizeof(uint64_t), PLINTH_MANIFEST_KIND, "Plinth",                 \
+                           {(uint32_t)(groups), (uint32_t)((groups) >> 32)}}
+
+/* What runtime and pass-through call. */
+#define PLINTH_RUNTIME_GROUPS (PLINTH_GROUP_VP | PLINTH_GROUP_VS | PLINTH_GROUP_INTRINSIC)
+
 /* Defined by the extension. Called once, before anything is virtualized; anything but 0 ends the launch. */
 plinth_status plinth_start(void);
 

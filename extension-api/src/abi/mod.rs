@@ -7,6 +7,7 @@
 mod call;
 mod exit_page;
 mod hypercall;
+mod manifest;
 pub mod register;
 pub mod spec;
 mod status;
@@ -16,6 +17,7 @@ mod table;
 pub use call::*;
 pub use exit_page::*;
 pub use hypercall::*;
+pub use manifest::*;
 pub use status::*;
 pub use structures::*;
 pub use table::{Constant, Field, Layout};
@@ -27,4 +29,4 @@ pub const VERSION: u64 = 2;
 pub const SIGNATURE: u64 = 0x504C;
 
 /// Every structure that kernel and extension share.
-pub const LAYOUTS: &[Layout] = &[EXIT_PAGE, ID_ANSWER, REGISTER_ACCESS];
+pub const LAYOUTS: &[Layout] = &[EXIT_PAGE, ID_ANSWER, REGISTER_ACCESS, MANIFEST];

@@ -55,7 +55,7 @@ errors! {
     Busy = 5, "the object is in use";
     /// The call is not allowed in this callback or at this time.
     WrongState = 6, "not allowed at this time";
-    /// Policy forbids it (a register outside the allow list, somebody else's memory).
+    /// Policy forbids it (a register outside the allow list, somebody else's memory, a group outside the manifest).
     Denied = 7, "denied by policy";
     /// The pool is empty.
     OutOfMemory = 8, "the page pool is empty";

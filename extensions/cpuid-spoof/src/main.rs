@@ -38,4 +38,4 @@ fn without_aes(id: Id, value: IdValue) -> IdValue {
     value & !hidden
 }
 
-extension!(CpuidSpoof);
+extension!(CpuidSpoof, groups: [VM, VP, VS, INTRINSIC]);

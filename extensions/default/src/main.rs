@@ -17,4 +17,4 @@ impl Extension for Default {
     }
 }
 
-extension!(Default);
+extension!(Default, groups: [VP, VS, INTRINSIC]);

@@ -69,5 +69,6 @@ fn guard(exit: &Exit<'_>, guarded: &Guarded, first: &Cell<Option<u64>>) -> Resum
 
 extension!(
     MsrGuard =
-        MsrGuard { first: PerPp::new([const { [const { Cell::new(None) }; GUARDED.len()] }; MAX_PPS]) }
+        MsrGuard { first: PerPp::new([const { [const { Cell::new(None) }; GUARDED.len()] }; MAX_PPS]) },
+    groups: [VM, VP, VS, INTRINSIC]
 );

@@ -140,5 +140,6 @@ extension!(
         open: AtomicU64::new(0),
         hits: AtomicU64::new(0),
         last: AtomicU64::new(0),
-    }
+    },
+    groups: [VM, VP, VS, INTRINSIC]
 );

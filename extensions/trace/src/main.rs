@@ -64,4 +64,7 @@ impl Trace {
 
 const BAR: &str = "########################################";
 
-extension!(Trace = Trace { counts: [const { [const { AtomicU64::new(0) }; EXIT_CLASSES] }; MAX_PPS] });
+extension!(
+    Trace = Trace { counts: [const { [const { AtomicU64::new(0) }; EXIT_CLASSES] }; MAX_PPS] },
+    groups: [VP, VS, INTRINSIC]
+);

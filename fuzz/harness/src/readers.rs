@@ -17,6 +17,7 @@ const LARGEST: u64 = 1 << 24;
 pub fn elf(bytes: &[u8]) {
     for machine in [Machine::X86_64, Machine::Aarch64] {
         let Ok(image) = Image::parse(bytes, machine) else { continue };
+        let _ = image.number_in_note("Plinth", 1);
         let span = image.span();
         for segment in image.segments() {
             assert!(!(segment.write && segment.execute));

@@ -47,6 +47,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline]
     pub(crate) fn dispatch(&mut self) -> Next {
         let number = self.user.call_number();
+        // Not looked up, since it ends most exits. Whoever may not call its group has no VS that it could resume.
         if number == Call::VsAdvanceAndRunCurrent.number() {
             let result = self.vs_advance_and_run_current();
             return self.resume(result);
@@ -65,7 +66,10 @@ impl<A: Arch> Pp<'_, A> {
         let call = Call::from_opcode(number as u32).ok_or(Error::UnknownCall)?;
         let version = self.extension.version.load(Ordering::Relaxed);
         let known = call.since() <= version || call.group() == DEBUG_GROUP;
-        if known { Ok(call) } else { Err(Error::UnknownCall) }
+        if !known {
+            return Err(Error::UnknownCall);
+        }
+        if self.extension.may_call(call.group()) { Ok(call) } else { Err(Error::Denied) }
     }
 
     /// Every call of the ABI, and what serves it: one that is missing here does not compile.

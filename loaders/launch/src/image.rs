@@ -12,6 +12,7 @@
 
 mod dynamic;
 mod error;
+mod note;
 mod place;
 mod program;
 mod relocation;
@@ -100,6 +101,7 @@ impl LoadSegment<'_> {
 /// A checked ELF image, borrowing the file's bytes.
 #[derive(Clone, Debug)]
 pub struct Image<'a> {
+    file: &'a [u8],
     segments: Segments<'a>,
     tables: Tables<'a>,
     entry: u64,
@@ -118,6 +120,7 @@ impl<'a> Image<'a> {
         let program = read_segments(bytes, &headers)?;
         let tables = dynamic::read_tables(&program, machine)?;
         let image = Self {
+            file: bytes,
             segments: program.segments,
             tables,
             entry: file.ehdr.e_entry,
@@ -165,6 +168,14 @@ impl<'a> Image<'a> {
     /// The relocations: 8-aligned 64-bit words, each inside one writable segment.
     pub fn relocations(&self) -> Relocations<'_, 'a> {
         Relocations::new(&self.segments, &self.tables)
+    }
+
+    /// The number in the file's only ELF note of that kind by that owner, if there is one.
+    ///
+    /// # Errors
+    /// [`ImageError::BadNote`] where there are several, or it is not 8 bytes long.
+    pub fn number_in_note(&self, owner: &str, kind: u32) -> Result<Option<u64>, ImageError> {
+        note::find(self.file, owner, kind)
     }
 
     fn check_entry(&self) -> Result<(), ImageError> {

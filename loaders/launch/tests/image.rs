@@ -2,7 +2,7 @@
 
 mod builder;
 
-use builder::{EXECUTE, Elf, Header, PT_INTERP, PT_TLS, WRITE, rela};
+use builder::{EXECUTE, Elf, Header, PT_INTERP, PT_TLS, WRITE, note, rela};
 use plinth_launch::Range;
 use plinth_launch::image::{Image, ImageError, Machine, Relocation};
 
@@ -187,4 +187,22 @@ fn too_little_memory_is_an_error() {
     let bytes = Elf::valid().bytes();
     let image = Image::parse(&bytes, Machine::X86_64).unwrap();
     assert_eq!(image.load_into(&mut [0; 0x3fff], 0), Err(ImageError::DestinationTooSmall));
+}
+
+#[test]
+fn a_note_is_found_by_owner_and_kind() {
+    let number = |elf: &Elf, owner, kind| {
+        Image::parse(&elf.bytes(), Machine::X86_64).unwrap().number_in_note(owner, kind)
+    };
+    assert_eq!(number(&Elf::valid(), "Plinth", 1), Ok(None));
+    let noted = Elf::with(note(&0x1234_5678_9ABC_u64.to_le_bytes()));
+    assert_eq!(number(&noted, "Plinth", 1), Ok(Some(0x1234_5678_9ABC)));
+    for (owner, kind) in [("Plint", 1), ("Plinth\0", 1), ("", 1), ("Plinth", 2)] {
+        assert_eq!(number(&noted, owner, kind), Ok(None));
+    }
+    for text in [&[][..], &[0; 4], &[0; 9]] {
+        assert_eq!(number(&Elf::with(note(text)), "Plinth", 1), Err(ImageError::BadNote));
+    }
+    let twice = edited(|elf| elf.headers.extend([note(&[0; 8]), note(&[0; 8])]));
+    assert_eq!(number(&twice, "Plinth", 1), Err(ImageError::BadNote));
 }

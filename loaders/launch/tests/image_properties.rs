@@ -2,7 +2,7 @@
 
 mod builder;
 
-use builder::Elf;
+use builder::{Elf, Header, PT_NOTE};
 use plinth_launch::image::{Image, ImageError, Machine};
 use plinth_launch::{LaunchError, LaunchStatus};
 use proptest::prelude::*;
@@ -10,6 +10,7 @@ use proptest::prelude::*;
 /// Does with an accepted image all that a loader and the kernel do.
 fn exercise(bytes: &[u8]) -> Result<(), ImageError> {
     let image = Image::parse(bytes, Machine::X86_64)?;
+    let _ = image.number_in_note("Plinth", 1);
     let span = image.span();
     let mut page = [0; 4096];
     for segment in image.segments() {
@@ -71,6 +72,13 @@ proptest! {
     }
 
     #[test]
+    fn notes_never_panic(words in prop::collection::vec(prop_oneof![any::<u32>(), 0..16_u32], 0..20), align in value()) {
+        let data = words.into_iter().flat_map(u32::to_le_bytes).collect();
+        let note = Header { align, ..Header::of_kind(PT_NOTE, data) };
+        exercise(&Elf::with(note).bytes()).unwrap();
+    }
+
+    #[test]
     fn an_error_survives_a_launch_status(number in 1_u64..30, value in any::<u32>()) {
         let Some(error) = ImageError::from_raw(number | u64::from(value) << 16) else { return Ok(()) };
         prop_assert_eq!(ImageError::from_raw(error.raw()), Some(error));
@@ -83,8 +91,8 @@ proptest! {
 
 #[test]
 fn every_error_has_a_remedy() {
-    for error in (1..=23).filter_map(ImageError::from_raw) {
+    for error in (1..=24).filter_map(ImageError::from_raw) {
         assert!(error.to_string().contains([',', ';', ':']), "{error}");
     }
-    assert_eq!(ImageError::from_raw(24), None);
+    assert_eq!(ImageError::from_raw(25), None);
 }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use plinth_extension_api::abi::spec::{Contract, Ending};
 use plinth_extension_api::abi::{
-    Call, Constant, EVENTS, Error, ExitClass, FLAGS, HYPERCALLS, LAYOUTS, LIMITS, Layout, MEMORY_ACCESS,
-    VERSION, register,
+    Call, Constant, EVENTS, Error, ExitClass, FLAGS, HYPERCALLS, LAYOUTS, LIMITS, Layout, MANIFESTS,
+    MEMORY_ACCESS, VERSION, register,
 };
 
 use super::tables::{element, failure, one_line, snake};
@@ -24,6 +24,7 @@ pub(super) fn text() -> String {
         ("Bits of arguments", FLAGS),
         ("Events for plinth_vs_inject", EVENTS),
         ("How a guest accessed memory: detail of a memory exit", MEMORY_ACCESS),
+        ("Manifests", MANIFESTS),
         ("Hypercalls", HYPERCALLS),
     ] {
         text += &constants(title, "", table);

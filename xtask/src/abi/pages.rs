@@ -6,7 +6,7 @@ use plinth_extension_api::abi::spec::{
     self, CALLBACKS, CONVENTION, Contract, DATA, Ending, PREDECESSOR, Reach, VERSIONS, checks,
 };
 use plinth_extension_api::abi::{
-    Call, Constant, EVENTS, Error, ExitClass, FLAGS, GROUPS, HYPERCALLS, LAYOUTS, LIMITS, Layout,
+    Call, Constant, EVENTS, Error, ExitClass, FLAGS, GROUPS, HYPERCALLS, LAYOUTS, LIMITS, Layout, MANIFESTS,
     MEMORY_ACCESS, VERSION, register,
 };
 
@@ -123,6 +123,7 @@ fn data() -> String {
     for layout in LAYOUTS {
         page += &self::layout(layout);
     }
+    let _ = write!(page, "\n{}", constants(MANIFESTS));
     page += "\n## Exit classes\n\n| Number | Class | |\n| --- | --- | --- |\n";
     for class in ExitClass::ALL {
         let text = one_line(class.text());

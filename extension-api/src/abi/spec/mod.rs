@@ -167,7 +167,8 @@ pub struct Contract {
     pub inputs: &'static [Parameter],
     /// Outputs from REG0 on.
     pub outputs: &'static [Parameter],
-    /// Every way to fail, but for `UnknownCall` and, where it takes the handle, `InvalidHandle(0)`.
+    /// Every way to fail, but for `UnknownCall`, a group outside the manifest and, where it takes the handle,
+    /// `InvalidHandle(0)`.
     pub errors: &'static [ErrorCase],
     /// Why it exists.
     pub why: &'static str,
@@ -271,6 +272,7 @@ pub const VERSIONS: &[Version] = &[
             "Views of a VM's memory. Single-stepping: exit class `Step`. Kicks: exit class `Attention`.",
             "Memory types: `VmMap` takes one, `VmQuery` and `VmViewQuery` tell it.",
             "Interrupts for guest VMs: event types 4 and 5, exit classes `Interrupt` and `Wait`.",
+            "Manifests. An extension without one may not call group 7, intrinsic.",
         ],
     },
 ];

@@ -79,6 +79,8 @@ pub enum ImageError {
     EntryNotExecutable = 22,
     /// The memory to load into is smaller than the image's span.
     DestinationTooSmall = 23,
+    /// More than one note of the kind asked for, or one that is not 8 bytes long.
+    BadNote = 24,
 }
 
 impl ImageError {
@@ -123,6 +125,7 @@ impl ImageError {
             Self::RelocationReadOnly => (21, 0),
             Self::EntryNotExecutable => (22, 0),
             Self::DestinationTooSmall => (23, 0),
+            Self::BadNote => (24, 0),
         }
     }
 
@@ -154,6 +157,7 @@ impl ImageError {
             21 => Self::RelocationReadOnly,
             22 => Self::EntryNotExecutable,
             23 => Self::DestinationTooSmall,
+            24 => Self::BadNote,
             _ => return None,
         })
     }
@@ -207,6 +211,7 @@ impl fmt::Display for ImageError {
             Self::RelocationReadOnly => f.write_str("a relocation lies in a segment that is not writable; compile it as position-independent code (no text relocations)"),
             Self::EntryNotExecutable => f.write_str("its entry point is not in an executable segment; name the entry symbol to the linker (-e SYMBOL)"),
             Self::DestinationTooSmall => f.write_str("the memory set aside for it is smaller than the image; give the hypervisor more memory"),
+            Self::BadNote => f.write_str("its manifest is no note of 8 bytes, or it has two; declare its groups once"),
         }
     }
 }

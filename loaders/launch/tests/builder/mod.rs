@@ -10,6 +10,7 @@ pub const READ: u32 = 4;
 pub const PT_LOAD: u32 = 1;
 pub const PT_DYNAMIC: u32 = 2;
 pub const PT_INTERP: u32 = 3;
+pub const PT_NOTE: u32 = 4;
 pub const PT_TLS: u32 = 7;
 
 /// One program header and the bytes it names.
@@ -118,6 +119,13 @@ fn program_header(header: &Header, offset: u64) -> Vec<u8> {
     let size = header.data.len() as u64;
     out.extend(words(&[offset, header.vaddr, header.vaddr, size, header.memory_size, header.align]));
     out
+}
+
+/// A note of kind 1 by "Plinth", as a segment.
+pub fn note(text: &[u8]) -> Header {
+    let head: Vec<u8> = [7, text.len() as u32, 1].into_iter().flat_map(u32::to_le_bytes).collect();
+    let data = [&head[..], b"Plinth\0\0", text].concat();
+    Header { align: 4, ..Header::of_kind(PT_NOTE, data) }
 }
 
 /// An `Elf64_Rela` without a symbol.

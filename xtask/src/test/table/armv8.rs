@@ -105,6 +105,14 @@ pub(super) const TESTS: &[Test] = &[
         ..ATTACK
     },
     Test {
+        name: "denied",
+        proves: "the calls that an extension's manifest does not name are denied on Arm, and it is the VMM with the others",
+        payload: Payload::Guest("armv8-exits"),
+        extension: Some("denied"),
+        expect: &["denied: none of ", "denied: all of ", "TEST exits done "],
+        ..ATTACK
+    },
+    Test {
         name: "crash",
         proves: "the root VM lives on under the kernel when an extension without a fail callback crashes",
         extension: Some("crashes"),

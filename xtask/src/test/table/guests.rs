@@ -140,6 +140,14 @@ pub(super) const TESTS: &[Test] = &[
         ..GUEST
     },
     Test {
+        name: "denied",
+        proves: "the calls that an extension's manifest does not name are denied, and it is the VMM with the others",
+        payload: Payload::Guest("report"),
+        extension: Some("denied"),
+        expect: &["denied: none of ", "denied: all of ", "TEST report done "],
+        ..GUEST
+    },
+    Test {
         name: "traced-calls",
         proves: "an extension's system call with the trap flag set does not trap in the kernel",
         payload: Payload::Guest("forbidden"),

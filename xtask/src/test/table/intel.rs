@@ -258,6 +258,14 @@ pub(super) const TESTS: &[Test] = &[
         ..UEFI
     },
     Test {
+        name: "denied",
+        proves: "the calls that an extension's manifest does not name are denied on Intel VMX, and it is the VMM with the others",
+        payload: Payload::Guest("report"),
+        extension: Some("denied"),
+        expect: &["denied: none of ", "denied: all of ", "TEST report done "],
+        ..UEFI
+    },
+    Test {
         name: "traced-calls",
         proves: "an extension's system call with the trap flag set leaves the kernel alone, where the processor traps in it too",
         payload: Payload::Guest("forbidden"),
