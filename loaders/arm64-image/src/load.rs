@@ -6,7 +6,7 @@ use core::fmt;
 use plinth_arm64_image::archive::{self, Archive, Kind, Settings};
 use plinth_arm64_image::plan::Plan;
 use plinth_arm64_image::tree::{self, Edits};
-use plinth_device_tree::{Broken, Tree};
+use plinth_device_tree::{Broken, ModuleKind, Tree};
 use plinth_launch::image::{Image, ImageError, Machine};
 use plinth_launch::{
     CONSOLE_NONE, LaunchInfo, MAGIC, MAX_SEGMENTS, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
@@ -28,7 +28,7 @@ pub(crate) enum LoadError {
     BrokenTree(Broken),
     /// The file has no archive, or was cut.
     NoArchive,
-    /// The archive lacks a part.
+    /// Neither the archive nor the device tree has a part.
     Missing(&'static str),
     /// The kernel's ELF file is refused.
     Kernel(ImageError),
@@ -53,7 +53,10 @@ impl fmt::Display for LoadError {
             ),
             Self::BrokenTree(broken) => broken.fmt(f),
             Self::NoArchive => f.write_str("the file ends before its archive does; copy all of it"),
-            Self::Missing(part) => write!(f, "the file has no {part}; put it together again with one"),
+            Self::Missing(part) => write!(
+                f,
+                "the file has no {part}, and /chosen names none in memory; put the file together again with one"
+            ),
             Self::Kernel(error) => write!(f, "the kernel's ELF file is refused: {error}"),
             Self::Payload => f.write_str("the payload is no arm64 Linux Image; name one (uncompressed)"),
             Self::NoMemory => f.write_str(
@@ -79,8 +82,8 @@ pub(crate) struct Loaded {
 /// Loads everything.
 pub(crate) fn load(original: Tree<'_>, base: u64, console: (u64, u64)) -> Result<Loaded, LoadError> {
     let archive = find_archive()?;
-    let part = |kind, name| archive.part(kind).ok_or(LoadError::Missing(name));
-    let payload = part(Kind::Payload, "payload")?;
+    let parts = Parts { archive, tree: original };
+    let payload = parts.need(Kind::Payload, "payload")?;
     let Settings { mebibytes, log_level, .. } = archive.settings();
     let file = Range { start: base, size: archive_end() - base };
     let mut plan = plan(original, file)?;
@@ -92,9 +95,9 @@ pub(crate) fn load(original: Tree<'_>, base: u64, console: (u64, u64)) -> Result
     let reservation = plan.high(size, 2 * MIB).ok_or(LoadError::NoRoom("the hypervisor"))?;
     let start = target.start + header.offset;
     put(Range { start, size: header.size }, payload)?;
-    put_tree(tree, original, reservation, &archive)?;
-    let kernel = part(Kind::Kernel, "kernel")?;
-    let extension = part(Kind::Extension, "extension")?;
+    put_tree(tree, reservation, &parts)?;
+    let kernel = parts.need(Kind::Kernel, "kernel")?;
+    let extension = parts.need(Kind::Extension, "extension")?;
     let mut info = LaunchInfo {
         magic: MAGIC,
         version: VERSION,
@@ -122,6 +125,54 @@ pub(crate) fn load(original: Tree<'_>, base: u64, console: (u64, u64)) -> Result
         unsafe { mmu::clean(range) };
     }
     Ok(Loaded { entry, info: at, fdt: tree.start, payload: start })
+}
+
+/// Where the parts come from: this file, or what is not in it from memory that `/chosen` names.
+struct Parts<'a> {
+    archive: Archive<'a>,
+    tree: Tree<'a>,
+}
+
+impl Parts<'_> {
+    fn need(&self, kind: Kind, name: &'static str) -> Result<&[u8], LoadError> {
+        self.find(kind).ok_or(LoadError::Missing(name))
+    }
+
+    fn find(&self, kind: Kind) -> Option<&[u8]> {
+        self.archive.part(kind).or_else(|| self.module(kind))
+    }
+
+    /// A file that lies in the machine's memory as a whole.
+    fn module(&self, kind: Kind) -> Option<&[u8]> {
+        let Range { start, size } = self.tree.module(named(kind)?)?.range;
+        let inside = |bank: Range| {
+            start >= bank.start && start - bank.start < bank.size && size <= bank.size - (start - bank.start)
+        };
+        if !self.tree.banks().any(inside) {
+            return None;
+        }
+        // SAFETY: memory by the device tree, mapped, and nobody writes to it: the plan keeps clear of it.
+        Some(unsafe { core::slice::from_raw_parts(start as *const u8, size as usize) })
+    }
+
+    /// The payload's: the file's, else that of the payload in memory; `None` leaves the firmware's.
+    fn command_line(&self) -> Result<Option<&str>, LoadError> {
+        match self.archive.part(Kind::CommandLine) {
+            Some(line) => core::str::from_utf8(line).map(Some).map_err(|_| LoadError::CommandLine),
+            None => Ok(self.tree.module(ModuleKind::Payload).and_then(|payload| payload.arguments)),
+        }
+    }
+}
+
+/// What `/chosen` calls a part.
+const fn named(kind: Kind) -> Option<ModuleKind> {
+    match kind {
+        Kind::Kernel => Some(ModuleKind::Kernel),
+        Kind::Extension => Some(ModuleKind::Extension),
+        Kind::Payload => Some(ModuleKind::Payload),
+        Kind::Initrd => Some(ModuleKind::Initrd),
+        Kind::CommandLine | Kind::Settings | Kind::Options | Kind::DeviceTree => None,
+    }
 }
 
 fn range_of(bytes: &[u8]) -> Range {
@@ -172,8 +223,9 @@ pub(crate) fn bank(tree: Tree<'_>, base: u64) -> Result<Range, LoadError> {
 fn plan(tree: Tree<'_>, file: Range) -> Result<Plan, LoadError> {
     let mut plan = Plan::new(bank(tree, file.start)?);
     let blob = tree.bytes();
-    let own = [file, Range { start: blob.as_ptr() as u64, size: blob.len() as u64 }];
-    for range in own.into_iter().chain(tree.reserved()) {
+    let own = [file, range_of(blob)];
+    let modules = ModuleKind::ALL.into_iter().filter_map(|kind| Some(tree.module(kind)?.range));
+    for range in own.into_iter().chain(modules).chain(tree.reserved()) {
         plan.take(range).map_err(|_| LoadError::NoRoom("the device tree's reservations"))?;
     }
     Ok(plan)
@@ -216,22 +268,14 @@ fn put(range: Range, bytes: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn put_tree(
-    range: Range,
-    original: Tree<'_>,
-    reservation: Range,
-    archive: &Archive<'_>,
-) -> Result<(), LoadError> {
-    let initrd =
-        archive.part(Kind::Initrd).map(|part| Range { start: part.as_ptr() as u64, size: part.len() as u64 });
-    let command_line = archive.part(Kind::CommandLine).map(core::str::from_utf8).transpose();
-    let command_line = command_line.map_err(|_| LoadError::CommandLine)?;
+fn put_tree(range: Range, reservation: Range, parts: &Parts<'_>) -> Result<(), LoadError> {
+    let initrd = parts.find(Kind::Initrd).map_or(Range::default(), range_of);
+    let command_line = parts.command_line()?;
     // SAFETY: the plan keeps ranges apart.
     let room = unsafe { memory(range) };
-    let blob = original.bytes();
+    let blob = parts.tree.bytes();
     room[..blob.len()].copy_from_slice(blob);
-    let edits = Edits { reservation, initrd: initrd.unwrap_or_default(), command_line };
-    tree::edit(room, original, &edits).map_err(LoadError::Tree)
+    tree::edit(room, parts.tree, &Edits { reservation, initrd, command_line }).map_err(LoadError::Tree)
 }
 
 /// Kernel and extension into the reservation; what is left becomes the pool. Returns the entry's address.

@@ -1,5 +1,5 @@
-//! What loaders and the ARMv8 backend read from a device tree: memory, reservations, processors, firmware, interrupt
-//! controller, console.
+//! What loaders and the ARMv8 backend read from a device tree: memory, reservations, files in memory, processors, firmware,
+//! interrupt controller, console.
 //!
 //! Trees come from firmware and from SD cards, so any bytes must be bearable: [`Tree::new`] checks them once, and
 //! what reads them afterwards cannot fail but by not finding what it looks for.
@@ -11,11 +11,13 @@ mod check;
 mod console;
 mod gic;
 mod memory;
+mod modules;
 mod place;
 mod processors;
 
 pub use check::{Broken, total_size};
 pub use gic::Gic;
+pub use modules::{Module, ModuleKind};
 pub use processors::{Firmware, Processor};
 
 use dtoolkit::fdt::Fdt;

@@ -3,7 +3,7 @@
 mod common;
 
 use common::Writer;
-use plinth_device_tree::{Firmware, Gic, Processor, Tree, total_size};
+use plinth_device_tree::{Firmware, Gic, Module, ModuleKind, Processor, Tree, total_size};
 use plinth_launch::{
     CONSOLE_16550_MMIO, CONSOLE_16550_MMIO32, CONSOLE_CADENCE, CONSOLE_NONE, CONSOLE_PL011, Range,
 };
@@ -14,7 +14,13 @@ fn board() -> Vec<u8> {
     Writer::tree(|root| {
         root.sizes(2, 1);
         root.text("a-property-whose-name-is-longer-than-thirty-one", "real boards have them");
-        root.node("chosen", |chosen| chosen.text("stdout-path", "serial1:115200n8"));
+        root.node("chosen", |chosen| {
+            chosen.text("stdout-path", "serial1:115200n8");
+            chosen.node("module@10000000", |module| {
+                module.text("compatible", "plinth,kernel");
+                module.cells("reg", &[0, 0x1000_0000, 0x1000]);
+            });
+        });
         root.node("aliases", |aliases| aliases.text("serial1", "/soc/serial@7e215040"));
         root.node("memory@0", |memory| {
             memory.text("device_type", "memory");
@@ -55,6 +61,49 @@ fn board() -> Vec<u8> {
     })
 }
 
+/// Modules as QEMU's `guest-loader` writes them, and in one cell each.
+fn with_modules(cells: Option<u32>) -> Vec<u8> {
+    Writer::tree(|root| {
+        root.sizes(2, 2);
+        root.node("chosen", |chosen| {
+            if let Some(cells) = cells {
+                chosen.sizes(cells, cells);
+            }
+            let place = |start: u32, size: u32| {
+                if cells == Some(1) { vec![start, size] } else { vec![0, start, 0, size] }
+            };
+            chosen.node("module@70000000", |module| {
+                module.value("compatible", b"multiboot,module\0multiboot,kernel\0");
+                module.cells("reg", &place(0x7000_0000, 0x1234));
+                module.text("bootargs", "console=ttyAMA0");
+            });
+            chosen.node("module@74000000", |module| {
+                module.value("compatible", b"multiboot,module\0multiboot,ramdisk\0");
+                module.cells("reg", &place(0x7400_0000, 0x10));
+            });
+            chosen.node("module@75000000", |module| {
+                module.text("compatible", "plinth,extension");
+                module.cells("reg", &[0x7500_0000]);
+            });
+        });
+    })
+}
+
+#[test]
+fn files_that_chosen_names_are_found_where_they_lie() {
+    for cells in [None, Some(1), Some(2)] {
+        let blob = with_modules(cells);
+        let tree = Tree::new(&blob).unwrap();
+        let range = Range { start: 0x7000_0000, size: 0x1234 };
+        let payload = Module { range, arguments: Some("console=ttyAMA0") };
+        assert_eq!(tree.module(ModuleKind::Payload), Some(payload), "{cells:?}");
+        let range = Range { start: 0x7400_0000, size: 0x10 };
+        assert_eq!(tree.module(ModuleKind::Initrd), Some(Module { range, arguments: None }));
+        assert_eq!(tree.module(ModuleKind::Kernel), None, "nobody names one");
+        assert_eq!(tree.module(ModuleKind::Extension), None, "its place is cut");
+    }
+}
+
 /// A tree whose console is a UART with these properties.
 fn with_uart(compatible: &str, shift: Option<u32>) -> Vec<u8> {
     Writer::tree(|root| {
@@ -76,6 +125,7 @@ fn read_all(tree: Tree<'_>) -> usize {
     let count = tree.banks().count() + tree.reserved().count() + tree.processors().count();
     count
         + tree.spinning().count()
+        + ModuleKind::ALL.into_iter().filter_map(|kind| tree.module(kind)).count()
         + kind as usize
         + usize::from(tree.gic() == Gic::V3)
         + usize::from(tree.firmware() == Firmware::Smc)
@@ -88,6 +138,8 @@ fn a_board_is_read() {
     assert_eq!(total_size(bytes.first_chunk().unwrap()), Some(bytes.len()));
     let tree = Tree::new(&bytes).unwrap();
     assert_eq!(tree.console(), (CONSOLE_16550_MMIO32, 0x3F21_5040), "translated by the bus");
+    let kernel = Module { range: Range { start: 0x1000_0000, size: 0x1000 }, arguments: None };
+    assert_eq!(tree.module(ModuleKind::Kernel), Some(kernel));
     assert_eq!(tree.gic(), Gic::V2(0xFF84_2000));
     let distributor = Range { start: 0xFF84_1000, size: 0x1000 };
     assert_eq!(tree.private_interrupts(), Some(distributor), "translated too");

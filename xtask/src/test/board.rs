@@ -1,6 +1,7 @@
 //! Runs the board tests: boots each one, watches its console, tells how it went.
 
 mod faults;
+mod modules;
 mod queue;
 mod verdict;
 
@@ -111,11 +112,14 @@ impl Bench<'_> {
 
     fn try_to_boot(&self, test: &Test, log: &Path) -> Result<Booted> {
         let scratch = self.workspace.scratch()?;
-        let mut machine = Machine::new(self.board, &self.volume(test)?, scratch.path())?;
+        let mut volume = self.volume(test)?;
+        let modules = if test.modules { modules::take(&mut volume, scratch.path())? } else { Vec::new() };
+        let mut machine = Machine::new(self.board, &volume, scratch.path())?;
         (machine.cpus, machine.memory) = (test.cpus, test.memory);
         (machine.bare, machine.model) = (test.bare, test.model);
         machine.memory_file = test.in_memory.map(|_| scratch.path().join("memory"));
         machine.arguments.extend(test.arguments.iter().map(|&argument| argument.to_owned()));
+        machine.arguments.extend(modules);
         let mut process =
             Process::captured(machine.command(&Console::Output)?, &scratch.path().join("messages"))?;
         let expected: Vec<String> = test.expect.iter().map(|&text| text.to_owned()).collect();

@@ -174,6 +174,20 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test { boards: &["qemu-virt-uboot"], ..FIRMWARE },
     Test {
+        name: "linux-named-in-chosen-2",
+        boards: &["qemu-virt"],
+        proves: "a payload that is not in the loader's file is found in memory, where the device tree names it, with its RAM disk",
+        modules: true,
+        ..FIRMWARE
+    },
+    Test {
+        name: "payload-nowhere",
+        proves: "a loader without a payload, which the device tree does not name either, says so",
+        faults: &[Fault::Missing("vmlinuz")],
+        expect: &["plinth: not launched: the file has no payload, and /chosen names none in memory"],
+        ..REFUSED
+    },
+    Test {
         name: "linux-2",
         boards: &["versal"],
         proves: "Debian's Linux boots as the root VM, works and powers off, on both processors",

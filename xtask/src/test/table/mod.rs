@@ -56,6 +56,9 @@ pub(super) struct Test {
     pub(super) before: Option<&'static str>,
     /// The loader's file holds the device tree that the emulator makes, for faults to break.
     pub(super) own_tree: bool,
+    /// Payload and RAM disk are not in the boot file of an Arm board: the emulator puts them into memory, and names them in
+    /// the device tree's `/chosen`.
+    pub(super) modules: bool,
     /// What is done to the files beside the loader before they are booted.
     pub(super) faults: &'static [Fault],
     /// Texts that must come over the console in this order.
@@ -140,6 +143,7 @@ pub(super) const LINUX: Test = Test {
     settings: &[],
     before: None,
     own_tree: false,
+    modules: false,
     faults: &[],
     expect: &[],
     forbid: &[],
