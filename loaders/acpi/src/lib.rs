@@ -1,4 +1,5 @@
-//! What loaders and backends read from ACPI's tables.
+//! What loaders and backends read from ACPI's tables: the processors of a PC; of an Arm machine without a device tree what
+//! one would say.
 //!
 //! The tables are the firmware's word, but a broken one must not break its reader: every length is checked, and what
 //! makes no sense is not there. A table's checksum is not asked for, since there is firmware that gets it wrong;
@@ -7,6 +8,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod arm;
 pub mod pc;
 mod tables;
 

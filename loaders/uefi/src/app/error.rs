@@ -5,6 +5,8 @@ use core::fmt;
 use plinth_launch::LaunchStatus;
 use plinth_launch::image::ImageError;
 use plinth_launch::layout::TooSmall;
+#[cfg(target_arch = "aarch64")]
+use plinth_loader_uefi::acpi_tree::Missing;
 use plinth_loader_uefi::command::UnknownCommand;
 use uefi::Status;
 
@@ -27,9 +29,12 @@ pub(crate) enum Error {
     NoMemory { kib: u64, status: Status },
     /// What must go into the hypervisor's memory does not fit.
     TooSmall(TooSmall),
-    /// The firmware describes the machine by no device tree.
+    /// The firmware describes the machine neither by a device tree nor by ACPI.
     #[cfg(target_arch = "aarch64")]
     NoDeviceTree,
+    /// It describes it by ACPI alone, and not enough.
+    #[cfg(target_arch = "aarch64")]
+    Acpi(Missing),
     /// Its device tree is broken.
     #[cfg(target_arch = "aarch64")]
     DeviceTree(plinth_device_tree::Broken),
@@ -100,7 +105,12 @@ impl fmt::Display for Error {
             Self::NoMemory { kib, status } => write!(f, "the firmware has no {kib} KiB of free memory in one piece for the hypervisor ({status}); lower `memory` in plinth.toml, or add memory"),
             Self::TooSmall(error) => error.fmt(f),
             #[cfg(target_arch = "aarch64")]
-            Self::NoDeviceTree => f.write_str("the firmware describes this machine by ACPI alone, and Plinth needs a device tree; choose the device tree in the firmware's setup"),
+            Self::NoDeviceTree => f.write_str("the firmware describes this machine neither by a device tree nor by ACPI; choose one of them in its setup"),
+            #[cfg(target_arch = "aarch64")]
+            Self::Acpi(missing) => write!(f, "the firmware has no device tree, and ACPI's MADT tells no {}; choose the device tree in the firmware's setup", match missing {
+                Missing::Processors => "processor",
+                Missing::Gic => "interrupt controller that Plinth knows",
+            }),
             #[cfg(target_arch = "aarch64")]
             Self::DeviceTree(broken) => broken.fmt(f),
             Self::Processor { pp, status } => write!(f, "processor {pp}: the firmware could not run the launch on it ({status}); disable that processor in the firmware's setup, or update the firmware"),

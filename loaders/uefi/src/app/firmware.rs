@@ -1,6 +1,10 @@
 //! What the firmware is asked for: protocols, tables, the memory map.
 
 use alloc::vec::Vec;
+#[cfg(target_arch = "aarch64")]
+use plinth_launch::Range;
+#[cfg(target_arch = "aarch64")]
+use uefi::boot::MemoryAttribute;
 use uefi::boot::{self, MemoryType, OpenProtocolAttributes, OpenProtocolParams, ScopedProtocol};
 use uefi::mem::memory_map::MemoryMap;
 use uefi::proto::ProtocolPointer;
@@ -62,6 +66,30 @@ pub(crate) fn device_tree() -> Option<u64> {
     // EFI_DTB_TABLE_GUID (UEFI specification, "EFI Configuration Table").
     const DEVICE_TREE: uefi::Guid = uefi::guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
     table(DEVICE_TREE).filter(|address| address.is_multiple_of(8))
+}
+
+/// The banks of memory, in the order of their addresses: what can be cached.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn banks() -> Vec<Range> {
+    let Ok(map) = boot::memory_map(MemoryType::LOADER_DATA) else { return Vec::new() };
+    let memory = map.entries().filter(|entry| entry.att.contains(MemoryAttribute::WRITE_BACK));
+    let size = |pages: u64| pages.saturating_mul(4096);
+    let pieces = memory.map(|entry| Range { start: entry.phys_start, size: size(entry.page_count) });
+    merged(pieces.collect())
+}
+
+/// Pieces that touch each other as one.
+#[cfg(target_arch = "aarch64")]
+fn merged(mut pieces: Vec<Range>) -> Vec<Range> {
+    pieces.sort_unstable_by_key(|piece| piece.start);
+    pieces.dedup_by(|next, last| {
+        let touches = last.start.saturating_add(last.size) == next.start;
+        if touches {
+            last.size = last.size.saturating_add(next.size);
+        }
+        touches
+    });
+    pieces
 }
 
 /// The end of what the machine has in its address space: memory, devices, and always the first 4 GiB.

@@ -172,6 +172,28 @@ pub(super) const TESTS: &[Test] = &[
         expect: &["plinth: launched on 1", "plinth: pp 1: launched", "TEST smoke cpus=2 ok", POWER_DOWN],
         ..FIRMWARE
     },
+    Test {
+        name: "linux-acpi-2",
+        boards: &["qemu-virt-uefi"],
+        proves: "the same where the firmware has ACPI alone: GICv3, PSCI, console and processors are found in its tables",
+        arguments: &["-machine", "acpi=on"],
+        expect: &[
+            "plinth: launched on 1",
+            "ACPI: XSDT ",
+            "plinth: pp 1: launched",
+            "TEST smoke cpus=2 ok",
+            POWER_DOWN,
+        ],
+        ..FIRMWARE
+    },
+    Test {
+        name: "linux-acpi-gicv2-2",
+        boards: &["qemu-virt-uefi"],
+        proves: "the same with GICv2",
+        arguments: &["-machine", "acpi=on,gic-version=2"],
+        expect: &["plinth: launched on 1", "plinth: pp 1: launched", "TEST smoke cpus=2 ok", POWER_DOWN],
+        ..FIRMWARE
+    },
     Test { boards: &["qemu-virt-uboot"], ..FIRMWARE },
     Test {
         name: "linux-named-in-chosen-2",

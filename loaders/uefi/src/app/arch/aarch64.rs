@@ -10,10 +10,13 @@ use crate::app::firmware;
 use crate::app::memory::Pages;
 use crate::app::running::NOT_RUNNING;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::arch::asm;
+use plinth_acpi::Tables;
 use plinth_device_tree::Tree;
 use plinth_launch::image::Machine;
 use plinth_launch::{Entry, LaunchInfo, Range};
+use plinth_loader_uefi::acpi_tree;
 use uefi::{CStr16, Guid, boot, cstr16, guid};
 
 /// What images are built for.
@@ -38,14 +41,44 @@ pub(crate) fn low_page() -> Result<Option<Pages>, Error> {
 
 /// The device tree, and the console that it names.
 pub(crate) fn devices() -> Result<Devices, Error> {
-    let address = firmware::device_tree().ok_or(Error::NoDeviceTree)?;
-    // SAFETY: the firmware says that a device tree is there; its header is longer than this.
+    let address = firmware::device_tree().map_or_else(made_of_acpi, Ok)?;
+    // SAFETY: a device tree is there, as the firmware or `made_of_acpi` says; its header is longer than this.
     let header = unsafe { &*(address as *const [u8; 8]) };
     let size = plinth_device_tree::total_size(header).ok_or(Error::NoDeviceTree)?;
     // SAFETY: the tree says its own size, and stays as long as the firmware.
     let bytes = unsafe { core::slice::from_raw_parts(address as *const u8, size) };
     let tree = Tree::new(bytes).map_err(Error::DeviceTree)?;
     Ok(Devices { console: tree.console(), fdt: address })
+}
+
+/// Makes a device tree of ACPI's tables, which stays.
+fn made_of_acpi() -> Result<u64, Error> {
+    let banks = firmware::banks();
+    let read = |at, buffer: &mut [u8]| read_memory(&banks, at, buffer);
+    let tables = Tables::new(read, firmware::acpi_rsdp()).ok_or(Error::NoDeviceTree)?;
+    let blob = acpi_tree::device_tree(&tables, &banks).map_err(Error::Acpi)?;
+    // In words, because it has to be aligned.
+    let mut words: Vec<u64> = alloc::vec![0; blob.len().div_ceil(8)];
+    for (word, bytes) in words.iter_mut().zip(blob.chunks(8)) {
+        let mut whole = [0; 8];
+        whole[..bytes.len()].copy_from_slice(bytes);
+        *word = u64::from_ne_bytes(whole);
+    }
+    Ok(words.leak().as_ptr() as u64)
+}
+
+/// Reads what lies in one of `banks`; ones elsewhere.
+fn read_memory(banks: &[Range], at: u64, buffer: &mut [u8]) {
+    let size = buffer.len() as u64;
+    let holds = |bank: &Range| at >= bank.start && size <= bank.size && at - bank.start <= bank.size - size;
+    if at == 0 || !banks.iter().any(holds) {
+        buffer.fill(0xFF);
+        return;
+    }
+    for (offset, byte) in buffer.iter_mut().enumerate() {
+        // SAFETY: memory, by the firmware's map, which maps it all at its own address; volatile, because it is not ours.
+        *byte = unsafe { (at as *const u8).add(offset).read_volatile() };
+    }
 }
 
 /// Writes what was loaded back to memory: the kernel fetches it, and for a few instructions runs without caches.
