@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use plinth_arch_armv8::Stage2Format;
 use plinth_arch_sim::format::SimFormat;
-use plinth_hal::page_table::{Attributes, MemoryType, NotLoaded, PageTable, Permissions, TableMemory};
+use plinth_arch_x86::{EptCapabilities, EptFormat, NptFormat};
+use plinth_hal::page_table::{
+    Attributes, MemoryType, NotLoaded, PageTable, Permissions, PtFormat, TableMemory,
+};
 use plinth_hal::{Gpa, OutOfFrames, PAGE_SIZE, Spa};
 
 use crate::Input;
 
 /// Frames for tables; some inputs meet the end of them.
 const FRAMES: usize = 64;
+/// Entries in a frame.
+const ENTRIES: u64 = 512;
 const LARGE: u64 = 2 << 20;
 /// All edits are in so many large pages from [`BASE`] on.
 const REACH: u64 = 4;
@@ -40,23 +46,36 @@ impl TableMemory for Tables {
         }
     }
 
+    // A root table may be of several frames.
     fn read(&self, table: Spa, index: usize) -> u64 {
-        self.frames[&(table.raw() / PAGE_SIZE)][index]
+        self.frames[&(table.raw() / PAGE_SIZE + index as u64 / ENTRIES)][index % ENTRIES as usize]
     }
 
     fn write(&mut self, table: Spa, index: usize, entry: u64) {
-        self.frames.get_mut(&(table.raw() / PAGE_SIZE)).expect("a table that is there")[index] = entry;
+        let frame = self.frames.get_mut(&(table.raw() / PAGE_SIZE + index as u64 / ENTRIES));
+        frame.expect("a table that is there")[index % ENTRIES as usize] = entry;
     }
 }
 
 /// What should be mapped: page to page and permissions.
 type Model = BTreeMap<u64, (u64, Permissions)>;
 
-/// Edits as the bytes say.
+/// Edits as the bytes say, of tables in the format that the first byte names.
 pub fn page_table(bytes: &[u8]) {
     let mut input = Input(bytes);
+    // Leaves of 2 MiB and 1 GiB, and 40 bits of physical address.
+    let ept = EptCapabilities { execute_only: false, large_leaves: true, giant_leaves: true };
+    match input.byte() % 4 {
+        0 => edits(input, SimFormat::<Gpa>::new()),
+        1 => edits(input, NptFormat::new(true, 40)),
+        2 => edits(input, EptFormat::new(ept, 40)),
+        _ => edits(input, Stage2Format::new(40)),
+    }
+}
+
+fn edits(mut input: Input<'_>, format: impl PtFormat<Input = Gpa>) {
     let mut tables = Tables::default();
-    let mut table = PageTable::new(&mut tables, SimFormat::<Gpa>::new()).expect("a first frame");
+    let mut table = PageTable::new(&mut tables, format).expect("a first frame");
     let mut model = Model::new();
     while !input.is_empty() {
         edit(&mut input, &mut table, &mut tables, &mut model);
@@ -72,7 +91,7 @@ pub fn page_table(bytes: &[u8]) {
 
 fn edit(
     input: &mut Input<'_>,
-    table: &mut PageTable<SimFormat<Gpa>>,
+    table: &mut PageTable<impl PtFormat<Input = Gpa>>,
     tables: &mut Tables,
     model: &mut Model,
 ) {

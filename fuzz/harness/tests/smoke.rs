@@ -1,6 +1,6 @@
 //! The harnesses on a fixed set of bytes: noise, and valid inputs with some of their bytes changed.
 
-use plinth_fuzz_harness::{ALL, Harness};
+use plinth_fuzz_harness::{ACPI_BASE, ALL, Harness};
 
 /// Inputs of each kind for each harness; the machine of `system_calls` costs most.
 const ROUNDS: u64 = 300;
@@ -45,12 +45,32 @@ fn valid(name: &str) -> Vec<u8> {
             b"kernel = \"plinth\"\nextension = \"default\"\nmemory = 32\nlog = \"info\"\nlaunch = true\n"
                 .to_vec()
         }
+        "acpi" => acpi(),
         "multiboot2" => multiboot2(),
         // This very program: an ELF file, if not one for a bare machine.
         "elf" => std::fs::read(std::env::current_exe().unwrap()).unwrap()[..64 * 1024].to_vec(),
         "device_tree" => device_tree(),
         _ => Vec::new(),
     }
+}
+
+/// A root pointer, an XSDT and an MADT with two processors (ACPI specification 6.5, 5.2.5 to 5.2.12).
+fn acpi() -> Vec<u8> {
+    const XSDT: usize = 0x40;
+    const MADT: usize = 0x80;
+    let mut bytes = vec![0; MADT + 44 + 8 + 16];
+    let length = (bytes.len() - MADT) as u32;
+    let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
+    put(0, b"RSD PTR ");
+    put(15, &[2]);
+    put(24, &(ACPI_BASE + XSDT as u64).to_le_bytes());
+    put(XSDT, b"XSDT\x2c\0\0\0");
+    put(XSDT + 36, &(ACPI_BASE + MADT as u64).to_le_bytes());
+    put(MADT, b"APIC");
+    put(MADT + 4, &length.to_le_bytes());
+    put(MADT + 44, &[0, 8, 0, 0, 1, 0, 0, 0]);
+    put(MADT + 52, &[9, 16, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
+    bytes
 }
 
 /// Boot information: a command line, a module, a memory map, the end.
@@ -138,6 +158,7 @@ fn the_kernel_bears_any_calls() {
 #[test]
 fn valid_inputs_are_accepted() {
     assert!(plinth_device_tree::Tree::new(&valid("device_tree")).is_ok());
+    assert_eq!(plinth_fuzz_harness::acpi_processors(&valid("acpi")), 2);
     let bytes = valid("multiboot2");
     let info = plinth_loader_multiboot2::boot_info::BootInfo::new(&bytes);
     assert_eq!((info.command_line(), info.module("kernel").is_some()), ("log=info", true));
