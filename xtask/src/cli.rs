@@ -62,6 +62,10 @@ pub(crate) enum Command {
     ///
     /// The source is extension-api/src/abi. A change of anything that was there before must be accepted.
     Abi(AbiOptions),
+    /// Run the host tests that Miri can run, to find undefined behaviour
+    ///
+    /// Takes a nightly compiler with Miri, and says how to install it; no part of `cargo xtask test`.
+    Miri,
     /// Count instructions per exit, in the emulator
     ///
     /// The emulator counts instructions, not time, so that two runs on any two machines give the same figures.

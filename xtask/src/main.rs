@@ -19,6 +19,7 @@ mod debug;
 mod emulator;
 mod image;
 mod lint;
+mod miri;
 mod new_extension;
 mod payload;
 mod progress;
@@ -59,6 +60,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Test(options) => test::test(&workspace, &options),
         Command::Lint => lint::lint(&workspace),
         Command::Abi(options) => abi::abi(&workspace, &options),
+        Command::Miri => miri::miri(&workspace),
         Command::Bench(options) => bench::bench(&workspace, &options),
     }
 }
