@@ -15,7 +15,6 @@ use crate::memory::IdentityMemory;
 use crate::recall::{self, Root};
 use crate::regime::{GuestControl, GuestEl0, Regime};
 use crate::serve::Serving;
-use crate::slots::hardware_id;
 use crate::switch::{self, FIQ, IRQ, SERROR, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
 use crate::user::UserRegisters;
@@ -96,7 +95,7 @@ impl El2Cpu {
             masked: None,
             interface_trapped: false,
             clock,
-            id: hardware_id(processors::own_affinity()),
+            id: processors::own_hardware_id(),
             shared_regime: features.shared_regime,
             has_virtual_syndrome: features.error_records,
         }

@@ -94,6 +94,7 @@ mod backend {
     pub use crate::cpu::El2Cpu;
     pub use crate::launch::{El2Root, EntryFrame, launch};
     pub use crate::memory::IdentityMemory;
+    pub use crate::processors::own_hardware_id;
     pub use crate::user::UserRegisters;
     pub use crate::vm::El2Vm;
     pub use crate::vs::El2Vs;

@@ -16,6 +16,11 @@ pub(crate) fn own_affinity() -> u64 {
     MPIDR_EL1.get() & AFFINITY
 }
 
+/// The hardware id of the processor that runs this.
+pub fn own_hardware_id() -> u32 {
+    hardware_id(own_affinity())
+}
+
 /// Carries out a call.
 pub(crate) fn control(
     vs: &mut El2Vs,

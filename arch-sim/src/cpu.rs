@@ -98,6 +98,10 @@ impl SimCpu {
     ) -> Exit {
         loop {
             self.machine.check_power();
+            if self.machine.trouble.dead.load(Ordering::Relaxed) >> self.number & 1 != 0 {
+                std::thread::yield_now();
+                continue;
+            }
             if self.is_interrupted() {
                 return Exit::of(ExitClass::Kick);
             }

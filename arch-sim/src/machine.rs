@@ -69,6 +69,8 @@ pub struct Trouble {
     pub slow_interrupts: AtomicBool,
     /// The bare machine cannot take a VS back.
     pub refuses_promotion: AtomicBool,
+    /// Processors, by number, on which the kernel has failed while a guest ran.
+    pub dead: AtomicU64,
     /// The machine cannot start a processor.
     pub refuses_start: AtomicBool,
     /// Processors do not hear the first call that starts them.

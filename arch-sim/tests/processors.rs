@@ -8,8 +8,10 @@ use plinth_arch_sim::lab::Lab;
 use plinth_arch_sim::machine::{CONTROL_PAGE, Machine, Trace};
 use plinth_arch_sim::standard::Standard;
 use plinth_arch_sim::vs::{reset, reset_others, start, start_all};
-use plinth_extension_api::abi::{Call, ExitClass};
+use plinth_extension_api::abi::{Call, ExitClass, ROOT_VM};
 use plinth_hal::{Event, ProcessorEvent, Target};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Where a processor starts after a reset.
 const ENTRY: u32 = 0x18_0000;
@@ -185,4 +187,21 @@ fn processors_storm_each_other() {
     for pp in 0..4 {
         promoted(&lab.end(pp));
     }
+}
+
+#[test]
+fn nobody_waits_for_a_processor_on_which_the_kernel_has_failed() {
+    let mut lab = Lab::new(with_test(&Standard::new(), |standard, user, _| {
+        standard.expect(user, Call::VmFlush, &[ROOT_VM]);
+    }));
+    lab.launch(0, &program(&[&wait_for(1), &TEST, &[start(id(1), ENTRY)], &id_read(2)]));
+    lab.launch(1, &wait_for(99));
+    lab.machine.trouble.dead.store(1 << 1, Ordering::SeqCst);
+    meet(&lab, 1);
+    eventually("the flush", || lab.exits(0, ExitClass::Hypercall) == 1);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(lab.machine.values(), [], "it is waited for");
+    lab.kernel.lose_pp(id(1));
+    promoted(&lab.end(0));
+    assert_eq!(lab.machine.values(), [0x22], "and not started again");
 }

@@ -220,7 +220,7 @@ pub(crate) unsafe extern "sysv64" fn exception() {
     )
 }
 
-/// An exception in the kernel: goes on behind a guarded access, ends a sleep, else stops the processor.
+/// An exception in the kernel: goes on behind a guarded access, ends a sleep, else it is a bug.
 extern "sysv64" fn kernel_exception(frame: &mut KernelFrame) {
     if frame.vector == nmi::VECTOR {
         frame.rip = sleep::wake(frame.rip);
@@ -230,14 +230,8 @@ extern "sysv64" fn kernel_exception(frame: &mut KernelFrame) {
         frame.rip = fixup;
         return;
     }
-    log::error!(
-        "the kernel faulted: vector {} error {:#x} at {:#x}, stack {:#x}; this processor stops. Please report it",
-        frame.vector,
-        frame.error,
-        frame.rip,
-        frame.rsp
+    panic!(
+        "exception in the kernel: vector {} error {:#x} at {:#x}, stack {:#x}",
+        frame.vector, frame.error, frame.rip, frame.rsp
     );
-    loop {
-        x86_64::instructions::hlt();
-    }
 }

@@ -7,7 +7,7 @@ use core::arch::naked_asm;
 use core::panic::PanicInfo;
 
 use plinth_arch_armv8::console::MmioUart;
-use plinth_arch_armv8::{El2, EntryFrame};
+use plinth_arch_armv8::{El2, EntryFrame, own_hardware_id};
 use plinth_kernel::Kernel;
 use plinth_kernel::logger::{Console, LOGGER};
 use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, MAGIC, VERSION};
@@ -69,10 +69,11 @@ fn start_log(info: &LaunchInfo) {
     log::info!("kernel at {segment:#x}, {} KiB reserved", info.reservation.size / 1024);
 }
 
-/// A bug in the kernel: says so. The processor stops; the others go on.
+/// A bug in the kernel: says so. The processor stops; the others go on, and do not wait for it.
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     log::error!("the kernel panicked, please report it: {info}");
+    EL2.lose_pp(own_hardware_id());
     loop {
         // SAFETY: sleeps; nothing else is left to do on this processor.
         unsafe { core::arch::asm!("wfi", options(nomem, nostack, preserves_flags)) };

@@ -5,6 +5,7 @@ use core::panic::PanicInfo;
 
 use plinth_arch_amd::Svm;
 use plinth_arch_intel::Vmx;
+use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::console::Uart16550;
 use plinth_arch_x86::launch::Call;
 use plinth_arch_x86::root_state::EntryFrame;
@@ -86,10 +87,13 @@ fn start_log(info: &LaunchInfo) {
     log::info!("kernel at {segment:#x}, {} KiB reserved", info.reservation.size / 1024);
 }
 
-/// A bug in the kernel: says so. The processor stops; the others go on.
+/// A bug in the kernel: says so. The processor stops; the others go on, and do not wait for it.
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     log::error!("the kernel panicked, please report it: {info}");
+    let own = LocalApic::current().id();
+    SVM.lose_pp(own);
+    VMX.lose_pp(own);
     loop {
         // SAFETY: stops this processor; nothing else is left to do on it.
         unsafe { core::arch::asm!("cli", "hlt") };
