@@ -144,7 +144,8 @@ impl Standard {
         match exit.class {
             ExitClass::IdRead => self.id_read(user, exit),
             ExitClass::Hypercall => self.hypercall(user, exit),
-            ExitClass::Attention => return self.run(user),
+            // Whoever ran goes on.
+            ExitClass::Attention | ExitClass::Interrupt => return self.run(user),
             ExitClass::Nmi => return self.inject_and_run(user, exit, EVENT_NMI),
             ExitClass::RegisterRead => {
                 let value = self.call(user, Call::IntrinsicRead, &[exit.number(user)]);

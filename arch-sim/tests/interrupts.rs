@@ -5,12 +5,13 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::{Guest, TEST, TEST_CALL, program, promoted, refuses};
+use common::{Guest, TEST, TEST_CALL, eventually, meet, program, promoted, refuses, wait_for};
 use plinth_arch_sim::extension::{Extension, Slot, User};
 use plinth_arch_sim::isa::Op;
 use plinth_arch_sim::lab::Lab;
-use plinth_arch_sim::machine::{DEVICE_INTERRUPT, Trace};
+use plinth_arch_sim::machine::{DEVICE_INTERRUPT, Machine, Trace};
 use plinth_arch_sim::standard::{ExitInfo, Standard};
+use plinth_arch_sim::vs::{reset, start};
 use plinth_extension_api::abi::{Call, EVENT_INTERRUPT, EVENT_WITHDRAW, Error, ExitClass};
 
 const FIRST: u64 = 0x40;
@@ -108,4 +109,22 @@ fn without_the_extension_a_guest_vms_exit_goes_to_the_root_vm() {
     let report = [Op::Set { register: 0, value: 9 }, Op::Report { register: 0 }];
     promoted(&lab.run(&program(&[&TEST, &report])));
     assert_eq!(lab.machine.trace()[..2], [Trace::Interrupt(DEVICE_INTERRUPT), Trace::Value(9)]);
+}
+
+#[test]
+fn a_guest_vm_does_not_keep_a_processor_that_the_root_vm_starts_anew() {
+    const ENTRY: u32 = 0x18_0000;
+    const GUEST: [Op; 1] = [Op::Jump { address: Guest::CODE }];
+    let mut lab = Lab::new(hosting(&GUEST, |standard, user, class, session| {
+        assert_eq!(class, ExitClass::Interrupt);
+        standard.expect(user, Call::VsRun, &[session.root.load(Ordering::SeqCst)]);
+    }));
+    lab.load(ENTRY.into(), &program(&[&[Op::Report { register: 5 }]]));
+    let host = Machine::hardware_id(0);
+    lab.launch(0, &program(&[&TEST]));
+    lab.launch(1, &program(&[&wait_for(1), &[reset(host), start(host, ENTRY)]]));
+    meet(&lab, 1);
+    eventually("the start", || lab.exits(1, ExitClass::Processor) == 2);
+    promoted(&lab.end(1));
+    promoted(&lab.end(0));
 }

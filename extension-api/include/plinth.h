@@ -265,7 +265,7 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_EXIT_STEP 17u
 /* `PpKick` was called for this PP. */
 #define PLINTH_EXIT_ATTENTION 18u
-/* An interrupt of the machine's came while a VM other than the root VM ran: the root VM takes it when it runs next. */
+/* An interrupt of the machine's, or the root VM's stop or start of this PP, came while another VM ran: the root VM takes it when it runs next. */
 #define PLINTH_EXIT_INTERRUPT 20u
 /* A VM other than the root VM waits for an interrupt: HLT, WFI. */
 #define PLINTH_EXIT_WAIT 21u

@@ -42,11 +42,17 @@ impl<A: Arch> Pp<'_, A> {
             self.cpu.kick(self.cpu.hardware_id());
         }
         let crashed = self.extension.crashed.load(Ordering::Relaxed);
-        if requests & ATTENTION == 0 || crashed || self.root.is_some() {
-            return None;
+        if requests & ATTENTION != 0 && !crashed && self.root.is_none() {
+            return Some(self.report(ExitClass::Attention));
         }
-        mailbox.count(ExitClass::Attention, 1);
-        Some(self.decide(Exit::of(ExitClass::Attention)))
+        // The root VM stops or starts this processor: it is not for another VM to keep.
+        (requests & (RESET | START) != 0 && !self.is_root()).then(|| self.report(ExitClass::Interrupt))
+    }
+
+    /// Ends the active VS's turn for something that came from outside.
+    fn report(&mut self, class: ExitClass) -> Next {
+        self.mailbox.count(class, 1);
+        self.decide(Exit::of(class))
     }
 
     /// Works on this PP's root VS, which need not be the active one, and on its general registers.
