@@ -16,7 +16,7 @@ use crate::launch::BackendPages;
 use crate::serve::Serving;
 use crate::vmcb::{EVENT_VALID, Vmcb, exit};
 use crate::vs::SvmVs;
-use crate::{Svm, emulate, exits, switch};
+use crate::{Svm, emulate, exits, switch, timer};
 
 /// MSRs that the extension may read: they tell about the machine, and nothing about the kernel.
 const READABLE: [u32; 8] = [
@@ -71,7 +71,12 @@ impl SvmCpu {
         match vs.view().control.exit_code as u32 {
             // By far the most frequent one.
             exit::CPUID => return Some(Exit::of(ExitClass::IdRead)),
-            exit::IRET => vs.interrupt_return(),
+            exit::IRET => {
+                vs.interrupt_return();
+                if vs.deadline.is_some() {
+                    return timer::exit(vs);
+                }
+            }
             exit::INVD => {
                 // Caches are written back, never just dropped: the kernel's own data is in them.
                 emulate::write_back_caches();
@@ -87,6 +92,7 @@ impl SvmCpu {
                 self.note.take();
                 return Some(Exit::of(ExitClass::Kick));
             }
+            exit::INTR if vs.deadline.is_some() => return timer::exit(vs),
             exit::NESTED_PAGE_FAULT if exits::is_broken_entry(vs) => return broken_entry(vs),
             _ => return Some(exits::classify(vs, exit_page)),
         }

@@ -17,6 +17,7 @@ mod processor;
 mod registers;
 mod serve;
 mod switch;
+mod timer;
 mod vmcb;
 mod vs;
 

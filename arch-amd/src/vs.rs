@@ -17,7 +17,7 @@ use crate::features::Features;
 use crate::launch::{SvmRoot, copy_hidden_state};
 use crate::permission_maps::{ROOT_TAG, SvmVm};
 use crate::vmcb::{self, EFER_SVME, Vmcb, clean, misc};
-use crate::{Svm, instruction, processor, registers};
+use crate::{Svm, instruction, processor, registers, timer};
 
 /// The VMCB, and behind it the page of the saved general registers. Behind these the extended state.
 const PAGES: usize = 2;
@@ -44,11 +44,13 @@ pub struct SvmVs {
     pub(crate) is_root: bool,
     pub(crate) extended: ExtendedState,
     /// An NMI was injected and the guest's handler has not ended: IRET is intercepted.
-    nmi_blocked: bool,
+    pub(crate) nmi_blocked: bool,
     /// Another NMI came meanwhile.
     nmi_pending: bool,
     /// The trap flag is the kernel's; what the guest's was.
     stepping: Option<bool>,
+    /// When the guest has to exit: see [`crate::timer`].
+    pub(crate) deadline: Option<u64>,
 }
 
 impl SvmVs {
@@ -187,6 +189,7 @@ impl VsHw for SvmVs {
             nmi_blocked: false,
             nmi_pending: false,
             stepping: None,
+            deadline: None,
         };
         vs.init_control(vm);
         vs.init_reset_state();
@@ -328,6 +331,8 @@ impl VsHw for SvmVs {
     fn reset(&mut self, exit_page: Spa) {
         self.init_reset_state();
         (self.nmi_blocked, self.nmi_pending) = (false, false);
+        // The kernel says it again before the VS runs.
+        self.set_deadline(None);
         self.vmcb.control.intercept_misc &= !misc::IRET;
         self.vmcb.control.event_injection = 0;
         self.vmcb.control.interrupt_shadow = 0;
@@ -365,6 +370,10 @@ impl VsHw for SvmVs {
             }
             _ => {}
         }
+    }
+
+    fn set_deadline(&mut self, deadline: Option<u64>) {
+        timer::set(self, deadline);
     }
 
     fn registers_at(&self) -> Spa {

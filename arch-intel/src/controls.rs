@@ -13,6 +13,7 @@ const PIN: u32 = 0x481;
 const PROCESSOR: u32 = 0x482;
 const EXIT: u32 = 0x483;
 const ENTRY: u32 = 0x484;
+const MISCELLANEOUS: u32 = 0x485;
 const SECONDARY: u32 = 0x48B;
 const EPT_VPID: u32 = 0x48C;
 /// Added to the number of a control MSR: the one that tells which default settings can be changed.
@@ -22,6 +23,7 @@ const TRUE_OFFSET: u32 = 0x0C;
 const PIN_INTERRUPTS: u32 = 1 << 0;
 const PIN_NMI: u32 = 1 << 3;
 const PIN_VIRTUAL_NMI: u32 = 1 << 5;
+pub(crate) const PIN_TIMER: u32 = 1 << 6;
 
 /// Processor-based controls.
 pub(crate) const INTERRUPT_WINDOW: u32 = 1 << 2;
@@ -82,6 +84,8 @@ pub(crate) struct Choice {
     pub(crate) vpid: bool,
     /// IA32_VMX_EPT_VPID_CAP.
     pub(crate) ept_vpid: u64,
+    /// The VMX-preemption timer, where there is one: it counts down when this bit of the TSC changes.
+    pub(crate) timer_bit: Option<u8>,
 }
 
 const fn refused(error: LaunchError) -> LaunchStatus {
@@ -112,13 +116,26 @@ pub(crate) fn choose(read: impl Fn(u32) -> u64) -> Result<Choice, LaunchStatus> 
         invept_single: ept_vpid & INVEPT_SINGLE != 0,
         vpid,
         ept_vpid,
+        timer_bit: timer_bit(basic, &read),
     })
 }
 
-fn choose_controls(basic: u64, read: &impl Fn(u32) -> u64) -> Result<Controls, LaunchStatus> {
+/// Intel SDM vol. 3D, appendix A.6.
+fn timer_bit(basic: u64, read: &impl Fn(u32) -> u64) -> Option<u8> {
+    const TIMER_RATE: u64 = 0x1F;
+    let has_timer = Capability::from_msr(read(PIN + true_offset(basic))).offers(PIN_TIMER);
+    has_timer.then(|| (read(MISCELLANEOUS) & TIMER_RATE) as u8)
+}
+
+/// What is added to the number of a control MSR.
+const fn true_offset(basic: u64) -> u32 {
     /// IA32_VMX_BASIC: the TRUE capability MSRs exist.
     const TRUE_CONTROLS: u64 = 1 << 55;
-    let offset = if basic & TRUE_CONTROLS != 0 { TRUE_OFFSET } else { 0 };
+    if basic & TRUE_CONTROLS != 0 { TRUE_OFFSET } else { 0 }
+}
+
+fn choose_controls(basic: u64, read: &impl Fn(u32) -> u64) -> Result<Controls, LaunchStatus> {
+    let offset = true_offset(basic);
     let capability = |register: u32| Capability::from_msr(read(register + offset));
     let missing =
         |missing: Missing| LaunchStatus::failed(LaunchError::MissingFeature, u64::from(missing.bits));

@@ -34,6 +34,7 @@ pub(crate) mod reason {
     pub(crate) const EPT_VIOLATION: u32 = 48;
     pub(crate) const EPT_MISCONFIGURATION: u32 = 49;
     pub(crate) const INVEPT: u32 = 50;
+    pub(crate) const TIMER: u32 = 52;
     pub(crate) const INVVPID: u32 = 53;
     pub(crate) const XSETBV: u32 = 55;
     /// Set beside the basic reason: the entry failed.

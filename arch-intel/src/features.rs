@@ -32,6 +32,8 @@ pub(crate) struct Features {
     pub(crate) invept_single: bool,
     /// VPIDs are used, and INVVPID can forget them one by one.
     pub(crate) vpid: bool,
+    /// The VMX-preemption timer: see [`controls::Choice`].
+    pub(crate) timer_bit: Option<u8>,
     pub(crate) ept: EptCapabilities,
     /// Bits that CR0 and CR4 must have, and may have, in VMX operation.
     pub(crate) cr0_must: u64,
@@ -65,6 +67,7 @@ impl Features {
         },
         invept_single: false,
         vpid: false,
+        timer_bit: None,
         ept: EptCapabilities { execute_only: false, large_leaves: false, giant_leaves: false },
         cr0_must: 0,
         cr0_may: u64::MAX,
@@ -161,6 +164,7 @@ fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, Launc
         controls: choice.controls,
         invept_single: choice.invept_single,
         vpid: choice.vpid,
+        timer_bit: choice.timer_bit,
         ept: EptCapabilities::from_msr(choice.ept_vpid),
         cr0_must: capability_msr(CR0_FIXED0),
         cr0_may: capability_msr(CR0_FIXED1),

@@ -5,6 +5,7 @@
 
 mod interface;
 mod root;
+pub(crate) mod timer;
 
 use plinth_arch_x86::IdentityMemory;
 use plinth_arch_x86::extended_state::ExtendedState;
@@ -23,6 +24,10 @@ use crate::{exits, setup};
 const HIDDEN: u64 = 2048;
 /// Exception bitmap: debug exceptions.
 const DEBUG: u32 = 1 << 1;
+
+/// Bits of [`VmxVs::before_entry`]: forget translations; load the timer.
+const FLUSH: u8 = 1;
+const TIMER: u8 = 2;
 
 /// What the last exit left that is asked for again and again. The VMCS holds the same.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +54,10 @@ pub struct VmxVs {
     active: bool,
     launched: bool,
     has_host_state: bool,
-    flush: bool,
+    /// What is to be done before the next entry: [`FLUSH`], and [`TIMER`] before each.
+    before_entry: u8,
+    /// When the guest has to exit.
+    deadline: Option<u64>,
     /// What the VMCS holds as the host's stack pointer, and as the guest's. Between entry and exit the exit page has
     /// the same.
     pub(crate) host_rsp: u64,
@@ -137,8 +145,8 @@ impl VmxVs {
             self.guest_rsp = rsp;
             self.with(|vmcs| vmcs.write(GUEST_RSP, rsp));
         }
-        if core::mem::take(&mut self.flush) {
-            self.forget_translations();
+        if self.before_entry != 0 {
+            self.prepare_specially();
         }
         core::mem::replace(&mut self.launched, true)
     }
@@ -187,6 +195,18 @@ impl VmxVs {
     /// The entry did not happen: the VMCS has not been launched by it.
     pub(crate) fn not_entered(&mut self) {
         self.launched = false;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn prepare_specially(&mut self) {
+        if self.before_entry & FLUSH != 0 {
+            self.forget_translations();
+        }
+        self.before_entry &= !FLUSH;
+        if let Some(deadline) = self.deadline {
+            timer::load(self, deadline);
+        }
     }
 
     #[cold]

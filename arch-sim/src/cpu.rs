@@ -109,6 +109,9 @@ impl SimCpu {
                 return Exit::of(ExitClass::Interrupt);
             }
             self.take_virtual_interrupt(vs);
+            if vs.deadline.is_some_and(|deadline| self.machine.tick() >= deadline) {
+                return Exit::of(ExitClass::Timer);
+            }
             match self.execute(vs, exit_page) {
                 Flow::Again => std::thread::yield_now(),
                 Flow::Next(instruction) => vs.instruction_pointer = instruction,

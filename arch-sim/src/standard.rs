@@ -145,7 +145,7 @@ impl Standard {
             ExitClass::IdRead => self.id_read(user, exit),
             ExitClass::Hypercall => self.hypercall(user, exit),
             // Whoever ran goes on.
-            ExitClass::Attention | ExitClass::Interrupt => return self.run(user),
+            ExitClass::Attention | ExitClass::Interrupt | ExitClass::Timer => return self.run(user),
             ExitClass::Nmi => return self.inject_and_run(user, exit, EVENT_NMI),
             ExitClass::RegisterRead => {
                 let value = self.call(user, Call::IntrinsicRead, &[exit.number(user)]);

@@ -35,6 +35,7 @@ pub struct SimVs {
     /// The interrupt that waits for [`INTERRUPT_FLAG`].
     pub(crate) interrupt: Option<u8>,
     pub(crate) step: bool,
+    pub(crate) deadline: Option<u64>,
 }
 
 /// In [`SimVs::flags`]: interrupts are let in.
@@ -138,6 +139,7 @@ impl VsHw for SimVs {
             event: None,
             interrupt: None,
             step: false,
+            deadline: None,
         })
     }
 
@@ -251,6 +253,10 @@ impl VsHw for SimVs {
 
     fn single_step(&mut self, on: bool) {
         self.step = on;
+    }
+
+    fn set_deadline(&mut self, deadline: Option<u64>) {
+        self.deadline = deadline;
     }
 
     fn registers_at(&self) -> Spa {

@@ -93,8 +93,13 @@ impl Conformance {
 
     /// The first test hypercall runs the checks and is made again; the second one is skipped; the third shows that.
     fn vmexit(&self, user: &User, exit: ExitInfo) {
-        if exit.class == ExitClass::Attention {
-            plinth_conformance::resumed(&mut self.machine(user), Call::PpKick);
+        let shown = match exit.class {
+            ExitClass::Attention => Some(Call::PpKick),
+            ExitClass::Timer => Some(Call::TimerSet),
+            _ => None,
+        };
+        if let Some(call) = shown {
+            plinth_conformance::resumed(&mut self.machine(user), call);
             return self.standard.run(user);
         }
         if exit.class != ExitClass::Hypercall || exit.register(user, 0) != TEST_CALL {

@@ -51,6 +51,8 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_MAX_WRITE UINT64_C(0x100)
 /* Bytes of one `VmMap`, `VmUnmap` or `VmProtect`. */
 #define PLINTH_MAX_RANGE UINT64_C(0x40000000)
+/* `TimerSet`: at no time. */
+#define PLINTH_TIMER_OFF UINT64_C(0xffffffffffffffff)
 /* Registers or ports of one intercept call. */
 #define PLINTH_MAX_INTERCEPTS UINT64_C(0x10000)
 /* Entries of one `VsReadMany` or `VsWriteMany`. */
@@ -265,6 +267,8 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_EXIT_STEP 17u
 /* `PpKick` was called for this PP. */
 #define PLINTH_EXIT_ATTENTION 18u
+/* The time of `TimerSet` has come. */
+#define PLINTH_EXIT_TIMER 19u
 /* An interrupt of the machine's, or the root VM's stop or start of this PP, came while another VM ran: the root VM takes it when it runs next. */
 #define PLINTH_EXIT_INTERRUPT 20u
 /* A VM other than the root VM waits for an interrupt: HLT, WFI. */
@@ -430,6 +434,7 @@ _Static_assert(offsetof(struct plinth_manifest, groups) == 20, "offset of groups
 #define PLINTH_CALL_MEM_FREE_HUGE UINT64_C(0x504c000000080003)
 #define PLINTH_CALL_MEM_QUERY UINT64_C(0x504c000000080010)
 #define PLINTH_CALL_TIME_READ UINT64_C(0x504c000000090000)
+#define PLINTH_CALL_TIMER_SET UINT64_C(0x504c000000090001)
 #define PLINTH_CALL_PP_QUERY UINT64_C(0x504c0000000a0000)
 #define PLINTH_CALL_PP_KICK UINT64_C(0x504c0000000a0001)
 
@@ -1214,6 +1219,15 @@ static inline plinth_status plinth_time_read(uint64_t handle, uint64_t *out_tick
     if (result.status == 0 && out_frequency != 0) {
         *out_frequency = result.output[1];
     }
+    return result.status;
+}
+
+/* Sets when this PP's active VS exits to the extension, whatever it does. Since version 2.
+ * deadline: when, by the counter that `TimeRead` reads; `TIMER_OFF` for never
+ */
+static inline plinth_status plinth_timer_set(uint64_t handle, uint64_t deadline)
+{
+    struct plinth_result result = plinth_call(PLINTH_CALL_TIMER_SET, handle, deadline, 0, 0, 0, 0);
     return result.status;
 }
 

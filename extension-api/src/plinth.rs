@@ -3,7 +3,7 @@
 use crate::abi::ExitClass;
 use crate::abi::{
     Call, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, MemoryAccess, MemoryType, Permissions,
-    RegisterAccess, VERSION,
+    RegisterAccess, TIMER_OFF, VERSION,
 };
 use crate::event::Event;
 use crate::id::{ViewId, VmId, VpId, VsId};
@@ -206,6 +206,12 @@ impl Plinth {
     /// The machine's monotonic counter, and its ticks per second where the machine says so.
     pub fn time(self) -> Result<(u64, Option<u64>), Failure> {
         call!(TimeRead).map(|[ticks, frequency]| (ticks, (frequency != 0).then_some(frequency)))
+    }
+
+    /// Makes the active VS of this PP exit with [`ExitClass::Timer`] when the machine's counter has come to `deadline`, or
+    /// not at all. How exactly differs by machine.
+    pub fn timer_set(self, deadline: Option<u64>) -> Result<(), Failure> {
+        call!(TimerSet, deadline.unwrap_or(TIMER_OFF)).map(drop)
     }
 
     /// `bytes` of zeroed memory that lies side by side, a multiple of 4096; the result is its address.

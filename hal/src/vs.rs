@@ -172,6 +172,15 @@ pub trait VsHw: Sized {
     /// From the next run on, exits with [`crate::ExitClass::Reserved`] after each instruction; or no longer.
     fn single_step(&mut self, on: bool);
 
+    /// While it runs, from the next time on, it exits with [`crate::ExitClass::Timer`] once the machine's counter has come to
+    /// `deadline`; at none for `None`. Called before each run of a VS that has a deadline, and when it has it no longer.
+    ///
+    /// The kernel itself looks at the counter before each run. Hardware that cannot stop a guest at a time, or only
+    /// sometimes, does what it can; none, by default.
+    fn set_deadline(&mut self, deadline: Option<u64>) {
+        let _ = deadline;
+    }
+
     /// Where its general registers are while it is not active, by number, 8 bytes each.
     fn registers_at(&self) -> Spa;
 

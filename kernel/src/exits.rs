@@ -43,12 +43,25 @@ impl<A: Arch> Pp<'_, A> {
             mailbox.count(ExitClass::Declared, declared);
         }
         mailbox.count(exit.class, 1);
+        if self.watches_runs
+            && let Some(refused) = self.has_run(exit)
+        {
+            return Some(refused);
+        }
+        self.sort_exit(exit)
+    }
+
+    /// What follows a run, by exception: the first one on this PP, or one with the timer set.
+    #[cold]
+    #[inline(never)]
+    fn has_run(&mut self, exit: Exit) -> Option<Next> {
         if self.root.is_some()
             && let Some(refused) = self.finish_launch(exit)
         {
             return Some(refused);
         }
-        self.sort_exit(exit)
+        self.watch_timer();
+        None
     }
 
     /// The active VS waits, or will never run again; unless what others have asked for changes that.
@@ -66,8 +79,6 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// The root VS has run for the first time on this PP; or the processor would not, and is given back.
-    #[cold]
-    #[inline(never)]
     fn finish_launch(&mut self, exit: Exit) -> Option<Next> {
         if exit.class == ExitClass::EntryRefused {
             log::error!("pp {}: the processor refuses the root VS's state: {exit:?}", self.index);
@@ -85,8 +96,8 @@ impl<A: Arch> Pp<'_, A> {
     /// Serves what is the kernel's; `Some` where something else comes next than running on.
     #[inline]
     fn sort_exit(&mut self, exit: Exit) -> Option<Next> {
-        use ExitClass::{Cache, Kick, Memory, Processor, Reserved};
-        if matches!(exit.class, Kick | Processor | Cache | Reserved | Memory) {
+        use ExitClass::{Cache, Kick, Memory, Processor, Reserved, Timer};
+        if matches!(exit.class, Kick | Processor | Cache | Reserved | Memory | Timer) {
             return self.serve_exit(exit);
         }
         Some(self.decide(exit))
@@ -100,6 +111,7 @@ impl<A: Arch> Pp<'_, A> {
             ExitClass::Processor => self.processor_control(exit),
             ExitClass::Cache => self.cache_control(exit),
             ExitClass::Reserved => self.end_reserved_writes(),
+            ExitClass::Timer => self.timer_exit(),
             ExitClass::Memory if self.is_reserved(exit) => self.reserved_access(exit),
             ExitClass::Memory if self.map_on_demand(exit) => None,
             _ => Some(self.decide(exit)),

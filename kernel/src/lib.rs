@@ -33,6 +33,7 @@ mod reserved;
 mod space;
 mod sync;
 mod syscall;
+mod timer;
 mod user_epoch;
 mod watchdog;
 

@@ -28,6 +28,9 @@ pub(crate) const ATTENTION: u32 = 1 << 4;
 /// Hand an NMI of the guest's own to it, which came while the extension ran.
 pub(crate) const NMI: u32 = 1 << 5;
 
+/// Look at the timer. A PP whose timer is set leaves this with itself before each run.
+pub(crate) const TIMER: u32 = 1 << 6;
+
 /// What [`Mailbox::start_entry`] holds while no start is asked for.
 const NOWHERE: u64 = u64::MAX;
 /// What [`Mailbox::user_epoch`] holds while the PP is not in the extension.

@@ -54,7 +54,7 @@ impl<A: Arch> Pp<'_, A> {
             }
             ExitClass::EntryRefused => return self.broken(exit),
             ExitClass::Step => self.stop_stepping(),
-            ExitClass::Attention => {}
+            ExitClass::Attention | ExitClass::Timer => {}
             _ => {
                 if !self.emulate(exit) {
                     self.unknown(exit);

@@ -111,6 +111,10 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) next_look: u64,
     /// Calls of the extension's that have returned to it, roughly.
     pub(crate) calls: u32,
+    /// When the active VS has to exit.
+    pub(crate) deadline: Option<u64>,
+    /// A run is not all there is to the next exit: the launch ends with it, or the timer is set.
+    pub(crate) watches_runs: bool,
 }
 
 impl<A: Arch> Kernel<A> {
@@ -156,6 +160,8 @@ impl<A: Arch> Kernel<A> {
             turn_limit,
             next_look: 0,
             calls: 0,
+            deadline: None,
+            watches_runs: true,
         };
         let departure = pp.work();
         mailbox.rest();
@@ -327,6 +333,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Puts the active VS back into the table.
     pub(crate) fn deactivate(&mut self) {
         if let Some(mut active) = self.active.take() {
+            active.vs.hw.set_deadline(None);
             active.vs.hw.save_registers(&self.machine.memory, self.exit_page);
             self.kernel.vss.put_back(active.id, active.vs);
         }

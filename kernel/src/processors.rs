@@ -41,16 +41,23 @@ impl<A: Arch> Pp<'_, A> {
             // Again, and nobody's kick: now it meets the guest, behind what is to be delivered to that already.
             self.cpu.kick(self.cpu.hardware_id());
         }
-        let crashed = self.extension.crashed.load(Ordering::Relaxed);
-        if requests & ATTENTION != 0 && !crashed && self.root.is_none() {
+        let (crashed, launching) = (self.extension.crashed.load(Ordering::Relaxed), self.root.is_some());
+        if requests & ATTENTION != 0 && !crashed && !launching {
             return Some(self.report(ExitClass::Attention));
         }
-        // The root VM stops or starts this processor: it is not for another VM to keep.
-        (requests & (RESET | START) != 0 && !self.is_root()).then(|| self.report(ExitClass::Interrupt))
+        if requests & (RESET | START) != 0 && !self.is_root() {
+            // The root VM stops or starts this processor: it is not for another VM to keep.
+            return Some(self.report(ExitClass::Interrupt));
+        }
+        if crashed {
+            self.set_timer(None);
+        }
+        if launching { None } else { self.look_at_timer() }
     }
 
     /// Ends the active VS's turn for something that came from outside.
     fn report(&mut self, class: ExitClass) -> Next {
+        self.watch_timer();
         self.mailbox.count(class, 1);
         self.decide(Exit::of(class))
     }
@@ -77,6 +84,7 @@ impl<A: Arch> Pp<'_, A> {
         if self.cpu.park(|| mailbox.has_requests()) {
             mailbox.finish_kick();
         }
+        self.watch_timer();
         None
     }
 

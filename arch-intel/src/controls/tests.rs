@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The capability MSRs of a processor: 480h, the TRUE MSRs 48Dh to 490h, 48Bh, 48Ch.
+/// The capability MSRs of a processor: 480h, the TRUE MSRs 48Dh to 490h, 485h, 48Bh, 48Ch.
 #[derive(Clone, Copy)]
 struct Processor {
     name: &'static str,
@@ -11,6 +11,7 @@ struct Processor {
     processor: u64,
     exit: u64,
     entry: u64,
+    miscellaneous: u64,
     secondary: u64,
     ept_vpid: u64,
 }
@@ -23,6 +24,7 @@ impl Processor {
             0x482 | 0x48E => self.processor,
             0x483 | 0x48F => self.exit,
             0x484 | 0x490 => self.entry,
+            MISCELLANEOUS => self.miscellaneous,
             SECONDARY => self.secondary,
             EPT_VPID => self.ept_vpid,
             other => panic!("no capability MSR {other:#x}"),
@@ -41,6 +43,7 @@ const SANDY_BRIDGE: Processor = Processor {
     processor: 0xFFF9_FFFE_0400_6172,
     exit: 0x007F_FFFF_0003_6DFB,
     entry: 0x0000_FFFF_0000_11FB,
+    miscellaneous: 0x0004_01E5,
     secondary: 0x0000_00FF_0000_0000,
     ept_vpid: 0x0000_0F01_0611_4141,
 };
@@ -168,5 +171,16 @@ fn in_another_vm_what_reaches_the_processor_exits() {
         let controls = processor.choose().unwrap().controls;
         assert_eq!(controls.guest_pin & !controls.pin, PIN_INTERRUPTS, "{}", processor.name);
         assert_eq!(controls.guest_processor & !controls.processor, GUEST_EXITS, "{}", processor.name);
+    }
+}
+
+#[test]
+fn the_timer_is_taken_where_it_is_offered() {
+    for processor in ALL {
+        let choice = processor.choose().unwrap();
+        assert_eq!(choice.timer_bit, Some(5), "{}", processor.name);
+        assert_eq!(choice.controls.pin & PIN_TIMER, 0, "it is off until it is set");
+        let without = Processor { pin: processor.pin & !(1 << (32 + 6)), ..processor };
+        assert_eq!(without.choose().unwrap().timer_bit, None);
     }
 }

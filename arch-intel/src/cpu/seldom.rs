@@ -10,7 +10,7 @@ use crate::bitmaps::wishes_for;
 use crate::exits::{self, reason};
 use crate::field::{ACTIVITY, PHYSICAL_ADDRESS, QUALIFICATION};
 use crate::processor::GENERAL_PROTECTION;
-use crate::vs::VmxVs;
+use crate::vs::{VmxVs, timer};
 use crate::{control_registers, events, failure, memory_types};
 
 impl VmxCpu {
@@ -39,6 +39,7 @@ impl VmxCpu {
                 return memory_types::write(vs, guest, exit_page);
             }
             reason::XSETBV => Self::write_xcr(vs, guest, exit_page),
+            reason::TIMER => return timer::exit(vs),
             reason::EPT_MISCONFIGURATION => return broken_entry(vs),
             #[cfg(feature = "fault-injection")]
             reason::VMCALL if crate::fault_injection::serve(vs, exit_page) => skip(vs, guest, exit_page),

@@ -12,7 +12,7 @@ use plinth_hal::{
     PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
 
-use super::{LastExit, VmxVs};
+use super::{FLUSH, LastExit, VmxVs, timer};
 use crate::bitmaps::{ROOT_TAG, VmxVm, ept_pointer};
 use crate::current::Current;
 use crate::events::TRAP_FLAG;
@@ -52,7 +52,8 @@ impl VsHw for VmxVs {
             active: false,
             launched: false,
             has_host_state: false,
-            flush: true,
+            before_entry: FLUSH,
+            deadline: None,
             host_rsp: 0,
             guest_rsp: 0,
             last: LastExit::default(),
@@ -154,13 +155,15 @@ impl VsHw for VmxVs {
         self.with(|vmcs| registers::write(vmcs, &mut hidden, features, register, value))
             .ok_or(BadRegister)?;
         self.set_hidden(hidden);
-        self.flush |= forgets(register);
+        if forgets(register) {
+            self.flush_tlb();
+        }
         self.refresh();
         Ok(())
     }
 
     fn flush_tlb(&mut self) {
-        self.flush = true;
+        self.before_entry |= FLUSH;
     }
 
     fn translate(
@@ -177,13 +180,13 @@ impl VsHw for VmxVs {
         self.ept_pointer = pointer;
         // SAFETY: the tables are the VM's, which the kernel keeps as long as a VS uses them.
         self.with(|vmcs| unsafe { vmcs.control(EPT_POINTER, pointer) });
-        self.flush = true;
+        self.flush_tlb();
     }
 
     /// The VMCS of a VS at rest is clear, so any processor may load it; but the host's state in it is the old one's.
     fn leave_pp(&mut self) {
         (self.has_host_state, self.host_rsp) = (false, 0);
-        self.flush = true;
+        self.flush_tlb();
     }
 
     fn processor_control(
@@ -201,8 +204,8 @@ impl VsHw for VmxVs {
         }
         let features = self.features;
         self.with(|vmcs| reset::initialize(vmcs, features));
-        (self.nmi_pending, self.interrupt_pending) = (false, None);
-        (self.guest_rsp, self.flush) = (0, true);
+        (self.nmi_pending, self.interrupt_pending, self.guest_rsp) = (false, None, 0);
+        self.flush_tlb();
         self.refresh();
         for number in 0..16 {
             self.memory.write_u64(Spa::new(exit_page.raw() + number * 8), 0);
@@ -230,6 +233,10 @@ impl VsHw for VmxVs {
             }
             _ => {}
         }
+    }
+
+    fn set_deadline(&mut self, deadline: Option<u64>) {
+        timer::set(self, deadline);
     }
 
     fn registers_at(&self) -> Spa {

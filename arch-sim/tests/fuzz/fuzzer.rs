@@ -69,6 +69,7 @@ const fn kinds(call: Call) -> &'static [Kind] {
         Call::MemAllocateHuge => &[Size],
         Call::MemFreeHuge => &[Page, Size],
         Call::PpKick => &[Small],
+        Call::TimerSet => &[Any],
         Call::VpDestroy => &[Vp],
         Call::VsCreate => &[Vp, Small],
         Call::VsDestroy | Call::VsInitAsRoot | Call::VsRun | Call::VsPromote => &[Vs],

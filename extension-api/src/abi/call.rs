@@ -183,6 +183,8 @@ mod list {
         MemQuery = 8 . 16 since 2, memory::MEM_QUERY;
         /// Reads the machine's monotonic counter.
         TimeRead = 9 . 0 since 2, machine::TIME_READ;
+        /// Sets when this PP's active VS exits to the extension, whatever it does.
+        TimerSet = 9 . 1 since 2, machine::TIMER_SET;
         /// Says on which PP this is, and how many there are.
         PpQuery = 10 . 0 since 2, machine::PP_QUERY;
         /// Makes a PP's active VS exit to the extension.

@@ -118,6 +118,8 @@ classes! {
     Step = 17, "single step";
     /// `PpKick` was called for this PP.
     Attention = 18, "attention";
+    /// The time of `TimerSet` has come.
+    Timer = 19, "timer";
     /// An interrupt of the machine's, or the root VM's stop or start of this PP, came while another VM ran: the root VM takes it when it runs next.
     Interrupt = 20, "interrupt";
     /// A VM other than the root VM waits for an interrupt: HLT, WFI.

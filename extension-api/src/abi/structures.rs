@@ -3,7 +3,7 @@
 use super::table::{constants, layout};
 
 constants! {
-    /// Limits, and ids that are there from the start.
+    /// Limits, and ids and times that are there from the start.
     LIMITS:
     /// PPs.
     MAX_PPS = 64;
@@ -21,6 +21,8 @@ constants! {
     MAX_WRITE = 256;
     /// Bytes of one `VmMap`, `VmUnmap` or `VmProtect`.
     MAX_RANGE = 1 << 30;
+    /// `TimerSet`: at no time.
+    TIMER_OFF = u64::MAX;
     /// Registers or ports of one intercept call.
     MAX_INTERCEPTS = 0x1_0000;
     /// Entries of one `VsReadMany` or `VsWriteMany`.

@@ -55,7 +55,7 @@ fn seldom(mut exit: Exit<'_>) -> Resume {
         ExitClass::Shutdown => other::shutdown(exit),
         ExitClass::Memory => other::memory(exit),
         ExitClass::Step => other::step(exit),
-        ExitClass::Attention => Resume::Run,
+        ExitClass::Attention | ExitClass::Timer => Resume::Run,
         ExitClass::Processor => other::processor(exit),
         _ => other::unknown(exit),
     }

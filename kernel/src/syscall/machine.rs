@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use plinth_extension_api::abi::{Error, Failure};
+use plinth_extension_api::abi::{Error, Failure, TIMER_OFF};
 use plinth_hal::{Arch, HostCpu, UserContext};
 
 use super::{Answer, DONE};
@@ -27,6 +27,12 @@ impl<A: Arch> Pp<'_, A> {
         if index != self.index && mailbox.start_kick() {
             self.cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
         }
+        DONE
+    }
+
+    /// Sets when the active VS exits.
+    pub(super) fn timer_set(&mut self) -> Answer {
+        self.set_timer(Some(self.user.argument(1)).filter(|deadline| *deadline != TIMER_OFF));
         DONE
     }
 

@@ -141,6 +141,7 @@ impl<A: Arch> Pp<'_, A> {
             Call::MemAllocateHuge => self.with_handle(Self::mem_allocate_huge),
             Call::MemFreeHuge => self.with_handle(Self::mem_free_huge),
             Call::MemQuery => self.with_handle(Self::mem_query),
+            Call::TimerSet => self.with_handle(Self::timer_set),
             Call::TimeRead => self.with_handle(Self::time_read),
             Call::PpQuery => self.with_handle(Self::pp_query),
             Call::PpKick => self.with_handle(Self::pp_kick),

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use plinth_extension_api::abi::{Call, Error, MAX_PPS};
+use plinth_extension_api::abi::{Call, Error, MAX_PPS, TIMER_OFF};
 
 use crate::run::Run;
 
@@ -47,4 +47,7 @@ pub(crate) fn check(run: &mut Run<'_, impl Machine>) {
     // That it works, the exit shows that comes of it.
     run.need(Call::PpKick, &[pp]);
     run.fails(Call::PpKick, &[MAX_PPS - 1], Error::InvalidArgument, 1, "");
+    // Off, and then at a time that has passed: one exit comes of it.
+    run.need(Call::TimerSet, &[TIMER_OFF]);
+    run.need(Call::TimerSet, &[0]);
 }

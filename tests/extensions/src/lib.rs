@@ -62,6 +62,9 @@ pub const KICK_OTHERS: u64 = 0;
 /// declared as the answer of [`DECLARED_ID`] or [`DECLARED_LEAF`].
 pub const KICKS_SEEN: u64 = 1;
 
+/// The general register, R15, in which the extension `timed` leaves when its timer has run down.
+pub const TIMED_REGISTER: usize = 15;
+
 /// Whether this exit is the test hypercall.
 pub fn is_test(exit: &Exit<'_>) -> bool {
     exit.is_hypercall(TEST_HYPERCALL)

@@ -67,6 +67,36 @@ pub(crate) const TIME_READ: Contract = Contract {
     ..CALL
 };
 
+pub(crate) const TIMER_SET: Contract = Contract {
+    inputs: &[
+        HANDLE,
+        value("deadline", Type::Ticks, "when, by the counter that `TimeRead` reads; `TIMER_OFF` for never"),
+    ],
+    why: "Whoever divides a PP's time among VSs must get the PP back from one that does not exit by itself.",
+    details: "The VS that is active then exits with class `Timer`, once: the timer is off again. A time that has passed when a VS \
+              is about to run comes before its next instruction. There is one timer for each PP; setting it replaces the time \
+              before. It does not wake a VS that waits for a start.",
+    notes: &[
+        Note {
+            machine: Machine::Amd,
+            unsupported: false,
+            text: "There is no timer for this. The exit comes with the first exit of the VS, interrupt to it or return from one, at the \
+                   time or later: a VS with interrupts disabled, or with none on their way, that does not exit is not reached.",
+        },
+        Note {
+            machine: Machine::Intel,
+            unsupported: false,
+            text: "Exact, by the VMX-preemption timer. On a processor without it, with the first exit at the time or later.",
+        },
+        Note {
+            machine: Machine::Arm,
+            unsupported: false,
+            text: "With the first exit at the time or later: timers and interrupts are the root VM's.",
+        },
+    ],
+    ..CALL
+};
+
 pub(crate) const PP_QUERY: Contract = Contract {
     outputs: &[value("pp", Type::Pp, "this PP"), value("count", Type::Count, "launched PPs")],
     why: "So that code without an exit page knows where it is.",

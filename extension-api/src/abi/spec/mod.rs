@@ -273,6 +273,7 @@ pub const VERSIONS: &[Version] = &[
             "Memory types: `VmMap` takes one, `VmQuery` and `VmViewQuery` tell it.",
             "Interrupts for guest VMs: event types 4 and 5, exit classes `Interrupt` and `Wait`.",
             "Manifests. An extension without one may not call group 7, intrinsic.",
+            "A timer for each PP: exit class `Timer`.",
         ],
     },
 ];

@@ -96,8 +96,13 @@ impl Extension for Conformance {
     }
 
     fn vmexit(&self, exit: &mut Exit<'_>) -> Resume {
-        if exit.class() == ExitClass::Attention {
-            self.add(resumed(&mut Board, Call::PpKick));
+        let shown = match exit.class() {
+            ExitClass::Attention => Some(Call::PpKick),
+            ExitClass::Timer => Some(Call::TimerSet),
+            _ => None,
+        };
+        if let Some(call) = shown {
+            self.add(resumed(&mut Board, call));
             return Resume::Run;
         }
         match self.step.load(Ordering::Relaxed) {

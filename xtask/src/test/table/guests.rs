@@ -44,6 +44,14 @@ pub(super) const TESTS: &[Test] = &[
         ..GUEST
     },
     Test {
+        name: "timer",
+        proves: "an extension gets its processor back at a time, from a guest that exits or takes interrupts",
+        payload: Payload::Guest("timer"),
+        extension: Some("timed"),
+        expect: &["timed: pp 0: a run ended at ", done!("timer")],
+        ..GUEST
+    },
+    Test {
         name: "exits-bare",
         proves: "the guest's checks hold on the bare machine too",
         payload: Payload::Guest("exits"),

@@ -195,6 +195,14 @@ pub(super) const TESTS: &[Test] = &[
         ..UEFI
     },
     Test {
+        name: "timer",
+        proves: "an extension gets its processor back at a time, from a guest that never exits and has interrupts disabled",
+        payload: Payload::Guest("timer"),
+        extension: Some("timed"),
+        expect: &["timed: pp 0: a run ended at ", "TEST timer interrupts-off ok", "TEST timer done "],
+        ..UEFI
+    },
+    Test {
         name: "stop",
         proves: "a processor that is given back goes on as the bare machine, with all of its state, VMX off",
         payload: Payload::Guest("stop"),
