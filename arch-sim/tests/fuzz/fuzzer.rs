@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use plinth_arch_sim::cpu::DENIED_REGISTERS;
 use plinth_arch_sim::machine::RESERVATION;
 use plinth_extension_api::abi::{Call, SIGNATURE, VERSION, register};
 
@@ -38,6 +39,8 @@ pub(crate) enum Kind {
     Size,
     Permissions,
     Register,
+    /// A register of the machine's.
+    MachineRegister,
     Event,
     Small,
     Any,
@@ -75,6 +78,8 @@ const fn kinds(call: Call) -> &'static [Kind] {
         Call::VsDestroy | Call::VsInitAsRoot | Call::VsRun | Call::VsPromote => &[Vs],
         Call::VsRead => &[Vs, Register],
         Call::VsWrite => &[Vs, Register, Any],
+        Call::IntrinsicRead => &[MachineRegister],
+        Call::IntrinsicWrite => &[MachineRegister, Any],
         Call::VsInject => &[Vs, Event],
         Call::DebugWrite => &[Small, Small],
         Call::MemFreePage => &[Page],
@@ -197,6 +202,7 @@ impl Fuzzer {
             Size => (self.random.next() % 3 + 1) * 0x1000,
             Permissions => self.random.pick(&[1, 3, 5, 7]),
             Register => self.random.pick(&REGISTERS),
+            MachineRegister => self.random.next() % (DENIED_REGISTERS + 8),
             Event => 0x300 + self.random.next() % 32,
             Small => self.random.next() % 5,
             Any => self.random.next(),
