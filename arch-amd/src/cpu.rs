@@ -1,12 +1,12 @@
 //! A processor with SVM, while the kernel runs on it.
 
+use plinth_arch_x86::ExitWords;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::broken_entry::{self, Answer};
 use plinth_arch_x86::nmi::{NmiNote, unblock};
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over};
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_arch_x86::{IdentityMemory, Words};
 use plinth_arch_x86::{msr, reset, sleep, time};
 use plinth_hal::{
     Event, Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
@@ -35,9 +35,6 @@ const READABLE: [u32; 8] = [
 pub struct SvmCpu {
     per_cpu: *mut PerCpu,
     host_state: u64,
-    memory: IdentityMemory,
-    /// The exit page, looked up.
-    exit_page: Option<(Spa, &'static Words)>,
     /// The VMCB whose hidden state the processor holds; `None`: the host's.
     hidden_of: Option<u64>,
     note: &'static NmiNote,
@@ -51,13 +48,11 @@ impl SvmCpu {
     /// # Safety
     /// The kernel's address space, descriptor tables and system-call MSRs are loaded, SVM is on, the global interrupt
     /// flag is clear, and `pages` holds this processor's structures.
-    pub(crate) unsafe fn new(pages: BackendPages, memory: IdentityMemory) -> Self {
+    pub(crate) unsafe fn new(pages: BackendPages) -> Self {
         let apic = LocalApic::current();
         Self {
             per_cpu: pages.per_cpu(),
             host_state: pages.host_state(),
-            memory,
-            exit_page: None,
             hidden_of: None,
             note: pages.nmi_note(),
             apic,
@@ -97,19 +92,6 @@ impl SvmCpu {
             _ => return Some(exits::classify(vs, exit_page)),
         }
         None
-    }
-
-    /// The words of the exit page, which is the same one each time.
-    #[inline]
-    fn words(&mut self, exit_page: Spa) -> Option<&'static Words> {
-        match self.exit_page {
-            Some((at, words)) if at == exit_page => Some(words),
-            _ => {
-                let words = self.memory.page(exit_page)?;
-                self.exit_page = Some((exit_page, words));
-                Some(words)
-            }
-        }
     }
 
     /// Puts the guest's hidden state away and the host's in its place.
@@ -192,12 +174,12 @@ impl HostCpu for SvmCpu {
     fn run(
         &mut self,
         vs: &mut SvmVs,
-        exit_page: Spa,
+        exit_page: ExitWords,
         policy: &IdPolicy,
         guest: &impl GuestMemory,
         declared: &mut u64,
     ) -> Exit {
-        let Some(registers) = self.words(exit_page) else { return Exit::of(ExitClass::EntryRefused) };
+        let registers = exit_page.words;
         loop {
             self.load_guest(vs);
             vs.load_rax_rsp(registers);
@@ -213,7 +195,7 @@ impl HostCpu for SvmCpu {
                 switch::cli();
             }
             vs.store_rax_rsp(registers);
-            if let Some(exit) = self.left(vs, exit_page, guest) {
+            if let Some(exit) = self.left(vs, exit_page.frame, guest) {
                 return exit;
             }
         }

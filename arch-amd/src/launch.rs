@@ -6,7 +6,7 @@ use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
-use plinth_arch_x86::{HostFormat, IdentityMemory, NptFormat, msr};
+use plinth_arch_x86::{HostFormat, NptFormat, msr};
 use plinth_kernel::{Departure, Kernel, PpResources, PrepareError};
 use plinth_launch::{LaunchError, LaunchStatus};
 use spin::Once;
@@ -97,7 +97,7 @@ unsafe fn try_launch(kernel: &'static Kernel<Svm>, call: &Call<'_>) -> Result<La
     let resources = kernel.prepare_pp(call.pp as usize, BackendPages::COUNT)?;
     log::debug!("pp {}: SVM {features:x?}", call.pp);
     // SAFETY: forwarded to the caller; the resources are this processor's alone.
-    Ok(unsafe { take_over(kernel, resources, features, launch::memory(call.info), call.frame) })
+    Ok(unsafe { take_over(kernel, resources, features, call.frame) })
 }
 
 /// Prepares what all processors need.
@@ -128,7 +128,6 @@ struct Handover {
     resources: PpResources,
     pages: BackendPages,
     root: Option<SvmRoot>,
-    memory: IdentityMemory,
 }
 
 /// # Safety
@@ -137,7 +136,6 @@ unsafe fn take_over(
     kernel: &'static Kernel<Svm>,
     resources: PpResources,
     features: Features,
-    memory: IdentityMemory,
     frame: &EntryFrame,
 ) -> LaunchStatus {
     let pages = BackendPages(resources.backend.raw());
@@ -156,7 +154,7 @@ unsafe fn take_over(
     };
     let cr4 = launch::host_cr4(state.cr4, features.hardening);
     let root = SvmRoot { state, hidden: pages.root_hidden() };
-    let mut handover = Handover { kernel, resources, pages, root: Some(root), memory };
+    let mut handover = Handover { kernel, resources, pages, root: Some(root) };
     // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a fresh stack.
     unsafe {
         launch::load_host_registers(resources.host_root.raw(), cr4, HOST_EFER | EFER_SVME);
@@ -171,7 +169,7 @@ unsafe fn take_over(
 extern "sysv64" fn run(handover: &mut Handover) -> ! {
     extended_state::prepare();
     // SAFETY: `take_over` has loaded everything.
-    let cpu = unsafe { SvmCpu::new(handover.pages, handover.memory) };
+    let cpu = unsafe { SvmCpu::new(handover.pages) };
     let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
     let Handover { kernel, resources, pages, .. } = *handover;
     match kernel.run_pp(resources, cpu, root) {

@@ -28,7 +28,8 @@ pub use permission_maps::SvmVm;
 pub use vs::SvmVs;
 
 use plinth_arch_x86::user::UserRegisters;
-use plinth_arch_x86::{IdentityMemory, KernelFormat, NptFormat};
+use plinth_arch_x86::{ExitWords, IdentityMemory, KernelFormat, NptFormat};
+use plinth_hal::Spa;
 
 /// AMD SVM.
 #[derive(Debug)]
@@ -40,9 +41,14 @@ impl plinth_hal::Arch for Svm {
     type HostFormat = KernelFormat;
     type NestedFormat = NptFormat;
     type Memory = IdentityMemory;
+    type ExitPage = ExitWords;
     type User = UserRegisters;
     type Vm = SvmVm;
     type Vs = SvmVs;
     type Cpu = SvmCpu;
     type RootState = SvmRoot;
+
+    fn exit_page(memory: IdentityMemory, frame: Spa) -> Option<ExitWords> {
+        memory.exit_page(frame)
+    }
 }

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::root_state::{RSP, RootState, Segment, TableRegister};
 use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
-use plinth_arch_x86::{IdentityMemory, Words};
+use plinth_arch_x86::{ExitWords, IdentityMemory, Words};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS};
 use plinth_hal::{
     BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
@@ -226,9 +226,8 @@ impl VsHw for SvmVs {
     }
 
     #[inline]
-    fn describe(&self, exit: &Exit, exit_page: Spa) {
-        let Some(page) = self.memory.page(exit_page) else { return };
-        let write = |offset: usize, value| page[offset / 8].store(value, Ordering::Relaxed);
+    fn describe(&self, exit: &Exit, exit_page: ExitWords) {
+        let write = |offset: usize, value| exit_page.words[offset / 8].store(value, Ordering::Relaxed);
         let (control, save) = (&self.vmcb.control, &self.vmcb.save);
         write(offset_of!(ExitPage, code), control.exit_code);
         write(offset_of!(ExitPage, info), control.exit_info[0]);

@@ -5,16 +5,19 @@ use aarch64_cpu::registers::{
     TPIDR_EL0, Writeable,
 };
 use plinth_extension_api::abi::register::ARM_SYSTEM;
-use plinth_hal::{Exit, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault};
+use plinth_hal::{
+    Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault,
+};
 
 use crate::clock::Clock;
 use crate::fdt::GicKind;
 use crate::features::Features;
+use crate::id_registers::Natives;
 use crate::inject::Place;
-use crate::memory::IdentityMemory;
+use crate::memory::{ExitWords, Words};
 use crate::recall::{self, Root};
 use crate::regime::{GuestControl, GuestEl0, Regime};
-use crate::serve::Serving;
+use crate::serve::{Serving, Stop};
 use crate::switch::{self, FIQ, IRQ, SERROR, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
 use crate::user::UserRegisters;
@@ -29,19 +32,17 @@ const HCR_VIRTUAL_ERROR: u64 = HCR_VSE | 1 << 5;
 /// The processor.
 #[derive(Debug)]
 pub struct El2Cpu {
-    memory: IdentityMemory,
     gic: GicKind,
     /// Where every guest's translation starts on this processor.
     root: Root,
     user: Regime,
-    /// Whom EL2 is set up for now.
-    side: Side,
-    /// The guest's regime that was last in use.
-    guest: Regime,
+    /// EL2 is set up for the extension.
+    is_users: bool,
+    natives: Natives,
     /// The guest's control registers, while the extension runs that they would disturb.
     control: Option<GuestControl>,
-    /// An SError that is still to be handed to the guest.
-    error: Option<u64>,
+    /// The bits of HCR_EL2 by which an SError waits for the guest; 0 for none.
+    error: u64,
     /// One has been logged: a guest may bring about as many as it likes.
     error_logged: bool,
     /// What the guest has enabled, while its interrupts are held back.
@@ -56,14 +57,6 @@ pub struct El2Cpu {
     has_virtual_syndrome: bool,
 }
 
-/// For whose sake EL2's registers stand as they do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    Nobody,
-    Extension,
-    Guest,
-}
-
 impl El2Cpu {
     /// The processor that the caller runs on.
     ///
@@ -71,7 +64,6 @@ impl El2Cpu {
     /// The kernel's registers of EL2 are loaded, `user_root` is the extension's stage 2, and `gic` is what the
     /// machine has, mapped.
     pub(crate) unsafe fn new(
-        memory: IdentityMemory,
         features: &Features,
         user_root: Spa,
         root: Root,
@@ -81,16 +73,14 @@ impl El2Cpu {
         // SAFETY: at EL2, and no guest runs yet.
         unsafe { host::open_el1(features, gic) };
         tlb::flush_guests();
-        let user = Regime::user(features, user_root);
         Self {
-            memory,
             gic,
             root,
-            user,
-            side: Side::Nobody,
-            guest: user,
+            user: Regime::user(features, user_root),
+            is_users: false,
+            natives: Natives::read(),
             control: None,
-            error: None,
+            error: 0,
             error_logged: false,
             masked: None,
             interface_trapped: false,
@@ -103,15 +93,10 @@ impl El2Cpu {
 
     #[inline]
     fn use_guest(&mut self, mut regime: Regime) {
-        if self.error.is_some() {
-            regime.hcr |= HCR_VIRTUAL_ERROR;
-        }
-        if self.side != Side::Guest || self.guest != regime {
-            regime.load();
-            self.use_interface(regime.has_virtual_interrupts());
-            self.guest = regime;
-            self.side = Side::Guest;
-        }
+        regime.hcr |= self.error;
+        regime.load();
+        self.use_interface(regime.has_virtual_interrupts());
+        self.is_users = false;
     }
 
     /// Traps or opens the system registers of GICv3's interface: with virtual interrupts EL1 would reach a virtual interface
@@ -120,7 +105,7 @@ impl El2Cpu {
     fn use_interface(&mut self, trapped: bool) {
         // TC, TALL0 and TALL1.
         const TRAPS: u64 = 7 << 10;
-        if self.gic == GicKind::V3 && self.interface_trapped != trapped {
+        if self.interface_trapped != trapped && self.gic == GicKind::V3 {
             ICH_HCR_EL2.set(if trapped { TRAPS } else { 0 });
             self.interface_trapped = trapped;
         }
@@ -135,7 +120,7 @@ impl El2Cpu {
     }
 
     #[inline]
-    fn run_once(&mut self, vs: &mut El2Vs, serving: &mut Serving<'_>) -> u64 {
+    fn run_once(&mut self, vs: &mut El2Vs, registers: &Words, policy: &IdPolicy, declared: &mut u64) -> Stop {
         if self.masked.is_some() {
             self.let_interrupts_through();
         }
@@ -143,17 +128,21 @@ impl El2Cpu {
             self.renew_root(vs);
         }
         self.use_guest(vs.regime());
-        if !vs.bank().is_loaded() {
+        if !vs.is_loaded() {
             vs.bank().load();
         }
         Self::go_to(vs.entry());
+        let mut serving = Serving { registers, policy, natives: &self.natives, root: vs.is_root(), declared };
         // SAFETY: the exit page is this PP's; the regime is the VS's.
-        let kind = unsafe { serving.run() };
+        unsafe { serving.run() }
+    }
+
+    #[inline(always)]
+    fn exited(&mut self, vs: &mut El2Vs) {
         vs.exited();
-        if self.error.is_some() {
+        if self.error != 0 {
             self.error_delivered();
         }
-        kind
     }
 
     /// Makes this processor's root that of a VS of which its TLB must hold nothing, or which has run elsewhere.
@@ -181,8 +170,7 @@ impl El2Cpu {
     #[cold]
     fn error_delivered(&mut self) {
         if HCR_EL2.get() & HCR_VSE == 0 {
-            self.error = None;
-            self.side = Side::Nobody;
+            self.error = 0;
         }
     }
 
@@ -197,7 +185,7 @@ impl El2Cpu {
                 syndrome.0
             );
         }
-        self.error = Some(syndrome.details());
+        self.error = HCR_VIRTUAL_ERROR;
         if self.has_virtual_syndrome {
             // SAFETY: VSESR_EL2 is there by its ID field, and only says what the guest's SError is.
             unsafe { host::write_system!("S3_4_C5_C2_3", syndrome.details()) };
@@ -223,6 +211,13 @@ impl El2Cpu {
             if !self.interrupted(kind) {
                 return kind;
             }
+        }
+    }
+
+    #[cold]
+    fn give_control_back(&mut self) {
+        if let Some(control) = self.control.take() {
+            control.load();
         }
     }
 
@@ -265,9 +260,9 @@ impl HostCpu for El2Cpu {
 
     #[inline]
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
-        if self.side != Side::Extension {
+        if !self.is_users {
             self.user.load();
-            self.side = Side::Extension;
+            self.is_users = true;
         }
         let guest = GuestEl0::replace(context);
         if GuestControl::disturbs(self.shared_regime) {
@@ -277,8 +272,8 @@ impl HostCpu for El2Cpu {
         context.sp = SP_EL0.get();
         context.thread = TPIDR_EL0.get();
         guest.load();
-        if let Some(control) = self.control.take() {
-            control.load();
+        if self.control.is_some() {
+            self.give_control_back();
         }
         let syndrome = Syndrome(ESR_EL2.get());
         if kind == SYNCHRONOUS && syndrome.class() == class::SVC {
@@ -299,25 +294,41 @@ impl HostCpu for El2Cpu {
     fn run(
         &mut self,
         vs: &mut El2Vs,
-        exit_page: Spa,
+        exit_page: ExitWords,
         policy: &IdPolicy,
         _: &impl GuestMemory,
         declared: &mut u64,
     ) -> Exit {
-        let Some(registers) = self.memory.page(exit_page) else {
-            unreachable!("the kernel's exit pages are in its pool")
-        };
-        let mut serving = Serving { registers, policy, root: vs.is_root(), declared };
         loop {
-            let kind = self.run_once(vs, &mut serving);
-            if kind == SERROR {
-                self.hand_on_error(vs.syndrome());
-                continue;
-            }
-            match exits::classify(vs, kind, registers, self.root) {
-                None => {}
-                Some(exit) if vs.write_through(&exit, exit_page) => {}
-                Some(exit) => return exit,
+            match self.run_once(vs, exit_page.words, policy, declared) {
+                Stop::Call(exit) => {
+                    self.exited(vs);
+                    return exit;
+                }
+                Stop::System(exit) => {
+                    self.exited(vs);
+                    if exit.class == ExitClass::IdRead {
+                        vs.set_native(self.natives.get(exit.number));
+                        return exit;
+                    }
+                    if !vs.write_through(&exit, exit_page.frame) {
+                        return exit;
+                    }
+                }
+                Stop::Exception => {
+                    self.exited(vs);
+                    if let Some(exit) = exits::classify(vs, self.root) {
+                        return exit;
+                    }
+                }
+                Stop::Interrupt(SERROR) => {
+                    self.exited(vs);
+                    self.hand_on_error(vs.syndrome());
+                }
+                Stop::Interrupt(kind) => {
+                    self.exited(vs);
+                    return exits::interrupt(vs, kind);
+                }
             }
         }
     }

@@ -6,14 +6,13 @@ use plinth_hal::{Event, Exit, ExitClass, GuestMemory, PhysicalMemory, Spa, VsHw}
 use crate::inject::EXTERNAL_ABORT;
 use crate::syndrome::class;
 use crate::vs::El2Vs;
-use crate::{id_registers, write_traps};
+use crate::write_traps;
 
 /// Answers an exit. Returns false for one that it does not know.
 pub(crate) fn as_bare_machine(vs: &mut El2Vs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
     match exit.class {
         ExitClass::IdRead => {
-            let value = id_registers::native(exit.number).unwrap_or(0);
-            write_general(vs, exit_page, exit.detail, value);
+            write_general(vs, exit_page, exit.detail, vs.native());
             vs.advance(guest, exit_page).is_ok()
         }
         ExitClass::RegisterWrite if write_traps::bit(exit.number).is_some() => {

@@ -1,40 +1,25 @@
 //! Exceptions from a guest and what they mean everywhere.
 
 use core::arch::asm;
-use core::sync::atomic::Ordering;
 
 use aarch64_cpu::registers::{FAR_EL2, HPFAR_EL2, Readable};
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass};
 
 use crate::host::{read_system, write_system};
-use crate::memory::Words;
-use crate::psci;
 use crate::recall::Root;
 use crate::roots::Miss;
-use crate::switch::{FIQ, IRQ, SYNCHRONOUS};
+use crate::switch::{FIQ, IRQ};
 use crate::syndrome::{Syndrome, class, is_id_register};
 use crate::vs::El2Vs;
 
-/// Sorts the exit that has just happened; `None` where there was none after all and the guest goes on.
-#[inline]
-pub(crate) fn classify(vs: &mut El2Vs, kind: u64, registers: &Words, root: Root) -> Option<Exit> {
+/// Sorts a synchronous exit that is no call and no system instruction; `None` where there was none after all and the
+/// guest goes on.
+#[inline(never)]
+pub(crate) fn classify(vs: &mut El2Vs, root: Root) -> Option<Exit> {
     let syndrome = vs.syndrome();
-    if matches!(kind, IRQ | FIQ) && !vs.is_root() {
-        return Some(Exit::of(ExitClass::Interrupt));
-    }
-    if kind != SYNCHRONOUS {
-        // Physical interrupts and errors are EL1's in the root VM; one that comes here all the same is nobody's.
-        return Some(Exit { class: ExitClass::Other, number: kind, detail: syndrome.0 });
-    }
     match syndrome.class() {
         class::WAIT => Some(Exit::of(ExitClass::Wait)),
-        class::HVC => Some(hypercall(vs, registers)),
-        class::SYSTEM => Some(system(syndrome)),
-        class::SMC if vs.is_root() => {
-            Some(Exit { class: ExitClass::Processor, number: class::SMC, detail: 0 })
-        }
-        class::SMC => Some(Exit { class: ExitClass::Hypercall, number: class::SMC, detail: 0 }),
         class::DATA_ABORT | class::INSTRUCTION_ABORT => memory(vs, syndrome, root),
         class::STEP if vs.is_stepping() => Some(Exit::of(ExitClass::Reserved)),
         // While the kernel steps the guest, all debug exceptions come here: the guest's own end the step.
@@ -46,18 +31,17 @@ pub(crate) fn classify(vs: &mut El2Vs, kind: u64, registers: &Words, root: Root)
     }
 }
 
-/// By SMCCC an immediate other than 0 is no call of the firmware's.
-#[inline]
-fn hypercall(vs: &El2Vs, registers: &Words) -> Exit {
-    let number = registers[0].load(Ordering::Relaxed);
-    if vs.is_root() && psci::is_firmware_call(number) && vs.syndrome().details() & 0xFFFF == 0 {
-        return Exit { class: ExitClass::Processor, number: class::HVC, detail: 0 };
+/// A physical interrupt, or an error. They are EL1's in the root VM; one that comes here all the same is nobody's.
+pub(crate) fn interrupt(vs: &El2Vs, kind: u64) -> Exit {
+    if matches!(kind, IRQ | FIQ) && !vs.is_root() {
+        return Exit::of(ExitClass::Interrupt);
     }
-    Exit { class: ExitClass::Hypercall, number: class::HVC, detail: 0 }
+    Exit { class: ExitClass::Other, number: kind, detail: vs.syndrome().0 }
 }
 
+/// An access to a system register.
 #[inline]
-fn system(syndrome: Syndrome) -> Exit {
+pub(crate) fn system(syndrome: Syndrome) -> Exit {
     let (number, detail) = (syndrome.register(), syndrome.general());
     let class = match syndrome.is_read() {
         true if is_id_register(number) => ExitClass::IdRead,

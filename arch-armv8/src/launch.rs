@@ -318,8 +318,7 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
     let features = Features::current();
     let nested = Root::new(resources.pp, memory, resources.backend, nested_root(&features));
     // SAFETY: the kernel's registers are loaded, and the interrupt controller is mapped by its tables.
-    let cpu =
-        unsafe { El2Cpu::new(memory, &features, resources.user_root, nested, gic, Clock::new(gic, private)) };
+    let cpu = unsafe { El2Cpu::new(&features, resources.user_root, nested, gic, Clock::new(gic, private)) };
     match kernel.run_pp(resources, cpu, root) {
         Departure::Abandon(status, El2Root { caller: Some(caller), .. }) => {
             // SAFETY: the caller's tables mapped all of this when it called.

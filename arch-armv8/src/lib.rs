@@ -93,7 +93,7 @@ pub use backend::*;
 mod backend {
     pub use crate::cpu::El2Cpu;
     pub use crate::launch::{El2Root, EntryFrame, launch};
-    pub use crate::memory::IdentityMemory;
+    pub use crate::memory::{ExitWords, IdentityMemory};
     pub use crate::processors::own_hardware_id;
     pub use crate::user::UserRegisters;
     pub use crate::vm::El2Vm;
@@ -109,11 +109,16 @@ mod backend {
         type HostFormat = crate::HostFormat;
         type NestedFormat = crate::Stage2Format;
         type Memory = IdentityMemory;
+        type ExitPage = ExitWords;
         type User = UserRegisters;
         type Vm = El2Vm;
         type Vs = El2Vs;
         type Cpu = El2Cpu;
         type RootState = El2Root;
+
+        fn exit_page(memory: IdentityMemory, frame: plinth_hal::Spa) -> Option<ExitWords> {
+            memory.exit_page(frame)
+        }
 
         fn host_memory_type(at: plinth_hal::Spa) -> (plinth_hal::page_table::MemoryType, plinth_hal::Spa) {
             crate::banks::BANKS.memory_type(at)

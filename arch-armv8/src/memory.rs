@@ -16,7 +16,19 @@ pub struct IdentityMemory {
 /// The words of a page. Atomics, because other processors and the hardware's walkers write there too.
 pub(crate) type Words = [AtomicU64; PAGE_SIZE as usize / 8];
 
+/// An exit page, looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct ExitWords {
+    pub(crate) frame: Spa,
+    pub(crate) words: &'static Words,
+}
+
 impl IdentityMemory {
+    /// The exit page at a frame of the pool.
+    pub(crate) fn exit_page(&self, frame: Spa) -> Option<ExitWords> {
+        self.page(frame).map(|words| ExitWords { frame, words })
+    }
+
     /// The words of a page of the pool, looked up once.
     #[inline]
     pub(crate) fn page(&self, frame: Spa) -> Option<&'static Words> {

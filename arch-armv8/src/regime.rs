@@ -35,7 +35,7 @@ const MDCR_OTHERS: u64 = 1 << 5 | 1 << 6 | 7 << 9;
 const MDCR_COUNTERS: u64 = 0x1F;
 
 /// What EL2 holds for the lower level that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Regime {
     pub(crate) hcr: u64,
     pub(crate) vttbr: u64,

@@ -7,60 +7,94 @@
 use core::sync::atomic::Ordering;
 
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, Readable, SPSR_EL2, Writeable};
-use plinth_hal::IdPolicy;
+use plinth_hal::{Exit, ExitClass, IdPolicy};
 
+use crate::id_registers::Natives;
 use crate::memory::Words;
 use crate::switch::{self, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
 use crate::vs::PSTATE_SKIPPED;
-use crate::{firmware, id_registers, launch, psci};
+use crate::{exits, firmware, launch, psci};
+
+/// Why the guest stopped.
+pub(crate) enum Stop {
+    /// A call: the syndrome and the first register tell all.
+    Call(Exit),
+    /// A system instruction: the syndrome tells all.
+    System(Exit),
+    /// Another synchronous exception.
+    Exception,
+    /// An interrupt or an error: its kind.
+    Interrupt(u64),
+}
 
 /// What is at hand when the guest exits.
 pub(crate) struct Serving<'a> {
     pub(crate) registers: &'a Words,
     pub(crate) policy: &'a IdPolicy,
+    pub(crate) natives: &'a Natives,
     /// Calls to the firmware are the root VM's to make.
     pub(crate) root: bool,
     pub(crate) declared: &'a mut u64,
 }
 
 impl Serving<'_> {
-    /// Runs the guest until an exit is left to the caller. Returns its kind.
+    /// Runs the guest until an exit is left to the caller.
     ///
     /// # Safety
     /// As [`switch::enter`], with the registers of the exit page.
     #[inline]
-    pub(crate) unsafe fn run(&mut self) -> u64 {
+    pub(crate) unsafe fn run(&mut self) -> Stop {
         loop {
             // SAFETY: forwarded to the caller.
             let kind = unsafe { switch::enter(self.registers.as_ptr() as u64) };
-            if kind != SYNCHRONOUS || !self.serve(Syndrome(ESR_EL2.get())) {
-                return kind;
+            if kind != SYNCHRONOUS {
+                return Stop::Interrupt(kind);
+            }
+            if let Some(stop) = self.sort(Syndrome(ESR_EL2.get())) {
+                return stop;
             }
             *self.declared += 1;
         }
     }
 
+    /// Sorts an exception; `None` where it is served.
     #[inline]
-    fn serve(&self, syndrome: Syndrome) -> bool {
-        if let Some(register) = syndrome.id_register() {
-            return self.declared_answer(syndrome, register);
+    fn sort(&self, syndrome: Syndrome) -> Option<Stop> {
+        match syndrome.class() {
+            class::SYSTEM => {
+                let exit = exits::system(syndrome);
+                let is_served = exit.class == ExitClass::IdRead && self.declared_answer(&exit);
+                (!is_served).then_some(Stop::System(exit))
+            }
+            number @ (class::HVC | class::SMC) => self.call(number, syndrome).map(Stop::Call),
+            _ => Some(Stop::Exception),
         }
-        self.root && syndrome.is_firmware_conduit() && self.ask_firmware(syndrome)
     }
 
     /// Answers a read of an ID register, if its value is declared: the first two words of the answer.
     #[inline]
-    fn declared_answer(&self, syndrome: Syndrome, register: u64) -> bool {
-        let Some(found) = self.policy.find(register as u32, 0) else { return false };
+    fn declared_answer(&self, exit: &Exit) -> bool {
+        let Some(found) = self.policy.find(exit.number as u32, 0) else { return false };
         let word = |words: &[u32; 4]| u64::from(words[0]) | u64::from(words[1]) << 32;
-        let keep = word(&found.keep);
-        let native = if keep == 0 { 0 } else { id_registers::native(register).unwrap_or(0) };
+        let value = self.natives.get(exit.number) & word(&found.keep) | word(&found.set);
         // 31 is XZR, whose place in the page nobody reads.
-        self.registers[syndrome.general() as usize]
-            .store(native & keep | word(&found.set), Ordering::Relaxed);
+        self.registers[exit.detail as usize % self.registers.len()].store(value, Ordering::Relaxed);
         skip();
         true
+    }
+
+    /// A call: the firmware's or the hypervisor's. By SMCCC an immediate other than 0 is no call of the firmware's. All that
+    /// the root VM says by SMC is for the firmware.
+    #[inline]
+    fn call(&self, number: u64, syndrome: Syndrome) -> Option<Exit> {
+        let exit = |class| Some(Exit { class, number, detail: 0 });
+        let function = self.registers[0].load(Ordering::Relaxed);
+        if !self.root || !psci::is_firmware_call(function) || syndrome.immediate() != 0 {
+            let is_firmwares = self.root && number == class::SMC;
+            return exit(if is_firmwares { ExitClass::Processor } else { ExitClass::Hypercall });
+        }
+        if self.ask_firmware(syndrome) { None } else { exit(ExitClass::Processor) }
     }
 
     /// Asks the firmware what only it knows, if that is what the guest wants.

@@ -1,11 +1,14 @@
 //! Down to EL1 or EL0, and the way back up.
 //!
-//! [`enter`] looks like a function that returns when the lower exception level stops. It leaves the kernel's
-//! callee-saved registers and the address of the other side's registers on the stack, which the processor keeps as
-//! SP_EL2, so the vectors find everything from there alone. The general registers of guest and extension lie in memory
-//! in the same order, X0 to X30, so there is one way down and one way up for both.
+//! [`enter`] looks like a function that returns when the lower exception level stops. It leaves what the kernel needs and
+//! the address of the other side's registers on the stack, which the processor keeps as SP_EL2, so the vectors find
+//! everything from there alone. The general registers of guest and extension lie in memory in the same order, X0 to X30,
+//! so there is one way up for both.
+//!
+//! Of the kernel's own registers only those are saved that the compiler does not let go of: it keeps next to nothing in
+//! the others there, and knows best what.
 
-use core::arch::{global_asm, naked_asm};
+use core::arch::{asm, global_asm, naked_asm};
 
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable};
 
@@ -28,23 +31,51 @@ pub(crate) fn vectors() -> u64 {
     (&raw const __plinth_vectors) as u64
 }
 
+/// Calls one of the ways down, which keeps X19, X29 and the stack.
+macro_rules! go_down {
+    ($way:path, $registers:expr) => {{
+        let kind;
+        asm!(
+            "bl {way}",
+            way = sym $way,
+            inout("x0") $registers => kind,
+            out("x20") _, out("x21") _, out("x22") _, out("x23") _, out("x24") _,
+            out("x25") _, out("x26") _, out("x27") _, out("x28") _,
+            clobber_abi("C"),
+        );
+        kind
+    }};
+}
+
 /// Goes to ELR_EL2 in the state SPSR_EL2 with the registers X0 to X30 at `registers`, and stores them there again
-/// when an exception comes back.
+/// when an exception comes back. Returns its kind.
 ///
 /// # Safety
 /// 1. VBAR_EL2 holds [`vectors`], and EL2's own stack is in use.
 /// 2. `registers` points to 31 words that are mapped, and nobody else uses them meanwhile.
 /// 3. What HCR_EL2, VTTBR_EL2 and the rest let the lower level reach is its own.
+#[inline(always)]
+pub(crate) unsafe fn enter(registers: u64) -> u64 {
+    // SAFETY: the code and the vectors, by (1), keep the stack and what is not named as changed; of memory they and the
+    // lower level, by (3), touch what the caller lets them, by (2).
+    unsafe { go_down!(down, registers) }
+}
+
+/// As [`enter`], but only X0 to X2 come from `registers`; the others are 0: what an upcall finds.
+///
+/// # Safety
+/// As [`enter`].
+#[inline(always)]
+pub(crate) unsafe fn enter_upcall(registers: u64) -> u64 {
+    // SAFETY: as in `enter`.
+    unsafe { go_down!(down_with_zeroes, registers) }
+}
+
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn enter(registers: u64) -> u64 {
+unsafe extern "C" fn down() {
     naked_asm!(
-        "stp x29, x30, [sp, #-112]!",
-        "stp x19, x20, [sp, #16]",
-        "stp x21, x22, [sp, #32]",
-        "stp x23, x24, [sp, #48]",
-        "stp x25, x26, [sp, #64]",
-        "stp x27, x28, [sp, #80]",
-        "str x0, [sp, #96]",
+        "stp x29, x30, [sp, #-32]!",
+        "stp x19, x0, [sp, #16]",
         "ldp x2, x3, [x0, #16]",
         "ldp x4, x5, [x0, #32]",
         "ldp x6, x7, [x0, #48]",
@@ -68,25 +99,12 @@ pub(crate) unsafe extern "C" fn enter(registers: u64) -> u64 {
     )
 }
 
-/// What an upcall finds in all registers but its arguments'.
-static ZEROES: [u64; 32] = [0; 32];
-
-/// As [`enter`], but only X0 to X2 come from `registers`; the others are 0.
-///
-/// # Safety
-/// As [`enter`].
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn enter_upcall(registers: u64) -> u64 {
+unsafe extern "C" fn down_with_zeroes() {
     naked_asm!(
-        "stp x29, x30, [sp, #-112]!",
-        "stp x19, x20, [sp, #16]",
-        "stp x21, x22, [sp, #32]",
-        "stp x23, x24, [sp, #48]",
-        "stp x25, x26, [sp, #64]",
-        "stp x27, x28, [sp, #80]",
-        "str x0, [sp, #96]",
-        "adrp x3, {zeroes}",
-        "add x3, x3, :lo12:{zeroes}",
+        "stp x29, x30, [sp, #-32]!",
+        "stp x19, x0, [sp, #16]",
+        "adr x3, 2f",
         "ldp x5, x6, [x3]",
         "ldp x7, x8, [x3]",
         "ldp x9, x10, [x3]",
@@ -106,7 +124,8 @@ pub(crate) unsafe extern "C" fn enter_upcall(registers: u64) -> u64 {
         "eret",
         "dsb nsh",
         "isb",
-        zeroes = sym ZEROES,
+        ".balign 16",
+        "2: .xword 0, 0",
     )
 }
 
@@ -115,26 +134,7 @@ global_asm!(
     ".macro plinth_upward kind",
     ".balign 128",
     "stp x0, x1, [sp, #-16]!",
-    "ldr x0, [sp, #112]",
-    "mov x1, #\\kind",
-    "b 7f",
-    ".endm",
-    ".balign 2048",
-    ".global __plinth_vectors",
-    "__plinth_vectors:",
-    // From EL2 itself, by either stack pointer: a bug.
-    ".rept 8",
-    ".balign 128",
-    "b {own}",
-    ".endr",
-    // From a lower level in AArch64, then in AArch32: synchronous, IRQ, FIQ, SError.
-    ".rept 2",
-    "plinth_upward 0",
-    "plinth_upward 1",
-    "plinth_upward 2",
-    "plinth_upward 3",
-    ".endr",
-    "7:",
+    "ldr x0, [sp, #40]",
     "stp x2, x3, [x0, #16]",
     "stp x4, x5, [x0, #32]",
     "stp x6, x7, [x0, #48]",
@@ -152,14 +152,26 @@ global_asm!(
     "str x30, [x0, #240]",
     "ldp x2, x3, [sp], #16",
     "stp x2, x3, [x0]",
-    "mov x0, x1",
-    "ldp x19, x20, [sp, #16]",
-    "ldp x21, x22, [sp, #32]",
-    "ldp x23, x24, [sp, #48]",
-    "ldp x25, x26, [sp, #64]",
-    "ldp x27, x28, [sp, #80]",
-    "ldp x29, x30, [sp], #112",
+    "mov x0, #\\kind",
+    "ldr x19, [sp, #16]",
+    "ldp x29, x30, [sp], #32",
     "ret",
+    ".endm",
+    ".balign 2048",
+    ".global __plinth_vectors",
+    "__plinth_vectors:",
+    // From EL2 itself, by either stack pointer: a bug.
+    ".rept 8",
+    ".balign 128",
+    "b {own}",
+    ".endr",
+    // From a lower level in AArch64, then in AArch32: synchronous, IRQ, FIQ, SError.
+    ".rept 2",
+    "plinth_upward 0",
+    "plinth_upward 1",
+    "plinth_upward 2",
+    "plinth_upward 3",
+    ".endr",
     ".purgem plinth_upward",
     ".popsection",
     own = sym own_exception,

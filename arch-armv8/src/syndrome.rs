@@ -106,21 +106,10 @@ impl Syndrome {
         self.0 >> 5 & 0x1F
     }
 
-    /// The ID register that a trapped instruction reads, as the ABI numbers it; `None` for all other exceptions.
+    /// HVC and SMC: the immediate, which is 0 where SMCCC reaches the firmware.
     #[inline]
-    pub(crate) const fn id_register(self) -> Option<u64> {
-        // Class, Op0 3, Op1 0, CRn 0, and a read.
-        const FIXED: u64 = 0x3F << 26 | 3 << 20 | 7 << 14 | 0xF << 10 | 1;
-        const ID_READ: u64 = class::SYSTEM << 26 | 3 << 20 | 1;
-        let (crm, op2) = (self.0 >> 1 & 0xF, self.0 >> 17 & 7);
-        let is_one = self.0 & FIXED == ID_READ && crm >= 1 && crm <= 7;
-        if is_one { Some(3 << 14 | crm << 3 | op2) } else { None }
-    }
-
-    /// It is HVC #0 or SMC #0, by which SMCCC reaches the firmware.
-    #[inline]
-    pub(crate) const fn is_firmware_conduit(self) -> bool {
-        matches!(self.class(), class::HVC | class::SMC) && self.0 & 0xFFFF == 0
+    pub(crate) const fn immediate(self) -> u64 {
+        self.0 & 0xFFFF
     }
 
     /// System instructions: it reads.
@@ -130,10 +119,15 @@ impl Syndrome {
     }
 }
 
-/// Whether a register is one of the ID registers that HCR_EL2.TID3 traps: Op0 3, Op1 0, CRn 0, CRm 1 to 7.
+/// The number of Op0 3, Op1 0, CRn 0, CRm 0, Op2 0.
+pub(crate) const ID_REGISTER_BASE: u64 = 3 << 14;
+
+/// Whether a register is one of the ID registers that HCR_EL2.TID3 traps: from there on, those with CRm 1 to 7.
 #[inline]
 pub(crate) const fn is_id_register(register: u64) -> bool {
-    register & !0x7F == 3 << 14 && register >> 3 & 0xF >= 1 && register >> 3 & 0xF <= 7
+    const FIRST: u64 = ID_REGISTER_BASE | 1 << 3;
+    const LAST: u64 = ID_REGISTER_BASE | 7 << 3 | 7;
+    FIRST <= register && register <= LAST
 }
 
 #[cfg(test)]
@@ -146,11 +140,12 @@ mod tests {
         let syndrome = Syndrome(0x18 << 26 | 1 << 25 | 3 << 20 | 3 << 5 | 7 << 1 | 1);
         assert_eq!(syndrome.register(), 0xC038);
         assert_eq!((syndrome.general(), syndrome.is_read()), (3, true));
-        assert_eq!(syndrome.id_register(), Some(0xC038));
-        for other in [1 << 0, 1 << 14, 1 << 10, 1 << 21, 1 << 4, 1 << 26] {
-            assert_eq!(Syndrome(syndrome.0 ^ other).id_register(), None, "{other:#x}");
-        }
         assert!(is_id_register(syndrome.register()));
+        for other in [1 << 14, 1 << 10, 1 << 21, 1 << 4] {
+            assert!(!is_id_register(Syndrome(syndrome.0 ^ other).register()), "{other:#x}");
+        }
+        assert!(is_id_register(0xC008) && is_id_register(0xC03F), "the first and the last");
+        assert!(!is_id_register(0xC007) && !is_id_register(0xC040), "their neighbours");
         assert!(!is_id_register(0xC000), "MIDR_EL1");
         assert!(!is_id_register(0xC080), "SCTLR_EL1");
     }

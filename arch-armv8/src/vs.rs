@@ -14,12 +14,12 @@ use crate::bank::{Bank, MDSCR_EL1, SP_EL1};
 use crate::features::Features;
 use crate::inject::{self, Exception, Place};
 use crate::launch::El2Root;
-use crate::memory::IdentityMemory;
+use crate::memory::{ExitWords, IdentityMemory};
 use crate::regime::{MDCR_TDE, Regime, of_guest};
 use crate::slots::SLOTS;
 use crate::syndrome::{Syndrome, class};
 use crate::vm::{El2Vm, ROOT_TAG};
-use crate::{El2, id_registers, processors, write_traps};
+use crate::{El2, processors, write_traps};
 
 /// EL1h with everything masked: the state in which PSCI starts a processor.
 pub(crate) const PSTATE_RESET: u64 = 0x3C5;
@@ -42,6 +42,8 @@ const ZERO_REGISTER: u64 = 31;
 pub struct El2Vs {
     memory: IdentityMemory,
     page: Spa,
+    /// What [`Bank::is_loaded`] looks at.
+    loaded: &'static AtomicU64,
     /// The VM's [`El2Vm::traps`].
     traps: &'static AtomicU64,
     /// The VM's mask of [`write_traps`].
@@ -55,9 +57,13 @@ pub struct El2Vs {
     place: Place,
     syndrome: Syndrome,
     fault_address: u64,
+    /// After a read of an ID register: what the machine has there.
+    native: u64,
     flush: bool,
     /// MDSCR_EL1 as the guest had it before the kernel stepped it.
     stepping: Option<u64>,
+    /// SPSR.SS meanwhile, else 0.
+    step_bit: u64,
     /// Where its general registers were when it was reset.
     reset_registers: Spa,
 }
@@ -69,6 +75,12 @@ impl El2Vs {
 
     pub(crate) fn bank(&self) -> Bank {
         Bank::new(self.memory, self.page)
+    }
+
+    /// Whether the processor holds its bank.
+    #[inline]
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Relaxed) != 0
     }
 
     #[inline]
@@ -96,6 +108,7 @@ impl El2Vs {
 
     /// Carries out a trapped write of a register of the bank, and skips the instruction. Returns false for one that is
     /// not in the bank.
+    #[inline(never)]
     pub(crate) fn write_register(&mut self, exit: &Exit, exit_page: Spa) -> bool {
         let at = Spa::new(exit_page.raw() + exit.detail * 8);
         let value = if exit.detail < ZERO_REGISTER { self.memory.read_u64(at) } else { 0 };
@@ -109,12 +122,8 @@ impl El2Vs {
     /// What EL2 has to hold for it now.
     #[inline]
     pub(crate) fn regime(&self) -> Regime {
-        let mut regime = self.regime;
-        regime.hcr |= self.traps.load(Ordering::Relaxed) | self.lines;
-        if self.stepping.is_some() {
-            regime.mdcr |= MDCR_TDE;
-        }
-        regime
+        let hcr = self.regime.hcr | self.traps.load(Ordering::Relaxed) | self.lines;
+        Regime { hcr, ..self.regime }
     }
 
     /// The root of the tables that it translates by.
@@ -125,7 +134,7 @@ impl El2Vs {
     /// Whether what the TLBs hold of its VM has to go before it runs; once.
     #[inline]
     pub(crate) fn take_flush(&mut self) -> bool {
-        core::mem::take(&mut self.flush)
+        self.flush && core::mem::take(&mut self.flush)
     }
 
     /// From now on it runs on the processor whose own root is at `root`.
@@ -136,18 +145,26 @@ impl El2Vs {
     /// Address and state for the next entry.
     #[inline]
     pub(crate) fn entry(&self) -> Place {
-        let step = if self.stepping.is_some() { PSTATE_STEP } else { 0 };
-        Place { pstate: self.place.pstate | step, ..self.place }
+        Place { pstate: self.place.pstate | self.step_bit, ..self.place }
     }
 
     /// Takes what the processor says about the exit.
     #[inline]
     pub(crate) fn exited(&mut self) {
         // While the kernel steps the guest, the bit is the kernel's.
-        let own = if self.stepping.is_some() { PSTATE_STEP } else { 0 };
-        self.place = Place { pc: ELR_EL2.get(), pstate: SPSR_EL2.get() & !own };
+        self.place = Place { pc: ELR_EL2.get(), pstate: SPSR_EL2.get() & !self.step_bit };
         self.syndrome = Syndrome(ESR_EL2.get());
         self.fault_address = FAR_EL2.get();
+    }
+
+    /// Takes what the machine has in the ID register that was read.
+    #[inline]
+    pub(crate) fn set_native(&mut self, value: u64) {
+        self.native = value;
+    }
+
+    pub(crate) fn native(&self) -> u64 {
+        self.native
     }
 
     /// The exit was none of the guest's: nothing is told of it.
@@ -197,9 +214,14 @@ impl VsHw for El2Vs {
     ) -> Result<Self, OutOfFrames> {
         let [traps, write_mask] = vm.traps().ok_or(OutOfFrames)?;
         let page = frames.allocate(Bank::pages())?;
+        let Some(loaded) = Bank::new(memory, page).loaded() else {
+            frames.free(page, Bank::pages());
+            return Err(OutOfFrames);
+        };
         let vs = Self {
             memory,
             page,
+            loaded,
             traps,
             write_mask,
             regime: of_guest(&Features::current(), vm),
@@ -209,8 +231,10 @@ impl VsHw for El2Vs {
             place: Place { pc: 0, pstate: PSTATE_RESET },
             syndrome: Syndrome::default(),
             fault_address: 0,
+            native: 0,
             flush: true,
             stepping: None,
+            step_bit: 0,
             reset_registers: page,
         };
         vs.bank().reset();
@@ -234,11 +258,10 @@ impl VsHw for El2Vs {
     }
 
     #[inline]
-    fn describe(&self, exit: &Exit, exit_page: Spa) {
-        let Some(page) = self.memory.page(exit_page) else { return };
-        let write = |offset: usize, value| page[offset / 8].store(value, Ordering::Relaxed);
+    fn describe(&self, exit: &Exit, exit_page: ExitWords) {
+        let write = |offset: usize, value| exit_page.words[offset / 8].store(value, Ordering::Relaxed);
         let native = match exit.class {
-            ExitClass::IdRead => id_registers::native(exit.number).unwrap_or(0),
+            ExitClass::IdRead => self.native,
             _ => 0,
         };
         write(offset_of!(ExitPage, code), self.syndrome.0);
@@ -359,11 +382,13 @@ impl VsHw for El2Vs {
         match (on, self.stepping) {
             (true, None) => {
                 let guest = bank.read(MDSCR_EL1).unwrap_or(0);
-                self.stepping = Some(guest);
+                (self.stepping, self.step_bit) = (Some(guest), PSTATE_STEP);
+                self.regime.mdcr |= MDCR_TDE;
                 let _ = bank.write(MDSCR_EL1, guest | MDSCR_STEP);
             }
             (false, Some(guest)) => {
-                self.stepping = None;
+                (self.stepping, self.step_bit) = (None, 0);
+                self.regime.mdcr &= !MDCR_TDE;
                 let _ = bank.write(MDSCR_EL1, guest);
             }
             _ => {}

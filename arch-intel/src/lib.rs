@@ -40,7 +40,7 @@ pub use launch::{launch, refusal};
 pub use vs::VmxVs;
 
 use plinth_arch_x86::user::UserRegisters;
-use plinth_arch_x86::{EptFormat, IdentityMemory, KernelFormat};
+use plinth_arch_x86::{EptFormat, ExitWords, IdentityMemory, KernelFormat};
 use plinth_hal::Spa;
 use plinth_hal::page_table::MemoryType;
 
@@ -54,11 +54,16 @@ impl plinth_hal::Arch for Vmx {
     type HostFormat = KernelFormat;
     type NestedFormat = EptFormat;
     type Memory = IdentityMemory;
+    type ExitPage = ExitWords;
     type User = UserRegisters;
     type Vm = VmxVm;
     type Vs = VmxVs;
     type Cpu = VmxCpu;
     type RootState = VmxRoot;
+
+    fn exit_page(memory: IdentityMemory, frame: Spa) -> Option<ExitWords> {
+        memory.exit_page(frame)
+    }
 
     fn memory_type(_: IdentityMemory, at: Spa) -> (MemoryType, Spa) {
         memory_types::type_at(at)

@@ -57,11 +57,16 @@ impl Arch for Sim {
     type HostFormat = format::SimFormat<HostVa>;
     type NestedFormat = format::SimFormat<Gpa>;
     type Memory = machine::Memory;
+    type ExitPage = Spa;
     type User = user::SimUser;
     type Vm = vm::SimVm;
     type Vs = vs::SimVs;
     type Cpu = cpu::SimCpu;
     type RootState = RootState;
+
+    fn exit_page(_: machine::Memory, frame: Spa) -> Option<Spa> {
+        Some(frame)
+    }
 
     fn memory_type(memory: machine::Memory, at: Spa) -> (MemoryType, Spa) {
         memory.0.memory_type(at)

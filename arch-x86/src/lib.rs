@@ -32,7 +32,7 @@ pub mod user;
 pub use ept_format::{EptCapabilities, EptFormat};
 pub use host_format::{HostFormat, KernelFormat, UserFormat};
 pub use long_mode_entry::PAT;
-pub use memory::{IdentityMemory, Words};
+pub use memory::{ExitWords, IdentityMemory, Words};
 pub use nested_format::NptFormat;
 
 #[cfg(test)]

@@ -10,6 +10,15 @@ const SMALLEST_LINE: usize = 64;
 /// A page, word by word.
 pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
 
+/// An exit page, looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct ExitWords {
+    /// Its frame.
+    pub frame: Spa,
+    /// What is in it.
+    pub words: &'static Words,
+}
+
 /// Physical memory on a machine whose kernel runs identity mapped: under the firmware's tables before the
 /// launch, under its own afterwards.
 #[derive(Clone, Copy, Debug)]
@@ -38,15 +47,15 @@ impl IdentityMemory {
         self.reservation
     }
 
-    /// The words of a page of the pool, looked up once.
-    #[inline]
-    pub fn page(&self, frame: Spa) -> Option<&'static Words> {
+    /// The exit page at a frame of the pool.
+    pub fn exit_page(&self, frame: Spa) -> Option<ExitWords> {
         let offset = frame.raw().wrapping_sub(self.pool.start.raw());
         if offset >= self.pool.size & !(PAGE_SIZE - 1) || !frame.is_aligned(PAGE_SIZE) {
             return None;
         }
         // SAFETY: a whole page of the pool, mapped for ever by (2) of `new`; atomics may be shared with anybody.
-        Some(unsafe { &*(frame.raw() as *const Words) })
+        let words = unsafe { &*(frame.raw() as *const Words) };
+        Some(ExitWords { frame, words })
     }
 
     #[inline]

@@ -18,6 +18,8 @@ pub trait Arch: Sized + 'static {
     type NestedFormat: PtFormat + Clone + Send + Sync;
     /// Access to physical memory.
     type Memory: PhysicalMemory;
+    /// An exit page as the backend gets at it, looked up once for each processor.
+    type ExitPage: Copy;
     /// The extension's registers.
     type User: UserContext;
     /// What belongs to all VSs of a VM: intercept maps and the like.
@@ -28,6 +30,9 @@ pub trait Arch: Sized + 'static {
     type Cpu: HostCpu<Arch = Self>;
     /// What the OS was when the hypervisor launched, on one processor.
     type RootState;
+
+    /// Looks an exit page up by its frame; `None` for what is no page of the pool.
+    fn exit_page(memory: Self::Memory, frame: Spa) -> Option<Self::ExitPage>;
 
     /// Whether the machine has an exception of this number that may be delivered to a VS: x86 vectors but the NMI's,
     /// Arm exception classes.

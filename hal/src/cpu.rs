@@ -26,7 +26,7 @@ pub trait HostCpu: Sized {
     fn run(
         &mut self,
         vs: &mut <Self::Arch as Arch>::Vs,
-        exit_page: Spa,
+        exit_page: <Self::Arch as Arch>::ExitPage,
         policy: &IdPolicy,
         guest: &impl crate::GuestMemory,
         declared: &mut u64,

@@ -98,7 +98,7 @@ pub trait VsHw: Sized {
     fn init_root(&mut self, root: &<Self::Arch as Arch>::RootState, exit_page: Spa);
 
     /// Writes why the VS exited into the exit page.
-    fn describe(&self, exit: &Exit, exit_page: Spa);
+    fn describe(&self, exit: &Exit, exit_page: <Self::Arch as Arch>::ExitPage);
 
     /// Skips the instruction that exited.
     ///

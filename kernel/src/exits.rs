@@ -37,7 +37,7 @@ impl<A: Arch> Pp<'_, A> {
         }
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         let mut declared = 0;
-        let exit = self.cpu.run(&mut active.vs.hw, self.exit_page, &self.policy, &guest, &mut declared);
+        let exit = self.cpu.run(&mut active.vs.hw, self.page, &self.policy, &guest, &mut declared);
         mailbox.leave_guest();
         if declared != 0 {
             mailbox.count(ExitClass::Declared, declared);

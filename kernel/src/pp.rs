@@ -81,6 +81,8 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) cpu: A::Cpu,
     pub(crate) user: A::User,
     pub(crate) exit_page: Spa,
+    /// The same, looked up.
+    pub(crate) page: A::ExitPage,
     /// Where the extension sees what it has on this PP.
     pub(crate) places: Places,
     pub(crate) active: Option<Active<A>>,
@@ -89,7 +91,7 @@ pub(crate) struct Pp<'k, A: Arch> {
     /// That state, until it is certain that the launch has succeeded.
     pub(crate) root: Option<A::RootState>,
     pub(crate) callback: Callback,
-    /// Where the extension was when it faulted, for `ControlAgain`.
+    /// Where the extension was when it faulted, for `ControlAgain` in its fail callback.
     pub(crate) interrupted: Option<(A::User, Callback)>,
     pub(crate) last_exit: Exit,
     /// The VS whose exit that was.
@@ -124,7 +126,10 @@ impl<A: Arch> Kernel<A> {
     /// On a PP that [`plinth_hal::HostCpu::start_cold`] brought here the VS is reset first and waits for the start
     /// that the root VM has asked for.
     pub fn run_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
-        let Some(machine) = self.machine.get() else {
+        let prepared = self.machine.get().and_then(|machine| {
+            A::exit_page(machine.memory, resources.exit_page).map(|page| (machine, page))
+        });
+        let Some((machine, page)) = prepared else {
             return Departure::Abandon(LaunchStatus::failed(LaunchError::NotPrepared, 0), root);
         };
         let mailbox = &self.mailboxes[resources.pp];
@@ -143,6 +148,7 @@ impl<A: Arch> Kernel<A> {
             cpu,
             user: A::User::default(),
             exit_page: resources.exit_page,
+            page,
             places: self.extension.places(resources.pp),
             active: None,
             root_vs: None,
@@ -179,7 +185,11 @@ impl<A: Arch> Pp<'_, A> {
         loop {
             next = match next {
                 Next::User => self.user_turn(),
-                Next::Run => self.run_active(),
+                Next::Run => match self.run_active() {
+                    // The usual way: an exit is the extension's to decide.
+                    Next::User => self.user_turn(),
+                    other => other,
+                },
                 Next::Depart => match self.departure.take() {
                     Some(departure) => return departure,
                     None => self.pass_through_root(),
@@ -234,7 +244,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(always)]
     pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next {
         let Some(active) = &self.active else { return self.fail("no VS is active", None) };
-        active.vs.hw.describe(&exit, self.exit_page);
+        active.vs.hw.describe(&exit, self.page);
         (self.last_exit, self.last_vs) = (exit, Some(active.id));
         self.callback = Callback::Vmexit;
         let extension = self.extension;

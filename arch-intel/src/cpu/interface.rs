@@ -3,7 +3,7 @@
 use plinth_arch_x86::nmi::unblock;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, read_general, write_general};
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_arch_x86::{cpuid, msr, reset, time};
+use plinth_arch_x86::{ExitWords, cpuid, msr, reset, time};
 use plinth_hal::{
     Event, Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
 };
@@ -43,7 +43,7 @@ impl HostCpu for VmxCpu {
     fn run(
         &mut self,
         vs: &mut VmxVs,
-        exit_page: Spa,
+        ExitWords { frame: exit_page, .. }: ExitWords,
         policy: &IdPolicy,
         guest: &impl GuestMemory,
         declared: &mut u64,

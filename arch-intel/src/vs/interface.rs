@@ -3,9 +3,9 @@
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
-use plinth_arch_x86::IdentityMemory;
 use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
+use plinth_arch_x86::{ExitWords, IdentityMemory};
 use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register as number};
 use plinth_hal::{
     BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
@@ -90,10 +90,9 @@ impl VsHw for VmxVs {
     }
 
     #[inline]
-    fn describe(&self, exit: &Exit, exit_page: Spa) {
+    fn describe(&self, exit: &Exit, exit_page: ExitWords) {
         const DPL_SHIFT: u32 = 5;
-        let Some(page) = self.memory.page(exit_page) else { return };
-        let write = |offset: usize, value| page[offset / 8].store(value, Ordering::Relaxed);
+        let write = |offset: usize, value| exit_page.words[offset / 8].store(value, Ordering::Relaxed);
         let LastExit { reason, rip, flags } = self.last;
         let has_more = !exits::is_told_by_class(reason);
         self.with(|vmcs| {

@@ -26,7 +26,8 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Goes on where the extension faulted.
     pub(super) fn control_again(&mut self) -> Resumption {
-        let (user, callback) = self.interrupted.take().ok_or(Error::WrongState)?;
+        let interrupted = self.interrupted.take().filter(|_| self.callback == Callback::Fail);
+        let (user, callback) = interrupted.ok_or(Error::WrongState)?;
         self.user = user;
         self.callback = callback;
         Ok(Next::User)

@@ -48,7 +48,7 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn dispatch(&mut self) -> Next {
         let number = self.user.call_number();
         // Not looked up, since it ends most exits. Whoever may not call its group has no VS that it could resume.
-        if number == Call::VsAdvanceAndRunCurrent.number() {
+        if number == Call::VsAdvanceAndRunCurrent.number() && self.has_handle() {
             let result = self.vs_advance_and_run_current();
             return self.resume(result);
         }
@@ -187,22 +187,21 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
+    fn check_handle(&self) -> Result<(), Failure> {
+        if self.has_handle() { Ok(()) } else { Err(Failure::argument(0, Error::InvalidHandle)) }
+    }
+
     /// Whether REG0 is the handle that the extension opened.
     #[inline]
-    fn check_handle(&self) -> Result<(), Failure> {
+    fn has_handle(&self) -> bool {
         let handle = self.extension.handle.load(Ordering::Relaxed);
-        if handle != 0 && self.user.argument(0) == handle { Ok(()) } else { Err(no_handle()) }
+        handle != 0 && self.user.argument(0) == handle
     }
 
     /// An argument as the id of an object.
     fn id(&self, register: usize) -> Id {
         Id::from_raw(self.user.argument(register))
     }
-}
-
-#[cold]
-fn no_handle() -> Failure {
-    Failure::argument(0, Error::InvalidHandle)
 }
 
 /// Says which argument an error is about.

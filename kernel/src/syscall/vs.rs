@@ -179,7 +179,6 @@ impl<A: Arch> Pp<'_, A> {
     /// Skips the instruction that exited and runs on.
     #[inline(always)]
     pub(super) fn vs_advance_and_run_current(&mut self) -> Resumption {
-        self.check_handle()?;
         let active = self.active.as_mut().ok_or(Error::WrongState)?;
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         active.vs.hw.advance(&guest, self.exit_page).map_err(|_| Error::Denied)?;
@@ -192,7 +191,6 @@ impl<A: Arch> Pp<'_, A> {
         if self.root.is_some() {
             self.begin_launch(active.id)?;
         }
-        self.interrupted = None;
         Ok(Next::Run)
     }
 
