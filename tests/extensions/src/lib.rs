@@ -7,6 +7,7 @@
 
 pub mod forbidden;
 pub mod hostile;
+pub mod random;
 
 use core::arch::asm;
 

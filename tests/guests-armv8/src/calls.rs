@@ -2,6 +2,8 @@
 
 use core::arch::asm;
 
+use plinth_test_extensions::random::Random;
+
 use crate::machine::Conduit;
 
 /// PSCI (Arm DEN 0022).
@@ -68,4 +70,16 @@ call! {
 call! {
     /// HVC #0.
     hvc, "hvc #0"
+}
+
+/// A number for a call that nobody offers: any but those of the architecture's and the standard services, of any width and in
+/// any upper half.
+pub fn random_number(random: &mut Random) -> u64 {
+    const OWNER: u64 = 0x3F << 24;
+    let number = random.next();
+    let number = if number & 1 << 63 == 0 { number & 0xFFFF_FFFF } else { number };
+    match number & OWNER {
+        0x0000_0000 | 0x0400_0000 => number | 0x0200_0000,
+        _ => number,
+    }
 }

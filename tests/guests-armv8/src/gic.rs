@@ -9,13 +9,12 @@ use crate::{read, system, write};
 
 /// The virtual timer's interrupt.
 const TIMER: u32 = 27;
-/// The most processors that are told apart.
-const PROCESSORS: usize = 8;
 
 static KIND: AtomicU64 = AtomicU64::new(0);
 static INTERFACE: AtomicU64 = AtomicU64::new(0);
 /// Interrupts of processor and number 0 to 15, then the timer's.
-static COUNTS: [[AtomicU64; 17]; PROCESSORS] = [const { [const { AtomicU64::new(0) }; 17] }; PROCESSORS];
+static COUNTS: [[AtomicU64; 17]; system::PROCESSORS] =
+    [const { [const { AtomicU64::new(0) }; 17] }; system::PROCESSORS];
 
 /// To whom a software-generated interrupt goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +128,7 @@ pub fn send(gic: Gic, to: To, number: u32) {
 
 /// How often software-generated interrupt `number` came to a processor.
 pub fn count(affinity: u64, number: u32) -> u64 {
-    COUNTS[(affinity & 7) as usize][number as usize].load(Ordering::Acquire)
+    COUNTS[system::index(affinity)][number as usize].load(Ordering::Acquire)
 }
 
 /// How often the virtual timer's came to a processor.
@@ -179,6 +178,6 @@ pub(crate) fn interrupt() {
         unsafe { write!("S3_0_C12_C12_1", acknowledged) };
     }
     let index = if number < 16 { number as usize } else { 16 };
-    let counter = &COUNTS[(system::affinity() & 7) as usize][index];
+    let counter = &COUNTS[system::index(system::affinity())][index];
     counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
 }

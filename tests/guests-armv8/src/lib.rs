@@ -16,6 +16,8 @@ pub mod machine;
 pub mod mmu;
 pub mod plinth;
 pub mod report;
+pub mod reserved;
+pub mod scratch;
 pub mod secondary;
 pub mod system;
 pub mod trap;

@@ -50,6 +50,16 @@ impl Machine {
         self.processors().find(|affinity| *affinity != own)
     }
 
+    /// The banks of memory.
+    pub fn banks(&self) -> impl Iterator<Item = Range> + 'static {
+        self.tree.banks()
+    }
+
+    /// What the firmware and the loader have reserved.
+    pub fn reserved(&self) -> impl Iterator<Item = Range> + 'static {
+        self.tree.reserved()
+    }
+
     /// The end of the highest memory bank.
     pub fn memory_end(&self) -> u64 {
         self.tree.memory_end()

@@ -116,3 +116,48 @@ pub(crate) fn clean<T>(value: &T) {
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
+
+unsafe extern "C" {
+    static _head: u8;
+    static __plinth_end: u8;
+}
+
+/// This image, from its header to the end of its data.
+pub fn image() -> Range {
+    let start = &raw const _head as u64;
+    Range { start, size: &raw const __plinth_end as u64 - start }
+}
+
+/// Runs `code` with MMU and data caches off, on the one processor that runs.
+pub fn without<R>(code: impl FnOnce() -> R) -> R {
+    const OFF: u64 = SCTLR & !(1 | 1 << 2);
+    switch(OFF);
+    let result = code();
+    switch(SCTLR);
+    result
+}
+
+/// Sets SCTLR_EL1 once all of this image is in memory and no cache holds anything of it: no access comes in between.
+fn switch(sctlr: u64) {
+    let Range { start, size } = image();
+    // SAFETY: cleaning loses nothing, and the map is one to one: this goes on where it was.
+    unsafe {
+        asm!(
+            "2:",
+            "dc civac, {at}",
+            "add {at}, {at}, #16",
+            "cmp {at}, {end}",
+            "b.lo 2b",
+            "dsb sy",
+            "msr sctlr_el1, {sctlr}",
+            "isb",
+            "tlbi vmalle1",
+            "dsb sy",
+            "isb",
+            at = inout(reg) start => _,
+            end = in(reg) start + size,
+            sctlr = in(reg) sctlr,
+            options(nostack)
+        );
+    }
+}

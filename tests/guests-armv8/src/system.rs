@@ -50,6 +50,14 @@ pub fn wait(milliseconds: u64, mut done: impl FnMut() -> bool) -> bool {
     true
 }
 
+/// The most processors that are told apart.
+pub const PROCESSORS: usize = 8;
+
+/// The place of a processor among [`PROCESSORS`]: these boards count by the lowest level.
+pub fn index(affinity: u64) -> usize {
+    affinity as usize % PROCESSORS
+}
+
 /// This processor's affinity: MPIDR_EL1 without what is not an affinity.
 pub fn affinity() -> u64 {
     read!("mpidr_el1") & 0xFF_00FF_FFFF

@@ -1,9 +1,10 @@
-//! Exceptions at EL1, caught: [`catch`] runs code that may fault and tells how; EL0 code runs by [`at_el0`].
+//! Exceptions at EL1, caught: [`catch`] runs code that may fault and tells how; EL0 code runs by [`at_el0`]. Each
+//! processor catches its own.
 
 use core::arch::{asm, global_asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{entry, gic, mmu, read, say, write};
+use crate::{entry, gic, mmu, read, say, system, write};
 
 /// Exception classes of ESR_EL1 (Arm ARM, D19.2).
 pub mod class {
@@ -11,6 +12,8 @@ pub mod class {
     pub const UNKNOWN: u64 = 0;
     /// FP or SIMD, switched off.
     pub const FP: u64 = 7;
+    /// PSTATE.IL is set.
+    pub const ILLEGAL_STATE: u64 = 0xE;
     /// SVC.
     pub const SVC: u64 = 0x15;
     /// An instruction fetch of EL1 itself.
@@ -46,13 +49,58 @@ impl Trap {
     }
 }
 
-/// 0: none is expected. 1: the handler skips the instruction. Else: it goes on there.
-static RECOVERY: AtomicU64 = AtomicU64::new(0);
-static COUNT: AtomicU64 = AtomicU64::new(0);
-static SYNDROME: AtomicU64 = AtomicU64::new(0);
-static ADDRESS: AtomicU64 = AtomicU64::new(0);
+/// What a processor has caught since it began to expect something.
+struct Catcher {
+    /// 0: nothing is expected. 1: the handler skips the instruction. Else: it goes on there.
+    recovery: AtomicU64,
+    count: AtomicU64,
+    undefined: AtomicU64,
+    syndrome: AtomicU64,
+    address: AtomicU64,
+}
 
 const SKIP: u64 = 1;
+
+static CATCHERS: [Catcher; system::PROCESSORS] = [const {
+    Catcher {
+        recovery: AtomicU64::new(0),
+        count: AtomicU64::new(0),
+        undefined: AtomicU64::new(0),
+        syndrome: AtomicU64::new(0),
+        address: AtomicU64::new(0),
+    }
+}; system::PROCESSORS];
+
+impl Catcher {
+    /// This processor's.
+    fn own() -> &'static Self {
+        &CATCHERS[system::index(system::affinity())]
+    }
+
+    fn expect(&self, recovery: u64) {
+        self.count.store(0, Ordering::SeqCst);
+        self.undefined.store(0, Ordering::SeqCst);
+        self.recovery.store(recovery, Ordering::SeqCst);
+    }
+
+    fn caught(&self) -> Option<Trap> {
+        self.recovery.store(0, Ordering::SeqCst);
+        let trap = Trap {
+            syndrome: self.syndrome.load(Ordering::Relaxed),
+            address: self.address.load(Ordering::Relaxed),
+        };
+        (self.count.load(Ordering::Relaxed) != 0).then_some(trap)
+    }
+
+    fn note(&self, trap: Trap) {
+        self.count.store(self.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if trap.class() == class::UNKNOWN {
+            self.undefined.store(self.undefined.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+        self.syndrome.store(trap.syndrome, Ordering::Relaxed);
+        self.address.store(trap.address, Ordering::Relaxed);
+    }
+}
 
 /// Makes this processor use the vectors.
 pub(crate) fn install() {
@@ -64,23 +112,27 @@ pub(crate) fn vectors() -> u64 {
     (&raw const __guest_vectors) as u64
 }
 
-fn caught() -> Option<Trap> {
-    let trap = Trap { syndrome: SYNDROME.load(Ordering::Relaxed), address: ADDRESS.load(Ordering::Relaxed) };
-    (COUNT.load(Ordering::Relaxed) != 0).then_some(trap)
-}
-
 /// Runs `code`, skipping instructions that fault. Returns the last fault, if there was any.
 pub fn catch(code: impl FnOnce()) -> Option<Trap> {
-    COUNT.store(0, Ordering::SeqCst);
-    RECOVERY.store(SKIP, Ordering::SeqCst);
+    let own = Catcher::own();
+    own.expect(SKIP);
     code();
-    RECOVERY.store(0, Ordering::SeqCst);
-    caught()
+    own.caught()
+}
+
+/// Runs `code`, skipping instructions that fault. Returns how many did, and how many of them because they are not there.
+pub fn count(code: impl FnOnce()) -> [u64; 2] {
+    let own = Catcher::own();
+    own.expect(SKIP);
+    code();
+    own.caught();
+    [own.count.load(Ordering::Relaxed), own.undefined.load(Ordering::Relaxed)]
 }
 
 /// Branches to an address from where there is no way back but by an exception.
 pub fn branch_to(address: u64) -> Option<Trap> {
-    COUNT.store(0, Ordering::SeqCst);
+    let own = Catcher::own();
+    own.expect(0);
     // SAFETY: the handler goes on behind the branch; what it jumps to is the test's.
     unsafe {
         asm!(
@@ -89,20 +141,20 @@ pub fn branch_to(address: u64) -> Option<Trap> {
             "dsb sy",
             "br {address}",
             "2:",
-            recovery = in(reg) RECOVERY.as_ptr(),
+            recovery = in(reg) own.recovery.as_ptr(),
             address = in(reg) address,
             out("x9") _,
             clobber_abi("C")
         );
     }
-    RECOVERY.store(0, Ordering::SeqCst);
-    caught()
+    own.caught()
 }
 
 /// Runs `code` at EL0 with `argument` in its first register, until an exception. The code lies in this image and uses
 /// no stack.
 pub fn at_el0(code: unsafe extern "C" fn(), argument: u64) -> Option<Trap> {
-    COUNT.store(0, Ordering::SeqCst);
+    let own = Catcher::own();
+    own.expect(0);
     let place = code as usize as u64 + mmu::ALIAS;
     // SAFETY: EL0 may execute there; the handler goes on behind ERET, on this stack.
     unsafe {
@@ -114,7 +166,7 @@ pub fn at_el0(code: unsafe extern "C" fn(), argument: u64) -> Option<Trap> {
             "isb",
             "eret",
             "2:",
-            recovery = in(reg) RECOVERY.as_ptr(),
+            recovery = in(reg) own.recovery.as_ptr(),
             place = in(reg) place,
             state = in(reg) 0x3C0_u64,
             inout("x0") argument => _,
@@ -122,8 +174,30 @@ pub fn at_el0(code: unsafe extern "C" fn(), argument: u64) -> Option<Trap> {
             clobber_abi("C")
         );
     }
-    RECOVERY.store(0, Ordering::SeqCst);
-    caught()
+    own.caught()
+}
+
+/// ERET with a state to which EL1 may not return. Returns what the instruction behind it raises.
+pub fn return_to(state: u64) -> Option<Trap> {
+    let own = Catcher::own();
+    own.expect(0);
+    // SAFETY: an illegal return leaves level and stack as they are; the handler goes on behind ERET.
+    unsafe {
+        asm!(
+            "adr x9, 2f",
+            "str x9, [{recovery}]",
+            "msr elr_el1, x9",
+            "msr spsr_el1, {state}",
+            "isb",
+            "eret",
+            "2:",
+            recovery = in(reg) own.recovery.as_ptr(),
+            state = in(reg) state,
+            out("x9") _,
+            clobber_abi("C")
+        );
+    }
+    own.caught()
 }
 
 unsafe extern "C" {
@@ -192,16 +266,16 @@ extern "C" fn taken(kind: u64) {
 fn synchronous(kind: u64) {
     /// SPSR_EL1: EL1h, all masked.
     const EL1H: u64 = 0x3C5;
-    const STEP_AND_DEBUG: u64 = 1 << 21 | 1 << 9;
-    let recovery = RECOVERY.load(Ordering::SeqCst);
+    /// SS, IL, D.
+    const STEP_ILLEGAL_DEBUG: u64 = 1 << 21 | 1 << 20 | 1 << 9;
+    let own = Catcher::own();
+    let recovery = own.recovery.load(Ordering::SeqCst);
     if recovery == 0 {
         unexpected(kind);
     }
     let syndrome = read!("esr_el1");
-    COUNT.store(COUNT.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    SYNDROME.store(syndrome, Ordering::Relaxed);
-    ADDRESS.store(read!("far_el1"), Ordering::Relaxed);
-    let state = if kind == 8 { EL1H } else { read!("spsr_el1") & !STEP_AND_DEBUG | 1 << 9 };
+    own.note(Trap { syndrome, address: read!("far_el1") });
+    let state = if kind == 8 { EL1H } else { read!("spsr_el1") & !STEP_ILLEGAL_DEBUG | 1 << 9 };
     let stepped = syndrome >> 26 == class::STEP;
     let next = match recovery {
         SKIP if stepped => read!("elr_el1"),

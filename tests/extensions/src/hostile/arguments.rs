@@ -4,7 +4,7 @@ use plinth_extension_api::Exit;
 use plinth_extension_api::abi::{Call, register};
 use plinth_extension_api::syscall;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Values at which something begins or ends: pages, fields of ids and numbers, canonical addresses, registers.
 const LIMITS: [u64; 36] = [

@@ -8,14 +8,14 @@ mod allowed;
 mod arguments;
 mod capacity;
 mod exhaust;
-mod random;
 
 use plinth_extension_api::abi::{Call, Status};
 use plinth_extension_api::{Exit, Plinth, syscall};
 
 use arguments::Known;
 use capacity::Capacity;
-use random::Random;
+
+use crate::random::Random;
 
 /// How many calls one attack makes, but for those that exhaust memory.
 const CALLS: u64 = 1_000_000;

@@ -51,6 +51,17 @@ const LOOPS: Test = Test {
     ..VIRT
 };
 
+/// A guest that walks all of memory, and all that is EL2's.
+const WALK: Test = Test {
+    name: "walk",
+    proves: "a root VM that reads and writes all memory, and tries all of EL2, finds and leaves nothing in the reservation",
+    payload: Payload::Guest("armv8-walk"),
+    command_line: "",
+    memory: 256,
+    expect: &[" pages read, ", "TEST walk done "],
+    ..VIRT
+};
+
 pub(super) const TESTS: &[Test] = &[
     Test {
         name: "exits-4",
@@ -205,6 +216,20 @@ pub(super) const TESTS: &[Test] = &[
         forbid: &[],
         ..ATTACK
     },
+    WALK,
+    Test {
+        name: "walk-gicv2-a53",
+        proves: "the same on a Cortex-A53 with GICv2",
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        ..WALK
+    },
+    Test {
+        name: "walk-vhe",
+        proves: "the same on a processor with VHE and atomic instructions",
+        arguments: &["-cpu", "max,pauth-impdef=on"],
+        ..WALK
+    },
+    Test { boards: &["versal"], memory: 2048, cpus: 4, ..WALK },
     Test {
         name: "exits-gicv2-a53",
         proves: "the same on 2 Cortex-A53 with GICv2",
