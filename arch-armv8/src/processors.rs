@@ -48,12 +48,9 @@ fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
             Ok(event) => (with(psci::SUCCESS), event),
             Err(error) => done(error),
         },
+        // It is off, for the others, once the reset is done.
         Request::CpuOff => {
-            let own = own_affinity();
-            if let Some(pp) = SLOTS.find(own) {
-                SLOTS.stop(pp);
-            }
-            (with(psci::SUCCESS), ProcessorEvent::Reset(Target::Id(hardware_id(own))))
+            (with(psci::SUCCESS), ProcessorEvent::Reset(Target::Id(hardware_id(own_affinity()))))
         }
         Request::CpuSuspend => {
             // Every state is served as the lightest one, which PSCI allows: it ends with an interrupt.

@@ -369,6 +369,12 @@ impl VsHw for El2Vs {
         self.write_registers(exit_page, |_| 0);
         self.reset_registers = exit_page;
         self.flush = true;
+        // Only now may others start it: a start that came before the reset would be forgotten with it.
+        if self.root
+            && let Some(pp) = SLOTS.find(processors::own_affinity())
+        {
+            SLOTS.stop(pp);
+        }
     }
 
     fn start(&mut self, entry: u64) {

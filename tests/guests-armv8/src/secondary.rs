@@ -1,4 +1,4 @@
-//! A second processor, started by PSCI.
+//! Other processors, started by PSCI.
 
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
@@ -14,8 +14,11 @@ pub type Work = fn(u64) -> !;
 #[repr(C, align(4096))]
 struct Stack([u8; STACK_SIZE]);
 
-/// The stack of the processor that is started. One at a time.
-static mut STACK: Stack = Stack([0; STACK_SIZE]);
+/// How many processors can run beside the first one.
+pub const OTHERS: usize = 3;
+
+/// Their stacks.
+static mut STACKS: [Stack; OTHERS] = [const { Stack([0; STACK_SIZE]) }; OTHERS];
 
 /// Read by [`arrive`] in assembly: the order counts.
 #[repr(C, align(64))]
@@ -32,30 +35,32 @@ struct Place(UnsafeCell<Arrival>);
 // SAFETY: written by the boot processor while the one that reads it is off.
 unsafe impl Sync for Place {}
 
-static ARRIVAL: Place = Place(UnsafeCell::new(Arrival {
-    registers: Registers::none(),
-    vectors: 0,
-    stack: 0,
-    work: 0,
-    number: 0,
-}));
+static ARRIVALS: [Place; OTHERS] = [const {
+    Place(UnsafeCell::new(Arrival { registers: Registers::none(), vectors: 0, stack: 0, work: 0, number: 0 }))
+}; OTHERS];
 
 /// How often a processor has arrived.
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
 /// What it found in X0.
 static CONTEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Makes ready what the next processor does. Returns PSCI's entry point and context.
+/// Makes ready what the only other processor does. Returns PSCI's entry point and context.
 pub fn prepare(work: Work, number: u64) -> (u64, u64) {
+    prepare_place(0, work, number)
+}
+
+/// Makes ready what the other processor does that gets this place below [`OTHERS`], each time that it is started. Returns PSCI's
+/// entry point and context.
+pub fn prepare_place(place: usize, work: Work, number: u64) -> (u64, u64) {
     let arrival = Arrival {
         registers: mmu::registers(),
         vectors: trap::vectors(),
-        stack: &raw mut STACK as u64 + STACK_SIZE as u64,
+        stack: &raw mut STACKS as u64 + (place as u64 + 1) * size_of::<Stack>() as u64,
         work: work as usize as u64,
         number,
     };
     // SAFETY: the processor that reads it is off.
-    let place = unsafe { &mut *ARRIVAL.0.get() };
+    let place = unsafe { &mut *ARRIVALS[place].0.get() };
     *place = arrival;
     mmu::clean(place);
     (arrive as *const () as u64, &raw const *place as u64)
@@ -102,7 +107,7 @@ unsafe extern "C" fn arrive() -> ! {
 
 extern "C" fn live(arrival: &Arrival) -> ! {
     CONTEXT.store(&raw const *arrival as u64, Ordering::Release);
-    ARRIVED.store(ARRIVED.load(Ordering::Relaxed) + 1, Ordering::Release);
+    ARRIVED.fetch_add(1, Ordering::Release);
     // SAFETY: `prepare` put a function of this type there.
     let work = unsafe { core::mem::transmute::<usize, Work>(arrival.work as usize) };
     work(arrival.number)

@@ -62,6 +62,18 @@ const WALK: Test = Test {
     ..VIRT
 };
 
+/// A guest that attacks on all processors.
+const STORM: Test = Test {
+    name: "storm-4",
+    proves: "a root VM whose 4 CPUs interrupt, start and stop each other and try all else at random harms only itself",
+    payload: Payload::Guest("armv8-storm"),
+    command_line: "",
+    cpus: 4,
+    memory: 256,
+    expect: &["storm: seed ", " commands in all, 0 mistakes", "TEST storm astray ok", "TEST storm done "],
+    ..VIRT
+};
+
 pub(super) const TESTS: &[Test] = &[
     Test {
         name: "exits-4",
@@ -230,6 +242,19 @@ pub(super) const TESTS: &[Test] = &[
         ..WALK
     },
     Test { boards: &["versal"], memory: 2048, cpus: 4, ..WALK },
+    STORM,
+    Test {
+        name: "storm-gicv2-a53-4",
+        proves: "the same on 4 Cortex-A53 with GICv2",
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        ..STORM
+    },
+    Test {
+        name: "storm-vhe-4",
+        proves: "the same on 4 processors with VHE and atomic instructions",
+        arguments: &["-cpu", "max,pauth-impdef=on"],
+        ..STORM
+    },
     Test {
         name: "exits-gicv2-a53",
         proves: "the same on 2 Cortex-A53 with GICv2",
