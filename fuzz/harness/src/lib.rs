@@ -2,12 +2,12 @@
 //! sound. `fuzz/fuzz_targets/` hands them to libFuzzer; `tests/` runs them on a fixed set of bytes, on stable Rust, in
 //! every `cargo test`.
 
-mod acpi;
+pub mod acpi;
 mod page_table;
 mod readers;
 mod system_calls;
 
-pub use acpi::{BASE as ACPI_BASE, acpi, listed as acpi_processors};
+pub use acpi::acpi;
 pub use page_table::page_table;
 pub use readers::{boot_entry, config, device_tree, elf, linux, multiboot2};
 pub use system_calls::system_calls;
