@@ -166,4 +166,7 @@ impl Extension for GuestVm {
     }
 }
 
-extension!(GuestVm = GuestVm { places: PerPp::new([const { Place::new() }; MAX_PPS]) });
+extension!(
+    GuestVm = GuestVm { places: PerPp::new([const { Place::new() }; MAX_PPS]) },
+    groups: [VM, VP, VS, INTRINSIC, MEMORY]
+);

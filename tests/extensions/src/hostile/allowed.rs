@@ -26,7 +26,9 @@ pub(super) fn adapt(call: Call, arguments: [u64; 6], known: &Known) -> Option<[u
         | Call::IntrinsicReset
         | Call::HandleOpen => Some(wrong_handle()),
         Call::VsRun | Call::VsAdvanceAndRun | Call::VsActivate | Call::VsPromote => Some(stale()),
-        Call::VsAdvance | Call::MemAllocateHuge | Call::PpKick => Some(wrong_handle()),
+        Call::VsAdvance => Some(wrong_handle()),
+        // Itself: the root VM would exit for it afterwards.
+        Call::PpKick if arguments[1] == 0 => Some(wrong_handle()),
         Call::VsWrite
         | Call::VsWriteMany
         | Call::VsInject
@@ -38,20 +40,19 @@ pub(super) fn adapt(call: Call, arguments: [u64; 6], known: &Known) -> Option<[u
             Some(stale())
         }
         Call::VmWriteMemory if !known.vms.contains(arguments[1]) => Some(stale()),
-        // They write into pages that Rust may use.
-        Call::VmReadMemory | Call::VsReadMany => Some(with(arguments, 3, u64::MAX)),
+        // They write where they are told to.
+        Call::VmReadMemory if !known.may_be_target(arguments[3]) => Some(with(arguments, 3, u64::MAX)),
+        Call::VsReadMany if !known.may_be_target(arguments[2]) => Some(with(arguments, 2, u64::MAX)),
         // They fill the log.
-        Call::DebugDumpVm
-        | Call::DebugDumpVp
-        | Call::DebugDumpExits
-        | Call::DebugDumpExtension
-        | Call::DebugDumpPool => None,
+        Call::DebugDumpExits | Call::DebugDumpExtension | Call::DebugDumpPool => None,
         // A view of the root VM would outlive the attack.
         Call::VmViewCreate if !known.vms.contains(arguments[1]) => Some(stale()),
         Call::VmDeclareIds | Call::VmInterceptPorts if !known.vms.contains(arguments[1]) => Some(stale()),
         Call::VmInterceptRegisters if arguments[1] == ROOT_VM => Some(with(arguments, 4, 0)),
         Call::VmProtect if arguments[1] == ROOT_VM => Some(with(arguments, 4, Permissions::all().bits())),
-        Call::DebugDumpVs => Some(with(arguments, 0, arguments[0] | STALE)),
+        Call::DebugDumpVm | Call::DebugDumpVp | Call::DebugDumpVs => {
+            Some(with(arguments, 0, arguments[0] | STALE))
+        }
         Call::DebugWrite => Some(silent(arguments, known)),
         _ => Some(arguments),
     }

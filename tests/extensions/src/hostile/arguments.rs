@@ -131,6 +131,14 @@ impl Known {
         self.places[..3].iter().any(|place| address.abs_diff(*place) < 1 << 21) || address >> 40 != 0
     }
 
+    /// Whether a call may be asked to write there: to pages that calls have given, to code and constants, which it must
+    /// refuse, and to what is no memory of this program's.
+    pub(super) fn may_be_target(&self, address: u64) -> bool {
+        let page = address & !0xfff;
+        let read_only = self.places[..2].iter().any(|place| place & !0xfff == page);
+        self.pages.contains(page) || read_only || !self.is_mine(address)
+    }
+
     /// Notes what a successful call gave or took.
     pub(super) fn learn(&mut self, call: Call, arguments: [u64; 6], outputs: [u64; 2]) {
         match call {

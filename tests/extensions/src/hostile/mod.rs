@@ -92,11 +92,22 @@ impl Attack {
             let outcome = self.call(call.number(), arguments);
             if outcome.status == Status::SUCCESS {
                 self.known.learn(call, arguments, outcome.outputs);
-                if let (Call::VmMap, [_, vm, gpa, _, size, _]) = (call, arguments) {
-                    let forgotten = self.known.remember_mapping([vm, gpa, size]);
-                    self.unmap(forgotten);
-                }
+                self.undo(call, arguments, outcome.outputs[0]);
             }
+        }
+    }
+
+    /// Sees to it that there is not more and more of what a successful call has made.
+    fn undo(&mut self, call: Call, arguments: [u64; 6], output: u64) {
+        match (call, arguments) {
+            (Call::VmMap, [_, vm, gpa, _, size, _]) => {
+                let forgotten = self.known.remember_mapping([vm, gpa, size]);
+                self.unmap(forgotten);
+            }
+            (Call::MemAllocateHuge, [_, bytes, ..]) => {
+                let _ = self.call(Call::MemFreeHuge.number(), [syscall::handle(), output, bytes, 0, 0, 0]);
+            }
+            _ => {}
         }
     }
 
