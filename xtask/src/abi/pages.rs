@@ -195,6 +195,8 @@ fn conformance() -> String {
     let mut page = format!("{NOTICE}\n# Conformance checks\n\n");
     page += "The extension `tests/extensions/src/bin/conformance.rs` makes these checks on every board, and arch-sim's \
              tests\nmake the same ones by the same code. Each prints `ABI CALL CASE ok`.\n\n";
+    page += "A call of a group that the manifest lacks is another extension's, `denied`, and the tests' in \
+             `arch-sim/tests/manifest.rs`.\n\n";
     for check in checks() {
         let _ = writeln!(page, "- `{check}`");
     }
