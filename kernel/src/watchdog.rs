@@ -38,11 +38,17 @@ pub(crate) struct Turn {
     since: Option<u64>,
     /// It has been overdue once.
     late: bool,
+    /// When it was last kicked, or found with somebody else's kick on its way.
+    kicked: Option<u64>,
 }
 
 impl Turn {
     pub(crate) const fn new() -> Self {
-        Self { exits: 0, since: None, late: false }
+        Self::found(0, None)
+    }
+
+    const fn found(exits: u64, since: Option<u64>) -> Self {
+        Self { exits, since, late: false, kicked: None }
     }
 }
 
@@ -52,19 +58,19 @@ impl Mailbox {
         let exits = self.all_exits();
         let mut turn = self.turn.lock();
         if turn.exits != exits {
-            *turn = Turn { exits, since: Some(now), late: false };
+            *turn = Turn::found(exits, Some(now));
         }
         turn.since.map_or(limit, |since| limit.saturating_sub(now.saturating_sub(since)))
     }
 
     /// A turn begins that no exit tells from the one before.
     fn begin_turn(&self, now: u64) {
-        *self.turn.lock() = Turn { exits: self.all_exits(), since: Some(now), late: false };
+        *self.turn.lock() = Turn::found(self.all_exits(), Some(now));
     }
 
     /// Says that the PP waits or leaves. The next exit ends that.
     pub(crate) fn rest(&self) {
-        *self.turn.lock() = Turn { exits: self.all_exits(), since: None, late: false };
+        *self.turn.lock() = Turn::found(self.all_exits(), None);
     }
 
     /// Gives the turn its time again; once only. Returns whether that was the first time.
@@ -72,6 +78,18 @@ impl Mailbox {
         let mut turn = self.turn.lock();
         turn.since = Some(now);
         !core::mem::replace(&mut turn.late, true)
+    }
+
+    /// Whether the turn is to be kicked. While a kick is on its way another would look like the guest's own NMI; one that
+    /// was on its way a `pause` ago has come, and was not noticed: the extension was not running yet.
+    fn start_late_kick(&self, now: u64, pause: u64) -> bool {
+        let mut turn = self.turn.lock();
+        let lost = turn.kicked.is_some_and(|kicked| now.saturating_sub(kicked) >= pause);
+        let kick = self.start_kick() || lost;
+        if kick || turn.kicked.is_none() {
+            turn.kicked = Some(now);
+        }
+        kick
     }
 }
 
@@ -141,12 +159,11 @@ impl<A: Arch> Pp<'_, A> {
         if limit == u64::MAX || now < self.next_look {
             return;
         }
-        self.next_look = now.saturating_add(limit / LOOKS);
+        let pause = limit / LOOKS;
+        self.next_look = now.saturating_add(pause);
         for (index, mailbox) in self.kernel.mailboxes.iter().enumerate() {
             let in_turn = index != self.index && !mailbox.is_in_guest();
-            if in_turn && mailbox.time_left(now, limit) == 0 {
-                // Also where one was sent and not noticed: the extension was not running yet when it came.
-                mailbox.start_kick();
+            if in_turn && mailbox.time_left(now, limit) == 0 && mailbox.start_late_kick(now, pause) {
                 self.cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
             }
         }
@@ -200,6 +217,20 @@ mod tests {
         mailbox.count(ExitClass::IdRead, 1);
         mailbox.time_left(130, 50);
         assert!(mailbox.extend_turn(180), "the next turn is another one");
+    }
+
+    #[test]
+    fn a_turn_is_kicked_again_only_when_the_kick_is_lost() {
+        let mailbox = Mailbox::new();
+        mailbox.begin_turn(0);
+        assert!(mailbox.start_late_kick(50, 10));
+        assert!(!mailbox.start_late_kick(51, 10), "it is on its way");
+        assert!(mailbox.start_late_kick(60, 10), "it was not noticed");
+        assert!(mailbox.finish_kick());
+        assert!(mailbox.start_late_kick(61, 10), "the next one");
+        mailbox.begin_turn(70);
+        assert!(!mailbox.start_late_kick(120, 10), "one from before may be on its way");
+        assert!(mailbox.start_late_kick(130, 10));
     }
 
     #[test]
