@@ -73,7 +73,7 @@ pub(crate) fn is_task_priority(vmcs: &Current) -> bool {
     vmcs.read(QUALIFICATION) & 15 == 8
 }
 
-/// Carries out the MOV to CR0 that has just exited.
+/// Carries out the MOV to CR0 that has just exited, but for [`set_caching`]. Returns the value.
 ///
 /// # Errors
 /// [`Refused`]; nothing changed.
@@ -83,7 +83,7 @@ pub(crate) fn move_to(
     memory: &impl PhysicalMemory,
     guest: &impl GuestMemory,
     exit_page: Spa,
-) -> Result<(), Refused> {
+) -> Result<u64, Refused> {
     const RSP: u64 = 4;
     let qualification = vmcs.read(QUALIFICATION);
     let number = qualification >> 8 & 15;
@@ -96,7 +96,8 @@ pub(crate) fn move_to(
     if qualification & 0x3F != 0 {
         return Err(Refused);
     }
-    write_cr0(vmcs, features, guest, value)
+    write_cr0(vmcs, features, guest, value)?;
+    Ok(value)
 }
 
 fn write_cr0(
@@ -124,13 +125,12 @@ fn write_cr0(
         _ => {}
     }
     set_cr0(vmcs, features, value & DEFINED | ET);
-    set_caching(value);
     Ok(())
 }
 
 /// CD and NW are one for guest and host: no VM entry or exit changes them (Intel SDM vol. 3C, "Loading Guest Control
-/// Registers"), so what the guest wants is written to the processor's own CR0.
-fn set_caching(value: u64) {
+/// Registers"), so what the root VM wants is written to the processor's own CR0.
+pub(crate) fn set_caching(value: u64) {
     const CACHING: u64 = CD | NW;
     let own: u64;
     // SAFETY: reading CR0 at privilege level 0 changes nothing.

@@ -44,6 +44,9 @@ const VPID: u32 = 1 << 5;
 /// INVPCID, XSAVES, TPAUSE and its like, PCONFIG.
 const INSTRUCTIONS: u32 = 1 << 3 | 1 << 12 | 1 << 20 | 1 << 26 | 1 << 27;
 
+/// Those of [`INSTRUCTIONS`] that other VMs than the root VM go without: PCONFIG changes the keys of all memory.
+const ROOT_INSTRUCTIONS: u32 = 1 << 27;
+
 /// VM-exit controls: save debug controls, 64-bit host, save and load PAT and EFER.
 const EXITS: u32 = 1 << 2 | 1 << 9 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21;
 /// VM-entry controls: load debug controls, PAT and EFER.
@@ -70,6 +73,13 @@ pub(crate) struct Controls {
     /// Pin-based and processor-based controls of another VM's VS.
     pub(crate) guest_pin: u32,
     pub(crate) guest_processor: u32,
+}
+
+impl Controls {
+    /// Secondary controls of another VM's VS.
+    pub(crate) const fn guest_secondary(&self) -> u32 {
+        self.secondary & !ROOT_INSTRUCTIONS
+    }
 }
 
 /// What the capability MSRs offer, as far as Plinth uses it.

@@ -21,9 +21,9 @@ use crate::switch;
 /// The bitmaps and nested tables of `vm` live as long as the VMCS.
 pub(crate) unsafe fn controls(vmcs: &Current, features: &Features, vm: &VmxVm, vpid: u16) {
     let controls = features.controls;
-    let (pin, processor) = match vm.tag() {
-        ROOT_TAG => (controls.pin, controls.processor),
-        _ => (controls.guest_pin, controls.guest_processor),
+    let (pin, processor, secondary) = match vm.tag() {
+        ROOT_TAG => (controls.pin, controls.processor, controls.secondary),
+        _ => (controls.guest_pin, controls.guest_processor, controls.guest_secondary()),
     };
     let [io_a, io_b] = vm.io_bitmaps();
     // SAFETY: the controls are those that the processor offers, with EPT, bitmaps and NMI exiting on; the addresses
@@ -31,7 +31,7 @@ pub(crate) unsafe fn controls(vmcs: &Current, features: &Features, vm: &VmxVm, v
     unsafe {
         vmcs.control(PIN_CONTROLS, pin);
         vmcs.control(PROCESSOR_CONTROLS, processor);
-        vmcs.control(SECONDARY_CONTROLS, controls.secondary);
+        vmcs.control(SECONDARY_CONTROLS, secondary);
         vmcs.control(EXIT_CONTROLS, controls.exit);
         vmcs.control(ENTRY_CONTROLS, controls.entry);
         vmcs.control(EXCEPTIONS, 0);

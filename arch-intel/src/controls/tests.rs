@@ -171,6 +171,7 @@ fn in_another_vm_what_reaches_the_processor_exits() {
         let controls = processor.choose().unwrap().controls;
         assert_eq!(controls.guest_pin & !controls.pin, PIN_INTERRUPTS, "{}", processor.name);
         assert_eq!(controls.guest_processor & !controls.processor, GUEST_EXITS, "{}", processor.name);
+        assert_eq!(controls.guest_secondary() & 1 << 27, 0, "{}: PCONFIG", processor.name);
     }
 }
 

@@ -133,7 +133,10 @@ fn control_register_access(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: 
     let features = vs.features;
     let done = vs.with(|vmcs| control_registers::move_to(vmcs, features, &memory, guest, exit_page));
     match done {
-        Ok(()) => {
+        Ok(value) => {
+            if vs.is_root {
+                control_registers::set_caching(value);
+            }
             vs.flush_tlb();
             skip(vs, guest, exit_page);
         }
