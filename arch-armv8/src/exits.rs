@@ -11,6 +11,7 @@ use crate::recall::Root;
 use crate::roots::Miss;
 use crate::switch::{FIQ, IRQ};
 use crate::syndrome::{Syndrome, class, is_id_register};
+use crate::tlb;
 use crate::vs::El2Vs;
 
 /// Sorts a synchronous exit that is no call and no system instruction; `None` where there was none after all and the
@@ -61,6 +62,8 @@ fn memory(vs: &mut El2Vs, syndrome: Syndrome, root: Root) -> Option<Exit> {
         Miss::Copied => return None,
         Miss::Recalled => {
             vs.forget_exit();
+            tlb::flush_current_guest_here();
+            root.fill(vs.nested_root());
             return Some(Exit::of(ExitClass::Kick));
         }
         Miss::Nothing => {}

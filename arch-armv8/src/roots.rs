@@ -12,8 +12,8 @@
 //!   the order of the lock, what was edited.
 //! * The emptying comes before DSB ISHST, TLBI and DSB ISH in program order: what any walker or TLB had of it is gone
 //!   when the edit's flush returns (Arm ARM, D8.14). Until then nothing is freed.
-//! * An entry that changes goes through 0 and an invalidation, as break-before-make asks (Arm ARM, D8.14.1): a copy is
-//!   filled from other tables only after it was emptied and the new VS's tag invalidated.
+//! * An entry that changes goes through 0 and an invalidation, as break-before-make asks (Arm ARM, D8.14.1): after it was
+//!   emptied, by whomever, the processor invalidates the tag of its VS before it fills the copy again.
 //! * VTTBR_EL2.CnP is 0: a processor may have a root of its own under a tag that others use too (Arm ARM, VTTBR_EL2).
 
 use plinth_hal::{PhysicalMemory, Spa};
@@ -58,8 +58,8 @@ impl<M: PhysicalMemory> OwnRoot<M> {
         self.recalled = true;
     }
 
-    /// Copies what was needed before from the root table at `source`. The TLBs hold nothing of what was here; a processor
-    /// that is recalled stays so.
+    /// Copies what was needed before from the root table at `source`. The processor's TLB holds nothing of what was here,
+    /// under the tag of the VS that is about to run; a processor that is recalled stays so.
     pub(crate) fn fill(&mut self, source: Spa) {
         if !self.recalled {
             self.each_needed(|root, index| {
@@ -68,10 +68,10 @@ impl<M: PhysicalMemory> OwnRoot<M> {
         }
     }
 
-    /// The guest whose root table is at `source` has met a translation fault at `gpa`.
+    /// The guest whose root table is at `source` has met a translation fault at `gpa`. One that was recalled finds the root
+    /// still empty.
     pub(crate) fn miss(&mut self, source: Spa, gpa: u64) -> Miss {
         if core::mem::take(&mut self.recalled) {
-            self.fill(source);
             return Miss::Recalled;
         }
         let index = gpa >> self.shape.shift;
@@ -183,6 +183,8 @@ mod tests {
         root.fill(FIRST);
         assert_eq!(own(1), 0, "nothing undoes a recall but the way through EL2");
         assert_eq!(root.miss(FIRST, 1023 * GIB), Miss::Recalled);
+        assert_eq!((own(1), own(1023)), (0, 0), "the TLB comes first");
+        root.fill(FIRST);
         assert_eq!((own(1), own(1023)), (0x1_0001, 0x1_03FF));
         assert_eq!(root.miss(FIRST, 600 * GIB), Miss::Copied);
     }

@@ -16,6 +16,12 @@ pub(crate) fn flush_current_guest() {
     };
 }
 
+/// The same for this processor's TLB alone.
+pub(crate) fn flush_current_guest_here() {
+    // SAFETY: as in `flush_guests`.
+    unsafe { asm!("dsb nshst", "tlbi vmalls12e1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
+}
+
 /// All that this processor's TLB holds of the kernel's own regime, which the extension may share.
 pub(crate) fn flush_own() {
     // SAFETY: as in `flush_guests`; every address in use stays mapped.
