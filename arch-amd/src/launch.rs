@@ -13,7 +13,7 @@ use spin::Once;
 
 use crate::cpu::SvmCpu;
 use crate::features::{self, Features};
-use crate::permission_maps::VM_HSAVE_PA;
+use crate::permission_maps::{VM_CR, VM_CR_R_INIT, VM_HSAVE_PA};
 use crate::vmcb::{EFER_SVME, Vmcb};
 use crate::{Svm, switch};
 
@@ -146,6 +146,8 @@ unsafe fn take_over(
         msr::write(msr::index::EFER, state.efer | EFER_SVME);
         switch::clgi();
         msr::write(VM_HSAVE_PA, pages.host_save());
+        // Else one that a device sends would reset the processor out of the hypervisor while GIF is set here.
+        msr::write(VM_CR, msr::read(VM_CR) | VM_CR_R_INIT);
         switch::vmsave(pages.root_hidden());
         PerCpu::place(pages.per_cpu());
         let stack = NmiNote::stack(pages.nmi_stack_end());
@@ -195,12 +197,13 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
 /// `pages` are this processor's, `hidden` is the physical address of a VMCB with the OS's hidden state; else as
 /// [`RootState::resume`].
 unsafe fn depart(pages: BackendPages, hidden: u64, state: &RootState) -> ! {
-    // SAFETY: SVM is still on. An NMI that was held back ends in the kernel's handler, on this stack: the TSS is about to
-    // be the OS's, and the fresh IDT names no other stack for NMIs. Clearing VM_HSAVE_PA is allowed once no VMRUN follows.
-    // The rest is forwarded to the caller.
+    // SAFETY: SVM is still on. VM_CR is as it was before the launch: no firmware uses R_INIT. An NMI that was held back ends
+    // in the kernel's handler, on this stack: the TSS is about to be the OS's, and the fresh IDT names no other stack for
+    // NMIs. Clearing VM_HSAVE_PA is allowed once no VMRUN follows. The rest is forwarded to the caller.
     unsafe {
         PerCpu::place(pages.per_cpu());
         switch::vmload(hidden);
+        msr::write(VM_CR, msr::read(VM_CR) & !VM_CR_R_INIT);
         switch::stgi();
         msr::write(VM_HSAVE_PA, 0);
         state.resume()

@@ -15,6 +15,8 @@ pub(crate) const ROOT_TAG: u16 = 1;
 
 /// VM_CR: with it a guest could see that SVM is on, or switch it off.
 pub(crate) const VM_CR: u32 = 0xC001_0114;
+/// VM_CR.R_INIT: an INIT that no guest takes is the exception #SX (AMD APM vol. 2, 15.30.1).
+pub(crate) const VM_CR_R_INIT: u64 = 1 << 1;
 /// VM_HSAVE_PA: the processor keeps the host's state there.
 pub(crate) const VM_HSAVE_PA: u32 = 0xC001_0117;
 

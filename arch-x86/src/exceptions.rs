@@ -97,6 +97,10 @@ pub(crate) fn table(emergency_stack: u16, debug_stack: u16) -> InterruptDescript
             .set_handler_addr(stub(MACHINE_CHECK))
             .set_code_selector(KERNEL)
             .set_stack_index(emergency_stack);
+        idt.security_exception
+            .set_handler_addr(VirtAddr::new_truncate(redirected_init as *const () as u64))
+            .set_code_selector(KERNEL)
+            .set_stack_index(emergency_stack);
     }
     for vector in VECTORS as u8..=u8::MAX {
         let stub = VirtAddr::new_truncate(sleep::interrupt_stub());
@@ -180,6 +184,16 @@ pub(crate) unsafe extern "sysv64" fn from_ring_3() {
         rsp0 = const PerCpu::RSP0,
         user_fault = sym user::user_fault,
     )
+}
+
+/// An INIT as the exception #SX, with its error code (AMD APM vol. 2, 8.2): it is dropped. Like an NMI it may come between
+/// SYSCALL and the change of stacks.
+///
+/// # Safety
+/// Only the processor may call it, with the stack of its IDT entry.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn redirected_init() {
+    naked_asm!("add rsp, 8", "iretq")
 }
 
 /// Where all stubs meet.
