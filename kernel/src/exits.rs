@@ -100,7 +100,7 @@ impl<A: Arch> Pp<'_, A> {
         if matches!(exit.class, Kick | Processor | Cache | Reserved | Memory | Timer) {
             return self.serve_exit(exit);
         }
-        Some(self.decide(exit))
+        Some(self.ask(exit))
     }
 
     /// Serves what is, or may be, the kernel's.
@@ -118,9 +118,16 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Asks the extension, or the kernel's own pass-through once that is gone: it knows the root VM alone.
-    #[inline]
+    /// As [`Self::ask`], where it is not the usual way.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn decide(&mut self, exit: Exit) -> Next {
+        self.ask(exit)
+    }
+
+    /// Asks the extension, or the kernel's own pass-through once that is gone: it knows the root VM alone.
+    #[inline(always)]
+    fn ask(&mut self, exit: Exit) -> Next {
         if self.extension.crashed.load(Ordering::Relaxed) {
             return if self.is_root() { self.pass_through(exit) } else { self.pass_through_root() };
         }

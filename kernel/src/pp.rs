@@ -183,18 +183,18 @@ impl<A: Arch> Pp<'_, A> {
     fn work(&mut self) -> Departure<A> {
         let mut next = self.begin();
         loop {
-            next = match next {
-                Next::User => self.user_turn(),
-                Next::Run => match self.run_active() {
-                    // The usual way: an exit is the extension's to decide.
-                    Next::User => self.user_turn(),
-                    other => other,
-                },
-                Next::Depart => match self.departure.take() {
+            if next == Next::Run {
+                next = self.run_active();
+            }
+            // Mostly so: an exit is the extension's to decide.
+            if next == Next::User {
+                next = self.user_turn();
+            } else if next == Next::Depart {
+                match self.departure.take() {
                     Some(departure) => return departure,
-                    None => self.pass_through_root(),
-                },
-            };
+                    None => next = self.pass_through_root(),
+                }
+            }
         }
     }
 
