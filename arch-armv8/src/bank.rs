@@ -4,8 +4,6 @@
 //! to rest takes them out. Its page says whether they are in the processor, so that a register can be read and written
 //! either way. FP, SIMD and SVE registers move with them: see [`vectors`].
 
-use core::sync::atomic::AtomicU64;
-
 use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa};
 
 use crate::features::Features;
@@ -178,11 +176,6 @@ impl Bank {
     pub(crate) fn stage1(&self) -> Stage1 {
         let read = |encoding| self.read(encoding).unwrap_or(0);
         Stage1 { sctlr: read(SCTLR_EL1), tcr: read(TCR_EL1), ttbr: [read(TTBR0_EL1), read(TTBR0_EL1 | 1)] }
-    }
-
-    /// The word that says whether the processor holds it; `None` where there is no page of the pool.
-    pub(crate) fn loaded(&self) -> Option<&'static AtomicU64> {
-        self.memory.page(self.page).map(|words| &words[LOADED as usize / 8])
     }
 
     /// Whether the processor holds it.

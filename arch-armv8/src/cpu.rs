@@ -95,13 +95,11 @@ impl El2Cpu {
     fn use_guest(&mut self, mut regime: Regime) {
         regime.hcr |= self.error;
         regime.load();
-        self.use_interface(regime.has_virtual_interrupts());
         self.is_users = false;
     }
 
     /// Traps or opens the system registers of GICv3's interface: with virtual interrupts EL1 would reach a virtual interface
     /// that nobody looks after, so that the extension sees what the guest does there instead.
-    #[inline]
     fn use_interface(&mut self, trapped: bool) {
         // TC, TALL0 and TALL1.
         const TRAPS: u64 = 7 << 10;
@@ -125,14 +123,11 @@ impl El2Cpu {
             self.let_interrupts_through();
         }
         if vs.take_flush() {
-            self.renew_root(vs);
+            self.take_on(vs);
         }
         self.use_guest(vs.regime());
-        if !vs.is_loaded() {
-            vs.bank().load();
-        }
         Self::go_to(vs.entry());
-        let mut serving = Serving { registers, policy, natives: &self.natives, root: vs.is_root(), declared };
+        let mut serving = Serving { vs: &*vs, registers, policy, natives: &self.natives, declared };
         // SAFETY: the exit page is this PP's; the regime is the VS's.
         unsafe { serving.run() }
     }
@@ -145,14 +140,20 @@ impl El2Cpu {
         }
     }
 
-    /// Makes this processor's root that of a VS of which its TLB must hold nothing, or which has run elsewhere.
+    /// Makes this processor that of a VS of whose memory its TLB must hold nothing. Such is each one that has just become
+    /// active: its registers are brought in too.
     #[cold]
-    fn renew_root(&mut self, vs: &mut El2Vs) {
+    fn take_on(&mut self, vs: &mut El2Vs) {
         self.root.empty();
         vs.translate_by(self.root.at());
-        self.use_guest(vs.regime());
+        let regime = vs.regime();
+        self.use_guest(regime);
+        self.use_interface(regime.has_virtual_interrupts());
         tlb::flush_current_guest();
         self.root.fill(vs.nested_root());
+        if !vs.bank().is_loaded() {
+            vs.bank().load();
+        }
     }
 
     #[cold]

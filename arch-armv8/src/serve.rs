@@ -13,7 +13,7 @@ use crate::id_registers::Natives;
 use crate::memory::Words;
 use crate::switch::{self, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
-use crate::vs::PSTATE_SKIPPED;
+use crate::vs::{El2Vs, PSTATE_SKIPPED};
 use crate::{exits, firmware, launch, psci};
 
 /// Why the guest stopped.
@@ -30,11 +30,10 @@ pub(crate) enum Stop {
 
 /// What is at hand when the guest exits.
 pub(crate) struct Serving<'a> {
+    pub(crate) vs: &'a El2Vs,
     pub(crate) registers: &'a Words,
     pub(crate) policy: &'a IdPolicy,
     pub(crate) natives: &'a Natives,
-    /// Calls to the firmware are the root VM's to make.
-    pub(crate) root: bool,
     pub(crate) declared: &'a mut u64,
 }
 
@@ -84,14 +83,14 @@ impl Serving<'_> {
         true
     }
 
-    /// A call: the firmware's or the hypervisor's. By SMCCC an immediate other than 0 is no call of the firmware's. All that
-    /// the root VM says by SMC is for the firmware.
+    /// A call: the firmware's, which are the root VM's to make, or the hypervisor's. By SMCCC an immediate other than 0 is
+    /// no call of the firmware's. All that the root VM says by SMC is for the firmware.
     #[inline]
     fn call(&self, number: u64, syndrome: Syndrome) -> Option<Exit> {
         let exit = |class| Some(Exit { class, number, detail: 0 });
         let function = self.registers[0].load(Ordering::Relaxed);
-        if !self.root || !psci::is_firmware_call(function) || syndrome.immediate() != 0 {
-            let is_firmwares = self.root && number == class::SMC;
+        if !self.vs.is_root() || !psci::is_firmware_call(function) || syndrome.immediate() != 0 {
+            let is_firmwares = self.vs.is_root() && number == class::SMC;
             return exit(if is_firmwares { ExitClass::Processor } else { ExitClass::Hypercall });
         }
         if self.ask_firmware(syndrome) { None } else { exit(ExitClass::Processor) }

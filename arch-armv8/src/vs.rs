@@ -42,8 +42,6 @@ const ZERO_REGISTER: u64 = 31;
 pub struct El2Vs {
     memory: IdentityMemory,
     page: Spa,
-    /// What [`Bank::is_loaded`] looks at.
-    loaded: &'static AtomicU64,
     /// The VM's [`El2Vm::traps`].
     traps: &'static AtomicU64,
     /// The VM's mask of [`write_traps`].
@@ -75,12 +73,6 @@ impl El2Vs {
 
     pub(crate) fn bank(&self) -> Bank {
         Bank::new(self.memory, self.page)
-    }
-
-    /// Whether the processor holds its bank.
-    #[inline]
-    pub(crate) fn is_loaded(&self) -> bool {
-        self.loaded.load(Ordering::Relaxed) != 0
     }
 
     #[inline]
@@ -214,14 +206,9 @@ impl VsHw for El2Vs {
     ) -> Result<Self, OutOfFrames> {
         let [traps, write_mask] = vm.traps().ok_or(OutOfFrames)?;
         let page = frames.allocate(Bank::pages())?;
-        let Some(loaded) = Bank::new(memory, page).loaded() else {
-            frames.free(page, Bank::pages());
-            return Err(OutOfFrames);
-        };
         let vs = Self {
             memory,
             page,
-            loaded,
             traps,
             write_mask,
             regime: of_guest(&Features::current(), vm),

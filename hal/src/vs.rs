@@ -188,6 +188,6 @@ pub trait VsHw: Sized {
     /// processor still holds of it, such as FPU state, comes out. Called on the PP that it ran on.
     fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa);
 
-    /// Puts the general registers of a VS that becomes active into the exit page.
+    /// Puts the general registers of a VS that becomes active into the exit page, after [`Self::flush_tlb`].
     fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa);
 }
