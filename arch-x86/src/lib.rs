@@ -13,6 +13,7 @@ mod ept_format;
 mod exceptions;
 pub mod extended_state;
 pub mod guest_walk;
+mod host;
 mod host_format;
 pub mod launch;
 mod long_mode_entry;

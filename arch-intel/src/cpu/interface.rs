@@ -3,10 +3,8 @@
 use plinth_arch_x86::nmi::unblock;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, read_general, write_general};
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_arch_x86::{ExitWords, cpuid, msr, reset, time};
-use plinth_hal::{
-    Event, Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, VsHw,
-};
+use plinth_arch_x86::{ExitWords, cpuid};
+use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, Spa, UserExit, VsHw};
 
 use super::VmxCpu;
 use crate::processor::GENERAL_PROTECTION;
@@ -24,9 +22,7 @@ const READABLE: [u32; 4] = [
 impl HostCpu for VmxCpu {
     type Arch = Vmx;
 
-    fn hardware_id(&self) -> u32 {
-        self.id
-    }
+    plinth_arch_x86::common_host_methods!();
 
     #[inline]
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
@@ -59,49 +55,12 @@ impl HostCpu for VmxCpu {
         }
     }
 
-    fn kick(&self, hardware_id: u32) {
-        self.apic.send_nmi(hardware_id);
-    }
-
     fn park(&mut self, wake: impl Fn() -> bool) -> bool {
         if !wake() {
             // SAFETY: the kernel's IDT is loaded and interrupts are off, as always in the kernel.
             unsafe { nmi::halt_until_nmi(self.note.flag()) };
         }
         self.note.take()
-    }
-
-    fn counter(&self) -> u64 {
-        time::counter()
-    }
-
-    fn frequency(&self) -> Option<u64> {
-        time::frequency()
-    }
-
-    fn relax(&self) {
-        core::hint::spin_loop();
-    }
-
-    fn read_register(&mut self, register: u64) -> Result<u64, HostFault> {
-        msr::read_guarded(u32::try_from(register).map_err(|_| HostFault)?)
-    }
-
-    fn write_register(&mut self, _: u64, _: u64) -> Result<(), HostFault> {
-        // `may_write` lists none.
-        Err(HostFault)
-    }
-
-    fn may_read(register: u64) -> bool {
-        READABLE.iter().any(|readable| u64::from(*readable) == register)
-    }
-
-    fn may_write(_: u64) -> bool {
-        false
-    }
-
-    fn flush_host_tlb(&mut self) {
-        x86_64::instructions::tlb::flush_all();
     }
 
     fn emulate(&mut self, vs: &mut VmxVs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
@@ -122,26 +81,10 @@ impl HostCpu for VmxCpu {
         }
     }
 
-    fn forward(&mut self, event: ProcessorEvent) {
-        self.apic.forward(event);
-    }
-
-    fn start_cold(&self, hardware_id: u32) -> bool {
-        self.apic.start_cold(hardware_id)
-    }
-
-    fn start_again(&self, hardware_id: u32) {
-        self.apic.start_again(hardware_id);
-    }
-
     fn can_promote(&mut self, vs: &VmxVs, guest: &impl GuestMemory) -> bool {
         self.load_host();
         let local = 0u8;
         can_take_over(&vs.paging(), guest, &raw const local as u64)
-    }
-
-    fn reset_machine(&mut self) {
-        reset::machine();
     }
 }
 

@@ -1,0 +1,66 @@
+//! What a processor does the same whichever vendor's it is: kicks, time, registers, starting others.
+
+/// The methods of [`HostCpu`](plinth_hal::HostCpu) that both vendors' processors have in common. The type has a field
+/// `apic`, its [`LocalApic`](crate::apic::LocalApic), and a field `id`, which is that one's; in scope is a constant
+/// `READABLE` with the MSRs that the extension may read.
+#[macro_export]
+macro_rules! common_host_methods {
+    () => {
+        fn hardware_id(&self) -> u32 {
+            self.id
+        }
+
+        fn kick(&self, hardware_id: u32) {
+            self.apic.send_nmi(hardware_id);
+        }
+
+        fn counter(&self) -> u64 {
+            $crate::time::counter()
+        }
+
+        fn frequency(&self) -> Option<u64> {
+            $crate::time::frequency()
+        }
+
+        fn relax(&self) {
+            ::core::hint::spin_loop();
+        }
+
+        fn read_register(&mut self, register: u64) -> Result<u64, ::plinth_hal::HostFault> {
+            $crate::msr::read_guarded(u32::try_from(register).map_err(|_| ::plinth_hal::HostFault)?)
+        }
+
+        fn write_register(&mut self, _: u64, _: u64) -> Result<(), ::plinth_hal::HostFault> {
+            // `may_write` lists none.
+            Err(::plinth_hal::HostFault)
+        }
+
+        fn may_read(register: u64) -> bool {
+            READABLE.iter().any(|readable| u64::from(*readable) == register)
+        }
+
+        fn may_write(_: u64) -> bool {
+            false
+        }
+
+        fn flush_host_tlb(&mut self) {
+            ::x86_64::instructions::tlb::flush_all();
+        }
+
+        fn forward(&mut self, event: ::plinth_hal::ProcessorEvent) {
+            self.apic.forward(event);
+        }
+
+        fn start_cold(&self, hardware_id: u32) -> bool {
+            self.apic.start_cold(hardware_id)
+        }
+
+        fn start_again(&self, hardware_id: u32) {
+            self.apic.start_again(hardware_id);
+        }
+
+        fn reset_machine(&mut self) {
+            $crate::reset::machine();
+        }
+    };
+}
