@@ -113,7 +113,7 @@ impl<A: Arch> Pp<'_, A> {
             ExitClass::Reserved => self.end_reserved_writes(),
             ExitClass::Timer => self.timer_exit(),
             ExitClass::Memory if self.is_reserved(exit) => self.reserved_access(exit),
-            ExitClass::Memory if self.map_on_demand(exit) => None,
+            ExitClass::Memory if self.map_on_demand(exit) || self.was_changing(exit) => None,
             _ => Some(self.decide(exit)),
         }
     }
@@ -225,7 +225,7 @@ fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, view: Option<
 }
 
 /// Whether a mapping allows an access of the kind that a memory exit tells.
-fn allows(permissions: Permissions, access: u64) -> bool {
+pub(crate) fn allows(permissions: Permissions, access: u64) -> bool {
     let access = MemoryAccess::from_bits_truncate(access);
     let mut wanted = Permissions::READ;
     wanted.set(Permissions::WRITE, access.contains(MemoryAccess::WRITE));

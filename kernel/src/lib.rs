@@ -24,6 +24,7 @@ mod kernel;
 pub mod logger;
 mod mailbox;
 mod memory_types;
+mod nested;
 mod objects;
 mod passthrough;
 mod platform;

@@ -101,6 +101,8 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) policy_version: (Id, u32),
     /// The pages of the reservation that are open for one instruction of the root VM.
     pub(crate) open_pages: OpenPages,
+    /// Where an access was tried again, because the entry had changed meanwhile.
+    pub(crate) tried_again: Option<u64>,
     /// How it leaves, once [`Next::Depart`] says that it does.
     pub(crate) departure: Option<Departure<A>>,
     /// The host epoch in which this PP last entered the extension.
@@ -160,6 +162,7 @@ impl<A: Arch> Kernel<A> {
             policy: IdPolicy::new(),
             policy_version: (Id::from_raw(u64::MAX), 0),
             open_pages: OpenPages::default(),
+            tried_again: None,
             departure: None,
             host_epoch: 0,
             cold,

@@ -14,6 +14,7 @@ use plinth_hal::page_table::{
 use plinth_hal::{Arch, Exit, ExitClass, PAGE_SIZE, PhysicalMemory, Spa, VsHw};
 
 use crate::handle::Id;
+use crate::nested::Broadcast;
 use crate::pp::{Next, Pp};
 
 /// Pages that one instruction can have open. An instruction that writes to more keeps the newest.
@@ -105,7 +106,7 @@ impl<A: Arch> Pp<'_, A> {
             let attributes = Attributes::new(permissions, MemoryType::WriteBack);
             // The page is mapped by 4 KiB leaves from the start: replacing one needs no frame and cannot fail.
             let _ = vm.each_table(|table| {
-                let _ = table.unmap(tables, &mut NotLoaded, at, PAGE_SIZE);
+                let _ = table.unmap(tables, &mut Broadcast(&self.cpu), at, PAGE_SIZE);
                 table.map(tables, &mut NotLoaded, at, frame, PAGE_SIZE, attributes)
             });
         });

@@ -13,6 +13,7 @@ use super::{Answer, DONE, about};
 use crate::detached::Detached;
 use crate::handle::Id;
 use crate::mailbox::FLUSH;
+use crate::nested::Broadcast;
 use crate::pp::Pp;
 
 /// Bytes of the leaves that a mapping is made of where it can be.
@@ -144,7 +145,7 @@ impl<A: Arch> Pp<'_, A> {
                 let leaf = vm.nested.query(tables, at).ok_or(MapError::NotMapped(gpa + done))?;
                 let whole = (gpa + done).is_multiple_of(leaf.size) && leaf.size <= size - done;
                 let piece = if whole { leaf.size } else { PAGE_SIZE };
-                vm.each_table(|table| table.unmap(tables, &mut NotLoaded, at, piece))?;
+                vm.each_table(|table| table.unmap(tables, &mut Broadcast(&self.cpu), at, piece))?;
                 vm.mapped_pages -= (piece / PAGE_SIZE) as usize;
                 Ok((leaf.spa, piece))
             });
@@ -189,7 +190,8 @@ impl<A: Arch> Pp<'_, A> {
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
         let mut change = |table: &mut PageTable<A::NestedFormat>| {
-            protect_table::<A>(table, &mut PoolTables { memory, frames: &mut frames }, gpa, size, permissions)
+            let tables = &mut PoolTables { memory, frames: &mut frames };
+            protect_table::<A>(table, tables, &self.cpu, gpa, size, permissions)
         };
         let done = self.kernel.vms.with(vm, |vm| match view {
             None => Ok(change(&mut vm.nested)),
@@ -285,6 +287,7 @@ fn permissions(raw: u64) -> Option<Permissions> {
 fn protect_table<A: Arch>(
     table: &mut PageTable<A::NestedFormat>,
     tables: &mut impl TableMemory,
+    cpu: &A::Cpu,
     gpa: u64,
     size: u64,
     permissions: Permissions,
@@ -296,7 +299,7 @@ fn protect_table<A: Arch>(
         // Where something is not mapped the engine says what is wrong with the whole.
         let (from, until) = same_until.map_or((gpa, end), |until| (start, until));
         let attributes = Attributes::new(permissions, memory);
-        table.protect(tables, &mut NotLoaded, Input::<A>::from_raw(from), until - from, attributes)?;
+        table.protect(tables, &mut Broadcast(cpu), Input::<A>::from_raw(from), until - from, attributes)?;
         start = until;
     }
     Ok(())
