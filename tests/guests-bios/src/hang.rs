@@ -6,9 +6,7 @@
 use plinth_test_guests::apic::Apic;
 use plinth_test_guests::{Report, check, second, trap};
 use plinth_test_guests_bios::boot_parameters::BootParameters;
-
-/// Pages that a BIOS leaves alone.
-const LOW_PAGES: core::ops::Range<u64> = 0x10..0x9F;
+use plinth_test_guests_bios::low_pages;
 
 /// Where the entry code arrives in 64-bit mode, interrupts off.
 #[unsafe(no_mangle)]
@@ -17,8 +15,7 @@ extern "sysv64" fn kernel_main(parameters: u64) -> ! {
     let memory = unsafe { BootParameters::at(parameters) };
     trap::install();
     let mut report = Report::new("hang");
-    let mut pages = LOW_PAGES.map(|number| number << 12);
-    match (pages.find(|page| memory.is_usable(*page, 4096)), Apic::find()) {
+    match (low_pages(memory).next(), Apic::find()) {
         (Some(page), Some(apic)) => {
             // SAFETY: a usable page below 1 MiB. What the loader keeps there is not needed any more.
             check!(report, "gets-past", unsafe { second::gets_past(apic, page) });

@@ -8,3 +8,10 @@
 pub mod boot_parameters;
 mod entry;
 mod panic;
+
+use boot_parameters::BootParameters;
+
+/// The addresses of the pages where code for real mode may lie: above what the BIOS uses, below what it reserves.
+pub fn low_pages(memory: BootParameters) -> impl DoubleEndedIterator<Item = u64> {
+    (0x10..0x9F).map(|page| page << 12).filter(move |page| memory.is_usable(*page, 4096))
+}

@@ -18,6 +18,8 @@ pub mod report;
 pub mod reservation;
 pub mod second;
 pub mod serial;
+pub mod storm;
 pub mod trap;
+pub mod virtualization;
 
 pub use report::Report;

@@ -12,13 +12,12 @@ mod waiting;
 use plinth_test_guests::apic::Apic;
 use plinth_test_guests::{Report, trap};
 use plinth_test_guests_bios::boot_parameters::BootParameters;
+use plinth_test_guests_bios::low_pages;
 
 use stub::Stub;
 
 /// The local APIC's id of the second processor.
 const SECOND: u32 = 1;
-/// Where code for real mode may lie: above what the BIOS uses, below what it reserves.
-const LOW_PAGES: core::ops::Range<u8> = 0x10..0x9F;
 
 /// Where the entry code arrives in 64-bit mode, interrupts off.
 #[unsafe(no_mangle)]
@@ -27,8 +26,7 @@ extern "sysv64" fn kernel_main(parameters: u64) -> ! {
     let memory = unsafe { BootParameters::at(parameters) };
     trap::install();
     let mut report = Report::new("cpus");
-    let usable = |page: &u8| memory.is_usable(u64::from(*page) << 12, 4096);
-    let mut pages = LOW_PAGES.filter(usable);
+    let mut pages = low_pages(memory);
     let pages = (pages.next(), pages.next_back());
     match (pages, Apic::find()) {
         ((Some(one), Some(other)), Some(apic)) => {

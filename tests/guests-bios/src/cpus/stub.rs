@@ -155,12 +155,11 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    /// Puts the code into the page with this number.
+    /// Puts the code into the page at this address.
     ///
     /// # Safety
     /// The page lies below 1 MiB, is mapped one to one, and nobody else uses it.
-    pub(crate) unsafe fn place(number: u8) -> Self {
-        let page = u64::from(number) * PAGE_SIZE;
+    pub(crate) unsafe fn place(page: u64) -> Self {
         let (start, end) = (&raw const plinth_second_processor, &raw const plinth_second_processor_end);
         // SAFETY: the page is ours, says the caller, and the code is shorter.
         unsafe {

@@ -18,6 +18,13 @@ const CPUS: Test = Test {
     ..BIOS
 };
 
+/// One that attacks by interrupts, and by all else that a root VM has.
+const IPI_STORM: Test = Test {
+    payload: Payload::Guest("ipi-storm"),
+    expect: &["ipi-storm: seed ", "ipi-storm: 6000 commands sent, ", "TEST ipi-storm done "],
+    ..CPUS
+};
+
 /// There is nothing to boot, with Plinth or without.
 const NOTHING: Test = Test { end: End::Seen, timeout: 60, ..BIOS };
 
@@ -69,6 +76,11 @@ pub(super) const TESTS: &[Test] = &[
         // Not what the kernel says of it on the second processor: the guest may be writing to the same port meanwhile.
         expect: &["TEST cpus second-sees-plinth ok", "TEST cpus done "],
         ..CPUS
+    },
+    Test {
+        name: "ipi-storm-2",
+        proves: "a root VM that sends every kind of interrupt to both CPUs, and attacks else what it can, harms only itself",
+        ..IPI_STORM
     },
     Test {
         name: "cpus-bare",

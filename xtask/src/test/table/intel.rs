@@ -67,6 +67,16 @@ pub(super) const TESTS: &[Test] = &[
         ..BIOS
     },
     Test {
+        name: "ipi-storm-2",
+        proves: "a root VM that sends every kind of interrupt to both CPUs, and attacks else what it can, harms only itself",
+        payload: Payload::Guest("ipi-storm"),
+        command_line: "",
+        cpus: 2,
+        expect: &["ipi-storm: seed ", " commands sent, ", "TEST ipi-storm done ", " passed, 0 failed"],
+        end: End::Seen,
+        ..BIOS
+    },
+    Test {
         name: "no-vmx",
         proves: "an Intel processor without VMX is refused with the reason, and Linux starts without Plinth",
         model: Some("p4_prescott_celeron_336"),

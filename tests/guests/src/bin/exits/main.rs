@@ -15,7 +15,7 @@ mod prefixes;
 mod real_mode;
 mod reservation;
 mod state;
-mod svm;
+mod virtualization;
 mod vmx;
 mod xcr;
 
@@ -30,7 +30,7 @@ fn main() -> Status {
         cpuid::run,
         prefixes::run,
         msr::run,
-        svm::run,
+        virtualization::run,
         vmx::run,
         control_registers::run,
         state::run,

@@ -1,0 +1,111 @@
+//! What a processor can do to the hypervisor by itself: touch its memory, execute its instructions, write its registers, call it.
+
+use plinth_test_extensions::random::Random;
+
+use crate::{cpu, plinth, probe, trap, virtualization};
+
+const PATTERN: u64 = 0x5A5A_5A5A_5A5A_5A5A;
+
+/// Eight bytes of any address; `None` where this machine's own tables do not map it.
+pub(super) fn read(at: u64) -> Option<u64> {
+    let value;
+    // SAFETY: Reading memory changes nothing; a fault is caught.
+    let fault = unsafe { probe!("mov {value}, [{at}]"; value = out(reg) value, at = in(reg) at) };
+    if fault.is_some() { None } else { Some(value) }
+}
+
+macro_rules! writes {
+    ($($instruction:literal),* $(,)?) => {
+        [$(|at: u64| {
+            // SAFETY: What is written is the hypervisor's own memory, where nothing stays. String instructions have four words.
+            unsafe {
+                probe!($instruction; inout("rdi") at => _, inout("rax") PATTERN => _, inout("rcx") 4u64 => _,
+                    inout("rdx") PATTERN => _)
+            }
+        }),*]
+    };
+}
+
+/// Writes to the address in RDI, which is a multiple of 64 and has 64 bytes behind it in its page.
+const WRITES: [fn(u64) -> Option<trap::Fault>; 12] = writes![
+    "mov [rdi], rax",
+    "mov [rdi + 1], eax",
+    "mov [rdi], ax",
+    "mov [rdi + 7], al",
+    "mov qword ptr [rdi], 0x5A5A",
+    "xchg [rdi], rax",
+    "lock add [rdi], eax",
+    "lock cmpxchg [rdi], rdx",
+    "lock bts qword ptr [rdi], 5",
+    "rep stosq",
+    "lock xadd [rdi], rax",
+    "not byte ptr [rdi + 3]",
+];
+
+/// Writes to the hypervisor's memory. Whether it takes it and reads as zeroes.
+pub(super) fn memory((start, size): (u64, u64), random: &mut Random) -> bool {
+    let at = start + random.below(size / 4096) * 4096 + random.below(63) * 64;
+    let write = WRITES[random.below(WRITES.len() as u64) as usize];
+    let fault = write(at);
+    fault.is_none() && (0..8).all(|word| read(at + word * 8) == Some(0)) && cpu::flags() & 1 << 8 == 0
+}
+
+/// Executes one of the virtualization extension's. Whether it is undefined.
+pub(super) fn instruction(random: &mut Random) -> bool {
+    let all = virtualization::instructions();
+    let instruction = all[random.below(all.len() as u64) as usize];
+    instruction.run() == (Some(trap::Fault::undefined(instruction.length)), true)
+}
+
+/// Makes a hypercall that nobody knows. Whether it is undefined.
+pub(super) fn hypercall(random: &mut Random) -> bool {
+    plinth::hypercall(random.next(), random.next()) == Err(trap::Fault::undefined(3))
+}
+
+/// Touches the registers that are the virtualization extension's, or that it shares with all else.
+pub(super) fn register(random: &mut Random) -> bool {
+    match random.below(4) {
+        0 => absent(random),
+        1 => control(random),
+        2 => efer(random),
+        // Whatever comes of it.
+        _ => {
+            let _ = cpu::read_msr(random.next() as u32 & 0xC000_1FFF);
+            true
+        }
+    }
+}
+
+/// The extension's own registers: not there, or none that keep anything.
+fn absent(random: &mut Random) -> bool {
+    let capability = 0x480 + random.below(0x14) as u32;
+    let numbers = if cpu::is_amd() { [cpu::VM_CR, cpu::VM_HSAVE_PA] } else { [capability, 0x3A] };
+    let number = numbers[random.below(2) as usize];
+    let before = cpu::read_msr(number);
+    // SAFETY: It must fault, or change nothing.
+    let _ = unsafe { cpu::write_msr(number, random.next()) };
+    cpu::read_msr(number) == before
+}
+
+/// CR4 with one more or less of the bits that nothing here depends on: PVI, TSD, DE, PCE; on Intel also VMXE, SMXE, and three
+/// that are reserved. QEMU's AMD would take reserved bits, and then refuse to enter the guest.
+fn control(random: &mut Random) -> bool {
+    const BITS: [u32; 9] = [1, 2, 3, 8, 13, 14, 31, 32, 63];
+    let before = cpu::read_cr4();
+    let known = if cpu::is_amd() { 4 } else { BITS.len() as u64 };
+    let bit = 1 << BITS[random.below(known) as usize];
+    // SAFETY: Nothing here depends on the bit; a fault is caught.
+    unsafe { probe!("mov cr4, rax"; in("rax") before ^ bit) };
+    // SAFETY: As it was.
+    unsafe { cpu::write_cr4(before) };
+    cpu::read_cr4() == before
+}
+
+/// EFER with SVME or reserved bits set: they are not there.
+fn efer(random: &mut Random) -> bool {
+    const MASK: u64 = !0xFFFF | cpu::EFER_SVME;
+    let Ok(before) = cpu::read_msr(cpu::EFER) else { return false };
+    // SAFETY: It must fault, or the bits not stay.
+    let _ = unsafe { cpu::write_msr(cpu::EFER, before | random.next() & MASK) };
+    cpu::read_msr(cpu::EFER) == Ok(before)
+}
