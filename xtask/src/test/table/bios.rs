@@ -25,6 +25,14 @@ const IPI_STORM: Test = Test {
     ..CPUS
 };
 
+/// One whose program in ring 3 forges what only a kernel may do.
+const FORGED: Test = Test {
+    payload: Payload::Guest("forged"),
+    cpus: 1,
+    expect: &["TEST forged in-ring-3 ok", "TEST forged plinth-is-there ok", "TEST forged done "],
+    ..CPUS
+};
+
 /// There is nothing to boot, with Plinth or without.
 const NOTHING: Test = Test { end: End::Seen, timeout: 60, ..BIOS };
 
@@ -81,6 +89,11 @@ pub(super) const TESTS: &[Test] = &[
         name: "ipi-storm-2",
         proves: "a root VM that sends every kind of interrupt to both CPUs, and attacks else what it can, harms only itself",
         ..IPI_STORM
+    },
+    Test {
+        name: "forged",
+        proves: "hypercalls and virtualization instructions of a program in ring 3 are refused, and Plinth stays",
+        ..FORGED
     },
     Test {
         name: "cpus-bare",

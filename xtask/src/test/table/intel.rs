@@ -77,6 +77,15 @@ pub(super) const TESTS: &[Test] = &[
         ..BIOS
     },
     Test {
+        name: "forged",
+        proves: "hypercalls and virtualization instructions of a program in ring 3 are refused, and Plinth stays",
+        payload: Payload::Guest("forged"),
+        command_line: "",
+        expect: &["TEST forged plinth-is-there ok", "TEST forged done ", " passed, 0 failed"],
+        end: End::Seen,
+        ..BIOS
+    },
+    Test {
         name: "no-vmx",
         proves: "an Intel processor without VMX is refused with the reason, and Linux starts without Plinth",
         model: Some("p4_prescott_celeron_336"),
