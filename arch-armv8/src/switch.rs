@@ -71,6 +71,7 @@ pub(crate) unsafe fn enter_upcall(registers: u64) -> u64 {
     unsafe { go_down!(down_with_zeroes, registers) }
 }
 
+/// No function of C's, whose callers know nothing of what it leaves changed: for [`go_down`] alone.
 #[unsafe(naked)]
 unsafe extern "C" fn down() {
     naked_asm!(
@@ -99,6 +100,7 @@ unsafe extern "C" fn down() {
     )
 }
 
+/// As [`down`].
 #[unsafe(naked)]
 unsafe extern "C" fn down_with_zeroes() {
     naked_asm!(
