@@ -8,12 +8,13 @@ use core::ops::Range;
 
 use plinth_extension_api::abi::ROOT_VM;
 use plinth_hal::page_table::{
-    Attributes, InputAddress, MapError, NotLoaded, PageTable, PoolTables, PtFormat, TableMemory,
+    Attributes, InputAddress, MapError, PageTable, PoolTables, PtFormat, TableMemory, TlbSink,
 };
 use plinth_hal::{Arch, Exit, MEMORY_TYPES, Spa};
 
 use crate::detached::Detached;
 use crate::handle::Id;
+use crate::nested::Broadcast;
 use crate::objects::Vm;
 use crate::pp::{Next, Pp};
 
@@ -22,6 +23,7 @@ pub(crate) const GIB: u64 = 1 << 30;
 const LARGE: u64 = 2 << 20;
 
 type Table<A> = PageTable<<A as Arch>::NestedFormat>;
+type Input<A> = <<A as Arch>::NestedFormat as PtFormat>::Input;
 
 impl<A: Arch> Pp<'_, A> {
     /// Cache control that the backend has carried out, but for what it means to the root VM's map.
@@ -54,7 +56,8 @@ impl<A: Arch> Pp<'_, A> {
             let _ = self.kernel.vms.with(Id::from_raw(ROOT_VM), |vm| {
                 vm.each_table(|table| {
                     let tables = &mut PoolTables { memory, frames: &mut frames };
-                    result = retype::<A>(table, tables, memory, start..start + GIB).and(result);
+                    let tlb = &mut Broadcast(&self.cpu);
+                    result = retype::<A>(table, tables, tlb, memory, start..start + GIB).and(result);
                     Ok::<(), MapError>(())
                 })
             });
@@ -98,7 +101,7 @@ impl<A: Arch> Pp<'_, A> {
         let mut detached = Detached::new(&mut frames);
         let merge = |vm: &mut Vm<A>| {
             let tables = &mut PoolTables { memory, frames: &mut detached };
-            vm.each_table(|table| table.merge(tables, &mut NotLoaded, input::<A>(at), size))
+            vm.each_table(|table| table.merge(tables, &mut Broadcast(&self.cpu), input::<A>(at), size))
         };
         let _ = self.kernel.vms.with(Id::from_raw(ROOT_VM), merge);
         self.forget_tables(detached);
@@ -112,6 +115,7 @@ impl<A: Arch> Pp<'_, A> {
 pub(crate) fn retype<A: Arch>(
     table: &mut Table<A>,
     tables: &mut impl TableMemory,
+    tlb: &mut impl TlbSink<Input<A>>,
     memory: A::Memory,
     range: Range<u64>,
 ) -> Result<(), MapError> {
@@ -125,13 +129,13 @@ pub(crate) fn retype<A: Arch>(
         // The hypervisor's own memory is not mapped one to one.
         if leaf.spa.raw() == at && leaf.attributes.memory != kind {
             let attributes = Attributes::new(leaf.attributes.permissions, kind);
-            table.protect(tables, &mut NotLoaded, input::<A>(at), until - at, attributes)?;
+            table.protect(tables, tlb, input::<A>(at), until - at, attributes)?;
         }
         at = until;
     }
     Ok(())
 }
 
-fn input<A: Arch>(at: u64) -> <A::NestedFormat as PtFormat>::Input {
+fn input<A: Arch>(at: u64) -> Input<A> {
     InputAddress::from_raw(at)
 }
