@@ -71,6 +71,7 @@ const STORM: Test = Test {
     cpus: 4,
     memory: 256,
     expect: &["storm: seed ", " commands in all, 0 mistakes", "TEST storm astray ok", "TEST storm done "],
+    timeout: 300,
     ..VIRT
 };
 

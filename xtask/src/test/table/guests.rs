@@ -169,7 +169,7 @@ pub(super) const TESTS: &[Test] = &[
         proves: "a root VM that sends every kind of interrupt to every CPU, and attacks else what it can, harms only itself",
         payload: Payload::Guest("ipi-storm"),
         cpus: 4,
-        timeout: 180,
+        timeout: 300,
         expect: &["ipi-storm: seed ", "ipi-storm: 30000 commands sent, ", done!("ipi-storm")],
         ..GUEST
     },
