@@ -10,7 +10,7 @@ use plinth_test_guests_bios::boot_parameters::BootParameters;
 use plinth_test_guests_bios::low_pages;
 
 /// Commands that are sent.
-const COMMANDS: u32 = 6_000;
+const COMMANDS: u32 = 60_000;
 
 /// Where the entry code arrives in 64-bit mode, interrupts off.
 #[unsafe(no_mangle)]

@@ -10,7 +10,7 @@ use uefi::boot::{self, AllocateType, MemoryType};
 use uefi::prelude::*;
 
 /// Commands that are sent.
-const COMMANDS: u32 = 30_000;
+const COMMANDS: u32 = 200_000;
 
 #[entry]
 fn main() -> Status {

@@ -21,7 +21,7 @@ const CPUS: Test = Test {
 /// One that attacks by interrupts, and by all else that a root VM has.
 const IPI_STORM: Test = Test {
     payload: Payload::Guest("ipi-storm"),
-    expect: &["ipi-storm: seed ", "ipi-storm: 6000 commands sent, ", "TEST ipi-storm done "],
+    expect: &["ipi-storm: seed ", "ipi-storm: 60000 commands sent, ", "TEST ipi-storm done "],
     ..CPUS
 };
 

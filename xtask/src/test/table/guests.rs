@@ -170,7 +170,7 @@ pub(super) const TESTS: &[Test] = &[
         payload: Payload::Guest("ipi-storm"),
         cpus: 4,
         timeout: 300,
-        expect: &["ipi-storm: seed ", "ipi-storm: 30000 commands sent, ", done!("ipi-storm")],
+        expect: &["ipi-storm: seed ", "ipi-storm: 200000 commands sent, ", done!("ipi-storm")],
         ..GUEST
     },
     Test {
