@@ -43,10 +43,7 @@ pub(crate) fn new_extension(workspace: &Workspace, options: &NewExtensionOptions
 /// Makes the crate in `parent`, by default among the extensions of the workspace. Returns its folder.
 fn create(workspace: &Workspace, name: &str, parent: Option<&Path>) -> Result<PathBuf> {
     check_name(name)?;
-    let parent = match parent {
-        Some(parent) => std::path::absolute(parent)?,
-        None => workspace.root.join("extensions"),
-    };
+    let parent = parent_folder(workspace, parent)?;
     let folder = parent.join(name);
     if folder.exists() {
         bail!("{} is there already; take another name or remove it", folder.display());
@@ -67,6 +64,16 @@ fn create(workspace: &Workspace, name: &str, parent: Option<&Path>) -> Result<Pa
         write(&folder, ".gitignore", IGNORED)?;
     }
     Ok(folder)
+}
+
+/// The folder that is meant, however it is written.
+fn parent_folder(workspace: &Workspace, named: Option<&Path>) -> Result<PathBuf> {
+    match named {
+        Some(path) => fs::canonicalize(path).with_context(|| {
+            format!("there is no folder {}; make it first, or name another", path.display())
+        }),
+        None => Ok(workspace.root.join("extensions")),
+    }
 }
 
 fn is_inside(workspace: &Workspace, folder: &Path) -> bool {
@@ -123,6 +130,15 @@ mod tests {
         for bad in ["", "-a", "a-", "Own", "2x", "a_b", "../a", "default", "plinth"] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_folder_beside_the_checkout_is_outside() {
+        let workspace = Workspace::open().unwrap();
+        let parent = parent_folder(&workspace, Some(&workspace.root.join(".."))).unwrap();
+        assert!(!is_inside(&workspace, &parent.join("hello")), "{}", parent.display());
+        let error = parent_folder(&workspace, Some(Path::new("no/such/folder"))).unwrap_err();
+        assert!(error.to_string().contains("make it first"), "{error}");
     }
 
     #[test]
