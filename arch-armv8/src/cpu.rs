@@ -7,6 +7,7 @@ use aarch64_cpu::registers::{
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{
     Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault,
+    UserVa,
 };
 
 use crate::clock::Clock;
@@ -20,7 +21,7 @@ use crate::regime::{GuestControl, GuestEl0, Regime};
 use crate::serve::{Serving, Stop};
 use crate::switch::{self, FIQ, IRQ, SERROR, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
-use crate::user::UserRegisters;
+use crate::user::{UserPlace, UserRegisters};
 use crate::vs::El2Vs;
 use crate::{El2, emulate, exits, firmware, gic, host, id_registers, launch, processors, tlb};
 
@@ -55,6 +56,21 @@ pub struct El2Cpu {
     shared_regime: bool,
     /// VSESR_EL2 is there (FEAT_RAS).
     has_virtual_syndrome: bool,
+}
+
+/// Why the extension stopped.
+#[derive(Clone, Copy)]
+struct Stopped {
+    /// One of [`switch`]'s.
+    kind: u64,
+    syndrome: Syndrome,
+}
+
+impl Stopped {
+    #[inline]
+    fn is_call(self) -> bool {
+        self.kind == SYNCHRONOUS && self.syndrome.class() == class::SVC
+    }
 }
 
 impl El2Cpu {
@@ -96,6 +112,12 @@ impl El2Cpu {
         regime.hcr |= self.error;
         regime.load();
         self.is_users = false;
+    }
+
+    #[inline]
+    fn use_users(&mut self) {
+        self.user.load();
+        self.is_users = true;
     }
 
     /// Traps or opens the system registers of GICv3's interface: with virtual interrupts EL1 would reach a virtual interface
@@ -193,26 +215,66 @@ impl El2Cpu {
         }
     }
 
-    /// Runs the extension. Interrupts of the root VM are held back from the first one on.
-    #[inline]
-    fn run_user(&mut self, context: &mut UserRegisters) -> u64 {
-        loop {
-            Self::go_to(Place { pc: context.pc, pstate: context.pstate });
-            let registers = context.general.as_mut_ptr() as u64;
-            // SAFETY: the context is exclusively ours; the regime is the extension's.
-            let kind = unsafe {
-                if context.upcall { switch::enter_upcall(registers) } else { switch::enter(registers) }
-            };
-            context.upcall = false;
-            context.pc = ELR_EL2.get();
-            context.pstate = SPSR_EL2.get();
-            if kind == SYNCHRONOUS {
-                return kind;
-            }
-            if !self.interrupted(kind) {
-                return kind;
-            }
+    /// Runs the extension from `place` on until it stops. `go` is the way down, which says why.
+    #[inline(always)]
+    fn run_user(
+        &mut self,
+        context: &mut UserRegisters,
+        place: UserPlace,
+        go: impl FnOnce(u64) -> u64,
+    ) -> Stopped {
+        let guest = GuestEl0::replace(place.sp, place.thread);
+        if GuestControl::disturbs(self.shared_regime) {
+            self.control = Some(GuestControl::replace(self.shared_regime));
         }
+        Self::go_to(place.at);
+        let kind = go(context.general.as_mut_ptr() as u64);
+        context.pc = ELR_EL2.get();
+        context.pstate = SPSR_EL2.get();
+        context.sp = SP_EL0.get();
+        context.thread = TPIDR_EL0.get();
+        guest.load();
+        if self.control.is_some() {
+            self.give_control_back();
+        }
+        Stopped { kind, syndrome: Syndrome(ESR_EL2.get()) }
+    }
+
+    /// The extension was stopped by something else than a call of its own. Interrupts of the root VM are held back from the
+    /// first one on, and it goes on.
+    #[cold]
+    #[inline(never)]
+    fn not_called(&mut self, context: &mut UserRegisters, mut stopped: Stopped) -> UserExit {
+        while stopped.kind != SYNCHRONOUS && self.interrupted(stopped.kind) {
+            stopped = self.go_on(context);
+        }
+        let Stopped { kind, syndrome } = stopped;
+        if stopped.is_call() {
+            return UserExit::Call;
+        }
+        if matches!(kind, IRQ | FIQ) {
+            return UserExit::Clock;
+        }
+        context.syndrome = syndrome.0;
+        context.address = FAR_EL2.get();
+        if kind != SYNCHRONOUS {
+            return UserExit::Fault(UserFault { vector: 0x2F, error: syndrome.0, ..context.fault() });
+        }
+        UserExit::Fault(context.fault())
+    }
+
+    /// Runs the extension from where its context says.
+    #[inline]
+    fn go_on(&mut self, context: &mut UserRegisters) -> Stopped {
+        let upcall = context.take_upcall();
+        // SAFETY: the context is exclusively ours; the regime is the extension's.
+        let go = |registers| unsafe {
+            match upcall {
+                Some(arguments) => switch::enter_upcall(registers, arguments),
+                None => switch::enter(registers),
+            }
+        };
+        self.run_user(context, context.place(), go)
     }
 
     #[cold]
@@ -262,33 +324,25 @@ impl HostCpu for El2Cpu {
     #[inline]
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
         if !self.is_users {
-            self.user.load();
-            self.is_users = true;
+            self.use_users();
         }
-        let guest = GuestEl0::replace(context);
-        if GuestControl::disturbs(self.shared_regime) {
-            self.control = Some(GuestControl::replace(self.shared_regime));
-        }
-        let kind = self.run_user(context);
-        context.sp = SP_EL0.get();
-        context.thread = TPIDR_EL0.get();
-        guest.load();
-        if self.control.is_some() {
-            self.give_control_back();
-        }
-        let syndrome = Syndrome(ESR_EL2.get());
-        if kind == SYNCHRONOUS && syndrome.class() == class::SVC {
-            return UserExit::Call;
-        }
-        if matches!(kind, IRQ | FIQ) {
-            return UserExit::Clock;
-        }
-        context.syndrome = syndrome.0;
-        context.address = FAR_EL2.get();
-        if kind != SYNCHRONOUS {
-            return UserExit::Fault(UserFault { vector: 0x2F, error: syndrome.0, ..context.fault() });
-        }
-        UserExit::Fault(context.fault())
+        let stopped = self.go_on(context);
+        if stopped.is_call() { UserExit::Call } else { self.not_called(context, stopped) }
+    }
+
+    #[inline(always)]
+    fn enter_upcall(
+        &mut self,
+        context: &mut UserRegisters,
+        entry: UserVa,
+        stack: UserVa,
+        arguments: [u64; 3],
+    ) -> UserExit {
+        self.use_users();
+        // SAFETY: as in `go_on`.
+        let go = |registers| unsafe { switch::enter_upcall(registers, arguments) };
+        let stopped = self.run_user(context, UserPlace::of_upcall(entry, stack), go);
+        if stopped.is_call() { UserExit::Call } else { self.not_called(context, stopped) }
     }
 
     #[inline]

@@ -33,6 +33,7 @@ pub(crate) fn classify(vs: &mut El2Vs, root: Root) -> Option<Exit> {
 }
 
 /// A physical interrupt, or an error. They are EL1's in the root VM; one that comes here all the same is nobody's.
+#[inline]
 pub(crate) fn interrupt(vs: &El2Vs, kind: u64) -> Exit {
     if matches!(kind, IRQ | FIQ) && !vs.is_root() {
         return Exit::of(ExitClass::Interrupt);

@@ -10,7 +10,6 @@ use crate::bank::SCTLR_RESET;
 use crate::features::Features;
 use crate::formats::Stage2Format;
 use crate::host::{HCR_E2H, HCR_RW, HCR_TGE, guest_cptr, read_system};
-use crate::user::UserRegisters;
 use crate::vm::{El2Vm, ROOT_TAG};
 
 /// HCR_EL2 for every guest: VM, SWIO, TSC (SMC is trapped), RW. Interrupts, errors and WFx stay EL1's in the root VM.
@@ -93,10 +92,9 @@ pub(crate) struct GuestEl0 {
 impl GuestEl0 {
     /// Takes it out and gives EL0 the extension's stack and thread register.
     #[inline]
-    pub(crate) fn replace(context: &UserRegisters) -> Self {
+    pub(crate) fn replace(sp: u64, thread: u64) -> Self {
         let guest = Self { sp: SP_EL0.get(), thread: TPIDR_EL0.get() };
-        SP_EL0.set(context.sp);
-        TPIDR_EL0.set(context.thread);
+        Self { sp, thread }.load();
         guest
     }
 

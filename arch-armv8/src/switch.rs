@@ -33,12 +33,13 @@ pub(crate) fn vectors() -> u64 {
 
 /// Calls one of the ways down, which keeps X19, X29 and the stack.
 macro_rules! go_down {
-    ($way:path, $registers:expr) => {{
+    ($way:path, $first:expr $(, $register:tt = $value:expr)*) => {{
         let kind;
         asm!(
             "bl {way}",
             way = sym $way,
-            inout("x0") $registers => kind,
+            inout("x0") $first => kind,
+            $(in($register) $value,)*
             out("x20") _, out("x21") _, out("x22") _, out("x23") _, out("x24") _,
             out("x25") _, out("x26") _, out("x27") _, out("x28") _,
             clobber_abi("C"),
@@ -61,14 +62,15 @@ pub(crate) unsafe fn enter(registers: u64) -> u64 {
     unsafe { go_down!(down, registers) }
 }
 
-/// As [`enter`], but only X0 to X2 come from `registers`; the others are 0: what an upcall finds.
+/// As [`enter`], but X0 to X2 are `arguments`, and the others are 0: what an upcall finds.
 ///
 /// # Safety
 /// As [`enter`].
 #[inline(always)]
-pub(crate) unsafe fn enter_upcall(registers: u64) -> u64 {
+pub(crate) unsafe fn enter_upcall(registers: u64, arguments: [u64; 3]) -> u64 {
+    let [first, second, third] = arguments;
     // SAFETY: as in `enter`.
-    unsafe { go_down!(down_with_zeroes, registers) }
+    unsafe { go_down!(down_with_zeroes, first, "x1" = second, "x2" = third, "x3" = registers) }
 }
 
 /// No function of C's, whose callers know nothing of what it leaves changed: for [`go_down`] alone.
@@ -100,29 +102,27 @@ unsafe extern "C" fn down() {
     )
 }
 
-/// As [`down`].
+/// As [`down`], with the address of the registers in X3.
 #[unsafe(naked)]
 unsafe extern "C" fn down_with_zeroes() {
     naked_asm!(
         "stp x29, x30, [sp, #-32]!",
-        "stp x19, x0, [sp, #16]",
-        "adr x3, 2f",
-        "ldp x5, x6, [x3]",
-        "ldp x7, x8, [x3]",
-        "ldp x9, x10, [x3]",
-        "ldp x11, x12, [x3]",
-        "ldp x13, x14, [x3]",
-        "ldp x15, x16, [x3]",
-        "ldp x17, x18, [x3]",
-        "ldp x19, x20, [x3]",
-        "ldp x21, x22, [x3]",
-        "ldp x23, x24, [x3]",
-        "ldp x25, x26, [x3]",
-        "ldp x27, x28, [x3]",
-        "ldp x29, x30, [x3]",
-        "ldr x2, [x0, #16]",
-        "ldp x0, x1, [x0]",
-        "ldp x3, x4, [x3]",
+        "stp x19, x3, [sp, #16]",
+        "adr x4, 2f",
+        "ldp x5, x6, [x4]",
+        "ldp x7, x8, [x4]",
+        "ldp x9, x10, [x4]",
+        "ldp x11, x12, [x4]",
+        "ldp x13, x14, [x4]",
+        "ldp x15, x16, [x4]",
+        "ldp x17, x18, [x4]",
+        "ldp x19, x20, [x4]",
+        "ldp x21, x22, [x4]",
+        "ldp x23, x24, [x4]",
+        "ldp x25, x26, [x4]",
+        "ldp x27, x28, [x4]",
+        "ldp x29, x30, [x4]",
+        "ldp x3, x4, [x4]",
         "eret",
         "dsb nsh",
         "isb",

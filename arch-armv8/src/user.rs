@@ -2,6 +2,7 @@
 
 use plinth_hal::{UserContext, UserFault, UserVa};
 
+use crate::inject::Place;
 use crate::syndrome::{Syndrome, class};
 
 /// PSTATE of the extension: EL0, SErrors and debug exceptions masked. Interrupts come to EL2: in the EL2&0 regime as far
@@ -27,7 +28,35 @@ pub struct UserRegisters {
     pub(crate) upcall: bool,
 }
 
+/// Where the extension goes on, and with what besides the general registers.
+#[derive(Clone, Copy)]
+pub(crate) struct UserPlace {
+    pub(crate) at: Place,
+    pub(crate) sp: u64,
+    pub(crate) thread: u64,
+}
+
+impl UserPlace {
+    /// A function of the extension's on an empty stack.
+    #[inline]
+    pub(crate) fn of_upcall(entry: UserVa, stack: UserVa) -> Self {
+        Self { at: Place { pc: entry.raw(), pstate: PSTATE }, sp: stack.raw(), thread: 0 }
+    }
+}
+
 impl UserRegisters {
+    #[inline]
+    pub(crate) fn place(&self) -> UserPlace {
+        UserPlace { at: Place { pc: self.pc, pstate: self.pstate }, sp: self.sp, thread: self.thread }
+    }
+
+    /// The arguments of the upcall that was prepared, if the next entry is one; once.
+    #[inline]
+    pub(crate) fn take_upcall(&mut self) -> Option<[u64; 3]> {
+        let [first, second, third, ..] = self.general;
+        core::mem::take(&mut self.upcall).then_some([first, second, third])
+    }
+
     /// What the extension stopped with.
     pub(crate) fn fault(&self) -> UserFault {
         let syndrome = Syndrome(self.syndrome);
@@ -46,8 +75,9 @@ impl UserContext for UserRegisters {
     fn prepare_upcall(&mut self, entry: UserVa, stack: UserVa, arguments: [u64; 3]) {
         [self.general[0], self.general[1], self.general[2]] = arguments;
         self.upcall = true;
-        (self.pc, self.sp, self.pstate) = (entry.raw(), stack.raw(), PSTATE);
-        self.thread = 0;
+        let place = UserPlace::of_upcall(entry, stack);
+        (self.pc, self.pstate) = (place.at.pc, place.at.pstate);
+        (self.sp, self.thread) = (place.sp, place.thread);
     }
 
     #[inline]

@@ -46,12 +46,11 @@ pub struct El2Vs {
     traps: &'static AtomicU64,
     /// The VM's mask of [`write_traps`].
     write_mask: &'static AtomicU64,
+    /// With [`HCR_VI`] and [`HCR_VF`] while those are raised.
     regime: Regime,
     /// The root of its VM's tables, or of a view of them.
     nested_root: Spa,
     root: bool,
-    /// Of [`HCR_VI`] and [`HCR_VF`] those that are raised.
-    lines: u64,
     place: Place,
     syndrome: Syndrome,
     fault_address: u64,
@@ -114,7 +113,7 @@ impl El2Vs {
     /// What EL2 has to hold for it now.
     #[inline]
     pub(crate) fn regime(&self) -> Regime {
-        let hcr = self.regime.hcr | self.traps.load(Ordering::Relaxed) | self.lines;
+        let hcr = self.regime.hcr | self.traps.load(Ordering::Relaxed);
         Regime { hcr, ..self.regime }
     }
 
@@ -214,7 +213,6 @@ impl VsHw for El2Vs {
             regime: of_guest(&Features::current(), vm),
             nested_root: vm.nested_root(),
             root: vm.tag() == ROOT_TAG,
-            lines: 0,
             place: Place { pc: 0, pstate: PSTATE_RESET },
             syndrome: Syndrome::default(),
             fault_address: 0,
@@ -289,13 +287,13 @@ impl VsHw for El2Vs {
     }
 
     fn interrupt(&mut self, number: u8) -> bool {
-        let free = self.lines & line(number) == 0;
-        self.lines |= line(number);
+        let free = self.regime.hcr & line(number) == 0;
+        self.regime.hcr |= line(number);
         free
     }
 
     fn withdraw(&mut self, number: u8) {
-        self.lines &= !line(number);
+        self.regime.hcr &= !line(number);
     }
 
     fn read(&self, number: u64) -> Result<u64, BadRegister> {
@@ -351,7 +349,7 @@ impl VsHw for El2Vs {
         self.single_step(false);
         self.bank().reset();
         self.place = Place { pc: 0, pstate: PSTATE_RESET };
-        self.lines = 0;
+        self.regime.hcr &= !(HCR_VI | HCR_VF);
         self.syndrome = Syndrome::default();
         self.write_registers(exit_page, |_| 0);
         self.reset_registers = exit_page;

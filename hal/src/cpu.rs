@@ -1,10 +1,10 @@
 //! A physical processor, from the kernel's side.
 
-use crate::addr::Spa;
+use crate::addr::{Spa, UserVa};
 use crate::arch::Arch;
 use crate::exit::Exit;
 use crate::policy::IdPolicy;
-use crate::user::UserExit;
+use crate::user::{UserContext, UserExit};
 
 /// A register access faulted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +20,20 @@ pub trait HostCpu: Sized {
 
     /// Enters the extension and comes back when it makes a system call, faults or is stopped.
     fn enter_user(&mut self, context: &mut <Self::Arch as Arch>::User) -> UserExit;
+
+    /// Enters the extension as [`UserContext::prepare_upcall`] says, where a guest has run just before. A backend whose
+    /// registers can be set at once spares itself the way through the context.
+    #[inline]
+    fn enter_upcall(
+        &mut self,
+        context: &mut <Self::Arch as Arch>::User,
+        entry: UserVa,
+        stack: UserVa,
+        arguments: [u64; 3],
+    ) -> UserExit {
+        context.prepare_upcall(entry, stack, arguments);
+        self.enter_user(context)
+    }
 
     /// Runs a VS until it exits with something that `policy` does not answer. The general registers go
     /// from and to the exit page. `declared` counts the answers given.

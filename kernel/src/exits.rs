@@ -5,50 +5,70 @@ use core::sync::atomic::Ordering;
 use plinth_extension_api::abi::{MemoryAccess, ROOT_VM};
 use plinth_hal::page_table::{Attributes, InputAddress, MapError, NotLoaded, Permissions};
 use plinth_hal::page_table::{PoolTables, PtFormat};
-use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, Spa};
+use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, Spa, UserExit, VsHw};
 use plinth_launch::LaunchError;
 
 use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
 use crate::memory_types::{GIB, retype};
 use crate::objects::VsState;
-use crate::pp::{Callback, Next, Pp, guest_view};
+use crate::pp::{Callback, Next, Pp, Upcall, guest_view};
+use crate::syscall::is_running_on;
+use crate::user_epoch;
 
 impl<A: Arch> Pp<'_, A> {
-    /// Runs the active VS until an exit is the extension's to decide.
+    /// Runs the active VS until something else comes next.
     #[inline(always)]
     pub(crate) fn run_active(&mut self) -> Next {
         loop {
-            if let Some(next) = self.run_once() {
+            if let Some(next) = self.run_rounds() {
                 return next;
             }
         }
     }
 
-    #[inline]
-    fn run_once(&mut self) -> Option<Next> {
-        let mailbox = self.mailbox;
+    /// As [`Self::run_active`], as long as each exit is the extension's to decide and it decides by
+    /// `VsAdvanceAndRunCurrent`; `None` where an exit was the kernel's and the VS runs on. The VS is the same all the
+    /// while, and nothing that would have to be looked at again happens to it.
+    #[inline(always)]
+    fn run_rounds(&mut self) -> Option<Next> {
+        let (mailbox, extension) = (self.mailbox, self.extension);
         let Some(active) = &mut self.active else { return Some(self.fail("it runs no VS", None)) };
         if active.vs.state != VsState::Runnable {
             return self.not_runnable();
         }
-        if !mailbox.enter_guest() {
-            return self.serve_requests();
-        }
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
-        let mut declared = 0;
-        let exit = self.cpu.run(&mut active.vs.hw, self.page, &self.policy, &guest, &mut declared);
-        mailbox.leave_guest();
-        if declared != 0 {
-            mailbox.count(ExitClass::Declared, declared);
+        loop {
+            if !mailbox.enter_guest() {
+                return self.serve_requests();
+            }
+            let mut declared = 0;
+            let exit = self.cpu.run(&mut active.vs.hw, self.page, &self.policy, &guest, &mut declared);
+            mailbox.leave_guest();
+            if declared != 0 {
+                mailbox.count(ExitClass::Declared, declared);
+            }
+            mailbox.count(exit.class, 1);
+            if self.watches_runs || is_kernels(exit.class) || extension.crashed.load(Ordering::Relaxed) {
+                return self.sort_exit(exit);
+            }
+            let upcall = Upcall::of_exit(extension, &self.places, active.id, &exit);
+            active.vs.hw.describe(&exit, self.page);
+            // Field by field: else the compiler copies the bytes between them too, by a call.
+            let last = &mut self.last_exit;
+            (last.class, last.number, last.detail) = (exit.class, exit.number, exit.detail);
+            (self.last_vs, self.callback) = (active.id, Callback::Vmexit);
+            user_epoch::begin(mailbox, extension, &mut self.cpu, &mut self.host_epoch);
+            let stopped = self.cpu.enter_upcall(&mut self.user, upcall.entry, upcall.stack, upcall.arguments);
+            mailbox.leave_user();
+            // The usual answer; with any other, or where it is refused, nothing has been done yet.
+            let runs_on = matches!(stopped, UserExit::Call)
+                && is_running_on(&self.user, extension)
+                && active.vs.hw.advance(&guest, self.exit_page).is_ok();
+            if !runs_on {
+                return Some(self.user_stopped(stopped));
+            }
         }
-        mailbox.count(exit.class, 1);
-        if self.watches_runs
-            && let Some(refused) = self.has_run(exit)
-        {
-            return Some(refused);
-        }
-        self.sort_exit(exit)
     }
 
     /// What follows a run, by exception: the first one on this PP, or one with the timer set.
@@ -93,18 +113,20 @@ impl<A: Arch> Pp<'_, A> {
         None
     }
 
-    /// Serves what is the kernel's; `Some` where something else comes next than running on.
-    #[inline]
+    /// Sorts an exit that is not, or may not be, one for the extension; `Some` where something else comes next than
+    /// running on.
+    #[inline(never)]
     fn sort_exit(&mut self, exit: Exit) -> Option<Next> {
-        use ExitClass::{Cache, Kick, Memory, Processor, Reserved, Timer};
-        if matches!(exit.class, Kick | Processor | Cache | Reserved | Memory | Timer) {
-            return self.serve_exit(exit);
+        if self.watches_runs
+            && let Some(refused) = self.has_run(exit)
+        {
+            return Some(refused);
         }
-        Some(self.ask(exit))
+        self.serve_exit(exit)
     }
 
     /// Serves what is, or may be, the kernel's.
-    #[inline(never)]
+    #[inline]
     fn serve_exit(&mut self, exit: Exit) -> Option<Next> {
         match exit.class {
             ExitClass::Kick => self.kicked(),
@@ -118,16 +140,10 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// As [`Self::ask`], where it is not the usual way.
+    /// Asks the extension, or the kernel's own pass-through once that is gone: it knows the root VM alone.
     #[cold]
     #[inline(never)]
     pub(crate) fn decide(&mut self, exit: Exit) -> Next {
-        self.ask(exit)
-    }
-
-    /// Asks the extension, or the kernel's own pass-through once that is gone: it knows the root VM alone.
-    #[inline(always)]
-    fn ask(&mut self, exit: Exit) -> Next {
         if self.extension.crashed.load(Ordering::Relaxed) {
             return if self.is_root() { self.pass_through(exit) } else { self.pass_through_root() };
         }
@@ -174,7 +190,7 @@ impl<A: Arch> Pp<'_, A> {
                 self.cpu.park(|| false);
             }
         };
-        let unanswered = self.last_vs == Some(root) && self.callback != Callback::Bootstrap;
+        let unanswered = self.last_vs == root && self.callback != Callback::Bootstrap;
         self.callback = Callback::Vmexit;
         if unanswered { self.pass_through(self.last_exit) } else { Next::Run }
     }
@@ -189,6 +205,20 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn inject_nmi(&mut self) {
         self.inject(Event::Nmi);
     }
+}
+
+/// Whether exits of a class are, or may be, the kernel's.
+#[inline]
+const fn is_kernels(class: ExitClass) -> bool {
+    use ExitClass::{Cache, Kick, Memory, Processor, Reserved, Timer};
+    // A set of six takes one test.
+    const KERNELS: u32 = 1 << Kick as u32
+        | 1 << Processor as u32
+        | 1 << Cache as u32
+        | 1 << Reserved as u32
+        | 1 << Memory as u32
+        | 1 << Timer as u32;
+    KERNELS >> class as u32 & 1 != 0
 }
 
 /// Maps the GiB around an access one to one, unless the machine's map had it or it is mapped by now. Returns

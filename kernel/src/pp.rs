@@ -5,9 +5,9 @@
 
 use core::sync::atomic::Ordering;
 
-use plinth_extension_api::abi::Error;
+use plinth_extension_api::abi::{Error, INVALID_ID};
 use plinth_hal::{
-    Arch, Event, Exit, ExitClass, HostCpu, IdPolicy, Spa, UserContext, UserExit, UserFault, VsHw,
+    Arch, Event, Exit, ExitClass, HostCpu, IdPolicy, Spa, UserContext, UserExit, UserFault, UserVa, VsHw,
 };
 use plinth_launch::{LaunchError, LaunchStatus};
 
@@ -64,6 +64,23 @@ pub(crate) enum Callback {
     Fail,
 }
 
+/// A call of one of the extension's callbacks.
+pub(crate) struct Upcall {
+    pub(crate) entry: UserVa,
+    pub(crate) stack: UserVa,
+    pub(crate) arguments: [u64; 3],
+}
+
+impl Upcall {
+    /// The call of its vmexit callback for an exit of a VS.
+    #[inline(always)]
+    pub(crate) fn of_exit(extension: &Extension, places: &Places, vs: Id, exit: &Exit) -> Self {
+        let entry = UserVa::new(extension.vmexit.load(Ordering::Relaxed));
+        let arguments = [places.exit_page.raw(), vs.raw(), exit.class as u64];
+        Self { entry, stack: places.stack, arguments }
+    }
+}
+
 /// A VS that runs on this PP, taken out of the table.
 pub(crate) struct Active<A: Arch> {
     pub(crate) id: Id,
@@ -95,7 +112,7 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) interrupted: Option<(A::User, Callback)>,
     pub(crate) last_exit: Exit,
     /// The VS whose exit that was.
-    pub(crate) last_vs: Option<Id>,
+    pub(crate) last_vs: Id,
     /// This PP's copy of the active VM's declared answers.
     pub(crate) policy: IdPolicy,
     pub(crate) policy_version: (Id, u32),
@@ -158,7 +175,7 @@ impl<A: Arch> Kernel<A> {
             callback: Callback::Start,
             interrupted: None,
             last_exit: Exit::of(ExitClass::Other),
-            last_vs: None,
+            last_vs: Id::from_raw(INVALID_ID),
             policy: IdPolicy::new(),
             policy_version: (Id::from_raw(u64::MAX), 0),
             open_pages: OpenPages::default(),
@@ -212,7 +229,7 @@ impl<A: Arch> Pp<'_, A> {
         if self.index != 0 {
             return self.abandon(LaunchError::NotPrepared, 0);
         }
-        let entry = plinth_hal::UserVa::new(extension.entry.load(Ordering::SeqCst));
+        let entry = UserVa::new(extension.entry.load(Ordering::SeqCst));
         let arguments = [plinth_extension_api::abi::VERSION, 0, 0];
         self.user.prepare_upcall(entry, self.places.stack, arguments);
         self.begin_turn();
@@ -225,7 +242,7 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn bootstrap(&mut self) -> Next {
         self.callback = Callback::Bootstrap;
         let extension = self.extension;
-        let entry = plinth_hal::UserVa::new(extension.bootstrap.load(Ordering::SeqCst));
+        let entry = UserVa::new(extension.bootstrap.load(Ordering::SeqCst));
         let arguments = [self.index as u64, self.places.exit_page.raw(), 0];
         self.user.prepare_upcall(entry, self.places.stack, arguments);
         self.write_place(None);
@@ -235,7 +252,14 @@ impl<A: Arch> Pp<'_, A> {
 
     #[inline]
     fn user_turn(&mut self) -> Next {
-        match self.enter_user() {
+        let stopped = self.enter_user();
+        self.user_stopped(stopped)
+    }
+
+    /// What comes next where the extension has stopped.
+    #[inline(never)]
+    pub(crate) fn user_stopped(&mut self, stopped: UserExit) -> Next {
+        match stopped {
             UserExit::Call => self.dispatch(),
             UserExit::Fault(fault) => self.extension_faulted(fault),
             UserExit::Kick => self.kicked_in_turn(),
@@ -244,16 +268,12 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Hands an exit to the extension's vmexit callback.
-    #[inline(always)]
     pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next {
         let Some(active) = &self.active else { return self.fail("no VS is active", None) };
         active.vs.hw.describe(&exit, self.page);
-        (self.last_exit, self.last_vs) = (exit, Some(active.id));
-        self.callback = Callback::Vmexit;
-        let extension = self.extension;
-        let entry = plinth_hal::UserVa::new(extension.vmexit.load(Ordering::Relaxed));
-        let arguments = [self.places.exit_page.raw(), active.id.raw(), exit.class as u64];
-        self.user.prepare_upcall(entry, self.places.stack, arguments);
+        (self.last_exit, self.last_vs, self.callback) = (exit, active.id, Callback::Vmexit);
+        let upcall = Upcall::of_exit(self.extension, &self.places, active.id, &exit);
+        self.user.prepare_upcall(upcall.entry, upcall.stack, upcall.arguments);
         Next::User
     }
 
@@ -296,7 +316,7 @@ impl<A: Arch> Pp<'_, A> {
         self.callback = Callback::Fail;
         let (vector, address) = fault.map_or((u64::MAX, 0), |fault| (fault.vector, fault.address));
         let arguments = [self.places.exit_page.raw(), vector, address];
-        self.user.prepare_upcall(plinth_hal::UserVa::new(callback), self.places.fail_stack, arguments);
+        self.user.prepare_upcall(UserVa::new(callback), self.places.fail_stack, arguments);
         Next::User
     }
 
@@ -355,7 +375,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Tells the extension, in the exit page, where it is.
     fn write_place(&self, id: Option<Id>) {
         use core::mem::offset_of;
-        use plinth_extension_api::abi::{ExitPage, INVALID_ID};
+        use plinth_extension_api::abi::ExitPage;
         use plinth_hal::PhysicalMemory;
         let place = self.active.as_ref().map(|active| (active.vs.vm.raw(), active.vs.vp.raw()));
         let (vm, vp) = place.unwrap_or((INVALID_ID, INVALID_ID));

@@ -9,21 +9,29 @@ use core::sync::atomic::Ordering;
 
 use plinth_hal::{Arch, HostCpu, Spa, UserExit};
 
+use crate::extension::Extension;
 use crate::kernel::Kernel;
+use crate::mailbox::Mailbox;
 use crate::pp::Pp;
 
 impl<A: Arch> Pp<'_, A> {
     /// Runs the extension, with no translation from before the last page was taken away.
     #[inline]
     pub(crate) fn enter_user(&mut self) -> UserExit {
-        let mailbox = self.mailbox;
-        if let Some(epoch) = mailbox.enter_user(&self.extension.epoch, self.host_epoch) {
-            self.cpu.flush_host_tlb();
-            self.host_epoch = epoch;
-        }
+        begin(self.mailbox, self.extension, &mut self.cpu, &mut self.host_epoch);
         let exit = self.cpu.enter_user(&mut self.user);
-        mailbox.leave_user();
+        self.mailbox.leave_user();
         exit
+    }
+}
+
+/// Says that the extension is about to run on the PP of this mailbox, whose TLB has nothing in it from before the epoch
+/// `seen`; brings that up to date.
+#[inline(always)]
+pub(crate) fn begin(mailbox: &Mailbox, extension: &Extension, cpu: &mut impl HostCpu, seen: &mut u64) {
+    if let Some(epoch) = mailbox.enter_user(&extension.epoch, *seen) {
+        cpu.flush_host_tlb();
+        *seen = epoch;
     }
 }
 

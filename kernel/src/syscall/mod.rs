@@ -24,6 +24,7 @@ use core::sync::atomic::Ordering;
 use plinth_extension_api::abi::{Call, Error, Failure, SIGNATURE, Status};
 use plinth_hal::{Arch, UserContext};
 
+use crate::extension::Extension;
 use crate::handle::Id;
 use crate::pp::{Next, Pp};
 
@@ -46,13 +47,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Serves the system call that the extension has just made.
     #[inline]
     pub(crate) fn dispatch(&mut self) -> Next {
-        let number = self.user.call_number();
-        // Not looked up, since it ends most exits. Whoever may not call its group has no VS that it could resume.
-        if number == Call::VsAdvanceAndRunCurrent.number() && self.has_handle() {
-            let result = self.vs_advance_and_run_current();
-            return self.resume(result);
-        }
-        match self.look_up(number) {
+        match self.look_up(self.user.call_number()) {
             Ok(call) => self.serve(call),
             Err(error) => self.answer(Err(error.into())),
         }
@@ -192,16 +187,28 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Whether REG0 is the handle that the extension opened.
-    #[inline]
     fn has_handle(&self) -> bool {
-        let handle = self.extension.handle.load(Ordering::Relaxed);
-        handle != 0 && self.user.argument(0) == handle
+        has_handle(&self.user, self.extension)
     }
 
     /// An argument as the id of an object.
     fn id(&self, register: usize) -> Id {
         Id::from_raw(self.user.argument(register))
     }
+}
+
+/// Whether the extension calls `VsAdvanceAndRunCurrent` with its handle. That is not looked up, since it ends most exits:
+/// whoever may not call its group has no VS that it could resume.
+#[inline]
+pub(crate) fn is_running_on(user: &impl UserContext, extension: &Extension) -> bool {
+    user.call_number() == Call::VsAdvanceAndRunCurrent.number() && has_handle(user, extension)
+}
+
+/// Whether REG0 is the handle that the extension opened.
+#[inline]
+fn has_handle(user: &impl UserContext, extension: &Extension) -> bool {
+    let handle = extension.handle.load(Ordering::Relaxed);
+    handle != 0 && user.argument(0) == handle
 }
 
 /// Says which argument an error is about.

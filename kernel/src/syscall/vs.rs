@@ -136,7 +136,6 @@ impl<A: Arch> Pp<'_, A> {
         self.run_current()
     }
 
-    #[inline(always)]
     fn advance(&mut self) -> Result<(), Failure> {
         let active = self.active.as_mut().ok_or(Error::WrongState)?;
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
@@ -177,15 +176,11 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Skips the instruction that exited and runs on.
-    #[inline(always)]
     pub(super) fn vs_advance_and_run_current(&mut self) -> Resumption {
-        let active = self.active.as_mut().ok_or(Error::WrongState)?;
-        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
-        active.vs.hw.advance(&guest, self.exit_page).map_err(|_| Error::Denied)?;
+        self.advance()?;
         self.run_current()
     }
 
-    #[inline(always)]
     fn run_current(&mut self) -> Resumption {
         let active = self.active.as_ref().ok_or(Error::WrongState)?;
         if self.root.is_some() {
