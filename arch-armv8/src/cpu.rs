@@ -6,7 +6,7 @@ use aarch64_cpu::registers::{
 };
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{
-    Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit, UserFault,
+    Exit, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserContext, UserExit, UserFault,
     UserVa,
 };
 
@@ -40,8 +40,6 @@ pub struct El2Cpu {
     /// EL2 is set up for the extension.
     is_users: bool,
     natives: Natives,
-    /// The guest's control registers, while the extension runs that they would disturb.
-    control: Option<GuestControl>,
     /// The bits of HCR_EL2 by which an SError waits for the guest; 0 for none.
     error: u64,
     /// One has been logged: a guest may bring about as many as it likes.
@@ -95,7 +93,6 @@ impl El2Cpu {
             user: Regime::user(features, user_root),
             is_users: false,
             natives: Natives::read(),
-            control: None,
             error: 0,
             error_logged: false,
             masked: None,
@@ -217,16 +214,8 @@ impl El2Cpu {
 
     /// Runs the extension from `place` on until it stops. `go` is the way down, which says why.
     #[inline(always)]
-    fn run_user(
-        &mut self,
-        context: &mut UserRegisters,
-        place: UserPlace,
-        go: impl FnOnce(u64) -> u64,
-    ) -> Stopped {
+    fn turn(context: &mut UserRegisters, place: UserPlace, go: impl FnOnce(u64) -> u64) -> Stopped {
         let guest = GuestEl0::replace(place.sp, place.thread);
-        if GuestControl::disturbs(self.shared_regime) {
-            self.control = Some(GuestControl::replace(self.shared_regime));
-        }
         Self::go_to(place.at);
         let kind = go(context.general.as_mut_ptr() as u64);
         context.pc = ELR_EL2.get();
@@ -234,9 +223,6 @@ impl El2Cpu {
         context.sp = SP_EL0.get();
         context.thread = TPIDR_EL0.get();
         guest.load();
-        if self.control.is_some() {
-            self.give_control_back();
-        }
         Stopped { kind, syndrome: Syndrome(ESR_EL2.get()) }
     }
 
@@ -263,9 +249,11 @@ impl El2Cpu {
         UserExit::Fault(context.fault())
     }
 
-    /// Runs the extension from where its context says.
-    #[inline]
+    /// Runs the extension from where its context says, with the guest's control registers taken out if need be.
+    #[inline(always)]
     fn go_on(&mut self, context: &mut UserRegisters) -> Stopped {
+        let disturbs = GuestControl::disturbs(self.shared_regime);
+        let control = disturbs.then(|| GuestControl::replace(self.shared_regime));
         let upcall = context.take_upcall();
         // SAFETY: the context is exclusively ours; the regime is the extension's.
         let go = |registers| unsafe {
@@ -274,14 +262,11 @@ impl El2Cpu {
                 None => switch::enter(registers),
             }
         };
-        self.run_user(context, context.place(), go)
-    }
-
-    #[cold]
-    fn give_control_back(&mut self) {
-        if let Some(control) = self.control.take() {
+        let stopped = Self::turn(context, context.place(), go);
+        if let Some(control) = control {
             control.load();
         }
+        stopped
     }
 
     /// What the extension was interrupted by is the root VM's, and waits for it; or it is the hypervisor's clock. Returns
@@ -312,6 +297,13 @@ impl El2Cpu {
             _ => false,
         }
     }
+
+    /// As `enter_user`, off the usual way.
+    #[cold]
+    #[inline(never)]
+    fn enter_prepared(&mut self, context: &mut UserRegisters) -> UserExit {
+        self.enter_user(context)
+    }
 }
 
 impl HostCpu for El2Cpu {
@@ -321,7 +313,7 @@ impl HostCpu for El2Cpu {
         self.id
     }
 
-    #[inline]
+    #[inline(always)]
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
         if !self.is_users {
             self.use_users();
@@ -338,10 +330,14 @@ impl HostCpu for El2Cpu {
         stack: UserVa,
         arguments: [u64; 3],
     ) -> UserExit {
+        if GuestControl::disturbs(self.shared_regime) {
+            context.prepare_upcall(entry, stack, arguments);
+            return self.enter_prepared(context);
+        }
         self.use_users();
         // SAFETY: as in `go_on`.
         let go = |registers| unsafe { switch::enter_upcall(registers, arguments) };
-        let stopped = self.run_user(context, UserPlace::of_upcall(entry, stack), go);
+        let stopped = Self::turn(context, UserPlace::of_upcall(entry, stack), go);
         if stopped.is_call() { UserExit::Call } else { self.not_called(context, stopped) }
     }
 
@@ -360,12 +356,13 @@ impl HostCpu for El2Cpu {
                     self.exited(vs);
                     return exit;
                 }
+                Stop::IdRead(exit) => {
+                    self.exited(vs);
+                    vs.set_native(self.natives.get(exit.number));
+                    return exit;
+                }
                 Stop::System(exit) => {
                     self.exited(vs);
-                    if exit.class == ExitClass::IdRead {
-                        vs.set_native(self.natives.get(exit.number));
-                        return exit;
-                    }
                     if !vs.write_through(&exit, exit_page.frame) {
                         return exit;
                     }

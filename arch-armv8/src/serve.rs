@@ -20,7 +20,9 @@ use crate::{exits, firmware, launch, psci};
 pub(crate) enum Stop {
     /// A call: the syndrome and the first register tell all.
     Call(Exit),
-    /// A system instruction: the syndrome tells all.
+    /// A read of an ID register: the syndrome tells all.
+    IdRead(Exit),
+    /// Another system instruction: the same.
     System(Exit),
     /// Another synchronous exception.
     Exception,
@@ -63,8 +65,10 @@ impl Serving<'_> {
         match syndrome.class() {
             class::SYSTEM => {
                 let exit = exits::system(syndrome);
-                let is_served = exit.class == ExitClass::IdRead && self.declared_answer(&exit);
-                (!is_served).then_some(Stop::System(exit))
+                if exit.class != ExitClass::IdRead {
+                    return Some(Stop::System(exit));
+                }
+                if self.declared_answer(&exit) { None } else { Some(Stop::IdRead(exit)) }
             }
             number @ (class::HVC | class::SMC) => self.call(number, syndrome).map(Stop::Call),
             _ => Some(Stop::Exception),
