@@ -66,7 +66,7 @@ impl<A: Arch> Pp<'_, A> {
                 && is_running_on(&self.user, extension)
                 && active.vs.hw.advance(&guest, self.exit_page).is_ok();
             if !runs_on {
-                return Some(self.user_stopped(stopped));
+                return Some(self.stopped_otherwise(stopped));
             }
         }
     }
@@ -207,7 +207,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 }
 
-/// Whether exits of a class are, or may be, the kernel's.
+/// Whether exits of a class are, or may be, the kernel's: those that [`Pp::serve_exit`] names.
 #[inline]
 const fn is_kernels(class: ExitClass) -> bool {
     use ExitClass::{Cache, Kick, Memory, Processor, Reserved, Timer};

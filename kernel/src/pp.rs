@@ -256,9 +256,14 @@ impl<A: Arch> Pp<'_, A> {
         self.user_stopped(stopped)
     }
 
-    /// What comes next where the extension has stopped.
+    /// What comes next where the extension has stopped with something else than the usual answer.
     #[inline(never)]
-    pub(crate) fn user_stopped(&mut self, stopped: UserExit) -> Next {
+    pub(crate) fn stopped_otherwise(&mut self, stopped: UserExit) -> Next {
+        self.user_stopped(stopped)
+    }
+
+    #[inline(always)]
+    fn user_stopped(&mut self, stopped: UserExit) -> Next {
         match stopped {
             UserExit::Call => self.dispatch(),
             UserExit::Fault(fault) => self.extension_faulted(fault),

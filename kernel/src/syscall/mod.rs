@@ -47,6 +47,10 @@ impl<A: Arch> Pp<'_, A> {
     /// Serves the system call that the extension has just made.
     #[inline]
     pub(crate) fn dispatch(&mut self) -> Next {
+        if is_running_on(&self.user, self.extension) {
+            let result = self.vs_advance_and_run_current();
+            return self.resume(result);
+        }
         match self.look_up(self.user.call_number()) {
             Ok(call) => self.serve(call),
             Err(error) => self.answer(Err(error.into())),

@@ -136,6 +136,7 @@ impl<A: Arch> Pp<'_, A> {
         self.run_current()
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<(), Failure> {
         let active = self.active.as_mut().ok_or(Error::WrongState)?;
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
@@ -176,11 +177,13 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Skips the instruction that exited and runs on.
+    #[inline]
     pub(super) fn vs_advance_and_run_current(&mut self) -> Resumption {
         self.advance()?;
         self.run_current()
     }
 
+    #[inline]
     fn run_current(&mut self) -> Resumption {
         let active = self.active.as_ref().ok_or(Error::WrongState)?;
         if self.root.is_some() {
