@@ -1,6 +1,8 @@
 //! Intel's VMX, on Bochs. It is slow: few boots of Linux, and many checks in each boot of a guest.
 
-use super::{End, GOING_ON, GUEST, GUEST_VM, LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
+use super::{
+    End, GOING_ON, GUEST, GUEST_VM, HOSTILE, LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test,
+};
 use crate::test::conformance;
 
 /// Linux, started by GRUB on a PC with a BIOS.
@@ -23,6 +25,7 @@ const LAUNCHED: &str = "plinth: pp 0: launched";
 const GONE: &str = "the extension is gone (it faulted); the kernel passes the root VM through without it";
 
 pub(super) const TESTS: &[Test] = &[
+    Test { boards: &["bochs-intel"], memory: 512, timeout: 900, ..HOSTILE },
     Test {
         name: "linux-1",
         proves: "Debian's Linux boots as the root VM, works and powers off, on Intel VMX with 1 CPU",

@@ -1,6 +1,6 @@
 //! Debian's Linux as the root VM, and on the bare machine for comparison.
 
-use super::{BARE_1, BARE_2, BARE_4, LINUX, POWER_DOWN, SIGNATURE, Test};
+use super::{BARE_1, BARE_2, BARE_4, HOSTILE, LINUX, POWER_DOWN, SIGNATURE, Test};
 use crate::test::dmesg;
 
 /// Linux prints its log, and a bare boot of the same prints the one to compare with.
@@ -117,6 +117,7 @@ pub(super) const TESTS: &[Test] = &[
         expect: &["TEST forged-hypercalls cpus=2 ok", POWER_DOWN],
         ..LINUX
     },
+    Test { name: "linux-hostile", boards: &["qemu-q35-amd", "qemu-virt"], ..HOSTILE },
     Test {
         name: "linux-crash-2",
         proves: "Linux survives an extension that crashes while it boots, on 2 CPUs, and its CPUs go and come back",

@@ -154,6 +154,17 @@ pub(super) const LINUX: Test = Test {
     check: None,
 };
 
+/// Linux works on after its extension has made a million hostile calls while it booted.
+pub(super) const HOSTILE: Test = Test {
+    name: "linux-hostile",
+    proves: "Linux boots on and works after an extension has made a million hostile system calls meanwhile",
+    extension: Some("hostile-later"),
+    settings: LONG_TURNS,
+    expect: &["extension: hostile: 10", ", 0 leaks", "TEST smoke cpus=1 ok", POWER_DOWN],
+    forbid: &["no handle any more"],
+    ..LINUX
+};
+
 /// An EFI application of `tests/guests` runs and ends the emulator with its verdict.
 #[allow(dead_code, reason = "the base of tests with a guest of their own")]
 pub(super) const GUEST: Test = Test {
