@@ -6,8 +6,8 @@ use crate::emulator::Watched;
 use crate::test::board::Bench;
 use crate::test::dmesg;
 
+use super::boards::CONFORMANCE;
 use super::{GUEST_VM, LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
-use crate::test::conformance;
 
 /// Linux on QEMU's Arm board.
 const VIRT: Test = Test { boards: &["qemu-virt"], memory: 512, ..LINUX };
@@ -118,16 +118,7 @@ pub(super) const TESTS: &[Test] = &[
         forbid: &["no handle any more"],
         ..ATTACK
     },
-    Test {
-        name: "conformance",
-        proves: "the kernel serves every call of the ABI, and every error of it, as they are specified",
-        extension: Some("conformance"),
-        settings: LONG_TURNS,
-        expect: &["extension: ABI done: ", ", 0 failed", "TEST attack done "],
-        forbid: &["ABI .* FAILED"],
-        check: Some(conformance::check),
-        ..ATTACK
-    },
+    Test { boards: &["qemu-virt"], memory: 256, timeout: 60, ..CONFORMANCE },
     Test {
         name: "denied",
         proves: "the calls that an extension's manifest does not name are denied on Arm, and it is the VMM with the others",

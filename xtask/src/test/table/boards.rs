@@ -3,7 +3,7 @@
 
 use crate::test::conformance;
 
-use super::{End, Fault, LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
+use super::{End, Fault, LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
 
 /// Linux on 2 CPUs of the boards that only differ in what starts it.
 const FIRMWARE: Test = Test {
@@ -34,12 +34,13 @@ const EXITS: Test = Test {
 };
 
 /// Every call of the ABI.
-const CONFORMANCE: Test = Test {
+pub(super) const CONFORMANCE: Test = Test {
     name: "conformance",
-    proves: "the kernel serves every call of the ABI, and every error of it, as on every other board",
+    proves: "the kernel serves every call of the ABI, and every error of it, as they are specified",
     payload: Payload::Guest("armv8-attack"),
     command_line: "",
     extension: Some("conformance"),
+    settings: LONG_TURNS,
     expect: &["extension: ABI done: ", ", 0 failed", "TEST attack done "],
     forbid: &["ABI .* FAILED"],
     check: Some(conformance::check),
