@@ -40,6 +40,8 @@ const PROCESSORS: usize = 8;
 
 /// How long anything in a test may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a slow reset takes.
+const SLOW_RESET: Duration = Duration::from_millis(5);
 
 /// The number of the devices' interrupt.
 pub const DEVICE_INTERRUPT: u8 = 0xD0;
@@ -75,6 +77,8 @@ pub struct Trouble {
     pub refuses_start: AtomicBool,
     /// Processors do not hear the first call that starts them.
     pub misses_first_start: AtomicBool,
+    /// What resets a processor takes its time, and the processor may hear another call meanwhile.
+    pub slow_reset: AtomicBool,
 }
 
 /// Why a processor's thread ends without leaving the hypervisor: the payload of its unwinding.
@@ -116,6 +120,8 @@ pub struct Machine {
     cold_start: OnceLock<ColdStart>,
     /// Processors, by number, that have heard a call to start; never cleared by the kernel's failure to launch them.
     heard: AtomicU64,
+    /// How often a processor has heard such a call.
+    cold_starts: AtomicU64,
     states: AtomicU64,
     ticks: AtomicU64,
 }
@@ -143,6 +149,7 @@ impl Machine {
             forwarded: Mutex::default(),
             cold_start: OnceLock::new(),
             heard: AtomicU64::new(0),
+            cold_starts: AtomicU64::new(0),
             states: AtomicU64::new(0),
             ticks: AtomicU64::new(0),
         }))
@@ -313,6 +320,9 @@ impl Machine {
         if self.trouble.refuses_start.load(Ordering::SeqCst) {
             return false;
         }
+        if self.trouble.slow_reset.load(Ordering::SeqCst) {
+            std::thread::sleep(SLOW_RESET);
+        }
         self.heard.fetch_and(!(1 << Self::number(hardware_id)), Ordering::SeqCst);
         if !self.trouble.misses_first_start.load(Ordering::SeqCst) {
             self.call_cold(hardware_id);
@@ -327,8 +337,14 @@ impl Machine {
         if self.heard.fetch_or(bit, Ordering::SeqCst) & bit == 0
             && let Some(start) = self.cold_start.get()
         {
+            self.cold_starts.fetch_add(1, Ordering::SeqCst);
             start(number);
         }
+    }
+
+    /// How often a processor has begun to run the kernel because another one called it.
+    pub fn cold_starts(&self) -> u64 {
+        self.cold_starts.load(Ordering::SeqCst)
     }
 
     /// What guests wanted done to processors that do not run under the hypervisor.

@@ -95,6 +95,7 @@ fn two_may_start_the_same_third() {
     for _ in 0..10 {
         let both = program(&[&wait_for(1), &[start(id(2), SECOND)], &wait_for(2)]);
         let mut lab = lab(2, &both);
+        lab.machine.trouble.slow_reset.store(true, Ordering::SeqCst);
         lab.load(SECOND.into(), &program(&[&[Op::Report { register: 0 }], &wait_for(2)]));
         lab.launch(0, &program(&[&[start(id(1), ENTRY)], &both]));
         eventually_launched(&lab, 2);
@@ -106,6 +107,7 @@ fn two_may_start_the_same_third() {
         eventually("its report", || lab.machine.values() == [0]);
         meet(&lab, 2);
         (0..3).for_each(|pp| promoted(&lab.end(pp)));
+        assert_eq!(lab.machine.cold_starts(), 2, "none is reset on its way");
     }
 }
 

@@ -4,7 +4,8 @@ use core::ops::Range;
 
 use plinth_extension_api::abi::Error;
 use plinth_hal::{FrameSource, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
-use spin::Mutex;
+
+use crate::sync::Mutex;
 
 /// The most frames a pool can have: 256 MiB of them.
 pub const MAX_FRAMES: usize = 64 * 1024;

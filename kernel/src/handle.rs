@@ -3,8 +3,12 @@
 //! An id names one object for ever: once the object is gone its slot may be used again, but under the
 //! next generation, so a stale id is an error and never somebody else's object.
 
+#[cfg(all(test, loom))]
+mod models;
+
 use plinth_extension_api::abi::Error;
-use spin::Mutex;
+
+use crate::sync::Mutex;
 
 /// The id of an object: slot index in bits 15:0, generation in bits 47:16.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,7 +178,7 @@ impl<T, const N: usize> Table<T, N> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -7,7 +7,7 @@ use plinth_hal::page_table::{Attributes, InputAddress, MemoryType, NotLoaded, Pa
 use plinth_hal::page_table::{Permissions, PtFormat};
 use plinth_hal::{Arch, FrameSource, PAGE_SIZE, PhysicalMemory, Spa, SpaRange, VmHw};
 use plinth_launch::LaunchStatus;
-use spin::{Mutex, Once};
+use spin::Once;
 
 use crate::extension::{self, Extension};
 use crate::frames::{FrameOwner, FramePool, KernelFrames};
@@ -17,6 +17,7 @@ use crate::objects::{Vm, Vp, Vs};
 use crate::platform::{Platform, PrepareError, range};
 use crate::pp::PpResources;
 use crate::space::HostSpace;
+use crate::sync::Mutex;
 use crate::watchdog;
 
 /// The most physical processors.

@@ -8,11 +8,9 @@
 mod models;
 
 use plinth_hal::ExitClass;
-use spin::Mutex;
 
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::watchdog::Turn;
-
-use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Forget cached translations before the next entry.
 pub(crate) const FLUSH: u32 = 1 << 0;
@@ -50,6 +48,17 @@ pub(crate) enum Standing {
     Launched,
 }
 
+/// How a PP hears of what another one wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PpCall {
+    /// It waits in the hardware: it is reset and called.
+    StartCold,
+    /// It may not have heard that.
+    StartAgain,
+    /// It may be running a guest.
+    Kick,
+}
+
 /// The part of a PP that others may touch.
 pub(crate) struct Mailbox {
     /// A [`Standing`].
@@ -58,6 +67,8 @@ pub(crate) struct Mailbox {
     pub(crate) hardware_id: AtomicU32,
     requests: AtomicU32,
     start_entry: AtomicU64,
+    /// Held while a PP starts this one.
+    starts: Mutex<()>,
     in_guest: AtomicBool,
     kick_in_flight: AtomicBool,
     /// The host epoch in which the PP entered the extension.
@@ -75,6 +86,7 @@ impl Mailbox {
             hardware_id: AtomicU32::new(u32::MAX),
             requests: AtomicU32::new(0),
             start_entry: AtomicU64::new(NOWHERE),
+            starts: Mutex::new(()),
             in_guest: AtomicBool::new(false),
             kick_in_flight: AtomicBool::new(false),
             user_epoch: AtomicU64::new(OUTSIDE),
@@ -99,8 +111,28 @@ impl Mailbox {
         self.standing.store(standing as u8, Ordering::SeqCst);
     }
 
+    /// Has it start at `entry`, for another PP. `call` calls it; false where the machine cannot.
+    ///
+    /// One PP at a time does that: a call that overtook the reset before it would start a processor that the reset then
+    /// stops on its way.
+    pub(crate) fn start(&self, entry: u64, call: impl FnOnce(PpCall) -> bool) {
+        let _one = self.starts.lock();
+        let cold = self.claim_start();
+        self.post_start(entry);
+        match self.standing() {
+            Standing::Starting if cold => {
+                if !call(PpCall::StartCold) {
+                    self.set_standing(Standing::Cold);
+                }
+            }
+            Standing::Starting => _ = call(PpCall::StartAgain),
+            Standing::Launched if self.start_kick() => _ = call(PpCall::Kick),
+            Standing::Launched | Standing::Cold | Standing::Outside => {}
+        }
+    }
+
     /// Makes the caller the one that starts it, if it is cold and nobody else does.
-    pub(crate) fn claim_start(&self) -> bool {
+    fn claim_start(&self) -> bool {
         let (cold, starting) = (Standing::Cold as u8, Standing::Starting as u8);
         let claimed =
             self.standing.compare_exchange(cold, starting, Ordering::SeqCst, Ordering::SeqCst).is_ok();

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use plinth_hal::{Arch, Exit, ExitClass, HostCpu, ProcessorEvent, Spa, Target, VsHw};
 
 use crate::kernel::Kernel;
-use crate::mailbox::{self, ATTENTION, FLUSH, Mailbox, NMI, POLICY, RESET, START, Standing};
+use crate::mailbox::{self, ATTENTION, FLUSH, Mailbox, NMI, POLICY, PpCall, RESET, START, Standing};
 use crate::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
 
@@ -112,44 +112,43 @@ impl<A: Arch> Pp<'_, A> {
                 continue;
             }
             met = true;
-            if mailbox.standing() != Standing::Cold || !self.start_cold(event, index, mailbox) {
-                self.request(event, index, mailbox);
-            }
+            self.request(event, index, mailbox);
         }
         if !met && !matches!(target, Target::Others | Target::Nobody) {
             self.outside(event);
         }
     }
 
-    /// Leaves a request with a PP. It needs no kick from itself, and must not note one; one that is on its way looks
-    /// by itself, but may not have heard the first call.
+    /// Does with a PP what the guest wants. It needs no kick from itself, and must not note one.
     fn request(&self, event: ProcessorEvent, index: usize, mailbox: &Mailbox) {
-        let starts = ask(mailbox, event);
-        match mailbox.standing() {
-            Standing::Launched if index != self.index && mailbox.start_kick() => {
-                self.cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
+        match event {
+            ProcessorEvent::Start { entry, .. } if index == self.index => _ = mailbox.post_start(entry),
+            ProcessorEvent::Start { entry, .. } => mailbox.start(entry, |call| self.call(call, mailbox)),
+            // One that waits for its first start is as after a reset.
+            ProcessorEvent::Reset(_) if mailbox.standing() != Standing::Cold => {
+                mailbox.post_reset();
+                let launched = mailbox.standing() == Standing::Launched;
+                if index != self.index && launched && mailbox.start_kick() {
+                    self.call(PpCall::Kick, mailbox);
+                }
             }
-            Standing::Starting if starts => {
-                self.cpu.start_again(mailbox.hardware_id.load(Ordering::Relaxed));
-            }
-            _ => {}
+            ProcessorEvent::Reset(_) | ProcessorEvent::Done => {}
         }
     }
 
-    /// Does what the guest wants of a PP that it has not started yet: it waits for a start as it is. Returns false where
-    /// another PP was faster.
-    fn start_cold(&self, event: ProcessorEvent, index: usize, mailbox: &Mailbox) -> bool {
+    /// Calls a PP. Returns false where the machine cannot.
+    fn call(&self, call: PpCall, mailbox: &Mailbox) -> bool {
         let id = mailbox.hardware_id.load(Ordering::Relaxed);
-        if !matches!(event, ProcessorEvent::Start { .. }) {
-            return true;
-        }
-        if !mailbox.claim_start() {
-            return false;
-        }
-        ask(mailbox, event);
-        if !self.cpu.start_cold(id) {
-            log::error!("pp {}: the machine cannot start pp {index} (hardware id {id:#x})", self.index);
-            mailbox.set_standing(Standing::Cold);
+        match call {
+            PpCall::Kick => self.cpu.kick(id),
+            PpCall::StartAgain => self.cpu.start_again(id),
+            PpCall::StartCold => {
+                let can = self.cpu.start_cold(id);
+                if !can {
+                    log::error!("pp {}: the machine cannot start the processor with id {id:#x}", self.index);
+                }
+                return can;
+            }
         }
         true
     }
@@ -178,16 +177,6 @@ impl<A: Arch> Pp<'_, A> {
             );
         }
     }
-}
-
-/// Leaves what a guest wants of a PP in its mailbox. Returns whether it is a start.
-fn ask(mailbox: &Mailbox, event: ProcessorEvent) -> bool {
-    match event {
-        ProcessorEvent::Start { entry, .. } => mailbox.post_start(entry),
-        ProcessorEvent::Reset(_) => mailbox.post_reset(),
-        ProcessorEvent::Done => false,
-    };
-    matches!(event, ProcessorEvent::Start { .. })
 }
 
 /// Puts a VS into the state after a reset; it waits for a start.

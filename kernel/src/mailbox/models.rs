@@ -18,6 +18,8 @@ struct Machine {
     /// A kick is on its way. It comes after what its sender stored before: the backends see to that.
     nmi: Hardware,
     wake: Notify,
+    /// It has heard a call to start.
+    started: Hardware,
     /// The page tables lead to the frame.
     mapped: Hardware,
     frame: UnsafeCell<()>,
@@ -31,6 +33,7 @@ impl Machine {
             epoch: AtomicU64::new(0),
             nmi: Hardware::new(false),
             wake: Notify::new(),
+            started: Hardware::new(false),
             mapped: Hardware::new(true),
             frame: UnsafeCell::new(()),
         };
@@ -61,6 +64,15 @@ impl Machine {
 
     fn tell(&self, request: u32) {
         tell([&self.mailbox].into_iter(), request, |_| self.kick(), thread::yield_now);
+    }
+
+    /// Has it start, as another PP.
+    fn start(&self, entry: u64) {
+        self.mailbox.start(entry, |call| {
+            let started = self.started.swap(true, Ordering::Relaxed);
+            assert_eq!(started, call != PpCall::StartCold, "{call:?} meets it in the wrong place");
+            true
+        });
     }
 
     fn kick(&self) {
@@ -162,22 +174,16 @@ fn a_freed_page_is_nobodys_while_the_extension_may_reach_it() {
     });
 }
 
+/// Several PPs start the same one: it is reset once, and before any call to start that it may hear.
 #[test]
-fn a_cold_processor_is_claimed_once_and_finds_a_start() {
+fn a_cold_processor_is_reset_once_and_finds_a_start() {
     check(4, || {
         let machine = Machine::new();
         machine.mailbox.set_standing(Standing::Cold);
-        let start = |machine: &Machine, entry| {
-            let claimed = machine.mailbox.claim_start();
-            machine.mailbox.post_start(entry);
-            claimed
-        };
-        let other = {
-            let machine = Arc::clone(&machine);
-            thread::spawn(move || start(&machine, 1))
-        };
-        let claimed = start(&machine, 2);
-        assert!(claimed != other.join().unwrap());
+        let other = beside(&machine, |machine| machine.start(1));
+        machine.start(2);
+        other.join().unwrap();
+        assert!(machine.started.load(Ordering::Relaxed));
         assert_eq!(machine.mailbox.take_requests(), START);
         assert!(matches!(machine.mailbox.take_start_entry(), Some(1 | 2)));
     });

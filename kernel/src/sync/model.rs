@@ -1,4 +1,5 @@
-//! Loom's atomics, with what the kernel needs and they lack: a constant makes them, and `SeqCst` means what it says.
+//! Loom's atomics and locks, with what the kernel needs and they lack: a constant makes them, and `SeqCst` means what it
+//! says.
 //!
 //! Loom takes a `SeqCst` access for an acquiring and releasing one; only its fences are what they should be. So two
 //! `SeqCst` accesses of a thread have a fence between them. No other access has: one that is weaker than its protocol
@@ -10,6 +11,7 @@ use core::cell::Cell;
 use core::sync::atomic::Ordering;
 use std::sync::OnceLock;
 
+use loom::sync;
 use loom::sync::atomic::{self, fence};
 
 loom::thread_local! {
@@ -93,5 +95,25 @@ atomics! {
 impl AtomicU64 {
     pub(crate) fn fetch_add(&self, value: u64, ordering: Ordering) -> u64 {
         self.access(ordering, true, |atomic| atomic.fetch_add(value, ordering))
+    }
+}
+
+/// The crate spin's, under loom.
+pub(crate) struct Mutex<T> {
+    initial: std::sync::Mutex<Option<T>>,
+    mutex: OnceLock<sync::Mutex<T>>,
+}
+
+impl<T> Mutex<T> {
+    pub(crate) const fn new(initial: T) -> Self {
+        Self { initial: std::sync::Mutex::new(Some(initial)), mutex: OnceLock::new() }
+    }
+
+    pub(crate) fn lock(&self) -> sync::MutexGuard<'_, T> {
+        let make = || {
+            let initial = self.initial.lock().unwrap().take();
+            sync::Mutex::new(initial.expect("a lock is made once"))
+        };
+        self.mutex.get_or_init(make).lock().unwrap()
     }
 }
