@@ -6,9 +6,10 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::resume::Resume;
 
-/// A triple fault restarts the machine.
+/// A triple fault restarts the machine. The log keeps what the processor was at: nothing else will.
 pub(super) fn shutdown(exit: &Exit<'_>) -> Resume {
     log::error!("pp {}: the root VM shut down (triple fault); restarting the machine", exit.pp());
+    let _ = exit.plinth().debug_dump_vs(exit.vs());
     let failure = exit.plinth().intrinsic_reset();
     log::error!("pp {}: the machine does not restart: {failure}", exit.pp());
     Resume::GiveUp

@@ -8,8 +8,8 @@ use crate::kernel::MAX_PPS;
 use crate::logger;
 use crate::pp::Pp;
 
-/// The registers that a dump shows.
-const DUMPED: [(&str, u64); 10] = [
+/// The registers that a dump shows, of those that the machine has.
+const DUMPED: [(&str, u64); 22] = [
     ("ip", register::INSTRUCTION_POINTER),
     ("flags", register::FLAGS),
     ("cr0", register::X86_CR0),
@@ -18,9 +18,26 @@ const DUMPED: [(&str, u64); 10] = [
     ("cr4", register::X86_CR4),
     ("efer", register::X86_EFER),
     ("cs", register::X86_CS),
+    ("cs base", register::X86_CS + 1),
     ("ss", register::X86_SS),
     ("tr", register::X86_TR),
+    ("gdtr", register::X86_GDTR),
+    ("idtr", register::X86_IDTR),
+    ("idtr limit", register::X86_IDTR + 1),
+    ("sctlr_el1", arm(0, 1, 0, 0)),
+    ("ttbr0_el1", arm(0, 2, 0, 0)),
+    ("ttbr1_el1", arm(0, 2, 0, 1)),
+    ("vbar_el1", arm(0, 12, 0, 0)),
+    ("sp_el1", arm(4, 4, 1, 0)),
+    ("elr_el1", arm(0, 4, 0, 1)),
+    ("esr_el1", arm(0, 5, 2, 0)),
+    ("far_el1", arm(0, 6, 0, 0)),
 ];
+
+/// The number of an AArch64 system register with Op0 3.
+const fn arm(op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
+    register::ARM_SYSTEM | 3 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
+}
 
 impl<A: Arch> Pp<'_, A> {
     /// Writes two values to the log.
