@@ -64,7 +64,8 @@ pub trait HostCpu: Sized {
     fn park(&mut self, wake: impl Fn() -> bool) -> bool;
 
     /// Puts this PP's own part of the interrupt controller into the state after a reset of the processor: nothing
-    /// pending, nothing enabled. Returns whether a kick came meanwhile.
+    /// pending, nothing enabled. Returns whether a kick came meanwhile. [`crate::VsHw::reset`] of the root VS follows: what
+    /// the processor holds of a VS goes back to that here.
     fn reset_interrupts(&mut self) -> bool {
         false
     }

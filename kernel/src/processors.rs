@@ -26,10 +26,11 @@ impl<A: Arch> Pp<'_, A> {
             self.refresh_policy();
         }
         if requests & RESET != 0 {
-            self.with_root(reset);
+            // First: it puts away what the processor still holds of the VS, which the reset would not reach.
             if self.cpu.reset_interrupts() {
                 mailbox.finish_kick();
             }
+            self.with_root(reset);
         }
         if requests & START != 0
             && let Some(entry) = mailbox.take_start_entry()

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use plinth_test_guests::apic::{self, Apic};
 use plinth_test_guests::{Report, check, plinth};
 
-use super::stub::Stub;
+use super::stub::{EXIT, SLEEP, Stub};
 use super::{SECOND, state, waiting};
 
 /// INIT, asserted; its de-assertion, level triggered; startup IPI, which has the page's number in its low byte (Intel SDM vol. 3A,
@@ -50,6 +50,7 @@ pub(crate) fn run(report: &mut Report, apic: Apic, [one, other]: [Stub; 2]) {
     stop_and_start(report, &lab);
     nmis(report, &lab);
     by_shorthand(report, &lab);
+    in_an_exit(report, &lab);
     asleep(report, &lab);
 }
 
@@ -151,12 +152,24 @@ fn by_shorthand(report: &mut Report, lab: &Lab) {
     check!(report, "startup-others-starts-once", lab.starts(), [before[0] + 1, before[1]]);
 }
 
+/// An INIT that finds it in a hypervisor, as most of these do, leaves it as any other does.
+fn in_an_exit(report: &mut Report, lab: &Lab) {
+    for (busy, next) in [(lab.one, lab.other), (lab.other, lab.one)].into_iter().cycle().take(AGAIN as usize)
+    {
+        let before = next.starts();
+        report.check("it-exits", busy.turns_to(EXIT));
+        lab.init();
+        busy.counts_again();
+        lab.startup(next);
+        report.check("init-in-an-exit", waiting::until(|| next.starts() > before));
+        state::check(report, next);
+    }
+}
+
 /// Out of HLT with interrupts off only an INIT helps.
 fn asleep(report: &mut Report, lab: &Lab) {
     let before = lab.starts();
-    let record = lab.one.record();
-    record.sleep.store(1, Ordering::SeqCst);
-    report.check("it-sleeps", waiting::until(|| record.asleep.load(Ordering::SeqCst) != 0));
+    report.check("it-sleeps", lab.one.turns_to(SLEEP));
     let count = lab.one.count();
     lab.startup(lab.other);
     waiting::a_while(lab.other);

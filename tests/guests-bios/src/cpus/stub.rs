@@ -4,6 +4,8 @@
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::waiting;
+
 /// Bytes of a page.
 const PAGE_SIZE: u64 = 4096;
 /// Where the record begins in the page; the assembly counts from here.
@@ -81,11 +83,20 @@ global_asm!(
     "3: lock inc dword ptr cs:[0x804]",
     "cmp dword ptr cs:[0x80C], 0",
     "je 3b",
-    // It is to sleep, with interrupts off.
     "mov dword ptr cs:[0x888], 1",
+    "cmp dword ptr cs:[0x80C], 2",
+    "je 5f",
+    // It is to sleep, with interrupts off.
     "4: cli",
     "hlt",
     "jmp 4b",
+    // It is to write the interrupt controller's base again and again, with something in FS.
+    "5: mov ax, cs",
+    "mov fs, ax",
+    "mov ecx, 0x1B",
+    "6: rdmsr",
+    "wrmsr",
+    "jmp 6b",
     // The handler of NMIs.
     ".org plinth_second_processor + 0x200",
     "lock inc dword ptr cs:[0x808]",
@@ -106,6 +117,13 @@ unsafe extern "C" {
     static plinth_second_processor_end: u8;
 }
 
+/// What it is to do once it has noted all: count, for ever.
+pub(crate) const COUNT: u32 = 0;
+/// Sleep.
+pub(crate) const SLEEP: u32 = 1;
+/// What exits from a virtual machine, and nothing else.
+pub(crate) const EXIT: u32 = 2;
+
 /// What the code notes, at [`RECORD`] of its page.
 #[derive(Debug)]
 #[repr(C)]
@@ -116,8 +134,8 @@ pub(crate) struct Record {
     pub(crate) count: AtomicU32,
     /// NMIs that it took.
     pub(crate) nmis: AtomicU32,
-    /// Written by the first processor: not 0 lets it sleep.
-    pub(crate) sleep: AtomicU32,
+    /// Written by the first processor: one of [`COUNT`], [`SLEEP`] and [`EXIT`].
+    pub(crate) task: AtomicU32,
     /// EAX, ECX, EDX, EBX, ESP, EBP, ESI and EDI at the beginning.
     pub(crate) general: [AtomicU32; 8],
     /// CR0, CR3 and CR4.
@@ -142,8 +160,8 @@ pub(crate) struct Record {
     pub(crate) extended: AtomicU32,
     /// EBX, ECX and EDX of leaf 4000_0000h.
     pub(crate) signature: [AtomicU32; 3],
-    /// It sleeps.
-    pub(crate) asleep: AtomicU32,
+    /// It has turned to a task that is not to count.
+    pub(crate) turned: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Record>() == 0x8C);
@@ -188,6 +206,19 @@ impl Stub {
     /// How far it has counted.
     pub(crate) fn count(self) -> u32 {
         self.record().count.load(Ordering::SeqCst)
+    }
+
+    /// Gives it something else to do, and waits until it does that. Returns whether it does.
+    pub(crate) fn turns_to(self, task: u32) -> bool {
+        let record = self.record();
+        record.turned.store(0, Ordering::SeqCst);
+        record.task.store(task, Ordering::SeqCst);
+        waiting::until(|| record.turned.load(Ordering::SeqCst) != 0)
+    }
+
+    /// What it does at its next start is count.
+    pub(crate) fn counts_again(self) {
+        self.record().task.store(COUNT, Ordering::SeqCst);
     }
 
     /// Makes its handler that of the NMIs in real mode.
