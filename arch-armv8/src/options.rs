@@ -7,6 +7,7 @@
 //!
 //! The generic kernel has options of its own on the same line. Without either of these, EL2&0 is used where the processor has it and is known not to speculate past permissions.
 
+use plinth_kernel::options;
 use plinth_launch::{COMMAND_LINE_MAX, Range};
 
 /// The command line; nothing where there is more than anybody writes.
@@ -23,30 +24,12 @@ pub(crate) unsafe fn command_line(line: Range) -> &'static [u8] {
 
 /// What the command line says about the EL2&0 regime.
 pub(crate) fn shared_regime(line: &[u8]) -> Option<bool> {
-    choice(core::str::from_utf8(line).ok()?)
-}
-
-/// The last `vhe=` counts.
-fn choice(line: &str) -> Option<bool> {
-    let values = line.split_ascii_whitespace().filter_map(|word| word.strip_prefix("vhe="));
-    values.fold(None, |before, value| match value {
-        "on" => Some(true),
-        "off" => Some(false),
-        _ => before,
-    })
+    options::switch(line, "vhe=")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_last_choice_counts() {
-        assert_eq!(choice(""), None);
-        assert_eq!(choice("log=5 vhe=on"), Some(true));
-        assert_eq!(choice("vhe=on vhe=off\n"), Some(false));
-        assert_eq!(choice("vhe=off vhe=perhaps xvhe=on"), Some(false));
-    }
 
     #[test]
     fn a_line_is_read_where_it_is() {

@@ -26,6 +26,7 @@ mod mailbox;
 mod memory_types;
 mod nested;
 mod objects;
+pub mod options;
 mod passthrough;
 mod platform;
 mod pp;

@@ -17,6 +17,7 @@ use plinth_launch::LaunchError;
 
 use crate::kernel::Kernel;
 use crate::mailbox::{Mailbox, NMI};
+use crate::options;
 use crate::pp::{Next, Pp};
 
 /// The kernel's option: the time that a turn may take, in milliseconds; 0 for no bound.
@@ -183,9 +184,7 @@ impl<A: Arch> Kernel<A> {
 
 /// What the kernel's command line says, in milliseconds. The last number counts.
 pub(crate) fn option(command_line: &[u8]) -> u64 {
-    let line = core::str::from_utf8(command_line).unwrap_or_default();
-    let mut values = line.split_ascii_whitespace().filter_map(|word| word.strip_prefix(OPTION)?.parse().ok());
-    values.next_back().unwrap_or(DEFAULT_MS)
+    options::values(command_line, OPTION).filter_map(|value| value.parse().ok()).last().unwrap_or(DEFAULT_MS)
 }
 
 #[cfg(test)]
