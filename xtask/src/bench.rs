@@ -46,7 +46,7 @@ pub(crate) fn bench(workspace: &Workspace, options: &BenchOptions) -> Result<()>
         eprintln!("{}: measured on {other}, whose firmware starts the bench guest", board.name);
         board = board::find(&boards, other)?;
     }
-    let watched = measure(workspace, &board)?;
+    let watched = measure(workspace, &board, &options.settings)?;
     let figures: Vec<_> = watched.lines.iter().filter_map(|line| figure(&board.name, line)).collect();
     if figures.is_empty() {
         bail!(
@@ -60,14 +60,15 @@ pub(crate) fn bench(workspace: &Workspace, options: &BenchOptions) -> Result<()>
     Ok(())
 }
 
-fn measure(workspace: &Workspace, board: &Board) -> Result<Watched> {
+fn measure(workspace: &Workspace, board: &Board, settings: &[String]) -> Result<Watched> {
     setup::emulator(workspace, board)?;
     let images = artifacts::build(workspace, board)?;
     artifacts::build_tests(workspace, board)?;
     let is_arm = board.architecture() == "aarch64";
     let payload = Some(artifacts::test_guest(workspace, board, guest(is_arm))?);
     let extension = Some(artifacts::test_extension(workspace, board, EXTENSION)?);
-    let options = BootOptions { payload, extension, ..BootOptions::default() };
+    let settings = settings.to_vec();
+    let options = BootOptions { payload, extension, settings, ..BootOptions::default() };
     let volume = boot::volume(workspace, board, &images, &options)?;
     let scratch = workspace.scratch()?;
     let mut machine = Machine::new(board, &volume, scratch.path())?;

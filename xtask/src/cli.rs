@@ -226,4 +226,7 @@ pub(crate) struct BenchOptions {
     /// One JSON object a line: board, name, instructions
     #[arg(long)]
     pub(crate) json: bool,
+    /// A line of plinth.toml that wins over the one made here, as in `separate-tables = on`
+    #[arg(long = "set", value_name = "KEY = VALUE")]
+    pub(crate) settings: Vec<String>,
 }
