@@ -6,7 +6,8 @@ use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
-use plinth_arch_x86::{HostFormat, NptFormat, msr};
+use plinth_arch_x86::tables::{Tables, has_pcids};
+use plinth_arch_x86::{NptFormat, msr};
 use plinth_kernel::{Departure, Kernel, PpResources, PrepareError};
 use plinth_launch::{LaunchError, LaunchStatus};
 use spin::Once;
@@ -40,8 +41,8 @@ pub struct SvmRoot {
 pub(crate) struct BackendPages(u64);
 
 impl BackendPages {
-    /// How many they are: descriptor tables, the host save area, two VMCBs, the NMI stack.
-    const COUNT: usize = PER_CPU_PAGES + 4;
+    /// How many they are: descriptor tables and stacks, the host save area, two VMCBs.
+    const COUNT: usize = PER_CPU_PAGES + 3;
 
     pub(crate) fn per_cpu(self) -> *mut PerCpu {
         self.0 as *mut PerCpu
@@ -60,14 +61,10 @@ impl BackendPages {
         self.host_save() + 2 * 4096
     }
 
-    fn nmi_stack_end(self) -> u64 {
-        self.host_save() + 4 * 4096
-    }
-
     /// What the NMI handler writes.
     pub(crate) fn nmi_note(self) -> &'static NmiNote {
         // SAFETY: the pages are zeroed, mapped and this processor's own for ever.
-        unsafe { NmiNote::at_top(self.nmi_stack_end()) }
+        unsafe { PerCpu::nmi_note(self.per_cpu()) }
     }
 }
 
@@ -111,13 +108,12 @@ unsafe fn prepare(
     features: Features,
 ) -> Result<(), PrepareError> {
     let bits = features.physical_bits;
-    let host_format = HostFormat::new(features.giant_leaves, bits);
     let nested_format = NptFormat::new(features.giant_leaves, bits);
     // SAFETY: forwarded to the caller. Where the loader launches one processor alone, the others run nothing that is
     // needed.
     unsafe {
         let cold = ColdProcessors::find(call.info, &launch::memory(call.info));
-        kernel.prepare(launch::platform(call.info, host_format, nested_format, bits, &cold))?;
+        kernel.prepare(launch::platform(call.info, features.giant_leaves, nested_format, bits, &cold))?;
         cold.install(kernel, BackendPages::COUNT, call)
     }
 }
@@ -139,6 +135,7 @@ unsafe fn take_over(
     frame: &EntryFrame,
 ) -> LaunchStatus {
     let pages = BackendPages(resources.backend.raw());
+    let tables = Tables::new(&resources, has_pcids());
     // SAFETY: the caller vouches for the mode; the pages are fresh and this processor's alone; turning SVM on
     // changes nothing yet, and from CLGI on nothing interrupts.
     let state = unsafe {
@@ -150,11 +147,11 @@ unsafe fn take_over(
         msr::write(VM_CR, msr::read(VM_CR) | VM_CR_R_INIT);
         switch::vmsave(pages.root_hidden());
         PerCpu::place(pages.per_cpu());
-        let stack = NmiNote::stack(pages.nmi_stack_end());
-        PerCpu::set_nmi_handler(pages.per_cpu(), nmi::handler as *const () as u64, stack);
+        PerCpu::set_nmi_handler(pages.per_cpu(), nmi::handler as *const () as u64);
+        PerCpu::set_tables(pages.per_cpu(), tables);
         state
     };
-    let cr4 = launch::host_cr4(state.cr4, features.hardening);
+    let cr4 = launch::host_cr4(state.cr4, features.hardening | tables.cr4());
     let root = SvmRoot { state, hidden: pages.root_hidden() };
     let mut handover = Handover { kernel, resources, pages, root: Some(root) };
     // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a fresh stack.

@@ -7,7 +7,7 @@ use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use plinth_hal::{PAGE_SIZE, Spa, SpaRange, UserVa};
-use plinth_kernel::{Departure, Kernel, Platform, PpResources};
+use plinth_kernel::{Departure, Entry, Kernel, Platform, PpResources};
 use plinth_launch::image::Machine as ImageMachine;
 use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, Range};
 use spin::Once;
@@ -259,6 +259,7 @@ unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind, private:
         trapped_page: None,
         start_page: None,
         user_base: UserVa::new(if shared { SHARED_USER_BASE } else { USER_BASE }),
+        entry: Entry::NONE,
     }
 }
 

@@ -4,10 +4,10 @@ use plinth_arch_x86::cold_start::ColdProcessors;
 use plinth_arch_x86::extended_state;
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::mtrr::Mtrrs;
-use plinth_arch_x86::nmi::NmiNote;
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
-use plinth_arch_x86::{EptFormat, HostFormat, msr};
+use plinth_arch_x86::tables::{Tables, has_pcids};
+use plinth_arch_x86::{EptFormat, msr};
 use plinth_kernel::{Departure, Kernel, PpResources, PrepareError};
 use plinth_launch::{LaunchError, LaunchStatus};
 
@@ -27,8 +27,8 @@ const EFER_NXE: u64 = 1 << 11;
 struct BackendPages(u64);
 
 impl BackendPages {
-    /// How many they are: descriptor tables, the VMXON region, the NMI stack, the GDT for leaving.
-    const COUNT: usize = PER_CPU_PAGES + 3;
+    /// How many they are: descriptor tables and stacks, the VMXON region, the GDT for leaving.
+    const COUNT: usize = PER_CPU_PAGES + 2;
 
     fn per_cpu(self) -> *mut PerCpu {
         self.0 as *mut PerCpu
@@ -38,12 +38,8 @@ impl BackendPages {
         self.0 + PER_CPU_PAGES as u64 * 4096
     }
 
-    fn nmi_stack_end(self) -> u64 {
-        self.vmxon_region() + 2 * 4096
-    }
-
     fn leaving_table(self) -> u64 {
-        self.nmi_stack_end()
+        self.vmxon_region() + 4096
     }
 }
 
@@ -88,13 +84,12 @@ unsafe fn prepare(
 ) -> Result<(), PrepareError> {
     let bits = features.physical_bits;
     memory_types::start(Mtrrs::read(bits));
-    let host_format = HostFormat::new(features.giant_leaves, bits);
     let nested_format = EptFormat::new(features.ept, bits);
     // SAFETY: forwarded to the caller. Where the loader launches one processor alone, the others run nothing that is
     // needed.
     unsafe {
         let cold = ColdProcessors::find(call.info, &launch::memory(call.info));
-        kernel.prepare(launch::platform(call.info, host_format, nested_format, bits, &cold))?;
+        kernel.prepare(launch::platform(call.info, features.giant_leaves, nested_format, bits, &cold))?;
         cold.install(kernel, BackendPages::COUNT, call)
     }
 }
@@ -117,17 +112,19 @@ unsafe fn take_over(
     frame: &EntryFrame,
 ) -> LaunchStatus {
     let pages = BackendPages(resources.backend.raw());
+    let tables = Tables::new(&resources, has_pcids());
     // SAFETY: the caller vouches for the mode; the pages are fresh and this processor's alone.
     let root = unsafe {
         let root = VmxRoot::capture(RootState::capture(frame));
         PerCpu::place(pages.per_cpu());
-        let stack = NmiNote::stack(pages.nmi_stack_end());
-        PerCpu::set_nmi_handler(pages.per_cpu(), nmi::handler as *const () as u64, stack);
+        PerCpu::set_nmi_handler(pages.per_cpu(), nmi::handler as *const () as u64);
+        PerCpu::set_tables(pages.per_cpu(), tables);
         (pages.vmxon_region() as *mut u32).write_volatile(features.revision);
         root
     };
     features::allow_vmx();
-    let cr4 = launch::host_cr4(root.state.cr4, CR4_VMXE | features.host_cr4 | features.cr4_must);
+    let more = CR4_VMXE | features.host_cr4 | features.cr4_must | tables.cr4();
+    let cr4 = launch::host_cr4(root.state.cr4, more);
     let host = HostState { cr3: resources.host_root.raw(), cr4, bases: PerCpu::bases(pages.per_cpu()) };
     let mut handover = Handover { kernel, resources, pages, host, root: Some(root) };
     // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a
@@ -156,7 +153,7 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
     // SAFETY: `take_over` has loaded everything, and VMX is on; the NMI stack is this processor's.
     let cpu = unsafe {
         forget_all();
-        VmxCpu::new(pages.per_cpu(), host, NmiNote::at_top(pages.nmi_stack_end()))
+        VmxCpu::new(pages.per_cpu(), host, PerCpu::nmi_note(pages.per_cpu()))
     };
     match kernel.run_pp(resources, cpu, root) {
         Departure::Abandon(status, root) => {

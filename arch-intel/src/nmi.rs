@@ -13,6 +13,7 @@ use plinth_arch_x86::nmi;
 /// # Safety
 /// Only the processor may call it, through an IDT entry with the stack of [`nmi::NmiNote::stack`].
 #[unsafe(naked)]
+#[unsafe(link_section = "plinth_entry")]
 pub(crate) unsafe extern "sysv64" fn handler() {
     naked_asm!(
         "test byte ptr [rsp + 8], 3",

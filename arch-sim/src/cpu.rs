@@ -42,9 +42,9 @@ pub struct SimCpu {
 }
 
 impl SimCpu {
-    /// Processor `number`, with its host tables at `host_root`.
-    pub fn new(machine: &'static Machine, number: usize, host_root: Spa) -> Self {
-        let host = Space { root: host_root, tag: HOST_TAG };
+    /// Processor `number`, on which the extension runs on the tables at `user_root`. The kernel needs none here.
+    pub fn new(machine: &'static Machine, number: usize, user_root: Spa) -> Self {
+        let host = Space { root: user_root, tag: HOST_TAG };
         let (tlb, cache) = (Tlb::default(), StateCache::default());
         Self { machine, number, tlb, host, cache, interrupt_age: 0, deadline: None }
     }

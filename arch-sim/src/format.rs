@@ -24,18 +24,26 @@ pub const LEVELS: u8 = 4;
 
 /// The format of tables addressed by `I`.
 #[derive(Debug)]
-pub struct SimFormat<I>(PhantomData<fn() -> I>);
+pub struct SimFormat<I> {
+    has_user_side: bool,
+    input: PhantomData<fn() -> I>,
+}
 
 impl<I> SimFormat<I> {
-    /// The one value.
+    /// The usual one.
     pub const fn new() -> Self {
-        Self(PhantomData)
+        Self { has_user_side: false, input: PhantomData }
+    }
+
+    /// The same bits, on a machine whose user mode has tables of its own.
+    pub const fn separate() -> Self {
+        Self { has_user_side: true, ..Self::new() }
     }
 }
 
 impl<I> Clone for SimFormat<I> {
     fn clone(&self) -> Self {
-        Self::new()
+        Self { ..*self }
     }
 }
 
@@ -61,6 +69,10 @@ pub fn decode(entry: u64) -> Entry {
 
 impl<I: InputAddress> PtFormat for SimFormat<I> {
     type Input = I;
+
+    fn user_side(&self) -> Option<Self> {
+        self.has_user_side.then(Self::new)
+    }
 
     fn levels(&self) -> u8 {
         LEVELS

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use plinth_extension_api::abi::{ExitClass, GENERAL_REGISTERS};
 use plinth_hal::{PAGE_SIZE, Spa, SpaRange, UserVa};
 use plinth_kernel::logger::{Console, LOGGER};
-use plinth_kernel::{Departure, Kernel, Platform, PrepareError};
+use plinth_kernel::{Departure, Entry, Kernel, Platform, PrepareError};
 use plinth_launch::image::Machine as ImageMachine;
 use plinth_launch::{
     LaunchInfo, LaunchStatus, MAGIC, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
@@ -25,6 +25,10 @@ use crate::machine::{
 };
 use crate::{RootState, Sim};
 
+/// Of the kernel's code, the part by which the extension is entered and left.
+pub const ENTRY_CODE: SpaRange = SpaRange::new(Spa::new(RESERVATION.start), PAGE_SIZE);
+/// Pages of each processor's own for the backend, which entering and leaving takes.
+pub const BACKEND_PAGES: usize = 1;
 /// Where the pool begins: the kernel's image is below it.
 const POOL: u64 = RESERVATION.start + 0x10000;
 /// Where the program of a processor's root VS lies; each has a page of its own.
@@ -53,6 +57,8 @@ pub struct Setup {
     pub cold: usize,
     /// The kernel's own options.
     pub command_line: &'static str,
+    /// The extension has tables of its own.
+    pub separate_tables: bool,
 }
 
 impl Setup {
@@ -72,6 +78,7 @@ impl Default for Setup {
             launched: 4,
             cold: 0,
             command_line: "",
+            separate_tables: false,
         }
     }
 }
@@ -116,7 +123,7 @@ impl Lab {
         let kernel = make_kernel();
         kernel.prepare(platform(machine, setup))?;
         for pp in 1..=setup.cold {
-            kernel.prepare_pp(pp, 1)?;
+            kernel.prepare_pp(pp, BACKEND_PAGES)?;
             kernel.expect_pp(pp, Machine::hardware_id(pp))?;
         }
         let running = Running::default();
@@ -251,7 +258,7 @@ fn platform(machine: &'static Machine, setup: &Setup) -> Platform<Sim> {
         command_line: setup.command_line.as_bytes(),
         extension: Vec::leak(setup.image.bytes()),
         memory: Memory(machine),
-        host_format: SimFormat::new(),
+        host_format: if setup.separate_tables { SimFormat::separate() } else { SimFormat::new() },
         nested_format: SimFormat::new(),
         elf_machine: ImageMachine::X86_64,
         physical_end: PHYSICAL_END,
@@ -259,6 +266,7 @@ fn platform(machine: &'static Machine, setup: &Setup) -> Platform<Sim> {
         trapped_page: Some(Spa::new(CONTROL_PAGE)),
         start_page: (setup.cold != 0).then_some(Spa::new(LOW_PAGE)),
         user_base: UserVa::new(USER_BASE),
+        entry: Entry { code: ENTRY_CODE, pages: BACKEND_PAGES },
     }
 }
 
@@ -285,11 +293,11 @@ fn contract(setup: &Setup) -> LaunchInfo {
 /// What a loader's call of the kernel's entry does, on the processor's own thread.
 fn run_processor(kernel: &'static Kernel<Sim>, machine: &'static Machine, pp: usize) -> Ended {
     let root = Lab::root_state(pp);
-    let resources = match kernel.prepare_pp(pp, 1) {
+    let resources = match kernel.prepare_pp(pp, BACKEND_PAGES) {
         Ok(resources) => resources,
         Err(error) => return Ended::Abandoned(error.into(), root),
     };
-    let cpu = SimCpu::new(machine, pp, resources.host_root);
+    let cpu = SimCpu::new(machine, pp, resources.user_root);
     let departed = catch_unwind(AssertUnwindSafe(|| kernel.run_pp(resources, cpu, root)));
     match departed {
         Ok(Departure::Abandon(status, root)) => Ended::Abandoned(status, root),

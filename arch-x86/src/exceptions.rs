@@ -1,7 +1,10 @@
 //! Exceptions while the hypervisor runs.
 //!
 //! From ring 3 they end the extension's turn. In the kernel there are two that are no bug: a guarded access
-//! to an MSR that does not exist, and an NMI, which may end a processor's sleep.
+//! to an MSR that does not exist, and an NMI that was held back until the processor is given back.
+//!
+//! Until the kernel's tables are loaded, an exception of ring 3 runs on those of ring 3: the stubs and all that follows up to
+//! there lie in the section `plinth_entry`, and their stacks beside [`PerCpu`], which both map.
 
 use core::arch::{global_asm, naked_asm};
 
@@ -10,6 +13,7 @@ use x86_64::registers::segmentation::SegmentSelector;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
 use crate::per_cpu::{KERNEL_CS, PerCpu};
+use crate::tables::Tables;
 use crate::{msr, nmi, sleep, user};
 
 /// Vectors that get a stub: the architecture's exceptions.
@@ -24,6 +28,7 @@ const MACHINE_CHECK: usize = 18;
 // One stub for each vector: pushes a zero where the processor pushes no error code (AMD APM vol. 2, 8.2), then
 // the vector.
 global_asm!(
+    ".pushsection plinth_entry, \"ax\", @progbits",
     ".balign 16",
     "plinth_exception_stubs:",
     ".set vector, 0",
@@ -34,9 +39,17 @@ global_asm!(
     "push 0",
     ".endif",
     "push vector",
+    ".if vector == {double_fault} || vector == {machine_check}",
+    "jmp {emergency}",
+    ".else",
     "jmp {entry}",
+    ".endif",
     ".set vector, vector + 1",
     ".endr",
+    ".popsection",
+    double_fault = const DOUBLE_FAULT,
+    machine_check = const MACHINE_CHECK,
+    emergency = sym emergency,
     entry = sym exception,
 );
 
@@ -56,7 +69,7 @@ pub(crate) fn table(emergency_stack: u16, debug_stack: u16) -> InterruptDescript
     };
     macro_rules! set {
         ($($field:ident = $vector:expr),* $(,)?) => {$(
-            // SAFETY: the stub of that vector keeps every register and ends by IRETQ or in `user::user_fault`.
+            // SAFETY: the stub of that vector keeps every register and ends by IRETQ or in `user::from_ring_3`.
             unsafe { idt.$field.set_handler_addr(stub($vector)).set_code_selector(KERNEL) };
         )*};
     }
@@ -126,12 +139,12 @@ struct KernelFrame {
 
 /// Debug exceptions, which need a stack of their own: an extension that single-steps into SYSCALL may have its trap delivered
 /// at the first instruction of the kernel, on the extension's own stack. The manuals clear the trap flag first (SFMASK), but
-/// not every processor need agree, and Bochs does not. There the kernel goes on without it. From ring 3 the frame moves to
-/// the stack where all exceptions of ring 3 arrive.
+/// not every processor need agree, and Bochs does not. There the kernel goes on without it.
 ///
 /// # Safety
 /// Only the processor may call it, with the stack of its IDT entry.
 #[unsafe(naked)]
+#[unsafe(link_section = "plinth_entry")]
 unsafe extern "sysv64" fn debug() {
     naked_asm!(
         "test byte ptr [rsp + 8], 3",
@@ -143,46 +156,7 @@ unsafe extern "sysv64" fn debug() {
         "push {vector}",
         "jmp {from_ring_3}",
         vector = const DEBUG,
-        from_ring_3 = sym from_ring_3,
-    )
-}
-
-/// An exception of ring 3 that came on a stack of its own, with its vector and error code pushed: goes on as if it had come
-/// on the stack where all exceptions of ring 3 arrive. GS is the extension's, because ring 3 was left by no system call.
-///
-/// # Safety
-/// Only stubs may jump here.
-#[unsafe(naked)]
-pub(crate) unsafe extern "sysv64" fn from_ring_3() {
-    naked_asm!(
-        "push rax",
-        "push rcx",
-        "swapgs",
-        "mov rax, gs:[{rsp0}]",
-        "swapgs",
-        // RCX, RAX, then vector, error code, RIP, CS, RFLAGS, RSP, SS.
-        "mov rcx, [rsp + 16]",
-        "mov [rax - 56], rcx",
-        "mov rcx, [rsp + 24]",
-        "mov [rax - 48], rcx",
-        "mov rcx, [rsp + 32]",
-        "mov [rax - 40], rcx",
-        "mov rcx, [rsp + 40]",
-        "mov [rax - 32], rcx",
-        "mov rcx, [rsp + 48]",
-        "mov [rax - 24], rcx",
-        "mov rcx, [rsp + 56]",
-        "mov [rax - 16], rcx",
-        "mov rcx, [rsp + 64]",
-        "mov [rax - 8], rcx",
-        "mov rcx, [rsp + 8]",
-        "mov [rax - 64], rcx",
-        "pop rcx",
-        "lea rsp, [rax - 64]",
-        "pop rax",
-        "jmp {user_fault}",
-        rsp0 = const PerCpu::RSP0,
-        user_fault = sym user::user_fault,
+        from_ring_3 = sym user::from_ring_3,
     )
 }
 
@@ -192,8 +166,34 @@ pub(crate) unsafe extern "sysv64" fn from_ring_3() {
 /// # Safety
 /// Only the processor may call it, with the stack of its IDT entry.
 #[unsafe(naked)]
+#[unsafe(link_section = "plinth_entry")]
 unsafe extern "sysv64" fn redirected_init() {
     naked_asm!("add rsp, 8", "iretq")
+}
+
+/// Double faults and machine checks: one in the kernel may have come where the tables were still those of ring 3, or again.
+/// The kernel's are named on the same pages as the emergency stack, which is a fresh one.
+///
+/// # Safety
+/// Only their stubs may jump here.
+#[unsafe(naked)]
+#[unsafe(link_section = "plinth_entry")]
+unsafe extern "sysv64" fn emergency() {
+    naked_asm!(
+        "push rax",
+        "mov rax, rsp",
+        "and rax, -4096",
+        "mov rax, [rax - {page} + {kernel}]",
+        "test rax, rax",
+        "jz 2f",
+        "mov cr3, rax",
+        "2:",
+        "pop rax",
+        "jmp {exception}",
+        page = const PerCpu::EMERGENCY_PAGE,
+        kernel = const PerCpu::TABLES + Tables::KERNEL,
+        exception = sym exception,
+    )
 }
 
 /// Where all stubs meet.
@@ -201,10 +201,11 @@ unsafe extern "sysv64" fn redirected_init() {
 /// # Safety
 /// Only the stubs may jump here.
 #[unsafe(naked)]
-pub(crate) unsafe extern "sysv64" fn exception() {
+#[unsafe(link_section = "plinth_entry")]
+unsafe extern "sysv64" fn exception() {
     naked_asm!(
         "test byte ptr [rsp + 24], 3",
-        "jnz {user_fault}",
+        "jnz {from_ring_3}",
         "push rax",
         "push rcx",
         "push rdx",
@@ -229,15 +230,15 @@ pub(crate) unsafe extern "sysv64" fn exception() {
         "pop rax",
         "add rsp, 16",
         "iretq",
-        user_fault = sym user::user_fault,
+        from_ring_3 = sym user::from_ring_3,
         kernel_exception = sym kernel_exception,
     )
 }
 
-/// An exception in the kernel: goes on behind a guarded access, ends a sleep, else it is a bug.
+/// An exception in the kernel: goes on behind a guarded access, else it is a bug. NMIs have handlers of their own, but on a
+/// processor that is about to be given back.
 extern "sysv64" fn kernel_exception(frame: &mut KernelFrame) {
     if frame.vector == nmi::VECTOR {
-        frame.rip = sleep::wake(frame.rip);
         return;
     }
     if let Some(fixup) = msr::fixup(frame.rip) {

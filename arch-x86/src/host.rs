@@ -44,7 +44,7 @@ macro_rules! common_host_methods {
         }
 
         fn flush_host_tlb(&mut self) {
-            ::x86_64::instructions::tlb::flush_all();
+            $crate::tables::flush();
         }
 
         fn forward(&mut self, event: ::plinth_hal::ProcessorEvent) {

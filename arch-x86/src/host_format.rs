@@ -13,6 +13,7 @@ use plinth_hal::{HostVa, Spa, UserVa};
 pub struct HostFormat<I> {
     giant_leaves: bool,
     physical_bits: u8,
+    has_user_side: bool,
     input: PhantomData<I>,
 }
 
@@ -25,13 +26,22 @@ impl<I> HostFormat<I> {
     /// For a processor with `physical_bits` of physical address (CPUID 8000_0008h EAX bits 7:0), and with
     /// 1 GiB leaves if `giant_leaves` (CPUID 8000_0001h EDX bit 26). EFER.NXE has to be set.
     pub const fn new(giant_leaves: bool, physical_bits: u8) -> Self {
-        Self { giant_leaves, physical_bits, input: PhantomData }
+        Self { giant_leaves, physical_bits, has_user_side: false, input: PhantomData }
+    }
+
+    /// The same for a processor that leaks what is mapped and not allowed: user mode has tables of its own.
+    pub const fn with_user_side(self, has_user_side: bool) -> Self {
+        Self { has_user_side, ..self }
     }
 }
 
 impl<I: InputAddress> PtFormat for HostFormat<I> {
     type Input = I;
     const SIGN_EXTENDED: bool = true;
+
+    fn user_side(&self) -> Option<Self> {
+        self.has_user_side.then_some(Self { has_user_side: false, ..*self })
+    }
 
     #[inline]
     fn levels(&self) -> u8 {

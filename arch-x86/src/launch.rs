@@ -4,14 +4,16 @@
 use core::arch::asm;
 
 use plinth_hal::{Arch, PAGE_SIZE, Spa, SpaRange, UserVa};
-use plinth_kernel::Platform;
+use plinth_kernel::{Entry, Platform};
 use plinth_launch::image::Machine;
-use plinth_launch::{COMMAND_LINE_MAX, Entry, LaunchInfo};
+use plinth_launch::{COMMAND_LINE_MAX, LaunchInfo};
 
 use crate::apic::LocalApic;
 use crate::cold_start::ColdProcessors;
+use crate::per_cpu::PER_CPU_PAGES;
 use crate::root_state::EntryFrame;
-use crate::{IdentityMemory, KernelFormat, PAT, msr};
+use crate::speculation::Processor;
+use crate::{HostFormat, IdentityMemory, KernelFormat, PAT, msr, tables};
 
 /// Lowest address of the extension's part of the address space: above all physical memory that is mapped.
 const USER_BASE: u64 = 0x6000_0000_0000;
@@ -34,7 +36,7 @@ pub struct Call<'a> {
     /// What the entry point has left on the caller's stack.
     pub frame: &'a EntryFrame,
     /// The entry point itself, where processors arrive that the root VM starts.
-    pub entry: Entry,
+    pub entry: plinth_launch::Entry,
 }
 
 /// CR4 in the kernel on a processor that was found with `found`; `more` is what the vendor adds.
@@ -59,23 +61,31 @@ pub unsafe fn memory(info: &LaunchInfo) -> IdentityMemory {
 /// As [`memory`]; and the contract stays.
 pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelFormat>>(
     info: &LaunchInfo,
-    host_format: KernelFormat,
+    giant_leaves: bool,
     nested_format: A::NestedFormat,
     physical_bits: u8,
     cold: &ColdProcessors,
 ) -> Platform<A> {
     let apic = Spa::new(LocalApic::current().page());
+    // SAFETY: forwarded to the caller.
+    let command_line = unsafe { command_line(info) };
+    let separate = Processor::current().separates_tables(command_line);
+    let whose = match (separate, tables::has_pcids()) {
+        (true, true) => "page tables of its own, with PCIDs",
+        (true, false) => "page tables of its own",
+        (false, _) => "the kernel's page tables",
+    };
+    log::info!("the extension runs on {whose}");
     Platform {
         info: *info,
-        // SAFETY: forwarded to the caller.
-        command_line: unsafe { command_line(info) },
+        command_line,
         // SAFETY: the contract says that the extension's file is there, outside the pool, and stays.
         extension: unsafe {
             core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)
         },
         // SAFETY: forwarded to the caller.
         memory: unsafe { memory(info) },
-        host_format,
+        host_format: HostFormat::new(giant_leaves, physical_bits).with_user_side(separate),
         nested_format,
         elf_machine: Machine::X86_64,
         physical_end: 1 << physical_bits,
@@ -83,6 +93,7 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
         trapped_page: Some(apic),
         start_page: cold.page(),
         user_base: UserVa::new(USER_BASE),
+        entry: Entry { code: tables::entry_code(), pages: PER_CPU_PAGES },
     }
 }
 
@@ -105,12 +116,11 @@ unsafe fn command_line(info: &LaunchInfo) -> &'static [u8] {
 /// The tables at `cr3` map the running code and all memory in use at the same addresses; the processor takes `cr4` and
 /// `efer`.
 pub unsafe fn load_host_registers(cr3: u64, cr4: u64, efer: u64) {
-    // SAFETY: NX and system calls are enabled before tables with NX are used; CR4 loses PCIDE while CR3's low bits
-    // are 0; the PAT is the one that the formats encode for.
+    // SAFETY: NX and system calls are enabled before tables with NX are used; the PAT is the one that the formats encode
+    // for.
     unsafe {
         msr::write(msr::index::EFER, efer);
-        asm!("mov cr3, {}", in(reg) cr3, options(nostack, preserves_flags));
-        asm!("mov cr4, {}", in(reg) cr4, options(nostack, preserves_flags));
+        tables::load(cr3, cr4);
         asm!("mov cr0, {}", in(reg) HOST_CR0, options(nostack, preserves_flags));
         msr::write(msr::index::PAT, PAT);
     }

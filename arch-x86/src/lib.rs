@@ -27,7 +27,9 @@ pub mod processor;
 pub mod reset;
 pub mod root_state;
 pub mod sleep;
+pub mod speculation;
 pub mod stopped_guest;
+pub mod tables;
 pub mod user;
 
 pub use ept_format::{EptCapabilities, EptFormat};

@@ -10,6 +10,8 @@ pub mod index {
     pub const APIC_BASE: u32 = 0x1B;
     /// Features that the firmware enables and locks (Intel).
     pub const FEATURE_CONTROL: u32 = 0x3A;
+    /// What a processor is not open to, among other things (Intel).
+    pub const ARCH_CAPABILITIES: u32 = 0x10A;
     /// SYSENTER's code segment.
     pub const SYSENTER_CS: u32 = 0x174;
     /// SYSENTER's stack.

@@ -3,11 +3,14 @@
 //! They have a stack of their own, because one may come between SYSCALL and the change of stacks. One that comes in the
 //! kernel is noted: the handler can do nothing about it there. One that finds the extension ends its turn, as an exception
 //! of ring 3 does, so that the kernel can see whether it has taken too long.
+//!
+//! One may also come where ring 3 is being entered or left, under its tables or the kernel's: a handler touches
+//! nothing but its stack, which both map, and so need not know which.
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::exceptions;
+use crate::user;
 
 /// The vector.
 pub(crate) const VECTOR: u64 = 2;
@@ -50,23 +53,33 @@ impl NmiNote {
 }
 
 /// The handler where NMIs come into the kernel only in few places, since the global interrupt flag holds them back
-/// (AMD): those that sleep are left, the note is all else. The note lies above the five words that the processor
-/// pushes.
+/// (AMD): those that [sleep](crate::sleep) are left, the note is all else. The note lies above the five words that the
+/// processor pushes.
 ///
 /// # Safety
 /// Only the processor may call it, through an IDT entry with the stack of [`NmiNote::stack`].
 #[unsafe(naked)]
+#[unsafe(link_section = "plinth_entry")]
 pub unsafe extern "sysv64" fn handler() {
     naked_asm!(
         "test byte ptr [rsp + 8], 3",
         "jnz {ends_turn}",
         "mov dword ptr [rsp + 40], 1",
-        "push 0",
-        "push {vector}",
-        "jmp {exception}",
+        "push rax",
+        "push rcx",
+        "mov rax, [rsp + 16]",
+        "lea rcx, [rip + plinth_sleep_start]",
+        "cmp rax, rcx",
+        "jb 2f",
+        "lea rcx, [rip + plinth_sleep_end]",
+        "cmp rax, rcx",
+        "jae 2f",
+        "mov [rsp + 16], rcx",
+        "2:",
+        "pop rcx",
+        "pop rax",
+        "iretq",
         ends_turn = sym ends_turn,
-        vector = const VECTOR,
-        exception = sym exceptions::exception,
     )
 }
 
@@ -76,13 +89,14 @@ pub unsafe extern "sysv64" fn handler() {
 /// # Safety
 /// Only NMI handlers may jump here.
 #[unsafe(naked)]
+#[unsafe(link_section = "plinth_entry")]
 pub unsafe extern "sysv64" fn ends_turn() {
     naked_asm!(
         "push 0",
         "push {vector}",
         "jmp {from_ring_3}",
         vector = const VECTOR,
-        from_ring_3 = sym exceptions::from_ring_3,
+        from_ring_3 = sym user::from_ring_3,
     )
 }
 

@@ -1,5 +1,8 @@
-//! What each processor needs of its own while the hypervisor is in charge: descriptor tables, the TSS, and
-//! the few words that the system-call entry reaches through GS.
+//! What each processor needs of its own while the hypervisor is in charge: descriptor tables, the TSS, the few words that
+//! the system-call entry reaches through GS, and the stacks on which exceptions arrive.
+//!
+//! Nothing in it is a secret but addresses: where kernel and extension have tables of their own, the extension's map it too,
+//! since entering and leaving ring 3 takes it ([`crate::tables`]).
 
 use core::mem::offset_of;
 
@@ -7,6 +10,8 @@ use x86_64::VirtAddr;
 use x86_64::structures::idt::InterruptDescriptorTable;
 use x86_64::structures::tss::TaskStateSegment;
 
+use crate::nmi::NmiNote;
+use crate::tables::Tables;
 use crate::{exceptions, msr, user};
 
 /// Selectors, in the order that SYSCALL and SYSRET want (AMD APM vol. 2, 6.1.1).
@@ -20,8 +25,8 @@ pub const USER_CS: u64 = 0x20 | 3;
 /// The task state segment.
 const TSS: u16 = 0x28;
 
-/// Pages that a [`PerCpu`] and its emergency stack take.
-pub const PER_CPU_PAGES: usize = 4;
+/// Pages that a [`PerCpu`] and its stacks take.
+pub const PER_CPU_PAGES: usize = 5;
 
 /// The entry of the interrupt stack table that double faults and machine checks use.
 const EMERGENCY_STACK: u16 = 0;
@@ -31,14 +36,21 @@ const NMI_STACK: u16 = 1;
 const DEBUG_STACK: u16 = 2;
 /// Where the debug exceptions' stack ends, from the start of the structure: it needs a few words behind it.
 const DEBUG_STACK_END: u64 = 0x1800;
+/// The same of the stack on which all other exceptions of ring 3 arrive.
+const ENTRY_STACK_END: u64 = 0x2000;
+/// The same of the emergency stack, of which a panic needs more than that.
+const EMERGENCY_STACK_END: u64 = 0x4000;
+/// The same of the NMIs' stack.
+const NMI_STACK_END: u64 = 0x5000;
 
-/// One processor's structures. Lies at the start of [`PER_CPU_PAGES`] pages; the rest is the stack of debug exceptions
-/// and, from the end downwards, the emergency stack.
+/// One processor's structures. Lies at the start of [`PER_CPU_PAGES`] pages; the rest is stacks.
 #[repr(C)]
 #[derive(Debug)]
 pub struct PerCpu {
     tss: TaskStateSegment,
     user_rsp: u64,
+    kernel_rsp: u64,
+    tables: Tables,
     gdt: [u64; 7],
     idt: InterruptDescriptorTable,
 }
@@ -58,19 +70,28 @@ impl PerCpu {
         offset_of!(Self, tss) + offset_of!(TaskStateSegment, privilege_stack_table);
     /// Where the system-call entry leaves the extension's RSP for a moment.
     pub(crate) const USER_RSP: usize = offset_of!(Self, user_rsp);
+    /// The kernel's stack pointer while the extension runs.
+    pub(crate) const KERNEL_RSP: usize = offset_of!(Self, kernel_rsp);
+    /// The processor's [`Tables`].
+    pub(crate) const TABLES: usize = offset_of!(Self, tables);
+    /// From the start of the structure to the page in which a fresh emergency stack is used.
+    pub(crate) const EMERGENCY_PAGE: usize = EMERGENCY_STACK_END as usize - 4096;
 
     /// Fills in the structure at `at`.
     ///
     /// # Safety
     /// `at` is the start of [`PER_CPU_PAGES`] zeroed pages, mapped, exclusively the caller's, for ever.
     pub unsafe fn place(at: *mut Self) {
-        let stack_top = at as u64 + PER_CPU_PAGES as u64 * 4096;
+        let stack = |end| VirtAddr::new_truncate(at as u64 + end);
         let mut tss = TaskStateSegment::new();
-        tss.interrupt_stack_table[EMERGENCY_STACK as usize] = VirtAddr::new_truncate(stack_top);
-        tss.interrupt_stack_table[DEBUG_STACK as usize] = VirtAddr::new_truncate(at as u64 + DEBUG_STACK_END);
+        tss.privilege_stack_table[0] = stack(ENTRY_STACK_END);
+        tss.interrupt_stack_table[EMERGENCY_STACK as usize] = stack(EMERGENCY_STACK_END);
+        tss.interrupt_stack_table[DEBUG_STACK as usize] = stack(DEBUG_STACK_END);
+        tss.interrupt_stack_table[NMI_STACK as usize] = stack(NmiNote::stack(NMI_STACK_END));
         let base = at as u64 + offset_of!(Self, tss) as u64;
         let gdt = [0, CODE_64, DATA, DATA | RING_3, CODE_64 | RING_3, tss_low(base), base >> 32];
-        let per_cpu = Self { tss, user_rsp: 0, gdt, idt: exceptions::table(EMERGENCY_STACK, DEBUG_STACK) };
+        let idt = exceptions::table(EMERGENCY_STACK, DEBUG_STACK);
+        let per_cpu = Self { tss, user_rsp: 0, kernel_rsp: 0, tables: Tables::SHARED, gdt, idt };
         // SAFETY: `at` is ours, aligned to a page and large enough, says the caller.
         unsafe { at.write(per_cpu) };
     }
@@ -129,7 +150,7 @@ impl PerCpu {
         // SAFETY: the MSRs exist in 64-bit mode; the selectors are those of `gdt`, in the order that STAR wants.
         unsafe {
             msr::write(msr::index::STAR, star);
-            msr::write(msr::index::LSTAR, user::system_call_entry as *const () as u64);
+            msr::write(msr::index::LSTAR, user::system_call_entry((*this).tables));
             msr::write(msr::index::CSTAR, 0);
             msr::write(msr::index::SFMASK, MASK);
             msr::write(msr::index::FS_BASE, 0);
@@ -140,17 +161,16 @@ impl PerCpu {
 }
 
 impl PerCpu {
-    /// Gives NMIs a handler and a stack of their own. For processors that cannot hold NMIs back: one may then
-    /// arrive anywhere in the kernel and in the extension.
+    /// Gives NMIs a handler, on a stack of their own. For processors that cannot hold NMIs back: one may then arrive
+    /// anywhere in the kernel and in the extension.
     ///
     /// # Safety
     /// 1. `this` was placed by [`Self::place`] and is not loaded yet.
-    /// 2. `handler` keeps every register and ends by IRETQ; `stack` is the top of a mapped stack that is its alone.
-    pub unsafe fn set_nmi_handler(this: *mut Self, handler: u64, stack: u64) {
+    /// 2. `handler` keeps every register, ends by IRETQ or in [`crate::nmi::ends_turn`], and runs under the tables of ring 3
+    ///    as well.
+    pub unsafe fn set_nmi_handler(this: *mut Self, handler: u64) {
         // SAFETY: nobody else knows the structure yet; the handler is as (2) says.
         unsafe {
-            (&raw mut (*this).tss.interrupt_stack_table[NMI_STACK as usize])
-                .write_unaligned(VirtAddr::new_truncate(stack));
             (*this)
                 .idt
                 .non_maskable_interrupt
@@ -158,6 +178,24 @@ impl PerCpu {
                 .set_code_selector(x86_64::registers::segmentation::SegmentSelector(KERNEL_CS))
                 .set_stack_index(NMI_STACK);
         }
+    }
+
+    /// What NMI handlers write.
+    ///
+    /// # Safety
+    /// As [`Self::place`].
+    pub unsafe fn nmi_note(this: *const Self) -> &'static NmiNote {
+        // SAFETY: the stack's page is mapped, zeroed and this processor's own for ever, says the caller.
+        unsafe { NmiNote::at_top(this as u64 + NMI_STACK_END) }
+    }
+
+    /// Has ring 3 entered and left by these tables.
+    ///
+    /// # Safety
+    /// `this` was placed by [`Self::place`] and is not loaded yet; the tables are as [`Tables`] wants them.
+    pub unsafe fn set_tables(this: *mut Self, tables: Tables) {
+        // SAFETY: nobody else knows the structure yet.
+        unsafe { (*this).tables = tables };
     }
 
     /// Where the fixed parts lie that a VM exit loads on Intel: bases of the TSS, the GDT and the IDT.

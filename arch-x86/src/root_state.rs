@@ -211,11 +211,15 @@ impl Segment {
 #[unsafe(naked)]
 unsafe extern "sysv64" fn load_and_go(state: &RootState) -> ! {
     naked_asm!(
-        // Without PCIDs first: CR4.PCIDE can only be set while CR3's low bits are 0 (Intel SDM vol. 3, 4.10.1).
+        // Without PCIDs first: CR4.PCIDE can only be set while CR3's low bits are 0 (Intel SDM vol. 3, 4.10.1). As it goes,
+        // so does what the TLB has of the extension's PCID, which may be one of the OS's.
         "mov rax, [rdi + {cr3}]",
         "mov rcx, rax",
         "and rcx, -4096",
         "mov cr3, rcx",
+        "mov rcx, cr4",
+        "btr rcx, 17",
+        "mov cr4, rcx",
         "mov rcx, [rdi + {cr0}]",
         "mov cr0, rcx",
         "mov rcx, [rdi + {cr4}]",

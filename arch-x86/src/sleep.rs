@@ -1,6 +1,6 @@
 //! Sleeping until an NMI, without missing one.
 //!
-//! An NMI may arrive between the look at a flag and the HLT. Its handler therefore moves an instruction
+//! An NMI may arrive between the look at a flag and the HLT. Its [handler](crate::nmi::handler) therefore moves an instruction
 //! pointer that is anywhere in the sequence to its end: the processor then looks again instead of sleeping. Whether one
 //! came is in the [note](crate::nmi::NmiNote).
 
@@ -60,12 +60,4 @@ pub(crate) fn interrupt_stub() -> u64 {
 
 unsafe extern "C" {
     static plinth_accept_stub: u8;
-    static plinth_sleep_start: u8;
-    static plinth_sleep_end: u8;
-}
-
-/// Where to go on after an NMI at `rip`.
-pub(crate) fn wake(rip: u64) -> u64 {
-    let sleep = &raw const plinth_sleep_start as u64..&raw const plinth_sleep_end as u64;
-    if sleep.contains(&rip) { sleep.end } else { rip }
 }

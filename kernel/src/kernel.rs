@@ -16,7 +16,7 @@ use crate::mailbox::{Mailbox, Standing};
 use crate::objects::{Vm, Vp, Vs};
 use crate::platform::{Platform, PrepareError, range};
 use crate::pp::PpResources;
-use crate::space::HostSpace;
+use crate::space::{DATA, HostSpace};
 use crate::sync::Mutex;
 use crate::watchdog;
 
@@ -56,6 +56,8 @@ pub(crate) struct Machine<A: Arch> {
     pub(crate) turn_milliseconds: u64,
     /// A page whose writes by the root VM the kernel must see.
     pub(crate) trapped_page: Option<Spa>,
+    /// How many of each PP's backend pages the extension's tables map, where they are its own.
+    entry_pages: usize,
 }
 
 impl<A: Arch> Machine<A> {
@@ -135,6 +137,7 @@ impl<A: Arch> Kernel<A> {
             zero_frame: frames.allocate(1)?,
             sink_frame: frames.allocate(1)?,
             trapped_page: platform.trapped_page,
+            entry_pages: platform.entry.pages,
             turn_milliseconds: watchdog::option(platform.command_line),
         };
         self.prepare_root_vm(&platform, &machine)?;
@@ -273,8 +276,10 @@ impl<A: Arch> Kernel<A> {
         let stack_top = self.stack()?;
         let backend = frames.allocate(backend_pages)?;
         let exit_page = self.map_extension_pp(machine.memory, pp)?;
-        let space = self.space.lock();
-        let space = space.as_ref().ok_or(PrepareError::BadContract)?;
+        let mut space = self.space.lock();
+        let space = space.as_mut().ok_or(PrepareError::BadContract)?;
+        let entry = SpaRange::new(backend, machine.entry_pages.min(backend_pages) as u64 * PAGE_SIZE);
+        space.map_entry(machine.memory, &mut frames, entry, DATA)?;
         let (host_root, user_root) = (space.table.root(), space.user_table().root());
         Ok(PpResources { pp, stack_top, backend, exit_page, host_root, user_root })
     }

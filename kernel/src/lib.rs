@@ -41,5 +41,5 @@ mod watchdog;
 
 pub use frames::{FrameOwner, FramePool, MAX_FRAMES};
 pub use kernel::{Kernel, MAX_PPS, MAX_VMS, MAX_VPS, MAX_VSS};
-pub use platform::{Platform, PrepareError};
+pub use platform::{Entry, Platform, PrepareError};
 pub use pp::{Departure, PpResources};

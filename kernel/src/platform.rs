@@ -31,6 +31,23 @@ pub struct Platform<A: Arch> {
     pub start_page: Option<Spa>,
     /// Lowest address of the part of the address space that is the extension's.
     pub user_base: UserVa,
+    /// What of the kernel the extension's tables map too, where those are others than the kernel's.
+    pub entry: Entry,
+}
+
+/// What entering and leaving user mode takes before the kernel's own tables are loaded, and after. User mode itself
+/// cannot reach it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The pages of the code.
+    pub code: SpaRange,
+    /// How many of each PP's backend pages, from the first one on.
+    pub pages: usize,
+}
+
+impl Entry {
+    /// Nothing: the hardware does it.
+    pub const NONE: Self = Self { code: SpaRange::new(Spa::new(0), 0), pages: 0 };
 }
 
 impl<A: Arch> Platform<A> {

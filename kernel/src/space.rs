@@ -3,6 +3,9 @@
 //! The kernel runs where it lies in physical memory, so launching and leaving need no trampoline: the code
 //! goes on at the same address under the OS's tables and under its own. All memory is mapped, data only,
 //! for the kernel alone; the image's segments get exactly their own permissions; page 0 is left out.
+//!
+//! Where the hardware wants it, or leaks what it does not allow, the extension's part is a tree of its own, with nothing of
+//! the kernel in it but what [`Entry`](crate::Entry) names.
 
 use plinth_hal::page_table::{Attributes, MemoryType, NotLoaded, PageTable, Permissions, PoolTables};
 use plinth_hal::page_table::{InputAddress, PtFormat};
@@ -16,7 +19,7 @@ use crate::platform::{Platform, PrepareError, range};
 pub(crate) type HostInput<A> = <<A as Arch>::HostFormat as PtFormat>::Input;
 
 /// Data of the kernel.
-const DATA: Permissions = Permissions::READ.union(Permissions::WRITE);
+pub(crate) const DATA: Permissions = Permissions::READ.union(Permissions::WRITE);
 
 /// A host page table under construction or in use.
 pub(crate) struct HostSpace<A: Arch> {
@@ -50,6 +53,8 @@ impl<A: Arch> HostSpace<A> {
         space.map_image(platform, frames)?;
         space.map_devices(platform, frames)?;
         space.map_start_page(platform, frames)?;
+        let code = platform.entry.code;
+        space.map_entry(memory, frames, code, Permissions::READ | Permissions::EXECUTE)?;
         Ok(space)
     }
 
@@ -141,6 +146,22 @@ impl<A: Arch> HostSpace<A> {
 
     fn user_table_mut(&mut self) -> &mut PageTable<A::HostFormat> {
         self.user.as_mut().unwrap_or(&mut self.table)
+    }
+
+    /// Maps for the kernel what entering and leaving user mode takes, where the extension has tables of its own: at the same
+    /// address as in the kernel's.
+    pub(crate) fn map_entry(
+        &mut self,
+        memory: A::Memory,
+        frames: &mut KernelFrames<'_, A::Memory>,
+        range: SpaRange,
+        permissions: Permissions,
+    ) -> Result<(), PrepareError> {
+        let Some(user) = self.user.as_mut().filter(|_| range.size != 0) else { return Ok(()) };
+        let at = HostInput::<A>::from_raw(range.start.raw());
+        let attributes = Attributes::new(permissions, MemoryType::WriteBack);
+        let tables = &mut PoolTables { memory, frames };
+        Ok(user.map(tables, &mut NotLoaded, at, range.start, range.size, attributes)?)
     }
 
     /// Maps `pages` frames from `spa` on for the extension at `at`.

@@ -27,6 +27,8 @@ pub enum BadOption<'a> {
     Log(&'a str),
     /// `watchdog=` is no number.
     Watchdog(&'a str),
+    /// `separate-tables=` is neither `on` nor `off`.
+    SeparateTables(&'a str),
 }
 
 impl fmt::Display for BadOption<'_> {
@@ -36,7 +38,7 @@ impl fmt::Display for BadOption<'_> {
             Self::Unknown(word) => {
                 write!(
                     f,
-                    "the loader has no argument `{word}`; in grub.cfg give it memory=MIB, log=LEVEL, watchdog=MS or nothing"
+                    "the loader has no argument `{word}`; in grub.cfg give it memory=MIB, log=LEVEL, watchdog=MS, separate-tables=on|off or nothing"
                 )
             }
             Self::Memory(value) => {
@@ -47,6 +49,12 @@ impl fmt::Display for BadOption<'_> {
             }
             Self::Watchdog(value) => {
                 write!(f, "watchdog={value} is no number of milliseconds; choose one, or 0 for no bound")
+            }
+            Self::SeparateTables(value) => {
+                write!(
+                    f,
+                    "separate-tables={value} is neither on nor off; choose one, or leave it to the kernel"
+                )
             }
         }
     }
@@ -69,6 +77,8 @@ impl Options {
                 }
                 Some(("log", value)) => options.log = number(value, LEVELS).ok_or(BadOption::Log(value))?,
                 // The kernel's own, which gets the same line.
+                Some(("separate-tables", "on" | "off")) => {}
+                Some(("separate-tables", value)) => return Err(BadOption::SeparateTables(value)),
                 Some(("watchdog", value)) => {
                     value.parse::<u32>().map_err(|_| BadOption::Watchdog(value))?;
                 }
@@ -98,6 +108,8 @@ mod tests {
             Err(BadOption::Memory("99999999999999999999"))
         );
         assert_eq!(Options::parse("log=debug"), Err(BadOption::Log("debug")));
+        assert_eq!(Options::parse("separate-tables=off"), Ok(Options { memory: 32, log: 3 }));
+        assert_eq!(Options::parse("separate-tables=no"), Err(BadOption::SeparateTables("no")));
         assert_eq!(Options::parse("watchdog=5s"), Err(BadOption::Watchdog("5s")));
         assert_eq!(Options::parse("memory=32 quiet"), Err(BadOption::Unknown("quiet")));
     }

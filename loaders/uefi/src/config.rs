@@ -4,6 +4,7 @@
 //! [`Config::salvage`] keeps what is needed to boot on without Plinth.
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use serde::Deserialize;
 
@@ -36,6 +37,9 @@ pub struct Config {
     pub launch: Launch,
     /// How long the extension may take to return, in milliseconds; 0: for ever. The kernel knows what is usual.
     pub watchdog: Option<u32>,
+    /// Whether the extension has page tables of its own. The kernel knows which processors take it.
+    #[serde(rename = "separate-tables")]
+    pub separate_tables: Option<Switch>,
     /// Launch, then promote the firmware back to the bare machine before starting `next`: a test of the
     /// way back.
     pub stop: bool,
@@ -59,6 +63,16 @@ pub enum LogLevel {
     Debug = 4,
     /// Everything.
     Trace = 5,
+}
+
+/// A yes or no that the kernel decides itself if nothing is said.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
 }
 
 /// `memory`: how much memory the hypervisor gets, in MiB.
@@ -140,7 +154,12 @@ impl Config {
 
     /// The kernel's command line.
     pub fn options(&self) -> String {
-        self.watchdog.map_or(String::new(), |limit| alloc::format!("watchdog={limit}"))
+        let watchdog = self.watchdog.map(|limit| alloc::format!("watchdog={limit}"));
+        let tables = self.separate_tables.map(|choice| match choice {
+            Switch::On => "separate-tables=on".to_string(),
+            Switch::Off => "separate-tables=off".to_string(),
+        });
+        watchdog.into_iter().chain(tables).collect::<Vec<_>>().join(" ")
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -189,11 +208,13 @@ mod tests {
 
     #[test]
     fn everything_can_be_said() {
-        let text = "kernel='k'\nextension='e'\nnext='a/b'\ninitrd='i'\ncmdline='c d'\nlog='trace'\nmemory=64\nlaunch=true\nwatchdog=5\nstop=true";
+        let text = "kernel='k'\nextension='e'\nnext='a/b'\ninitrd='i'\ncmdline='c d'\nlog='trace'\nmemory=64\nlaunch=true\nwatchdog=5\nseparate-tables='on'\nstop=true";
         let config = Config::parse(text).unwrap();
         assert_eq!((config.memory.0, config.log as u64, config.stop), (64, 5, true));
         assert_eq!(config.cmdline.as_deref(), Some("c d"));
-        assert_eq!(config.options(), "watchdog=5");
+        assert_eq!(config.options(), "watchdog=5 separate-tables=on");
+        let off = alloc::format!("{GOOD}separate-tables = 'off'");
+        assert_eq!(Config::parse(&off).unwrap().options(), "separate-tables=off");
         assert_eq!(Config::parse(GOOD).unwrap().options(), "");
     }
 

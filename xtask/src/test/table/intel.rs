@@ -6,7 +6,7 @@ use super::{
 use crate::test::conformance;
 
 /// Linux, started by GRUB on a PC with a BIOS.
-const BIOS: Test = Test { boards: &["bochs-intel"], memory: 512, timeout: 900, ..LINUX };
+pub(super) const BIOS: Test = Test { boards: &["bochs-intel"], memory: 512, timeout: 900, ..LINUX };
 
 /// A processor on which Plinth cannot run. Linux itself is too slow there to be waited for.
 const REFUSED: Test = Test { end: End::Seen, ..BIOS };
@@ -14,7 +14,8 @@ const REFUSED: Test = Test { end: End::Seen, ..BIOS };
 const STARTS: &str = "plinth: starting the payload";
 
 /// A test guest, started by UEFI firmware.
-const UEFI: Test = Test { boards: &["bochs-intel-uefi"], memory: 256, timeout: 600, end: End::Seen, ..GUEST };
+pub(super) const UEFI: Test =
+    Test { boards: &["bochs-intel-uefi"], memory: 256, timeout: 600, end: End::Seen, ..GUEST };
 
 /// The guest that causes every exit.
 const EXITS: Test =

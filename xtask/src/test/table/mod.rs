@@ -16,6 +16,7 @@ mod guests;
 mod intel;
 mod linux;
 mod machines;
+mod separate;
 
 use anyhow::Result;
 
@@ -215,6 +216,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         extensions::TESTS,
         bios::TESTS,
         intel::TESTS,
+        separate::TESTS,
         armv8::TESTS,
         boards::TESTS,
     ];
