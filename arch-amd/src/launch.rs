@@ -6,6 +6,7 @@ use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
+use plinth_arch_x86::speculation::Processor;
 use plinth_arch_x86::tables::{Tables, has_pcids};
 use plinth_arch_x86::{NptFormat, msr};
 use plinth_kernel::{Departure, Kernel, PpResources, PrepareError};
@@ -156,7 +157,11 @@ unsafe fn take_over(
     let mut handover = Handover { kernel, resources, pages, root: Some(root) };
     // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a fresh stack.
     unsafe {
-        launch::load_host_registers(resources.host_root.raw(), cr4, HOST_EFER | EFER_SVME);
+        launch::load_host_registers(
+            resources.host_root.raw(),
+            cr4,
+            HOST_EFER | EFER_SVME | Processor::current().efer(),
+        );
         PerCpu::load(pages.per_cpu());
         PerCpu::load_system_calls(pages.per_cpu());
         switch::vmsave(pages.host_state());

@@ -3,7 +3,7 @@
 //!
 //! The kernel and the extension touch none of it, so no exit does: it stays in the processor while one VS keeps running
 //! there. It is brought in when a VS runs after another one, and taken out when that one is put to rest, so that a VS at
-//! rest is whole in memory and may run anywhere.
+//! rest is whole in memory and may run anywhere. What one leaves in branch predictors and caches is kept from the next there, too.
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
@@ -12,6 +12,7 @@ use plinth_hal::{PAGE_SIZE, Spa};
 use spin::Once;
 
 use crate::msr;
+use crate::speculation::{Barriers, Processor};
 
 /// IA32_XFD: state components that fault when they are used. XSAVE and XRSTOR leave those out (Intel SDM vol. 1, 13.14).
 const XFD: u32 = 0x1C4;
@@ -58,13 +59,15 @@ struct Layout {
     image: u64,
     /// A bit for each of [`MSRS`] that is there.
     present: u32,
+    /// What keeps a VS from what another one has left elsewhere in the processor.
+    barriers: Barriers,
 }
 
 static LAYOUT: Once<Layout> = Once::new();
 
 impl Layout {
     /// No extended state at all: before [`prepare`].
-    const NONE: Self = Self { components: 0, image: LEGACY_AND_HEADER, present: 0 };
+    const NONE: Self = Self { components: 0, image: LEGACY_AND_HEADER, present: 0, barriers: Barriers::NONE };
 
     fn current() -> Self {
         LAYOUT.get().copied().unwrap_or(Self::NONE)
@@ -76,7 +79,8 @@ impl Layout {
             [found.eax, found.ebx, found.ecx, found.edx]
         });
         let exists = |bit: usize| u32::from(msr::read_guarded(MSRS[bit]).is_ok()) << bit;
-        Self { components, image, present: (0..MSRS.len()).map(exists).sum() }
+        let present = (0..MSRS.len()).map(exists).sum();
+        Self { components, image, present, barriers: Processor::current().barriers() }
     }
 
     fn msrs(self) -> impl Iterator<Item = (usize, u32)> {
@@ -227,6 +231,7 @@ impl ExtendedState {
             }
             write_debug(values.debug);
         }
+        layout.barriers.cross();
         self.loaded = true;
     }
 

@@ -10,6 +10,10 @@ pub mod index {
     pub const APIC_BASE: u32 = 0x1B;
     /// Features that the firmware enables and locks (Intel).
     pub const FEATURE_CONTROL: u32 = 0x3A;
+    /// Commands to the branch predictors: IBPB.
+    pub const PREDICTOR_COMMAND: u32 = 0x49;
+    /// Commands to the caches: flush the first level's data.
+    pub const FLUSH_COMMAND: u32 = 0x10B;
     /// What a processor is not open to, among other things (Intel).
     pub const ARCH_CAPABILITIES: u32 = 0x10A;
     /// SYSENTER's code segment.

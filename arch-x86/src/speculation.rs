@@ -12,6 +12,16 @@ use crate::{cpuid, msr};
 /// | `separate-tables=off` | never |
 const SEPARATE_TABLES: &str = "separate-tables=";
 
+/// CPUID 7.0 EDX: IBPB by IA32_PRED_CMD, with IBRS (Intel SDM vol. 2A, CPUID).
+const IBRS_IBPB: u32 = 1 << 26;
+/// The same: IA32_FLUSH_CMD.
+const L1D_FLUSH: u32 = 1 << 28;
+/// CPUID 8000_0008 EBX: IBPB (AMD APM vol. 3, appendix E.4.7).
+const IBPB: u32 = 1 << 12;
+/// CPUID 8000_0021 EAX: EFER.AIBRSE is there (AMD APM vol. 3, appendix E.4.19).
+const AUTOMATIC_IBRS: u32 = 1 << 8;
+/// EFER.AIBRSE: predictions of less privileged code, and of guests, do not steer the kernel (AMD APM vol. 2, "Automatic IBRS").
+const EFER_AIBRSE: u64 = 1 << 21;
 /// CPUID 7.0 EDX: IA32_ARCH_CAPABILITIES is there (Intel SDM vol. 2A, CPUID).
 const HAS_CAPABILITIES: u32 = 1 << 29;
 /// IA32_ARCH_CAPABILITIES (Intel SDM vol. 4, table 2-2): not open to Meltdown, nor to L1TF.
@@ -24,6 +34,12 @@ const MDS_NO: u64 = 1 << 5;
 pub struct Processor {
     /// The vendor's name (CPUID 0).
     vendor: [u8; 12],
+    /// EDX of CPUID 7.0.
+    features: u32,
+    /// EBX of CPUID 8000_0008.
+    amd_features: u32,
+    /// EAX of CPUID 8000_0021.
+    amd_more_features: u32,
     /// IA32_ARCH_CAPABILITIES; 0 where there is none.
     capabilities: u64,
 }
@@ -31,20 +47,35 @@ pub struct Processor {
 impl Processor {
     /// The one that the caller runs on.
     pub fn current() -> Self {
-        let [last_leaf, ..] = cpuid::native(0, 0);
-        let [_, _, _, features] = if last_leaf < 7 { [0; 4] } else { cpuid::native(7, 0) };
+        let [_, _, _, features] = leaf(7);
         let capabilities = if features & HAS_CAPABILITIES == 0 {
             0
         } else {
             // SAFETY: the MSR is there, and reading it changes nothing.
             unsafe { msr::read(msr::index::ARCH_CAPABILITIES) }
         };
-        Self { vendor: vendor(cpuid::native(0, 0)), capabilities }
+        let ([_, amd_features, ..], [amd_more_features, ..]) = (leaf(0x8000_0008), leaf(0x8000_0021));
+        Self { vendor: vendor(leaf(0)), features, amd_features, amd_more_features, capabilities }
     }
 
     /// Whether kernel and extension get tables of their own, under this command line.
     pub fn separates_tables(&self, command_line: &[u8]) -> bool {
         options::switch(command_line, SEPARATE_TABLES).unwrap_or(self.leaks_what_is_mapped())
+    }
+
+    /// What is to be done between two VSs: they may be of two VMs, or of two trust levels of one. An Intel processor that
+    /// says RDCL_NO is not open to L1TF.
+    pub(crate) fn barriers(&self) -> Barriers {
+        Barriers {
+            predictors: self.features & IBRS_IBPB != 0 || self.amd_features & IBPB != 0,
+            l1_data: self.features & L1D_FLUSH != 0 && self.capabilities & RDCL_NO == 0,
+        }
+    }
+
+    /// What EFER gets in the kernel so that nobody else's predictions steer it, where that costs nothing: VMRUN and #VMEXIT
+    /// switch EFER anyway.
+    pub fn efer(&self) -> u64 {
+        if self.amd_more_features & AUTOMATIC_IBRS != 0 { EFER_AIBRSE } else { 0 }
     }
 
     /// Whether user mode may find out what is mapped and not allowed (Meltdown), or what the kernel has just touched (MDS):
@@ -59,6 +90,37 @@ impl Processor {
     }
 }
 
+/// What is done when a processor goes from one VS to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Barriers {
+    predictors: bool,
+    l1_data: bool,
+}
+
+impl Barriers {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self { predictors: false, l1_data: false };
+
+    /// Keeps what one VS has left in predictors and caches from the next one.
+    pub(crate) fn cross(self) {
+        // SAFETY: the processor has the registers; the commands only cost time.
+        unsafe {
+            if self.predictors {
+                msr::write(msr::index::PREDICTOR_COMMAND, 1);
+            }
+            if self.l1_data {
+                msr::write(msr::index::FLUSH_COMMAND, 1);
+            }
+        }
+    }
+}
+
+/// A leaf of CPUID; zeroes where the processor has none of this number.
+fn leaf(number: u32) -> [u32; 4] {
+    let [last, ..] = cpuid::native(number & 0x8000_0000, 0);
+    if number > last { [0; 4] } else { cpuid::native(number, 0) }
+}
+
 fn vendor([_, ebx, ecx, edx]: [u32; 4]) -> [u8; 12] {
     let mut name = [0; 12];
     for (bytes, word) in name.chunks_exact_mut(4).zip([ebx, edx, ecx]) {
@@ -71,7 +133,13 @@ fn vendor([_, ebx, ecx, edx]: [u32; 4]) -> [u8; 12] {
 mod tests {
     use super::*;
 
-    const INTEL: Processor = Processor { vendor: *b"GenuineIntel", capabilities: 0 };
+    const INTEL: Processor = Processor {
+        vendor: *b"GenuineIntel",
+        features: 0,
+        amd_features: 0,
+        amd_more_features: 0,
+        capabilities: 0,
+    };
     const AMD: Processor = Processor { vendor: *b"AuthenticAMD", ..INTEL };
 
     #[test]
@@ -93,6 +161,31 @@ mod tests {
         assert!(AMD.separates_tables(b"watchdog=7 separate-tables=on"));
         assert!(!INTEL.separates_tables(b"separate-tables=on separate-tables=off"));
         assert!(INTEL.separates_tables(b"separate-tables=perhaps"));
+    }
+
+    #[test]
+    fn the_barriers_are_those_that_the_processor_has_and_needs() {
+        let barriers = |processor: Processor| {
+            let Barriers { predictors, l1_data } = processor.barriers();
+            (predictors, l1_data)
+        };
+        assert_eq!(barriers(INTEL), (false, false));
+        let features = IBRS_IBPB | L1D_FLUSH;
+        assert_eq!(barriers(Processor { features, ..INTEL }), (true, true));
+        assert_eq!(barriers(Processor { features, capabilities: RDCL_NO, ..INTEL }), (true, false));
+        assert_eq!(barriers(Processor { amd_features: IBPB, ..AMD }), (true, false));
+    }
+
+    #[test]
+    fn automatic_ibrs_is_used_where_it_is() {
+        assert_eq!(AMD.efer(), 0);
+        assert_eq!(Processor { amd_more_features: AUTOMATIC_IBRS, ..AMD }.efer(), EFER_AIBRSE);
+    }
+
+    #[test]
+    fn a_leaf_that_is_not_there_is_zero() {
+        assert_eq!(leaf(0x7fff_ffff), [0; 4]);
+        assert_ne!(leaf(0), [0; 4]);
     }
 
     #[test]
