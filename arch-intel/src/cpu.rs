@@ -7,6 +7,7 @@ use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::msr;
 use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::PerCpu;
+use plinth_arch_x86::speculation::Processor;
 use plinth_hal::{Exit, ExitClass, GuestMemory, IdPolicy, Spa};
 
 use crate::exits::{self, reason};
@@ -14,7 +15,7 @@ use crate::failure;
 use crate::field::INSTRUCTION_ERROR;
 use crate::hidden::Hidden;
 use crate::setup::HostState;
-use crate::switch::{self, Outcome};
+use crate::switch::{self, Entry, Outcome};
 use crate::vs::VmxVs;
 
 /// The processor.
@@ -28,6 +29,8 @@ pub struct VmxCpu {
     hidden_of: Option<*mut Hidden>,
     /// What CSTAR holds: always a guest's, the kernel and the extension have no use for it.
     cstar: u64,
+    /// How guests are entered, but for whether it is the first time.
+    entry: Entry,
     apic: LocalApic,
     id: u32,
 }
@@ -42,7 +45,8 @@ impl VmxCpu {
         let apic = LocalApic::current();
         let host_hidden = Hidden::read();
         let (cstar, id) = (host_hidden.cstar, apic.id());
-        Self { per_cpu, host, host_hidden, note, hidden_of: None, cstar, apic, id }
+        let entry = Entry::new(&Processor::current());
+        Self { per_cpu, host, host_hidden, note, hidden_of: None, cstar, entry, apic, id }
     }
 
     /// Puts the guest's hidden registers away and the kernel's in their place.
@@ -93,7 +97,9 @@ impl VmxCpu {
         self.load_guest(vs);
         let launched = vs.prepare_entry(&self.host, exit_page);
         // SAFETY: the VMCS is current and complete, and the guest's hidden registers have just been loaded.
-        let outcome = unsafe { switch::run(exit_page.raw(), launched, &mut vs.host_rsp, self.note.flag()) };
+        let outcome = unsafe {
+            switch::run(exit_page.raw(), self.entry.with(launched), &mut vs.host_rsp, self.note.flag())
+        };
         match outcome {
             Outcome::Exit => Ok(vs.after_exit(exit_page)),
             Outcome::Interrupted => {

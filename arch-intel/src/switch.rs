@@ -3,6 +3,9 @@
 
 use core::arch::naked_asm;
 
+use plinth_arch_x86::per_cpu::KERNEL_SS;
+use plinth_arch_x86::speculation::Processor;
+
 /// How an entry ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
@@ -14,16 +17,39 @@ pub(crate) enum Outcome {
     Interrupted,
 }
 
+/// How a guest is entered.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(crate) struct Entry(u32);
+
+impl Entry {
+    /// The VMCS is launched: VMRESUME.
+    const LAUNCHED: u32 = 1;
+    /// VERW first, so that the guest cannot sample what the kernel has just touched. The sign, so that one look tells all.
+    const CLEARS_BUFFERS: u32 = 1 << 31;
+
+    /// The one for a processor, of a VMCS that is not launched.
+    pub(crate) fn new(processor: &Processor) -> Self {
+        Self(if processor.clears_buffers() { Self::CLEARS_BUFFERS } else { 0 })
+    }
+
+    /// The same for a VMCS that is launched, or not.
+    #[inline]
+    pub(crate) fn with(self, launched: bool) -> Self {
+        Self(self.0 | if launched { Self::LAUNCHED } else { 0 })
+    }
+}
+
 /// Enters the guest of the current VMCS.
 ///
 /// # Safety
-/// 1. The current VMCS is complete, its launch state is as `launched` says, and `registers` is an exit page.
+/// 1. The current VMCS is complete, its launch state is as `entry` says, and `registers` is an exit page.
 /// 2. `host_rsp` is what that VMCS holds as the host's stack pointer; `flag` is this processor's NMI note.
 /// 3. The guest's hidden registers are loaded.
 #[inline]
-pub(crate) unsafe fn run(registers: u64, launched: bool, host_rsp: &mut u64, flag: *const u32) -> Outcome {
+pub(crate) unsafe fn run(registers: u64, entry: Entry, host_rsp: &mut u64, flag: *const u32) -> Outcome {
     // SAFETY: forwarded to the caller.
-    match unsafe { enter(registers, u64::from(launched), host_rsp, flag) } {
+    match unsafe { enter(registers, entry, host_rsp, flag) } {
         0 => Outcome::Exit,
         1 => Outcome::Failed,
         _ => Outcome::Interrupted,
@@ -44,7 +70,7 @@ unsafe extern "C" {
 /// # Safety
 /// As [`run`].
 #[unsafe(naked)]
-unsafe extern "sysv64" fn enter(registers: u64, launched: u64, host_rsp: &mut u64, flag: *const u32) -> u64 {
+unsafe extern "sysv64" fn enter(registers: u64, entry: Entry, host_rsp: &mut u64, flag: *const u32) -> u64 {
     naked_asm!(
         "push rbx",
         "push rbp",
@@ -63,6 +89,8 @@ unsafe extern "sysv64" fn enter(registers: u64, launched: u64, host_rsp: &mut u6
         "plinth_vmx_entry_start: cmp dword ptr [rcx], 0",
         "jne plinth_vmx_entry_end",
         "test esi, esi",
+        "js 6f",
+        "7:",
         "mov rax, [rdi + 8 * 0]",
         "mov rcx, [rdi + 8 * 1]",
         "mov rdx, [rdi + 8 * 2]",
@@ -84,6 +112,11 @@ unsafe extern "sysv64" fn enter(registers: u64, launched: u64, host_rsp: &mut u6
         "3:",
         "vmresume",
         "jmp 4f",
+        "6:",
+        "verw word ptr [rip + 8f]",
+        "and esi, {launched}",
+        "jmp 7b",
+        "8: .short {kernel_ss}",
         ".globl plinth_vmx_entry_end",
         "plinth_vmx_entry_end: mov eax, 2",
         "jmp 5f",
@@ -119,5 +152,7 @@ unsafe extern "sysv64" fn enter(registers: u64, launched: u64, host_rsp: &mut u6
         "pop rbx",
         "cld",
         "ret",
+        launched = const Entry::LAUNCHED,
+        kernel_ss = const KERNEL_SS,
     )
 }

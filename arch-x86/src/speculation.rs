@@ -12,6 +12,8 @@ use crate::{cpuid, msr};
 /// | `separate-tables=off` | never |
 const SEPARATE_TABLES: &str = "separate-tables=";
 
+/// CPUID 7.0 EDX: VERW clears the buffers that microarchitectural data sampling reads (Intel SDM vol. 2A, CPUID).
+const MD_CLEAR: u32 = 1 << 10;
 /// CPUID 7.0 EDX: IBPB by IA32_PRED_CMD, with IBRS (Intel SDM vol. 2A, CPUID).
 const IBRS_IBPB: u32 = 1 << 26;
 /// The same: IA32_FLUSH_CMD.
@@ -70,6 +72,11 @@ impl Processor {
             predictors: self.features & IBRS_IBPB != 0 || self.amd_features & IBPB != 0,
             l1_data: self.features & L1D_FLUSH != 0 && self.capabilities & RDCL_NO == 0,
         }
+    }
+
+    /// Whether VERW before the way into user mode or a guest keeps what the kernel has just touched from it (MDS).
+    pub fn clears_buffers(&self) -> bool {
+        self.features & MD_CLEAR != 0 && self.capabilities & MDS_NO == 0
     }
 
     /// What EFER gets in the kernel so that nobody else's predictions steer it, where that costs nothing: VMRUN and #VMEXIT
@@ -174,6 +181,13 @@ mod tests {
         assert_eq!(barriers(Processor { features, ..INTEL }), (true, true));
         assert_eq!(barriers(Processor { features, capabilities: RDCL_NO, ..INTEL }), (true, false));
         assert_eq!(barriers(Processor { amd_features: IBPB, ..AMD }), (true, false));
+    }
+
+    #[test]
+    fn buffers_are_cleared_where_that_helps() {
+        assert!(!INTEL.clears_buffers(), "the microcode does nothing");
+        assert!(Processor { features: MD_CLEAR, ..INTEL }.clears_buffers());
+        assert!(!Processor { features: MD_CLEAR, capabilities: MDS_NO, ..INTEL }.clears_buffers());
     }
 
     #[test]
