@@ -147,7 +147,7 @@ impl PerCpu {
         /// RFLAGS bits that SYSCALL clears: all that can be.
         const MASK: u64 = 0x0024_7FD5 & !2;
         let star = (u64::from(KERNEL_SS) << 48) | (u64::from(KERNEL_CS) << 32);
-        // SAFETY: the MSRs exist in 64-bit mode; the selectors are those of `gdt`, in the order that STAR wants.
+        // SAFETY: `this` is placed; the MSRs exist in 64-bit mode; the selectors are those of `gdt`, in the order that STAR wants.
         unsafe {
             msr::write(msr::index::STAR, star);
             msr::write(msr::index::LSTAR, user::system_call_entry((*this).tables));

@@ -146,11 +146,16 @@ mod tests {
     }
 
     #[test]
-    fn system_calls_arrive_in_the_entry_code() {
+    fn ring_3_is_left_into_the_entry_code() {
         let separate = Tables::new(&resources(0x1000, 0x2000), true);
-        let (code, own) = (entry_code(), Spa::new(crate::user::system_call_entry(separate)));
+        let code = entry_code();
         assert!(code.start.is_aligned(PAGE_SIZE) && (1..=3).contains(&(code.size / PAGE_SIZE)), "{code:?}");
-        assert!(code.contains(own));
-        assert_ne!(crate::user::system_call_entry(Tables::SHARED), own.raw());
+        let ways = [
+            crate::user::system_call_entry(separate),
+            crate::user::from_ring_3 as *const () as u64,
+            crate::nmi::ends_turn as *const () as u64,
+        ];
+        assert!(ways.iter().all(|way| code.contains(Spa::new(*way))), "{ways:x?} {code:?}");
+        assert_ne!(crate::user::system_call_entry(Tables::SHARED), ways[0]);
     }
 }
