@@ -9,6 +9,7 @@
 
 pub mod archive;
 mod editor;
+pub mod entropy;
 #[cfg(not(target_os = "none"))]
 pub mod pack;
 pub mod plan;

@@ -4,10 +4,12 @@
 use core::fmt;
 
 use plinth_arm64_image::archive::{self, Archive, Kind, Settings};
+use plinth_arm64_image::entropy;
 use plinth_arm64_image::plan::Plan;
 use plinth_arm64_image::tree::{self, Edits};
 use plinth_device_tree::{Broken, ModuleKind, Tree};
 use plinth_launch::image::{Image, ImageError, Machine};
+use plinth_launch::layout::{self, Request};
 use plinth_launch::{
     CONSOLE_NONE, LaunchInfo, MAGIC, MAX_SEGMENTS, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
 };
@@ -15,7 +17,6 @@ use plinth_launch::{
 use crate::{entry, mmu};
 
 const MIB: u64 = 1 << 20;
-const PAGE: u64 = 4096;
 /// What the device tree's copy may take: the protocol's limit.
 const TREE_ROOM: u64 = 2 * MIB;
 
@@ -98,6 +99,8 @@ pub(crate) fn load(original: Tree<'_>, base: u64, console: (u64, u64)) -> Result
     put_tree(tree, reservation, &parts)?;
     let kernel = parts.need(Kind::Kernel, "kernel")?;
     let extension = parts.need(Kind::Extension, "extension")?;
+    // One word is this loader's alone.
+    let [first, second, third, own] = entropy::words(original.seeds(), counter);
     let mut info = LaunchInfo {
         magic: MAGIC,
         version: VERSION,
@@ -109,18 +112,16 @@ pub(crate) fn load(original: Tree<'_>, base: u64, console: (u64, u64)) -> Result
         console_kind: console.0,
         console_base: console.1,
         log_level,
-        entropy: [counter(), counter().rotate_left(32), 0, 0],
+        entropy: [first, second, third, 0],
         ..LaunchInfo::default()
     };
     // Part of the file, which nobody overwrites before the kernel has read it.
     info.command_line = archive.part(Kind::Options).map_or(Range::default(), range_of);
-    let entry = place(&mut info, kernel, extension)?;
-    let at = info.pool.start;
-    info.pool = Range { start: at + PAGE, size: info.pool.size - PAGE };
-    // SAFETY: the page in front of the pool is inside the reservation and nobody else's; it is aligned.
+    let (entry, at) = place(&mut info, kernel, extension, own)?;
+    // SAFETY: the layout has set the place aside, inside the reservation; it is aligned to a page.
     unsafe { (at as *mut LaunchInfo).write(info) };
-    for range in [file, target, tree, Range { start: reservation.start, size: at + PAGE - reservation.start }]
-    {
+    let loaded = Range { start: reservation.start, size: info.pool.start - reservation.start };
+    for range in [file, target, tree, loaded] {
         // SAFETY: all are memory.
         unsafe { mmu::clean(range) };
     }
@@ -179,14 +180,14 @@ fn range_of(bytes: &[u8]) -> Range {
     Range { start: bytes.as_ptr() as u64, size: bytes.len() as u64 }
 }
 
-/// The counter, for want of better entropy.
+/// The counter: another value at each call.
 fn counter() -> u64 {
     let value: u64;
     // SAFETY: reads a counter.
     unsafe {
         core::arch::asm!("mrs {}, cntpct_el0", out(reg) value, options(nomem, nostack, preserves_flags))
     };
-    value.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    value
 }
 
 fn archive_end() -> u64 {
@@ -278,24 +279,30 @@ fn put_tree(range: Range, reservation: Range, parts: &Parts<'_>) -> Result<(), L
     tree::edit(room, parts.tree, &Edits { reservation, initrd, command_line }).map_err(LoadError::Tree)
 }
 
-/// Kernel and extension into the reservation; what is left becomes the pool. Returns the entry's address.
-fn place(info: &mut LaunchInfo, kernel: &[u8], extension: &[u8]) -> Result<u64, LoadError> {
+/// Kernel and extension into the reservation, the kernel at random as far as `entropy` is; what is left becomes the pool.
+/// Returns the entry's address, and the place for the launch information.
+fn place(
+    info: &mut LaunchInfo,
+    kernel: &[u8],
+    extension: &[u8],
+    entropy: u64,
+) -> Result<(u64, u64), LoadError> {
     let image = Image::parse(kernel, Machine::Aarch64).map_err(LoadError::Kernel)?;
-    let span = image.span();
-    let reservation = info.reservation;
-    let extension_at = reservation.start + span.size.next_multiple_of(PAGE);
-    let pool = extension_at + (extension.len() as u64).next_multiple_of(PAGE);
-    let end = reservation.start + reservation.size;
-    if pool + 16 * PAGE > end {
-        return Err(LoadError::NoRoom("kernel and extension in the reservation"));
-    }
-    let bias = reservation.start.wrapping_sub(span.start);
+    let layout = layout::plan(&Request {
+        reservation: info.reservation,
+        kernel_size: image.span().size,
+        kernel_alignment: image.alignment(),
+        extension_size: extension.len() as u64,
+        info_size: size_of::<LaunchInfo>() as u64,
+        entropy,
+    })
+    .map_err(|_| LoadError::NoRoom("kernel and extension in the reservation"))?;
+    let bias = layout.kernel.start.wrapping_sub(image.span().start);
     // SAFETY: the reservation is ours alone.
-    let room = unsafe { memory(Range { start: reservation.start, size: span.size }) };
+    let room = unsafe { memory(layout.kernel) };
     image.load_into(room, bias).map_err(LoadError::Kernel)?;
-    info.extension = Range { start: extension_at, size: extension.len() as u64 };
-    put(info.extension, extension)?;
-    info.pool = Range { start: pool, size: end - pool };
+    put(layout.extension, extension)?;
+    (info.extension, info.pool) = (layout.extension, layout.pool);
     for (slot, segment) in info.kernel_segments.iter_mut().zip(image.segments()) {
         let pages = segment.pages();
         let range = Range { start: pages.start.wrapping_add(bias), size: pages.size };
@@ -304,5 +311,5 @@ fn place(info: &mut LaunchInfo, kernel: &[u8], extension: &[u8]) -> Result<u64, 
         *slot = Segment { range, flags: write | execute };
     }
     info.kernel_segment_count = image.segments().count().min(MAX_SEGMENTS) as u64;
-    Ok(image.entry().wrapping_add(bias))
+    Ok((image.entry().wrapping_add(bias), layout.info.start))
 }

@@ -14,6 +14,7 @@ mod memory;
 mod modules;
 mod place;
 mod processors;
+mod seeds;
 
 pub use check::{Broken, total_size};
 pub use gic::Gic;

@@ -16,6 +16,8 @@ fn board() -> Vec<u8> {
         root.text("a-property-whose-name-is-longer-than-thirty-one", "real boards have them");
         root.node("chosen", |chosen| {
             chosen.text("stdout-path", "serial1:115200n8");
+            chosen.value("kaslr-seed", &[8; 8]);
+            chosen.value("rng-seed", &[9; 32]);
             chosen.node("module@10000000", |module| {
                 module.text("compatible", "plinth,kernel");
                 module.cells("reg", &[0, 0x1000_0000, 0x1000]);
@@ -87,6 +89,13 @@ fn with_modules(cells: Option<u32>) -> Vec<u8> {
             });
         });
     })
+}
+
+#[test]
+fn the_firmwares_random_bytes_are_found() {
+    let blob = board();
+    let seeds: Vec<_> = Tree::new(&blob).unwrap().seeds().collect();
+    assert_eq!(seeds, [&[9_u8; 32][..], &[8; 8][..]]);
 }
 
 #[test]
