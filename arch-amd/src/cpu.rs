@@ -3,6 +3,8 @@
 use plinth_arch_x86::ExitWords;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::broken_entry::{self, Answer};
+#[cfg(feature = "fault-injection")]
+use plinth_arch_x86::fault_injection::{self, Nmis};
 use plinth_arch_x86::nmi::{NmiNote, unblock};
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::sleep;
@@ -163,6 +165,8 @@ impl HostCpu for SvmCpu {
         if self.note.take() {
             self.meet_again();
         }
+        #[cfg(feature = "fault-injection")]
+        fault_injection::serve(exit, context, Nmis { note: self.note, held_back: true });
         exit
     }
 

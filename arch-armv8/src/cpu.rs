@@ -153,6 +153,11 @@ impl El2Cpu {
 
     #[inline(always)]
     fn exited(&mut self, vs: &mut El2Vs) {
+        if self.shared_regime {
+            host::forbid_user_access();
+        }
+        #[cfg(feature = "fault-injection")]
+        crate::fault_injection::exited();
         vs.exited();
         if self.error != 0 {
             self.error_delivered();
@@ -224,6 +229,16 @@ impl El2Cpu {
         context.thread = TPIDR_EL0.get();
         guest.load();
         Stopped { kind, syndrome: Syndrome(ESR_EL2.get()) }
+    }
+
+    #[inline(always)]
+    fn stopped(&mut self, context: &mut UserRegisters, stopped: Stopped) -> UserExit {
+        if !stopped.is_call() {
+            return self.not_called(context, stopped);
+        }
+        #[cfg(feature = "fault-injection")]
+        crate::fault_injection::serve(context, self.shared_regime);
+        UserExit::Call
     }
 
     /// The extension was stopped by something else than a call of its own. Interrupts of the root VM are held back from the
@@ -319,7 +334,7 @@ impl HostCpu for El2Cpu {
             self.use_users();
         }
         let stopped = self.go_on(context);
-        if stopped.is_call() { UserExit::Call } else { self.not_called(context, stopped) }
+        self.stopped(context, stopped)
     }
 
     #[inline(always)]
@@ -338,7 +353,7 @@ impl HostCpu for El2Cpu {
         // SAFETY: as in `go_on`.
         let go = |registers| unsafe { switch::enter_upcall(registers, arguments) };
         let stopped = Self::turn(context, UserPlace::of_upcall(entry, stack), go);
-        if stopped.is_call() { UserExit::Call } else { self.not_called(context, stopped) }
+        self.stopped(context, stopped)
     }
 
     #[inline]

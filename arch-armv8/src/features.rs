@@ -83,9 +83,9 @@ impl Features {
 
 /// Whether the kernel and the extension share one translation regime: where the processor can do that and does not
 /// speculate past permissions (FEAT_CSV3), because the extension's tables then map the kernel too. `choice` overrides the
-/// latter; a processor that cannot clear HCR_EL2.E2H has no choice.
+/// latter; a processor that cannot clear HCR_EL2.E2H has no choice. FEAT_PAN keeps the kernel from the extension's pages.
 fn shares_regime(choice: Option<bool>, mmfr1: u64, pfr0: u64) -> bool {
-    let (present, safe) = (field(mmfr1, 8) != 0, field(pfr0, 60) != 0);
+    let (present, safe) = (field(mmfr1, 8) != 0 && field(mmfr1, 20) != 0, field(pfr0, 60) != 0);
     // ID_AA64MMFR4_EL1.E2H0: not 0 where E2H is fixed to 1.
     let fixed = field(crate::host::read_system!("S3_0_C0_C7_4"), 24) != 0;
     present && (fixed || choice.unwrap_or(safe))

@@ -145,6 +145,7 @@ pub(crate) struct TrapRegisters {
     cnthctl: u64,
     vttbr: u64,
     vtcr: u64,
+    tpidr: u64,
 }
 
 impl TrapRegisters {
@@ -156,6 +157,7 @@ impl TrapRegisters {
             cnthctl: read_system!("cnthctl_el2"),
             vttbr: read_system!("vttbr_el2"),
             vtcr: read_system!("vtcr_el2"),
+            tpidr: read_system!("tpidr_el2"),
         }
     }
 
@@ -171,6 +173,7 @@ impl TrapRegisters {
             write_system!("cnthctl_el2", self.cnthctl);
             write_system!("vttbr_el2", self.vttbr);
             write_system!("vtcr_el2", self.vtcr);
+            write_system!("tpidr_el2", self.tpidr);
             asm!("isb", options(nostack, preserves_flags));
         }
     }
@@ -251,6 +254,14 @@ pub(crate) fn guest_cptr(features: &Features) -> u64 {
     const RES1: u64 = 0x22FF;
     let (no_sve, no_sme) = (u64::from(!features.sve), u64::from(!features.sme));
     RES1 | no_sve << 8 | no_sme << 12
+}
+
+/// Sets PSTATE.PAN: EL2 reads and writes nothing that EL0 may. An exception from EL0 sets it (SCTLR_EL2.SPAN is 0), one from
+/// EL1 leaves what the guest has there (Arm ARM, "PSTATE.PAN"). For the EL2&0 regime, which has FEAT_PAN.
+#[inline(always)]
+pub(crate) fn forbid_user_access() {
+    // SAFETY: MSR PAN, #1, as assemblers know it without FEAT_PAN: the kernel needs no such access.
+    unsafe { asm!("msr S0_0_C4_C1_4, xzr", options(nostack, preserves_flags)) };
 }
 
 /// The size of the smallest data cache line, in bytes.

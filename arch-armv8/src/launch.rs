@@ -192,7 +192,8 @@ unsafe fn prepare(
     let mut boot = None;
     for pp in 0..SLOTS.count() {
         let resources = kernel.prepare_pp(pp, nested_root(&features).pages())?;
-        let handover = Handover { kernel, memory, resources, gic, private };
+        let emergency_stack = kernel.stack()?;
+        let handover = Handover { kernel, memory, resources, emergency_stack, gic, private };
         secondary::prepare(pp, handover, host_registers(&features, &resources));
         boot = boot.or(Some(handover));
     }
@@ -276,6 +277,7 @@ pub(crate) struct Handover {
     pub(crate) kernel: &'static Kernel<El2>,
     pub(crate) memory: IdentityMemory,
     pub(crate) resources: PpResources,
+    pub(crate) emergency_stack: Spa,
     pub(crate) gic: GicKind,
     pub(crate) private: Range,
 }
@@ -315,7 +317,9 @@ extern "C" fn live(life: &mut Life) -> ! {
 
 /// The kernel's whole life on this processor.
 pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
-    let Handover { kernel, memory, resources, gic, private } = handover;
+    let Handover { kernel, memory, resources, emergency_stack, gic, private } = handover;
+    // SAFETY: `prepare` has made it for this processor.
+    unsafe { switch::set_emergency_stack(emergency_stack.raw()) };
     let features = Features::current();
     let nested = Root::new(resources.pp, memory, resources.backend, nested_root(&features));
     // SAFETY: the kernel's registers are loaded, and the interrupt controller is mapped by its tables.

@@ -20,6 +20,7 @@ mod descriptor;
 mod fdt;
 mod formats;
 mod options;
+mod own_fault;
 mod psci;
 mod roots;
 mod slots;
@@ -43,6 +44,8 @@ mod cpu;
 mod emulate;
 #[cfg(target_arch = "aarch64")]
 mod exits;
+#[cfg(all(target_arch = "aarch64", feature = "fault-injection"))]
+mod fault_injection;
 #[cfg(target_arch = "aarch64")]
 mod features;
 #[cfg(target_arch = "aarch64")]

@@ -201,7 +201,9 @@ fn nobody_waits_for_a_processor_on_which_the_kernel_has_failed() {
     eventually("the flush", || lab.exits(0, ExitClass::Hypercall) == 1);
     std::thread::sleep(Duration::from_millis(20));
     assert_eq!(lab.machine.values(), [], "it is waited for");
-    lab.kernel.lose_pp(id(1));
+    let lost = lab.kernel.lose_pp(id(1)).expect("it is a PP").to_string();
+    assert!(lost.starts_with("pp 1 stops, the others go on; kernel at 0x"), "{lost}");
+    assert_eq!(lab.kernel.lose_pp(77), None);
     promoted(&lab.end(0));
     assert_eq!(lab.machine.values(), [0x22], "and not started again");
 }

@@ -9,9 +9,11 @@
 use core::arch::{global_asm, naked_asm};
 
 use x86_64::VirtAddr;
+use x86_64::registers::control::Cr2;
 use x86_64::registers::segmentation::SegmentSelector;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
+use crate::kernel_fault::KernelFault;
 use crate::per_cpu::{KERNEL_CS, PerCpu};
 use crate::tables::Tables;
 use crate::{msr, nmi, sleep, user};
@@ -245,8 +247,23 @@ extern "sysv64" fn kernel_exception(frame: &mut KernelFrame) {
         frame.rip = fixup;
         return;
     }
-    panic!(
-        "exception in the kernel: vector {} error {:#x} at {:#x}, stack {:#x}",
-        frame.vector, frame.error, frame.rip, frame.rsp
-    );
+    let fault = frame.fault();
+    #[cfg(feature = "fault-injection")]
+    if let Some(next) = crate::fault_injection::caught(fault) {
+        frame.rip = next;
+        return;
+    }
+    panic!("{fault}");
+}
+
+impl KernelFrame {
+    fn fault(&self) -> KernelFault {
+        KernelFault {
+            vector: self.vector,
+            error: self.error,
+            address: Cr2::read_raw(),
+            instruction: self.rip,
+            stack: self.rsp,
+        }
+    }
 }

@@ -12,9 +12,12 @@ pub mod decode;
 mod ept_format;
 mod exceptions;
 pub mod extended_state;
+#[cfg(feature = "fault-injection")]
+pub mod fault_injection;
 pub mod guest_walk;
 mod host;
 mod host_format;
+mod kernel_fault;
 pub mod launch;
 mod long_mode_entry;
 mod memory;

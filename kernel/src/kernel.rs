@@ -33,7 +33,7 @@ pub const MAX_VSS: usize = abi::MAX_VSS as usize;
 const ROOT_TAG: u16 = 1;
 
 /// Pages in the kernel's stack of a PP, above its guard page.
-const KERNEL_STACK_PAGES: usize = 16;
+pub const KERNEL_STACK_PAGES: usize = 16;
 
 /// What stays as it was found at launch.
 pub(crate) struct Machine<A: Arch> {
@@ -44,6 +44,8 @@ pub(crate) struct Machine<A: Arch> {
     /// From here on nothing is the hypervisor's: the shortest way to see it.
     pub(crate) own_end: Spa,
     pub(crate) pool: Spa,
+    /// Where the kernel's own image begins.
+    pub(crate) image: Spa,
     pub(crate) memory_end: u64,
     /// How many processors the loader means to launch.
     pub(crate) pp_count: usize,
@@ -88,7 +90,7 @@ pub struct Kernel<A: Arch> {
     policy_version: AtomicU32,
     /// TLB tags in use, a bit for each; 0 is the host's and 1 the root VM's.
     tags: AtomicU32,
-    prepared: [Once<PpResources>; MAX_PPS],
+    pub(crate) prepared: [Once<PpResources>; MAX_PPS],
 }
 
 impl<A: Arch> Kernel<A> {
@@ -131,6 +133,7 @@ impl<A: Arch> Kernel<A> {
             low_page,
             own_end: reservation.end().max(low_page.end()),
             pool: Spa::new(platform.info.pool.start),
+            image: Spa::new(platform.info.kernel_segments[0].range.start),
             memory_end: platform.memory_end(),
             pp_count: platform.info.pp_count as usize,
             physical_end: platform.physical_end,

@@ -22,6 +22,7 @@ mod guest;
 mod handle;
 mod kernel;
 pub mod logger;
+mod lost;
 mod mailbox;
 mod memory_types;
 mod nested;
@@ -40,6 +41,7 @@ mod user_epoch;
 mod watchdog;
 
 pub use frames::{FrameOwner, FramePool, MAX_FRAMES};
-pub use kernel::{Kernel, MAX_PPS, MAX_VMS, MAX_VPS, MAX_VSS};
+pub use kernel::{KERNEL_STACK_PAGES, Kernel, MAX_PPS, MAX_VMS, MAX_VPS, MAX_VSS};
+pub use lost::{LostPp, last_words};
 pub use platform::{Entry, Platform, PrepareError};
 pub use pp::{Departure, PpResources};

@@ -4,6 +4,7 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use plinth_launch::LaunchInfo;
 use spin::Once;
 
 /// Bytes in the ring.
@@ -51,6 +52,13 @@ impl Logger {
         // A second launch finds the logger registered: it is the same one.
         let _ = log::set_logger(self);
         log::set_max_level(filter(level));
+    }
+
+    /// Starts logging as a launch asks for, by its first line.
+    pub fn begin(&'static self, info: &LaunchInfo, console: Option<&'static dyn Console>) {
+        self.start(info.log_level, console);
+        let segment = info.kernel_segments[0].range.start;
+        log::info!("kernel at {segment:#x}, {} KiB reserved", info.reservation.size / 1024);
     }
 
     /// Writes a finished line.

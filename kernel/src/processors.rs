@@ -197,16 +197,6 @@ fn start<A: Arch>(vs: &mut Vs<A>, pp: usize, entry: u64) {
 }
 
 impl<A: Arch> Kernel<A> {
-    /// The kernel has failed on the PP with this hardware id, which is about to stop: nobody waits for it or kicks it any
-    /// more. A lock that it held stays locked.
-    pub fn lose_pp(&self, hardware_id: u32) {
-        for mailbox in self.mailboxes.iter().filter(|mailbox| mailbox.is(hardware_id)) {
-            mailbox.set_standing(Standing::Outside);
-            mailbox.leave_guest();
-            mailbox.rest();
-        }
-    }
-
     /// Makes every other PP forget what it has cached of nested tables, and waits until it has.
     pub(crate) fn shoot_down(&self, own: usize, cpu: &A::Cpu) {
         self.tell_others(FLUSH, own, cpu);

@@ -1,5 +1,7 @@
 //! What the kernel asks of a processor.
 
+#[cfg(feature = "fault-injection")]
+use plinth_arch_x86::fault_injection::{self, Nmis};
 use plinth_arch_x86::nmi::unblock;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, read_general, write_general};
 use plinth_arch_x86::user::{self, UserRegisters};
@@ -32,6 +34,8 @@ impl HostCpu for VmxCpu {
         if exit == UserExit::Kick {
             unblock();
         }
+        #[cfg(feature = "fault-injection")]
+        fault_injection::serve(exit, context, Nmis { note: self.note, held_back: false });
         exit
     }
 

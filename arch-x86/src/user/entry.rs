@@ -298,16 +298,19 @@ pub(crate) unsafe extern "sysv64" fn from_ring_3() {
         "pop qword ptr [rcx + {rsp}]",
         "mov rax, cr2",
         "mov [rcx + {cr2}], rax",
-        // What `enter` pushed, but for its argument.
+        // What `enter` pushed, but for its argument. An interrupt gate leaves the direction, and RFLAGS.AC, which would switch
+        // SMAP off (AMD APM vol. 2, 5.6.6).
         "lea rsp, [rbx + 8]",
+        "push {flags}",
+        "popfq",
         "pop rbp",
         "pop rbx",
         "mov eax, {exit_fault}",
-        "cld",
         "ret",
         ;
         kernel = const PerCpu::TABLES + Tables::KERNEL,
         kernel_rsp = const PerCpu::KERNEL_RSP,
+        flags = const FLAGS,
         exit_fault = const EXIT_FAULT,
     )
 }

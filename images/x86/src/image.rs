@@ -9,9 +9,9 @@ use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::console::Uart16550;
 use plinth_arch_x86::launch::Call;
 use plinth_arch_x86::root_state::EntryFrame;
-use plinth_kernel::Kernel;
 use plinth_kernel::logger::{Console, LOGGER};
-use plinth_launch::{CONSOLE_16550_PORT, LaunchError, LaunchInfo, LaunchStatus, MAGIC, VERSION};
+use plinth_kernel::{Kernel, last_words};
+use plinth_launch::{CONSOLE_16550_PORT, LaunchError, LaunchInfo, LaunchStatus};
 
 static SVM: Kernel<Svm> = Kernel::new();
 static VMX: Kernel<Vmx> = Kernel::new();
@@ -55,7 +55,7 @@ unsafe extern "sysv64" fn _start(info: *const LaunchInfo, pp: u64) -> u64 {
 extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -> u64 {
     // SAFETY: the loader passes a structure that outlives the launch.
     let info = unsafe { &*info };
-    if info.magic != MAGIC || info.version != VERSION || info.size as usize != size_of::<LaunchInfo>() {
+    if !info.is_current() {
         return LaunchStatus::failed(LaunchError::BadContract, 0).raw();
     }
     if pp == 0 {
@@ -82,18 +82,14 @@ fn start_log(info: &LaunchInfo) {
         // SAFETY: the loader says that the firmware's console UART is there.
         unsafe { CONSOLE.set_base(info.console_base as u16) };
     }
-    LOGGER.start(info.log_level, has_uart.then_some(&CONSOLE as &dyn Console));
-    let segment = info.kernel_segments[0].range.start;
-    log::info!("kernel at {segment:#x}, {} KiB reserved", info.reservation.size / 1024);
+    LOGGER.begin(info, has_uart.then_some(&CONSOLE as &dyn Console));
 }
 
 /// A bug in the kernel: says so. The processor stops; the others go on, and do not wait for it.
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    log::error!("the kernel panicked, please report it: {info}");
     let own = LocalApic::current().id();
-    SVM.lose_pp(own);
-    VMX.lose_pp(own);
+    last_words(info, SVM.lose_pp(own).or_else(|| VMX.lose_pp(own)));
     loop {
         // SAFETY: stops this processor; nothing else is left to do on it.
         unsafe { core::arch::asm!("cli", "hlt") };

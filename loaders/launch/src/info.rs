@@ -94,5 +94,12 @@ pub struct LaunchInfo {
     pub command_line: Range,
 }
 
+impl LaunchInfo {
+    /// Whether this is the contract of this version, as far as its head says.
+    pub fn is_current(&self) -> bool {
+        self.magic == MAGIC && self.version == VERSION && self.size as usize == size_of::<Self>()
+    }
+}
+
 const _: () =
     assert!(core::mem::size_of::<LaunchInfo>() == 16 + 16 + MAX_SEGMENTS * 24 + 8 + 48 + 7 * 8 + 32 + 16);

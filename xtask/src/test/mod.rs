@@ -15,6 +15,7 @@ use crate::workspace::Workspace;
 /// Console lines that are a failure in any test and in any measurement.
 pub(crate) const FORBIDDEN: &[&str] = &[
     r"panicked at",
+    KERNEL_PANIC,
     r"Kernel panic",
     r"\bBUG: ",
     r"Call Trace:",
@@ -24,6 +25,9 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     r"detected stalls on",
     r"soft lockup",
 ];
+
+/// What the kernel says before a processor of its stops.
+pub(crate) const KERNEL_PANIC: &str = r"the kernel panicked";
 
 /// What a guest of `tests/guests` writes to the exit device when all its checks passed.
 pub(crate) const GUEST_PASSED: u8 = 0x10;
