@@ -10,6 +10,7 @@
 
 pub mod calls;
 pub mod console;
+pub mod driver;
 pub mod entry;
 pub mod gic;
 pub mod machine;

@@ -13,6 +13,7 @@ mod examples;
 mod extensions;
 mod files;
 mod guests;
+mod hardening;
 mod intel;
 mod linux;
 mod machines;
@@ -210,6 +211,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
     let tables = [
         linux::TESTS,
         guests::TESTS,
+        hardening::TESTS,
         examples::TESTS,
         machines::TESTS,
         files::TESTS,
