@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Debug(DebugOptions),
     /// Run the tests: host part, then every board with an emulator
     ///
-    /// Host part: rustfmt, clippy for the host and for every image's target, the house lint, `cargo test`.
+    /// Host part: rustfmt, clippy for the host and for every image's target, the house lint, `cargo test`; without --fast Miri too, where it is installed.
     /// Board part: each test boots the board's emulator; one line each, and the end of the console where one fails.
     Test(TestOptions),
     /// Check the house rules that rustc and clippy do not know
@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Abi(AbiOptions),
     /// Run the host tests that Miri can run, to find undefined behaviour
     ///
-    /// Takes a nightly compiler with Miri, and says how to install it; no part of `cargo xtask test`.
+    /// Takes a nightly compiler with Miri, and says how to install it. `cargo xtask test` does the same where it is installed.
     Miri,
     /// Count instructions per exit, in the emulator
     ///

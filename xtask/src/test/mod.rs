@@ -9,6 +9,7 @@ mod table;
 use anyhow::{Result, bail};
 
 use crate::cli::TestOptions;
+use crate::miri::miri_if_installed;
 use crate::setup;
 use crate::workspace::Workspace;
 
@@ -45,6 +46,9 @@ pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     }
     if options.board.is_none() && options.only.is_none() {
         host::run(workspace)?;
+        if !options.fast {
+            miri_if_installed(workspace)?;
+        }
     }
     if options.fast {
         return Ok(());

@@ -5,6 +5,11 @@ use core::arch::asm;
 
 use super::Instruction;
 
+/// What there is besides privilege.
+pub(super) fn protection() -> &'static str {
+    "privilege alone"
+}
+
 /// Reads eight bytes.
 ///
 /// # Safety
@@ -47,8 +52,8 @@ macro_rules! instructions {
             },
         },)*]
     };
-    (faults) => { (false, false) };
-    (harmless) => { (true, false) };
+    (faults) => { (|| false, false) };
+    (harmless) => { (|| true, false) };
 }
 
 /// Where an instruction has an operand, it is X0 and 0.

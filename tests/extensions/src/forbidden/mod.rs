@@ -23,7 +23,7 @@ use crate::{CONTAINED, NOT_CONTAINED, argument, at_test};
 pub(crate) struct Instruction {
     pub(crate) name: &'static str,
     /// Whether going on behind it is well too: what counts is that the kernel is.
-    pub(crate) may_pass: bool,
+    pub(crate) may_pass: fn() -> bool,
     /// Whether it makes a system call with the trap flag set, which one emulator gets wrong (docs/emulators.md).
     pub(crate) traced: bool,
     pub(crate) run: unsafe fn(),
@@ -101,7 +101,7 @@ impl Forbidden {
                 // SAFETY: Either the processor leaves this program there, or the instruction changes nothing that Rust
                 // knows of.
                 unsafe { (instruction.run)() };
-                if !instruction.may_pass {
+                if !(instruction.may_pass)() {
                     return Turn::NotContained(instruction.name, index);
                 }
                 self.contained();
@@ -140,6 +140,7 @@ impl Extension for Attempts {
         at_test(exit, |exit| match self.0.turn(exit.plinth(), argument(exit)) {
             Turn::Done { attempts, contained } => {
                 log::info!("forbidden: {attempts} attempts, {contained} contained");
+                log::info!("forbidden: {}", machine::protection());
                 exit.answer_hypercall(if attempts == contained { 0 } else { NOT_CONTAINED })
             }
             Turn::NotContained(what, number) => {

@@ -1,8 +1,20 @@
 //! x86-64: every privileged instruction (AMD64 APM vol. 3, Intel SDM vol. 2), and tricks with flags and stacks.
 
 use core::arch::asm;
+use core::arch::x86_64::__cpuid_count;
 
 use super::Instruction;
+
+/// Whether the processor has UMIP, by which SGDT and its like fault in ring 3 (AMD64 APM vol. 3, CPUID function 7; Intel SDM
+/// vol. 2A, CPUID).
+fn has_umip() -> bool {
+    __cpuid_count(7, 0).ecx & 1 << 2 != 0
+}
+
+/// What there is besides privilege.
+pub(super) fn protection() -> &'static str {
+    if has_umip() { "UMIP hides the descriptor tables" } else { "there is no UMIP" }
+}
 
 /// Reads eight bytes.
 ///
@@ -47,9 +59,10 @@ macro_rules! instructions {
             },
         },)*]
     };
-    (faults) => { (false, false) };
-    (harmless) => { (true, false) };
-    (traced) => { (true, true) };
+    (faults) => { (|| false, false) };
+    (harmless) => { (|| true, false) };
+    (hidden) => { (|| !has_umip(), false) };
+    (traced) => { (|| true, true) };
 }
 
 /// Where an instruction has operands, they are in RAX, RCX, RDX and 0; memory operands are on the stack.
@@ -133,10 +146,11 @@ pub(super) const INSTRUCTIONS: &[Instruction] = instructions! {
     harmless "system call on address 0": "xor esp, esp", "syscall", "mov rsp, r12";
     harmless "interrupt flag by popf": "push 0x3202", "popfq", "push 2", "popfq";
     harmless "alignment check": "push 0x40002", "popfq", "mov rax, [rsp + 1]", "push 2", "popfq";
-    harmless "sgdt": "sub rsp, 64", "sgdt [rsp]";
-    harmless "sidt": "sub rsp, 64", "sidt [rsp]";
-    harmless "str": "str ax";
-    harmless "smsw": "smsw ax";
+    hidden "sgdt": "sub rsp, 64", "sgdt [rsp]";
+    hidden "sidt": "sub rsp, 64", "sidt [rsp]";
+    hidden "sldt": "sldt ax";
+    hidden "str": "str ax";
+    hidden "smsw": "smsw ax";
     harmless "rdtsc": "rdtsc";
     harmless "wrgsbase": ".byte 0xf3, 0x48, 0x0f, 0xae, 0xd8", "syscall";
     harmless "null segments": "mov gs, ax", "mov fs, ax", "mov es, ax", "mov ds, ax", "syscall";

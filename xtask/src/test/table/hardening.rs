@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{End, GUEST, LINUX, Payload, Test};
+use super::{End, GUEST, LINUX, LONG_TURNS, Payload, Test};
 use crate::emulator::Watched;
 use crate::test::KERNEL_PANIC;
 use crate::test::board::Bench;
@@ -91,6 +91,24 @@ const ARM: Test = Test {
     ..LINUX
 };
 
+/// What a processor with UMIP hides from ring 3.
+const UMIP: Test = Test {
+    name: "forbidden-umip",
+    proves: "on a processor with UMIP an extension does not see the kernel's descriptor tables either",
+    payload: Payload::Guest("forbidden"),
+    extension: Some("forbidden"),
+    settings: LONG_TURNS,
+    arguments: &["-cpu", "EPYC,+umip"],
+    expect: &[
+        "extension: forbidden: ",
+        " contained",
+        "UMIP hides the descriptor tables",
+        "TEST forbidden done ",
+    ],
+    forbid: &["not contained"],
+    ..GUEST
+};
+
 /// The kernel's stack overflows on the second processor.
 const OVERFLOW_2: Test = Test {
     name: "overflow-2",
@@ -135,6 +153,15 @@ pub(super) const TESTS: &[Test] = &[
         timeout: 600,
         end: End::Seen,
         ..X86
+    },
+    UMIP,
+    Test {
+        boards: &["bochs-intel-uefi"],
+        model: Some("corei3_cnl"),
+        arguments: &[],
+        timeout: 600,
+        end: End::Seen,
+        ..UMIP
     },
     ARM,
     Test {
