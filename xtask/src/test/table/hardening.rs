@@ -34,6 +34,20 @@ const X86_ACTS: &[&str] = &[
     "TEST forbidden done ",
 ];
 
+/// The same where the extension has tables of its own.
+const X86_SEPARATE_ACTS: &[&str] = &[
+    "executes the extension's code: page fault in the kernel: it executed 0x6",
+    "where nothing is mapped (vector 14, error 0x10)",
+    "reads the extension's data: page fault in the kernel: it read 0x6",
+    "where nothing is mapped (vector 14, error 0x0)",
+    "writes the extension's data: page fault in the kernel: it wrote 0x6",
+    "where nothing is mapped (vector 14, error 0x2)",
+    "taken on its own stack",
+    "10 acts, 10 stopped",
+    "10 acts, 10 stopped",
+    "TEST forbidden done ",
+];
+
 /// The same on Arm, where the extension's part is in the kernel's tables; the last act comes after an exit of the guest.
 const ARM_ACTS: &[&str] = &[
     "executes the extension's code: exception in the kernel: it executed 0x8",
@@ -150,8 +164,16 @@ pub(super) const TESTS: &[Test] = &[
         boards: &["bochs-intel-uefi"],
         // The board's own has no SMAP.
         model: Some("corei7_skylake_x"),
+        settings: &["separate-tables = off"],
         timeout: 600,
         end: End::Seen,
+        ..X86
+    },
+    Test {
+        name: "hardening-separate",
+        proves: "the same with tables of the extension's own: its code and data are not in the kernel's at all",
+        settings: &["separate-tables = on"],
+        expect: X86_SEPARATE_ACTS,
         ..X86
     },
     UMIP,
