@@ -8,6 +8,8 @@
 /// Control of the first processor's timer interrupts; the others follow, and the mailboxes'.
 const TIMERS: u64 = 0x40;
 const MAILBOXES: u64 = 0x50;
+/// In a timers' register: the hypervisor timer's IRQ.
+const HYPERVISOR: u32 = 1 << 2;
 /// What is pending for the first processor.
 const SOURCES: u64 = 0x60;
 /// In a source register: one of the devices.
@@ -18,7 +20,7 @@ const ENABLE: u64 = 0x10;
 const DISABLE: u64 = 0x1C;
 
 /// The two parts' addresses.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Controller {
     pub(crate) local: u64,
     pub(crate) shared: u64,
@@ -83,14 +85,26 @@ impl Controller {
         }
     }
 
-    /// Lets this processor's hypervisor timer through, which the same register controls.
+    /// Lets this processor's hypervisor timer through, which the same register controls, and nothing else of it.
     ///
     /// # Safety
     /// As [`Controller::mask`], which has been called.
     pub(crate) unsafe fn admit_clock(&self) {
-        const HYPERVISOR: u32 = 1 << 2;
         // SAFETY: forwarded to the caller.
         unsafe { Self::write(self.own(TIMERS), HYPERVISOR) };
+    }
+
+    /// Lets it through beside what is let through, or no longer. Returns whether it was.
+    ///
+    /// # Safety
+    /// As [`Controller::mask`].
+    pub(crate) unsafe fn let_clock_in(&self, on: bool) -> bool {
+        // SAFETY: forwarded to the caller; the timer is the hypervisor's own.
+        unsafe {
+            let timers = Self::read(self.own(TIMERS));
+            Self::write(self.own(TIMERS), timers & !HYPERVISOR | if on { HYPERVISOR } else { 0 });
+            timers & HYPERVISOR != 0
+        }
     }
 
     /// Lets interrupts through as before.

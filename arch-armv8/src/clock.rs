@@ -1,21 +1,23 @@
-//! The hypervisor's own timer (CNTHP), which ends a turn of the extension's that takes too long.
+//! The hypervisor's own timer (CNTHP), which ends a turn of the extension's that takes too long, and a guest's run at a time.
 //!
-//! Its interrupt, PPI 26, comes through the root VM's interrupt controller. So it is let in only where the extension has been
-//! interrupted once and all else is held back ([`crate::gic`]), and everything is as before when the guest runs on. It is
-//! never acknowledged: a timer that is switched off raises nothing, and what was not acknowledged is not active.
+//! Its interrupt, PPI 26, comes through the root VM's interrupt controller. So it is let in only while interrupts come to EL2:
+//! where the extension has been interrupted once and all else is held back ([`crate::gic`]), or a guest runs that has to
+//! exit at a time. Everything is as before when the root VM gets its interrupts itself. It is never acknowledged: a timer
+//! that is switched off raises nothing, and what was not acknowledged is not active.
 //!
-//! EL1 cannot use that timer, so nobody misses the interrupt.
+//! EL1 cannot use that timer, so nobody misses the interrupt. In the EL2&0 regime it is the same one, by the same names.
 
 use aarch64_cpu::registers::{CNTPCT_EL0, Readable};
 use plinth_launch::Range;
 
+use crate::bcm2836::Controller;
 use crate::fdt::GicKind;
 use crate::gic;
 use crate::host::{read_system, write_system};
 use crate::processors::own_affinity;
 
 /// The timer's interrupt (Arm BSA, "PPI assignments").
-const PPI: u32 = 26;
+pub(crate) const PPI: u32 = 26;
 
 /// Registers of SGIs and PPIs, at the same offsets in GICv2's distributor and in a frame of GICv3's redistributor (Arm
 /// IHI 0048, 4.3; Arm IHI 0069, 12.9 and 12.10).
@@ -31,14 +33,22 @@ const STATUS: u64 = 1 << 2;
 /// The timer of this processor, and what stands in its interrupt's way.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    /// Where this processor's private interrupts are configured, where that is by such registers.
-    frame: Option<u64>,
+    line: Line,
     /// What the root VM has there, while the timer runs.
     before: Option<Before>,
 }
 
-/// The interrupt's configuration.
+/// Where the interrupt is configured.
 #[derive(Clone, Copy, Debug)]
+enum Line {
+    Nowhere,
+    /// In these registers of this processor's private interrupts.
+    Private(u64),
+    Bcm2836(Controller),
+}
+
+/// The interrupt's configuration.
+#[derive(Clone, Copy, Debug, Default)]
 struct Before {
     enabled: bool,
     priority: u8,
@@ -52,13 +62,40 @@ impl Clock {
     /// `private` is what the device tree says of the registers of private interrupts, mapped.
     pub(crate) unsafe fn new(kind: GicKind, private: Range) -> Self {
         let frame = match kind {
-            _ if private.size == 0 => None,
-            GicKind::V2(_) => Some(private.start),
+            GicKind::V2(_) if private.size != 0 => Some(private.start),
             // SAFETY: forwarded to the caller.
-            GicKind::V3 => unsafe { own_frame(private) },
-            GicKind::None | GicKind::Bcm2836 { .. } => None,
+            GicKind::V3 if private.size != 0 => unsafe { own_frame(private) },
+            _ => None,
         };
-        Self { frame, before: None }
+        let line = match kind {
+            GicKind::Bcm2836 { local, shared } => Line::Bcm2836(gic::bcm2836(local, shared)),
+            _ => frame.map_or(Line::Nowhere, Line::Private),
+        };
+        Self { line, before: None }
+    }
+
+    /// Has an interrupt come at `deadline`, beside the root VM's own. Returns false where it cannot.
+    ///
+    /// # Safety
+    /// [`Clock::new`] was told the truth; as long as the timer runs, interrupts come to EL2.
+    pub(crate) unsafe fn arm(&mut self, deadline: u64) -> bool {
+        // SAFETY: forwarded to the caller.
+        let there = unsafe { self.let_in() };
+        if there {
+            set(deadline);
+        }
+        there
+    }
+
+    /// Lets the interrupt in again, in case the root VM has set its controller up meanwhile.
+    ///
+    /// # Safety
+    /// As [`Clock::arm`].
+    pub(crate) unsafe fn insist(&self) {
+        if let (Line::Private(frame), Some(_)) = (self.line, self.before) {
+            // SAFETY: forwarded to the caller. What it was before is known.
+            let _ = unsafe { let_in(frame) };
+        }
     }
 
     /// Has an interrupt come after so many ticks, past the mask that holds all others back. Does nothing where it cannot.
@@ -68,37 +105,71 @@ impl Clock {
     pub(crate) unsafe fn start(&mut self, kind: GicKind, ticks: u64) {
         // SAFETY: forwarded to the caller.
         unsafe {
-            if let (Some(frame), None) = (self.frame, self.before) {
-                self.before = Some(let_in(frame));
-            }
-            let at = CNTPCT_EL0.get().saturating_add(ticks);
-            write_system!("cnthp_cval_el2", at);
-            write_system!("cnthp_ctl_el2", ENABLE);
+            self.let_in();
+            set(CNTPCT_EL0.get().saturating_add(ticks));
             gic::admit_clock(kind);
         }
     }
 
+    /// Whether the timer runs and has come to its end.
+    pub(crate) fn has_rung(&self) -> bool {
+        read_system!("cnthp_ctl_el2") & (ENABLE | STATUS) == ENABLE | STATUS
+    }
+
     /// Switches the timer off. Returns whether it had come to its end.
     pub(crate) fn stop(&mut self) -> bool {
-        let status = read_system!("cnthp_ctl_el2");
+        let rung = self.has_rung();
         // SAFETY: the timer is the hypervisor's own.
         unsafe {
             write_system!("cnthp_ctl_el2", 0u64);
             core::arch::asm!("isb", options(nostack, preserves_flags));
         }
-        status & (ENABLE | STATUS) == ENABLE | STATUS
+        rung
+    }
+
+    /// Lets the interrupt in, if it is not yet. Returns false where it cannot.
+    ///
+    /// # Safety
+    /// As [`Clock::arm`].
+    unsafe fn let_in(&mut self) -> bool {
+        if self.before.is_some() {
+            return true;
+        }
+        // SAFETY: forwarded to the caller.
+        self.before = unsafe {
+            match self.line {
+                Line::Nowhere => None,
+                Line::Private(frame) => Some(let_in(frame)),
+                Line::Bcm2836(own) => Some(Before { enabled: own.let_clock_in(true), ..Before::default() }),
+            }
+        };
+        self.before.is_some()
     }
 
     /// Gives the root VM its interrupt controller back as it was, but for the mask.
     ///
     /// # Safety
-    /// As [`Clock::start`].
+    /// As [`Clock::arm`] or [`Clock::start`].
     pub(crate) unsafe fn put_back(&mut self) {
         self.stop();
-        if let (Some(frame), Some(before)) = (self.frame, self.before.take()) {
-            // SAFETY: forwarded to the caller.
-            unsafe { restore(frame, before) };
+        let Some(before) = self.before.take() else { return };
+        // SAFETY: forwarded to the caller.
+        unsafe {
+            match self.line {
+                Line::Nowhere => {}
+                Line::Private(frame) => restore(frame, before),
+                Line::Bcm2836(own) => _ = own.let_clock_in(before.enabled),
+            }
         }
+    }
+}
+
+/// Sets the timer, and switches it on.
+fn set(deadline: u64) {
+    // SAFETY: the timer is the hypervisor's own.
+    unsafe {
+        write_system!("cnthp_cval_el2", deadline);
+        write_system!("cnthp_ctl_el2", ENABLE);
     }
 }
 

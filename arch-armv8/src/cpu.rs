@@ -1,5 +1,7 @@
 //! A processor at EL2, while the kernel runs on it.
 
+mod timed;
+
 use aarch64_cpu::registers::{
     CNTFRQ_EL0, CNTPCT_EL0, ELR_EL2, ESR_EL2, FAR_EL2, HCR_EL2, ICH_HCR_EL2, Readable, SP_EL0, SPSR_EL2,
     TPIDR_EL0, Writeable,
@@ -23,7 +25,7 @@ use crate::switch::{self, FIQ, IRQ, SERROR, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
 use crate::user::{UserPlace, UserRegisters};
 use crate::vs::El2Vs;
-use crate::{El2, emulate, exits, firmware, gic, host, id_registers, launch, processors, tlb};
+use crate::{El2, emulate, exits, firmware, gic, host, id_registers, interface, launch, processors, tlb};
 
 /// HCR_EL2.VSE: an SError waits for the guest.
 const HCR_VSE: u64 = 1 << 8;
@@ -40,14 +42,17 @@ pub struct El2Cpu {
     /// EL2 is set up for the extension.
     is_users: bool,
     natives: Natives,
-    /// The bits of HCR_EL2 by which an SError waits for the guest; 0 for none.
-    error: u64,
+    /// What HCR_EL2 has for the guest beside its VS's own: an SError waits for it ([`HCR_VIRTUAL_ERROR`]), or it has to exit
+    /// at a time ([`timed`]).
+    extra: u64,
     /// One has been logged: a guest may bring about as many as it likes.
     error_logged: bool,
     /// What the guest has enabled, while its interrupts are held back.
     masked: Option<gic::Held>,
+    /// What the root VM has enabled, while one of its interrupts waits for it and the timer may still come.
+    held: Option<gic::Held>,
     /// See [`Self::use_interface`].
-    interface_trapped: bool,
+    interface_traps: u64,
     clock: Clock,
     id: u32,
     /// The extension is translated by the kernel's own tables.
@@ -93,10 +98,11 @@ impl El2Cpu {
             user: Regime::user(features, user_root),
             is_users: false,
             natives: Natives::read(),
-            error: 0,
+            extra: 0,
             error_logged: false,
             masked: None,
-            interface_trapped: false,
+            held: None,
+            interface_traps: 0,
             clock,
             id: processors::own_hardware_id(),
             shared_regime: features.shared_regime,
@@ -106,7 +112,7 @@ impl El2Cpu {
 
     #[inline]
     fn use_guest(&mut self, mut regime: Regime) {
-        regime.hcr |= self.error;
+        regime.hcr |= self.extra;
         regime.load();
         self.is_users = false;
     }
@@ -117,14 +123,12 @@ impl El2Cpu {
         self.is_users = true;
     }
 
-    /// Traps or opens the system registers of GICv3's interface: with virtual interrupts EL1 would reach a virtual interface
-    /// that nobody looks after, so that the extension sees what the guest does there instead.
-    fn use_interface(&mut self, trapped: bool) {
-        // TC, TALL0 and TALL1.
-        const TRAPS: u64 = 7 << 10;
-        if self.interface_trapped != trapped && self.gic == GicKind::V3 {
-            ICH_HCR_EL2.set(if trapped { TRAPS } else { 0 });
-            self.interface_trapped = trapped;
+    /// Traps the system registers of GICv3's interface, as [`interface`] names them: with virtual interrupts EL1 would reach a
+    /// virtual interface that nobody looks after.
+    fn use_interface(&mut self, traps: u64) {
+        if self.interface_traps != traps && self.gic == GicKind::V3 {
+            ICH_HCR_EL2.set(traps);
+            self.interface_traps = traps;
         }
     }
 
@@ -141,8 +145,8 @@ impl El2Cpu {
         if self.masked.is_some() {
             self.let_interrupts_through();
         }
-        if vs.take_flush() {
-            self.take_on(vs);
+        if vs.has_preparations() {
+            self.prepare(vs);
         }
         self.use_guest(vs.regime());
         Self::go_to(vs.entry());
@@ -159,20 +163,38 @@ impl El2Cpu {
         #[cfg(feature = "fault-injection")]
         crate::fault_injection::exited();
         vs.exited();
-        if self.error != 0 {
-            self.error_delivered();
+        if self.extra != 0 {
+            self.settle();
         }
+    }
+
+    /// Does what has to be done before this entry and not before each.
+    #[cold]
+    #[inline(never)]
+    fn prepare(&mut self, vs: &mut El2Vs) {
+        if vs.take_flush() {
+            self.take_on(vs);
+        }
+        if let Some(deadline) = vs.deadline() {
+            self.arm(vs, deadline);
+        }
+    }
+
+    /// Ends what was made for this run beside the VS's own.
+    #[cold]
+    fn settle(&mut self) {
+        self.disarm();
+        self.error_delivered();
     }
 
     /// Makes this processor that of a VS of whose memory its TLB must hold nothing. Such is each one that has just become
     /// active: its registers are brought in too.
-    #[cold]
     fn take_on(&mut self, vs: &mut El2Vs) {
         self.root.empty();
         vs.translate_by(self.root.at());
         let regime = vs.regime();
         self.use_guest(regime);
-        self.use_interface(regime.has_virtual_interrupts());
+        self.use_interface(if regime.has_virtual_interrupts() { interface::ALL } else { 0 });
         tlb::flush_current_guest();
         self.root.fill(vs.nested_root());
         if !vs.bank().is_loaded() {
@@ -192,10 +214,9 @@ impl El2Cpu {
     }
 
     /// Looks whether the guest has taken the SError that was left for it (Arm ARM, HCR_EL2.VSE).
-    #[cold]
     fn error_delivered(&mut self) {
-        if HCR_EL2.get() & HCR_VSE == 0 {
-            self.error = 0;
+        if self.extra & HCR_VSE != 0 && HCR_EL2.get() & HCR_VSE == 0 {
+            self.extra &= !HCR_VIRTUAL_ERROR;
         }
     }
 
@@ -210,7 +231,7 @@ impl El2Cpu {
                 syndrome.0
             );
         }
-        self.error = HCR_VIRTUAL_ERROR;
+        self.extra |= HCR_VIRTUAL_ERROR;
         if self.has_virtual_syndrome {
             // SAFETY: VSESR_EL2 is there by its ID field, and only says what the guest's SError is.
             unsafe { host::write_system!("S3_4_C5_C2_3", syndrome.details()) };
@@ -376,6 +397,11 @@ impl HostCpu for El2Cpu {
                     vs.set_native(self.natives.get(exit.number));
                     return exit;
                 }
+                Stop::System(exit) if self.extra != 0 => {
+                    if let Some(exit) = self.system_while_timed(vs, exit, exit_page) {
+                        return exit;
+                    }
+                }
                 Stop::System(exit) => {
                     self.exited(vs);
                     if !vs.write_through(&exit, exit_page.frame) {
@@ -393,8 +419,9 @@ impl HostCpu for El2Cpu {
                     self.hand_on_error(vs.syndrome());
                 }
                 Stop::Interrupt(kind) => {
-                    self.exited(vs);
-                    return exits::interrupt(vs, kind);
+                    if let Some(exit) = self.guest_interrupted(vs, kind) {
+                        return exit;
+                    }
                 }
             }
         }

@@ -20,6 +20,8 @@ use crate::vs::El2Vs;
 pub(crate) fn classify(vs: &mut El2Vs, root: Root) -> Option<Exit> {
     let syndrome = vs.syndrome();
     match syndrome.class() {
+        // Trapped for the timer's sake alone (`cpu::timed`): it waits now.
+        class::WAIT if vs.is_root() => None,
         class::WAIT => Some(Exit::of(ExitClass::Wait)),
         class::DATA_ABORT | class::INSTRUCTION_ABORT => memory(vs, syndrome, root),
         class::STEP if vs.is_stepping() => Some(Exit::of(ExitClass::Reserved)),

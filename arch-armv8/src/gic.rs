@@ -10,8 +10,9 @@ use crate::fdt::GicKind;
 use crate::host::{read_system, write_system};
 use crate::processors::own_affinity;
 
-/// GICC_PMR's offset.
+/// Offsets of GICC_PMR and GICC_RPR.
 const GICC_PMR: u64 = 4;
+const GICC_RPR: u64 = 0x14;
 
 /// Lets through what has the priority 0 alone, with as few as 16 levels (Arm IHI 0048, 3.3; Arm IHI 0069, 4.8).
 const HIGHEST: u64 = 0x10;
@@ -34,8 +35,19 @@ impl Held {
     }
 }
 
-fn bcm2836(local: u64, shared: u64) -> Controller {
+/// This processor's part of the controller.
+pub(crate) fn bcm2836(local: u64, shared: u64) -> Controller {
     Controller { local, shared, processor: own_affinity() & 3 }
+}
+
+/// Whether no interrupt is being served that was acknowledged at the interface of a GICv2 (Arm IHI 0048, GICC_RPR).
+///
+/// # Safety
+/// The interface is there, and mapped.
+pub(crate) unsafe fn is_idle(base: u64) -> bool {
+    const IDLE: u32 = 0xFF;
+    // SAFETY: the caller vouches for the device; reading the running priority changes nothing.
+    unsafe { ((base + GICC_RPR) as *const u32).read_volatile() & IDLE == IDLE }
 }
 
 /// Masks everything. Returns what to give [`unmask`].

@@ -61,6 +61,8 @@ mod id_registers;
 #[cfg(target_arch = "aarch64")]
 mod inject;
 #[cfg(target_arch = "aarch64")]
+mod interface;
+#[cfg(target_arch = "aarch64")]
 mod launch;
 #[cfg(target_arch = "aarch64")]
 mod memory;

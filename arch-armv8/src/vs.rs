@@ -32,10 +32,14 @@ const MDSCR_STEP: u64 = 1;
 /// own debugger it was a step.
 pub(crate) const PSTATE_SKIPPED: u64 = !(3 << 10 | PSTATE_STEP);
 /// HCR_EL2.VI and VF: the lines by which virtual interrupts come.
-const HCR_VI: u64 = 1 << 7;
+pub(crate) const HCR_VI: u64 = 1 << 7;
 const HCR_VF: u64 = 1 << 6;
 /// The number of XZR in instructions.
 const ZERO_REGISTER: u64 = 31;
+
+/// What [`El2Vs::before_entry`] says.
+const FLUSH: u8 = 1;
+const DEADLINE: u8 = 2;
 
 /// A VS at EL2.
 #[derive(Debug)]
@@ -56,7 +60,10 @@ pub struct El2Vs {
     fault_address: u64,
     /// After a read of an ID register: what the machine has there.
     native: u64,
-    flush: bool,
+    /// What is to be done before the next entry: [`FLUSH`], and [`DEADLINE`] before each.
+    before_entry: u8,
+    /// When it has to exit.
+    deadline: Option<u64>,
     /// MDSCR_EL1 as the guest had it before the kernel stepped it.
     stepping: Option<u64>,
     /// SPSR.SS meanwhile, else 0.
@@ -122,10 +129,22 @@ impl El2Vs {
         self.nested_root
     }
 
-    /// Whether what the TLBs hold of its VM has to go before it runs; once.
+    /// Whether anything is to be done before it runs.
     #[inline]
+    pub(crate) fn has_preparations(&self) -> bool {
+        self.before_entry != 0
+    }
+
+    /// Whether what the TLBs hold of its VM has to go before it runs; once.
     pub(crate) fn take_flush(&mut self) -> bool {
-        self.flush && core::mem::take(&mut self.flush)
+        let flush = self.before_entry & FLUSH != 0;
+        self.before_entry &= !FLUSH;
+        flush
+    }
+
+    /// When it has to exit.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.deadline
     }
 
     /// From now on it runs on the processor whose own root is at `root`.
@@ -217,7 +236,8 @@ impl VsHw for El2Vs {
             syndrome: Syndrome::default(),
             fault_address: 0,
             native: 0,
-            flush: true,
+            before_entry: FLUSH,
+            deadline: None,
             stepping: None,
             step_bit: 0,
             reset_registers: page,
@@ -314,7 +334,7 @@ impl VsHw for El2Vs {
     }
 
     fn flush_tlb(&mut self) {
-        self.flush = true;
+        self.before_entry |= FLUSH;
     }
 
     fn translate(
@@ -329,11 +349,11 @@ impl VsHw for El2Vs {
 
     fn set_nested_root(&mut self, root: Spa) {
         self.nested_root = root;
-        self.flush = true;
+        self.flush_tlb();
     }
 
     fn leave_pp(&mut self) {
-        self.flush = true;
+        self.flush_tlb();
     }
 
     fn processor_control(
@@ -353,7 +373,7 @@ impl VsHw for El2Vs {
         self.syndrome = Syndrome::default();
         self.write_registers(exit_page, |_| 0);
         self.reset_registers = exit_page;
-        self.flush = true;
+        self.flush_tlb();
         // Only now may others start it: a start that came before the reset would be forgotten with it.
         if self.root
             && let Some(pp) = SLOTS.find(processors::own_affinity())
@@ -384,6 +404,12 @@ impl VsHw for El2Vs {
             }
             _ => {}
         }
+    }
+
+    /// By the hypervisor's timer, where its interrupt reaches EL2: see [`crate::cpu`].
+    fn set_deadline(&mut self, deadline: Option<u64>) {
+        self.deadline = deadline;
+        self.before_entry = self.before_entry & !DEADLINE | if deadline.is_some() { DEADLINE } else { 0 };
     }
 
     fn registers_at(&self) -> Spa {

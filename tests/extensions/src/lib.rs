@@ -67,6 +67,13 @@ pub const KICKS_SEEN: u64 = 1;
 /// The general register, R15, in which the extension `timed` leaves when its timer has run down.
 pub const TIMED_REGISTER: usize = 15;
 
+/// The argument of [`TEST_HYPERCALL`] under `timed`: the result is how many ticks after its time the last run has ended;
+/// [`NOT_ENDED`] where the time that was set last has not come. Any other argument is how many ticks ahead to set the timer.
+pub const TIMED_LATENESS: u64 = u64::MAX;
+
+/// No run has ended by the timer.
+pub const NOT_ENDED: u64 = u64::MAX;
+
 /// Whether this exit is the test hypercall.
 pub fn is_test(exit: &Exit<'_>) -> bool {
     exit.is_hypercall(TEST_HYPERCALL)

@@ -80,6 +80,19 @@ fn enable_private(base: u64) {
     put(base, 0x100, 0xFFFF | 1 << TIMER);
 }
 
+/// How this processor's controller has the hypervisor's timer, which is none of a guest's: whether it is enabled, and its
+/// priority.
+pub fn hypervisor_timer(gic: Gic) -> Option<(bool, u8)> {
+    const TIMER: u64 = 26;
+    let base = match gic {
+        Gic::None => return None,
+        Gic::V2(distributor, _) => distributor,
+        Gic::V3(_, redistributors) => redistributor(redistributors) + 0x1_0000,
+    };
+    let priority = get(base, 0x400 + (TIMER & !3)) >> (8 * (TIMER & 3));
+    Some((get(base, 0x100) >> TIMER & 1 != 0, priority as u8))
+}
+
 /// This processor's redistributor.
 fn redistributor(first: u64) -> u64 {
     const LAST: u32 = 1 << 4;

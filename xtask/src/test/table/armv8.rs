@@ -51,6 +51,47 @@ const LOOPS: Test = Test {
     ..VIRT
 };
 
+/// A guest that is ended at a time, with its own interrupts in every state.
+pub(super) const TIMER: Test = Test {
+    name: "timer",
+    proves: "the timer of a PP ends a run of the root VM in time, whatever its interrupts do, and loses none of them; GICv3",
+    payload: Payload::Guest("armv8-timer"),
+    extension: Some("timed"),
+    timeout: 120,
+    expect: &["timed: pp 0: a run ended at ", "TEST timer interrupts-off ok", "TEST timer done "],
+    ..ATTACK
+};
+
+/// A guest VM that spins.
+pub(super) const SLICES: Test = Test {
+    name: "slices",
+    proves: "the timer of a PP ends a run of a guest VM that takes no exit, where no interrupt comes; GICv3",
+    payload: Payload::Guest("armv8-slices"),
+    extension: Some("slices"),
+    timeout: 120,
+    expect: &["TEST slices slices ok", "TEST slices done "],
+    ..ATTACK
+};
+
+/// Linux, and an extension that sets its timer again and again.
+const TICKS: Test = Test {
+    name: "linux-ticks-4",
+    proves: "Linux works on 4 CPUs while its extension has each of them exit a thousand times a second; GICv3",
+    extension: Some("ticks"),
+    cpus: 4,
+    timeout: 300,
+    expect: &[
+        "plinth: pp 3: launched",
+        "ticks: pp 3: 1000 of them",
+        SIGNATURE,
+        "TEST smoke cpus=4 ok",
+        POWER_DOWN,
+    ],
+    // The hypervisor's own interrupt, which Linux knows from the device tree, is none of Linux's.
+    forbid: &["Spurious percpu IRQ", "[Uu]nexpected"],
+    ..VIRT
+};
+
 /// A guest that walks all of memory, and all that is EL2's.
 const WALK: Test = Test {
     name: "walk",
@@ -171,6 +212,45 @@ pub(super) const TESTS: &[Test] = &[
         proves: "the same with the extension in the EL2&0 regime",
         arguments: &["-cpu", "cortex-a76"],
         ..LOOPS
+    },
+    TIMER,
+    Test {
+        name: "timer-gicv2-a53",
+        proves: "on a Cortex-A53 with GICv2 it does so where no interrupt of its own waits, and loses none",
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        ..TIMER
+    },
+    Test {
+        name: "timer-vhe",
+        proves: "as with GICv3, with the extension in the EL2&0 regime",
+        arguments: &["-cpu", "max,pauth-impdef=on"],
+        ..TIMER
+    },
+    SLICES,
+    Test {
+        name: "slices-gicv2-a53",
+        proves: "the same on a Cortex-A53 with GICv2",
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        ..SLICES
+    },
+    Test {
+        name: "slices-vhe",
+        proves: "the same with the extension in the EL2&0 regime",
+        arguments: &["-cpu", "max,pauth-impdef=on"],
+        ..SLICES
+    },
+    TICKS,
+    Test {
+        name: "linux-ticks-gicv2-a53-4",
+        proves: "the same on 4 Cortex-A53 with GICv2, where an interrupt of its own may make it later",
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        ..TICKS
+    },
+    Test {
+        name: "linux-ticks-vhe-4",
+        proves: "the same on 4 processors with VHE",
+        arguments: &["-cpu", "max,pauth-impdef=on"],
+        ..TICKS
     },
     Test {
         name: "example-page-hook",

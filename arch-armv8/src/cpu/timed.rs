@@ -1,0 +1,187 @@
+//! The end of a guest's run at a time, by the hypervisor's timer.
+//!
+//! The timer's interrupt must come to EL2 (HCR_EL2.IMO), and with it every other IRQ. Those of the root VM end the run of a
+//! guest VM anyway. The root VM itself gets them at EL1, and with IMO set EL1 meets the virtual interface of GICv3 instead
+//! of the physical one. So while a time is set there, the interface is trapped and its registers are accessed for the root VM at
+//! EL2 ([`interface`]). An IRQ of its own is announced as a virtual one (HCR_EL2.VI), which the root VM takes when it lets
+//! IRQs in, and the priority mask holds back all but the timer's until the root VM turns to the interface: then everything is as
+//! it left it, and it acknowledges what the interface has for it. Group 0, its FIQs, is not touched, though the mask holds it
+//! back too as long as an IRQ waits.
+//!
+//! The interface of GICv2 is a page of memory, which EL1 reaches in any case. So there the root VM is watched only while it
+//! serves no interrupt, and gets its first IRQ by IMO cleared again and the timer off; the next exit or wait is the next occasion.
+//! On the BCM2836 only guest VMs are watched.
+//!
+//! Without a time nothing of this is there, and an exit pays nothing for it.
+
+use core::sync::atomic::Ordering;
+
+use plinth_extension_api::abi::GENERAL_REGISTERS;
+use plinth_hal::{Exit, ExitClass};
+
+use super::El2Cpu;
+use crate::fdt::GicKind;
+use crate::memory::ExitWords;
+use crate::switch::IRQ;
+use crate::vs::{El2Vs, HCR_VI};
+use crate::{exits, gic, interface};
+
+/// HCR_EL2.IMO: IRQs come to EL2.
+const HCR_IMO: u64 = 1 << 4;
+/// HCR_EL2.TWI: WFI is trapped.
+const HCR_TWI: u64 = 1 << 13;
+/// What [`El2Cpu::arm`] and what follows from it add.
+const OURS: u64 = HCR_IMO | HCR_TWI | HCR_VI;
+
+impl El2Cpu {
+    /// Has the run of `vs` end at `deadline`, where that can be done; once for each run.
+    pub(super) fn arm(&mut self, vs: &El2Vs, deadline: u64) {
+        if self.extra & OURS != 0 || vs.is_root() && !self.may_watch_root() {
+            return;
+        }
+        // SAFETY: the clock was made for this processor, and the guest runs with IMO set.
+        if unsafe { self.clock.arm(deadline) } {
+            self.extra |= HCR_IMO;
+            if vs.is_root() {
+                self.use_interface(interface::ROOT);
+            }
+        }
+    }
+
+    /// Whether the root VM cannot meet the timer's interrupt in its controller: its accesses are seen, or it has no reason
+    /// for any, since it serves no interrupt.
+    fn may_watch_root(&self) -> bool {
+        match self.gic {
+            GicKind::V3 => interface::shows_all(),
+            // SAFETY: `new` was told that the interface is there.
+            GicKind::V2(base) => unsafe { gic::is_idle(base) },
+            GicKind::Bcm2836 { .. } | GicKind::None => false,
+        }
+    }
+
+    /// The run is over: the root VM gets its interrupts itself again.
+    pub(super) fn disarm(&mut self) {
+        if self.extra & OURS == 0 {
+            return;
+        }
+        self.release();
+        // SAFETY: as in `arm`.
+        unsafe { self.clock.put_back() };
+        self.extra &= !OURS;
+        if self.interface_traps == interface::ROOT {
+            self.use_interface(0);
+        }
+    }
+
+    /// An interrupt came to EL2 while a guest ran; `None` where that runs on.
+    pub(super) fn guest_interrupted(&mut self, vs: &mut El2Vs, kind: u64) -> Option<Exit> {
+        let timed = kind == IRQ && self.extra & HCR_IMO != 0;
+        let rung = timed && self.clock.has_rung();
+        if timed && !rung && vs.is_root() {
+            self.stays(vs);
+            vs.forget_exit();
+            self.pass_on();
+            return None;
+        }
+        if rung {
+            return Some(self.timer_exit(vs));
+        }
+        self.exited(vs);
+        Some(exits::interrupt(vs, kind))
+    }
+
+    /// An IRQ of the root VM's own has come instead of the timer's.
+    fn pass_on(&mut self) {
+        if self.gic != GicKind::V3 {
+            // SAFETY: as in `arm`.
+            unsafe { self.clock.put_back() };
+            self.extra = self.extra & !HCR_IMO | HCR_TWI;
+            return;
+        }
+        // SAFETY: `new` was told that the interface is there.
+        let before = unsafe { gic::mask(self.gic) };
+        if self.held.is_none() {
+            self.held = before;
+            self.extra |= HCR_VI;
+            // SAFETY: as above; it is masked. Else the IRQ has the timer's priority, and no timer comes before it is taken.
+            unsafe {
+                self.clock.insist();
+                gic::admit_clock(self.gic);
+            }
+        }
+    }
+
+    /// Lets the interface signal what it has for the root VM.
+    fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            // SAFETY: as in `pass_on`, which masked it.
+            unsafe {
+                gic::unmask(self.gic, held);
+                core::arch::asm!("isb", options(nostack, preserves_flags));
+            }
+            self.extra &= !HCR_VI;
+        }
+    }
+
+    /// An access to a system register while anything is made for this run; `None` where it was carried out.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn system_while_timed(&mut self, vs: &mut El2Vs, exit: Exit, page: ExitWords) -> Option<Exit> {
+        if self.interface_traps == interface::ROOT {
+            self.release();
+            match access(&exit, page) {
+                Access::Done => {
+                    self.stays(vs);
+                    vs.skip();
+                    return None;
+                }
+                Access::Clock => return Some(self.timer_exit(vs)),
+                Access::Unknown => {}
+            }
+        }
+        self.exited(vs);
+        (!vs.write_through(&exit, page.frame)).then_some(exit)
+    }
+
+    /// The run is over because its time is.
+    fn timer_exit(&mut self, vs: &mut El2Vs) -> Exit {
+        self.exited(vs);
+        vs.forget_exit();
+        Exit::of(ExitClass::Timer)
+    }
+
+    /// The guest runs on without an exit.
+    fn stays(&mut self, vs: &mut El2Vs) {
+        vs.exited();
+        self.error_delivered();
+    }
+}
+
+/// What came of an access to the interface.
+enum Access {
+    /// It was made.
+    Done,
+    /// It met the timer's interrupt, and is to be made again.
+    Clock,
+    /// It is none.
+    Unknown,
+}
+
+/// Accesses the register that an exit is about.
+fn access(exit: &Exit, page: ExitWords) -> Access {
+    // 31 is XZR, which the page has no word for.
+    let word = page.words[..GENERAL_REGISTERS].get(exit.detail as usize);
+    if exit.class == ExitClass::RegisterWrite {
+        let value = word.map_or(0, |word| word.load(Ordering::Relaxed));
+        // SAFETY: the access is the root VM's own.
+        return if unsafe { interface::write(exit.number, value) } { Access::Done } else { Access::Unknown };
+    }
+    let Some(value) = interface::read(exit.number) else { return Access::Unknown };
+    if interface::takes_clock(exit.number, value) {
+        return Access::Clock;
+    }
+    if let Some(word) = word {
+        word.store(value, Ordering::Relaxed);
+    }
+    Access::Done
+}
