@@ -5,6 +5,7 @@ use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::broken_entry::{self, Answer};
 #[cfg(feature = "fault-injection")]
 use plinth_arch_x86::fault_injection::{self, Nmis};
+use plinth_arch_x86::interrupts::Interrupts;
 use plinth_arch_x86::nmi::{NmiNote, unblock};
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::sleep;
@@ -40,6 +41,7 @@ pub struct SvmCpu {
     note: &'static NmiNote,
     apic: LocalApic,
     id: u32,
+    interrupts: Interrupts,
 }
 
 impl SvmCpu {
@@ -57,6 +59,7 @@ impl SvmCpu {
             note: pages.nmi_note(),
             apic,
             id: apic.id(),
+            interrupts: Interrupts::default(),
         }
     }
 
@@ -113,6 +116,8 @@ impl SvmCpu {
         self.apic.send_nmi(self.id);
     }
 
+    plinth_arch_x86::interrupt_methods!();
+
     #[inline]
     fn load_guest(&mut self, vs: &mut SvmVs) {
         let vmcb = vs.physical();
@@ -152,7 +157,7 @@ impl HostCpu for SvmCpu {
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
         self.load_host();
         // SAFETY: `new` was told that everything is loaded, the NMI handler too; `load_host` has put the hidden part back.
-        // Maskable interrupts are off, so that NMIs alone come in while the global interrupt flag is set.
+        // Maskable interrupts are off but in ring 3, so that NMIs alone come in here while the global interrupt flag is set.
         let exit = unsafe {
             switch::stgi();
             let exit = user::run(self.per_cpu, context);
@@ -165,6 +170,7 @@ impl HostCpu for SvmCpu {
         if self.note.take() {
             self.meet_again();
         }
+        let exit = if exit == UserExit::Clock { self.interrupted(context) } else { exit };
         #[cfg(feature = "fault-injection")]
         fault_injection::serve(exit, context, Nmis { note: self.note, held_back: true });
         exit
@@ -214,7 +220,7 @@ impl HostCpu for SvmCpu {
     fn reset_interrupts(&mut self) -> bool {
         self.load_host();
         self.apic.reset(|| {
-            // SAFETY: the kernel's IDT and TSS are loaded, with the stub for every interrupt; interrupts are off.
+            // SAFETY: the kernel's IDT and TSS are loaded, with a stub for every interrupt; interrupts are off.
             unsafe { sleep::accept_interrupts() };
             self.note.take()
         })

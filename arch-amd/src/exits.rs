@@ -1,6 +1,6 @@
 //! Exit codes and what they mean everywhere.
 
-use plinth_arch_x86::msr;
+use plinth_arch_x86::processor::owns;
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass, PhysicalMemory, Spa};
 
@@ -46,8 +46,7 @@ fn msr_access(vs: &SvmVs, info: u64, exit_page: Spa) -> Exit {
     const RCX: u64 = 1;
     let number = vs.memory().read_u64(Spa::new(exit_page.raw() + RCX * 8)) & 0xffff_ffff;
     let write = info & 1 != 0;
-    let owned = number == u64::from(msr::index::APIC_BASE) || number == u64::from(msr::index::X2APIC_ICR);
-    match (write, owned && vs.is_root) {
+    match (write, owns(number) && vs.is_root) {
         (true, true) => Exit { class: ExitClass::Processor, number, detail: BY_MSR },
         (true, false) => Exit { class: ExitClass::RegisterWrite, number, detail: 0 },
         (false, _) => Exit { class: ExitClass::RegisterRead, number, detail: 0 },

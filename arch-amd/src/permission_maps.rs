@@ -21,12 +21,13 @@ pub(crate) const VM_CR_R_INIT: u64 = 1 << 1;
 pub(crate) const VM_HSAVE_PA: u32 = 0xC001_0117;
 
 /// MSRs that the kernel itself must see, whatever the extension wants: number, reads, writes.
-const OWNED: [(u32, Intercepts); 5] = [
+const OWNED: [(u32, Intercepts); 6] = [
     (msr::index::EFER, BOTH),
     (VM_CR, BOTH),
     (VM_HSAVE_PA, BOTH),
     (msr::index::APIC_BASE, Intercepts { reads: false, writes: true }),
     (msr::index::X2APIC_ICR, Intercepts { reads: false, writes: true }),
+    (msr::index::X2APIC_LINT0, Intercepts { reads: false, writes: true }),
 ];
 
 const BOTH: Intercepts = Intercepts { reads: true, writes: true };

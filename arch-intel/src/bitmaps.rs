@@ -31,7 +31,7 @@ const NONE: Intercepts = Intercepts { reads: false, writes: false };
 fn owned(register: u32) -> Intercepts {
     match register {
         msr::index::FEATURE_CONTROL | VMX_FIRST..=VMX_LAST => BOTH,
-        msr::index::APIC_BASE | msr::index::X2APIC_ICR => WRITES_ONLY,
+        msr::index::APIC_BASE | msr::index::X2APIC_ICR | msr::index::X2APIC_LINT0 => WRITES_ONLY,
         // The kernel knows their values without reading them at each turn of the extension.
         FIRST_SYSTEM_CALL..=LAST_SYSTEM_CALL => WRITES_ONLY,
         // The root VM's map has to follow.
@@ -128,9 +128,14 @@ impl VmHw for VmxVm {
                 memory.write_u64(Spa::new(vm.maps.raw() + word * 8), u64::MAX);
             }
         }
-        let single = [msr::index::FEATURE_CONTROL, msr::index::APIC_BASE, msr::index::X2APIC_ICR];
+        let apic = [msr::index::APIC_BASE, msr::index::X2APIC_ICR, msr::index::X2APIC_LINT0];
         let system_calls = FIRST_SYSTEM_CALL..=LAST_SYSTEM_CALL;
-        for register in (VMX_FIRST..=VMX_LAST).chain(system_calls).chain(mtrr::registers()).chain(single) {
+        for register in (VMX_FIRST..=VMX_LAST)
+            .chain(system_calls)
+            .chain(mtrr::registers())
+            .chain(apic)
+            .chain([msr::index::FEATURE_CONTROL])
+        {
             // All of them lie in the bitmap's ranges.
             let _ = vm.intercept_register(u64::from(register), if tag == ROOT_TAG { NONE } else { BOTH });
         }

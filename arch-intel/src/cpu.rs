@@ -4,11 +4,13 @@ mod interface;
 mod seldom;
 
 use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::interrupts::Interrupts;
 use plinth_arch_x86::msr;
 use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::speculation::Processor;
-use plinth_hal::{Exit, ExitClass, GuestMemory, IdPolicy, Spa};
+use plinth_arch_x86::user::UserRegisters;
+use plinth_hal::{Exit, ExitClass, GuestMemory, IdPolicy, Spa, UserExit};
 
 use crate::exits::{self, reason};
 use crate::failure;
@@ -33,6 +35,7 @@ pub struct VmxCpu {
     entry: Entry,
     apic: LocalApic,
     id: u32,
+    interrupts: Interrupts,
 }
 
 impl VmxCpu {
@@ -46,7 +49,8 @@ impl VmxCpu {
         let host_hidden = Hidden::read();
         let (cstar, id) = (host_hidden.cstar, apic.id());
         let entry = Entry::new(&Processor::current());
-        Self { per_cpu, host, host_hidden, note, hidden_of: None, cstar, entry, apic, id }
+        let interrupts = Interrupts::default();
+        Self { per_cpu, host, host_hidden, note, hidden_of: None, cstar, entry, apic, id, interrupts }
     }
 
     /// Puts the guest's hidden registers away and the kernel's in their place.
@@ -63,6 +67,8 @@ impl VmxCpu {
             }
         }
     }
+
+    plinth_arch_x86::interrupt_methods!();
 
     #[inline]
     fn load_guest(&mut self, vs: &mut VmxVs) {

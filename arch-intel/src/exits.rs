@@ -1,6 +1,6 @@
 //! Exit reasons and what they mean everywhere (Intel SDM vol. 3D, appendix C).
 
-use plinth_arch_x86::msr;
+use plinth_arch_x86::processor::owns;
 use plinth_arch_x86::stopped_guest::read_general;
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass, Spa};
@@ -116,8 +116,7 @@ fn privilege(vs: &VmxVs) -> u64 {
 fn msr_access(vs: &VmxVs, write: bool, exit_page: Spa) -> Exit {
     const RCX: u64 = 1;
     let number = read_general(&vs.memory(), exit_page, RCX) & 0xffff_ffff;
-    let owned = number == u64::from(msr::index::APIC_BASE) || number == u64::from(msr::index::X2APIC_ICR);
-    match (write, owned && vs.is_root) {
+    match (write, owns(number) && vs.is_root) {
         (true, true) => Exit { class: ExitClass::Processor, number, detail: BY_MSR },
         (true, false) => Exit { class: ExitClass::RegisterWrite, number, detail: 0 },
         (false, _) => Exit { class: ExitClass::RegisterRead, number, detail: 0 },

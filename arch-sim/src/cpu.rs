@@ -39,6 +39,10 @@ pub struct SimCpu {
     interrupt_age: u32,
     /// When the extension is to be stopped.
     pub(crate) deadline: Option<u64>,
+    /// Interrupts of devices may stop it too.
+    pub(crate) lets_in: bool,
+    /// One has, and is kept for the root VM.
+    pub(crate) keeps: bool,
 }
 
 impl SimCpu {
@@ -46,7 +50,8 @@ impl SimCpu {
     pub fn new(machine: &'static Machine, number: usize, user_root: Spa) -> Self {
         let host = Space { root: user_root, tag: HOST_TAG };
         let (tlb, cache) = (Tlb::default(), StateCache::default());
-        Self { machine, number, tlb, host, cache, interrupt_age: 0, deadline: None }
+        let (deadline, lets_in, keeps) = (None, false, false);
+        Self { machine, number, tlb, host, cache, interrupt_age: 0, deadline, lets_in, keeps }
     }
 
     fn flush(&mut self, tag: u16) {
@@ -248,6 +253,16 @@ impl HostCpu for SimCpu {
 
     fn end_turn_after(&mut self, ticks: u64) {
         self.deadline = Some(self.machine.now().saturating_add(ticks));
+    }
+
+    fn interrupts_changed(&mut self, _: Option<&Exit>) {
+        self.lets_in = true;
+    }
+
+    fn return_interrupts(&mut self) {
+        if std::mem::take(&mut self.keeps) {
+            self.machine.set_device_interrupt(self.hardware_id(), true);
+        }
     }
 
     fn relax(&self) {

@@ -145,7 +145,7 @@ impl SimUser {
     }
 
     /// What the extension wants next, or what has stopped it.
-    fn next_request(&self, cpu: &SimCpu) -> Result<Request, UserExit> {
+    fn next_request(&self, cpu: &mut SimCpu) -> Result<Request, UserExit> {
         let Some(fiber) = &self.fiber else { return Ok(Request::Returned) };
         loop {
             match fiber.requests.recv_timeout(POLL) {
@@ -160,11 +160,15 @@ impl SimUser {
 
 impl SimCpu {
     /// Time passes in which the extension wants nothing.
-    fn pass_time(&self, time: Duration) -> Result<(), UserExit> {
+    fn pass_time(&mut self, time: Duration) -> Result<(), UserExit> {
         self.machine.check_power();
         self.machine.pass(time);
         if self.machine.take_interrupt(self.hardware_id()) {
             return Err(UserExit::Kick);
+        }
+        if self.lets_in && self.machine.set_device_interrupt(self.hardware_id(), false) {
+            self.keeps = true;
+            return Err(UserExit::Clock);
         }
         match self.deadline {
             Some(deadline) if deadline <= self.machine.now() => Err(UserExit::Clock),

@@ -10,7 +10,7 @@ use common::{TEST, id_read, meet, program, promoted, wait_for, with_test};
 use plinth_arch_sim::extension::{Extension, Slot, User};
 use plinth_arch_sim::isa::{Op, SIZE};
 use plinth_arch_sim::lab::{Ended, Lab, Setup};
-use plinth_arch_sim::machine::{CONTROL_PAGE, Machine, Trace};
+use plinth_arch_sim::machine::{CONTROL_PAGE, DEVICE_INTERRUPT, Machine, Trace};
 use plinth_arch_sim::standard::Standard;
 use plinth_extension_api::abi::{Call, ExitClass};
 use plinth_hal::Event;
@@ -177,6 +177,50 @@ fn a_clock_of_the_processors_own_needs_no_other() {
     promoted(&lab.end(0));
     let trace = [UNDEFINED, Trace::Event(Event::Nmi), Trace::Value(0x22)];
     assert_eq!(lab.machine.trace(), trace, "the interrupt was the guest's own, and it gets it");
+}
+
+/// A processor alone whose extension hangs at the test's hypercall, where a device interrupts it.
+fn interrupted(
+    command_line: &'static str,
+    meanwhile: impl Fn(&Standard, &User) + Send + Sync + 'static,
+) -> Lab {
+    let entered = Arc::new(AtomicBool::new(false));
+    let mark = entered.clone();
+    let vmexit = move |standard: &Standard, user: &User| {
+        mark.store(true, Ordering::SeqCst);
+        meanwhile(standard, user);
+    };
+    let mut lab = with_options(command_line, with_fail(vmexit, |_, user, _| user.hang()));
+    lab.launch(0, &program(&[&TEST, &id_read(2)]));
+    common::eventually("the turn", || entered.load(Ordering::SeqCst));
+    lab.machine.set_device_interrupt(Machine::hardware_id(0), true);
+    lab
+}
+
+#[test]
+fn an_interrupt_of_the_root_vms_bounds_a_turn_and_is_not_lost() {
+    let mut lab = interrupted("watchdog=100", |_, user| user.hang());
+    promoted(&lab.end(0));
+    let trace = [UNDEFINED, Trace::Interrupt(DEVICE_INTERRUPT), Trace::Value(0x22)];
+    assert_eq!(lab.machine.trace(), trace);
+}
+
+#[test]
+fn a_turn_that_is_interrupted_and_ends_in_time_is_well() {
+    let mut lab = interrupted("watchdog=60000", |_, _| std::thread::sleep(Duration::from_millis(50)));
+    promoted(&lab.end(0));
+    assert_eq!(lab.machine.trace(), [Trace::Interrupt(DEVICE_INTERRUPT), Trace::Value(0x22)]);
+}
+
+#[test]
+fn an_interrupt_in_the_last_turn_stays_the_machines() {
+    let mut lab = interrupted("watchdog=60000", |standard, user| {
+        std::thread::sleep(Duration::from_millis(50));
+        standard.expect(user, Call::VsPromote, &[]);
+    });
+    promoted(&lab.end(0));
+    assert_eq!(lab.machine.trace(), []);
+    assert!(lab.machine.set_device_interrupt(Machine::hardware_id(0), false));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use plinth_hal::{ProcessorEvent, Target};
 
 use crate::cold_start::{self, ARRIVALS};
+use crate::interrupts::Registers;
 use crate::msr;
 
 /// APIC register offsets (AMD APM vol. 2, 16.3.2).
@@ -14,6 +15,25 @@ const ID: u64 = 0x20;
 const ICR_LOW: u64 = 0x300;
 const ICR_HIGH: u64 = 0x310;
 
+/// Registers of the local vector table and around it, by offset.
+pub(crate) mod lvt {
+    pub(crate) const END_OF_INTERRUPT: u64 = 0xB0;
+    pub(crate) const SPURIOUS: u64 = 0xF0;
+    pub(crate) const TIMER: u64 = 0x320;
+    pub(crate) const LINT0: u64 = 0x350;
+    /// Writing it starts the timer, 0 stops it.
+    pub(crate) const TIMER_COUNT: u64 = 0x380;
+    pub(crate) const TIMER_LEFT: u64 = 0x390;
+    pub(crate) const TIMER_DIVISOR: u64 = 0x3E0;
+}
+
+/// An entry of the local vector table: it delivers nothing.
+pub(crate) const MASKED: u32 = 1 << 16;
+/// Delivery mode: the vector is the old controller's to say.
+pub(crate) const EXTINT: u32 = 7;
+
+/// IA32_APIC_BASE: the APIC is on.
+const ENABLED: u64 = 1 << 11;
 /// IA32_APIC_BASE: x2APIC mode.
 const X2APIC_ENABLED: u64 = 1 << 10;
 /// IA32_APIC_BASE: the page number.
@@ -88,46 +108,53 @@ impl LocalApic {
         const TASK_PRIORITY: u64 = 0x80;
         const LOGICAL_DESTINATION: u64 = 0xD0;
         const DESTINATION_FORMAT: u64 = 0xE0;
-        const SPURIOUS: u64 = 0xF0;
         const LOCAL_VECTORS: [u64; 6] = [0x320, 0x330, 0x340, 0x350, 0x360, 0x370];
-        const TIMER_COUNT: u64 = 0x380;
-        const MASKED: u32 = 1 << 16;
         const ENABLED: u32 = 1 << 8;
         const SPURIOUS_VECTOR: u32 = 0xFF;
-        self.set(SPURIOUS, SPURIOUS_VECTOR | ENABLED);
+        self.set(lvt::SPURIOUS, SPURIOUS_VECTOR | ENABLED);
         LOCAL_VECTORS.into_iter().for_each(|vector| self.set(vector, MASKED));
-        self.set(TIMER_COUNT, 0);
+        self.set(lvt::TIMER_COUNT, 0);
         self.set(TASK_PRIORITY, 0);
         let nmi = self.drop_interrupts(&mut accept);
         if !self.x2apic() {
             self.set(LOGICAL_DESTINATION, 0);
             self.set(DESTINATION_FORMAT, u32::MAX);
         }
-        self.set(SPURIOUS, SPURIOUS_VECTOR);
+        self.set(lvt::SPURIOUS, SPURIOUS_VECTOR);
         nmi
     }
 
     /// Accepts and ends interrupts until none is left; there are no more than vectors.
     fn drop_interrupts(self, accept: &mut impl FnMut() -> bool) -> bool {
-        const END_OF_INTERRUPT: u64 = 0xB0;
         let mut nmi = false;
         for _ in 0..=u8::MAX {
             nmi |= accept();
-            if !self.in_service() {
+            if !self.is_serving() {
                 break;
             }
-            self.set(END_OF_INTERRUPT, 0);
+            self.end_of_interrupt();
         }
         nmi
     }
 
-    /// Whether an interrupt has been accepted and not ended.
-    fn in_service(self) -> bool {
+    /// Whether any interrupt has been accepted and not ended.
+    fn is_serving(self) -> bool {
         (0x100..=0x170).step_by(0x10).any(|offset| self.get(offset) != 0)
     }
 
+    /// Whether the APIC is on at all; else interrupts pass it by.
+    pub(crate) fn is_enabled(self) -> bool {
+        // SAFETY: as in `current`.
+        unsafe { msr::read(msr::index::APIC_BASE) & ENABLED != 0 }
+    }
+
+    /// The vector of interrupts that are gone when the processor asks for them.
+    pub(crate) fn spurious_vector(self) -> u8 {
+        self.get(lvt::SPURIOUS) as u8
+    }
+
     /// Reads a register in either mode.
-    fn get(self, offset: u64) -> u32 {
+    pub(crate) fn get(self, offset: u64) -> u32 {
         if self.x2apic() {
             // SAFETY: x2APIC mode is on, and callers name registers that it has.
             unsafe { msr::read(msr::index::X2APIC_FIRST + (offset >> 4) as u32) as u32 }
@@ -240,6 +267,34 @@ impl LocalApic {
         // SAFETY: as in `read`. The guest owns its APIC: no write of its can harm but INIT and SIPI, which do not
         // come here, and the kernel itself writes only commands.
         unsafe { core::ptr::write_volatile((self.base + (offset & 0xFF0)) as *mut u32, value) };
+    }
+}
+
+impl Registers for LocalApic {
+    fn get(&self, offset: u64) -> u32 {
+        (*self).get(offset)
+    }
+
+    fn set(&self, offset: u64, value: u32) {
+        (*self).set(offset, value);
+    }
+
+    fn send_self(&self, vector: u8) {
+        /// Interrupt command: fixed, asserted, to this processor.
+        const TO_SELF: u32 = 0x0004_4000;
+        self.send(0, TO_SELF | u32::from(vector));
+    }
+
+    fn timer_runs(&self) -> bool {
+        /// The mode in the timer's entry: once, again and again, or at a value of the TSC.
+        const PERIODIC: u32 = 1;
+        const DEADLINE: u32 = 2;
+        match (*self).get(lvt::TIMER) >> 17 & 3 {
+            // SAFETY: a processor without the MSR does not let that bit of the entry be set.
+            DEADLINE => unsafe { msr::read(msr::index::TSC_DEADLINE) != 0 },
+            PERIODIC => (*self).get(lvt::TIMER_COUNT) != 0,
+            _ => (*self).get(lvt::TIMER_LEFT) != 0,
+        }
     }
 }
 

@@ -1,7 +1,12 @@
-//! Exceptions while the hypervisor runs.
+//! Exceptions and interrupts while the hypervisor runs.
 //!
-//! From ring 3 they end the extension's turn. In the kernel there are two that are no bug: a guarded access
-//! to an MSR that does not exist, and an NMI that was held back until the processor is given back.
+//! From ring 3 they stop the extension. In the kernel there are two exceptions that are no bug: a guarded access
+//! to an MSR that does not exist, and an NMI that was held back until the processor is given back. Interrupts come there only
+//! where they are dropped.
+//!
+//! The root VM programs the vectors of interrupts, and it may be hostile: one may come with the vector of any exception. It
+//! brings no error code then. Where the exception has one, the stack tells the two apart: the processor starts at a multiple
+//! of 16 and pushes five words, or six with the code (AMD APM vol. 2, 8.9.3; Intel SDM vol. 3A, 6.14.2).
 //!
 //! Until the kernel's tables are loaded, an exception of ring 3 runs on those of ring 3: the stubs and all that follows up to
 //! there lie in the section `plinth_entry`, and their stacks beside [`PerCpu`], which both map.
@@ -11,33 +16,38 @@ use core::arch::{global_asm, naked_asm};
 use x86_64::VirtAddr;
 use x86_64::registers::control::Cr2;
 use x86_64::registers::segmentation::SegmentSelector;
-use x86_64::structures::idt::InterruptDescriptorTable;
+use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
 
 use crate::kernel_fault::KernelFault;
 use crate::per_cpu::{KERNEL_CS, PerCpu};
 use crate::tables::Tables;
 use crate::{msr, nmi, sleep, user};
 
-/// Vectors that get a stub: the architecture's exceptions.
-const VECTORS: usize = 32;
+/// Vectors, each of which has a stub.
+const VECTORS: usize = 256;
+/// Those of them that are the architecture's exceptions.
+pub(crate) const COUNT: usize = 32;
+/// Exceptions with an error code: 8, 10 to 14, 17, 21, 29 and 30 (AMD APM vol. 2, 8.2).
+pub(crate) const WITH_ERROR_CODE: u64 = 0x6022_7D00;
+/// Added to the vector of one of these that came without: it was an interrupt.
+const NO_CODE: u64 = 256;
 /// Bytes from one stub to the next.
 const STUB_SIZE: usize = 16;
 
 const DEBUG: u64 = 1;
 const DOUBLE_FAULT: usize = 8;
 const MACHINE_CHECK: usize = 18;
+const SECURITY: u64 = 30;
 
-// One stub for each vector: pushes a zero where the processor pushes no error code (AMD APM vol. 2, 8.2), then
-// the vector.
+// One stub for each vector: pushes a zero where the processor pushes no error code, then the vector.
 global_asm!(
     ".pushsection plinth_entry, \"ax\", @progbits",
     ".balign 16",
     "plinth_exception_stubs:",
     ".set vector, 0",
-    ".rept 32",
+    ".rept 256",
     ".balign 16",
-    // Error codes come with vectors 8, 10 to 14, 17, 21, 29 and 30.
-    ".if ((0x60227D00 >> vector) & 1) == 0",
+    ".if vector >= 32 || (({with_error_code} >> vector) & 1) == 0",
     "push 0",
     ".endif",
     "push vector",
@@ -52,6 +62,7 @@ global_asm!(
     double_fault = const DOUBLE_FAULT,
     machine_check = const MACHINE_CHECK,
     emergency = sym emergency,
+    with_error_code = const WITH_ERROR_CODE,
     entry = sym exception,
 );
 
@@ -62,38 +73,23 @@ unsafe extern "C" {
     static plinth_exception_stubs: [u8; VECTORS * STUB_SIZE];
 }
 
+fn stub(vector: usize) -> VirtAddr {
+    VirtAddr::new_truncate(&raw const plinth_exception_stubs as u64 + (vector * STUB_SIZE) as u64)
+}
+
+const _: () = assert!(size_of::<InterruptDescriptorTable>() == VECTORS * size_of::<Entry<()>>());
+
 /// The IDT of every processor.
 pub(crate) fn table(emergency_stack: u16, debug_stack: u16) -> InterruptDescriptorTable {
     let mut idt = InterruptDescriptorTable::new();
-    let stub = |vector: usize| {
-        let first = &raw const plinth_exception_stubs as u64;
-        VirtAddr::new_truncate(first + (vector * STUB_SIZE) as u64)
-    };
-    macro_rules! set {
-        ($($field:ident = $vector:expr),* $(,)?) => {$(
-            // SAFETY: the stub of that vector keeps every register and ends by IRETQ or in `user::from_ring_3`.
-            unsafe { idt.$field.set_handler_addr(stub($vector)).set_code_selector(KERNEL) };
-        )*};
+    for vector in 0..VECTORS {
+        // SAFETY: the table has that many entries, all of one form, those that are reserved for exceptions to come among them.
+        // The stub of each vector keeps every register and ends by IRETQ or in `user::from_ring_3`.
+        unsafe {
+            let entry = &mut *(&raw mut idt).cast::<Entry<()>>().add(vector);
+            entry.set_handler_addr(stub(vector)).set_code_selector(KERNEL);
+        }
     }
-    set!(
-        divide_error = 0,
-        non_maskable_interrupt = 2,
-        breakpoint = 3,
-        overflow = 4,
-        bound_range_exceeded = 5,
-        invalid_opcode = 6,
-        device_not_available = 7,
-        invalid_tss = 10,
-        segment_not_present = 11,
-        stack_segment_fault = 12,
-        general_protection_fault = 13,
-        page_fault = 14,
-        x87_floating_point = 16,
-        alignment_check = 17,
-        simd_floating_point = 19,
-        virtualization = 20,
-        cp_protection_exception = 21,
-    );
     // SAFETY: the handler keeps every register and ends by IRETQ or in `exception`, on a stack that `PerCpu::place` put
     // into the TSS.
     unsafe {
@@ -116,11 +112,6 @@ pub(crate) fn table(emergency_stack: u16, debug_stack: u16) -> InterruptDescript
             .set_handler_addr(VirtAddr::new_truncate(redirected_init as *const () as u64))
             .set_code_selector(KERNEL)
             .set_stack_index(emergency_stack);
-    }
-    for vector in VECTORS as u8..=u8::MAX {
-        let stub = VirtAddr::new_truncate(sleep::interrupt_stub());
-        // SAFETY: the stub changes nothing and returns; interrupts are off but where they are meant to end there.
-        unsafe { idt[vector].set_handler_addr(stub).set_code_selector(KERNEL) };
     }
     idt
 }
@@ -163,14 +154,25 @@ unsafe extern "sysv64" fn debug() {
 }
 
 /// An INIT as the exception #SX, with its error code (AMD APM vol. 2, 8.2): it is dropped. Like an NMI it may come between
-/// SYSCALL and the change of stacks.
+/// SYSCALL and the change of stacks. Without an error code it is an interrupt.
 ///
 /// # Safety
 /// Only the processor may call it, with the stack of its IDT entry.
 #[unsafe(naked)]
 #[unsafe(link_section = "plinth_entry")]
 unsafe extern "sysv64" fn redirected_init() {
-    naked_asm!("add rsp, 8", "iretq")
+    naked_asm!(
+        "test spl, 8",
+        "jnz 2f",
+        "add rsp, 8",
+        "iretq",
+        "2:",
+        "push 0",
+        "push {vector}",
+        "jmp {exception}",
+        vector = const SECURITY + NO_CODE,
+        exception = sym exception,
+    )
 }
 
 /// Double faults and machine checks: one in the kernel may have come where the tables were still those of ring 3, or again.
@@ -198,7 +200,8 @@ unsafe extern "sysv64" fn emergency() {
     )
 }
 
-/// Where all stubs meet.
+/// Where all stubs meet. With an error code, pushed by the processor or the stub, and the vector the stack is 8 bytes from a
+/// multiple of 16; without one it is put in.
 ///
 /// # Safety
 /// Only the stubs may jump here.
@@ -206,6 +209,12 @@ unsafe extern "sysv64" fn emergency() {
 #[unsafe(link_section = "plinth_entry")]
 unsafe extern "sysv64" fn exception() {
     naked_asm!(
+        "test spl, 8",
+        "jnz 2f",
+        "push qword ptr [rsp]",
+        "mov qword ptr [rsp + 8], 0",
+        "add qword ptr [rsp], {no_code}",
+        "2:",
         "test byte ptr [rsp + 24], 3",
         "jnz {from_ring_3}",
         "push rax",
@@ -232,15 +241,19 @@ unsafe extern "sysv64" fn exception() {
         "pop rax",
         "add rsp, 16",
         "iretq",
+        no_code = const NO_CODE,
         from_ring_3 = sym user::from_ring_3,
         kernel_exception = sym kernel_exception,
     )
 }
 
-/// An exception in the kernel: goes on behind a guarded access, else it is a bug. NMIs have handlers of their own, but on a
-/// processor that is about to be given back.
+/// An exception in the kernel: goes on behind a guarded access, is an interrupt that is dropped, else it is a bug. NMIs have
+/// handlers of their own, but on a processor that is about to be given back.
 extern "sysv64" fn kernel_exception(frame: &mut KernelFrame) {
     if frame.vector == nmi::VECTOR {
+        return;
+    }
+    if sleep::accepts_interrupts(frame.rip) {
         return;
     }
     if let Some(fixup) = msr::fixup(frame.rip) {

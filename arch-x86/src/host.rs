@@ -1,8 +1,8 @@
 //! What a processor does the same whichever vendor's it is: kicks, time, registers, starting others.
 
 /// The methods of [`HostCpu`](plinth_hal::HostCpu) that both vendors' processors have in common. The type has a field
-/// `apic`, its [`LocalApic`](crate::apic::LocalApic), and a field `id`, which is that one's; in scope is a constant
-/// `READABLE` with the MSRs that the extension may read.
+/// `apic`, its [`LocalApic`](crate::apic::LocalApic), a field `id`, which is that one's, and fields `interrupts` and `per_cpu`;
+/// in scope is a constant `READABLE` with the MSRs that the extension may read.
 #[macro_export]
 macro_rules! common_host_methods {
     () => {
@@ -12,6 +12,21 @@ macro_rules! common_host_methods {
 
         fn kick(&self, hardware_id: u32) {
             self.apic.send_nmi(hardware_id);
+        }
+
+        fn end_turn_after(&mut self, ticks: u64) {
+            self.interrupts.continue_within(self.apic, ticks);
+        }
+
+        fn interrupts_changed(&mut self, by: Option<&Exit>) {
+            if by.is_none_or(|exit| $crate::processor::changes_interrupts(exit.number)) {
+                let come = self.interrupts.may_come(self.apic, by.is_some());
+                self.let_interrupts_in(come);
+            }
+        }
+
+        fn return_interrupts(&mut self) {
+            self.interrupts.give_back(self.apic);
         }
 
         fn counter(&self) -> u64 {
@@ -61,6 +76,27 @@ macro_rules! common_host_methods {
 
         fn reset_machine(&mut self) {
             $crate::reset::machine();
+        }
+    };
+}
+
+/// What an implementation of [`HostCpu`](plinth_hal::HostCpu) with [`common_host_methods`] needs beside it.
+#[macro_export]
+macro_rules! interrupt_methods {
+    () => {
+        /// An interrupt has stopped the extension, or what looks like one.
+        #[cold]
+        fn interrupted(&mut self, context: &mut UserRegisters) -> UserExit {
+            let stopped = self.interrupts.taken(self.apic, context);
+            if self.interrupts.are_shut_out() {
+                self.let_interrupts_in(false);
+            }
+            stopped
+        }
+
+        fn let_interrupts_in(&mut self, on: bool) {
+            // SAFETY: the structure is this processor's, which runs here.
+            unsafe { PerCpu::let_interrupts_in(self.per_cpu, on) };
         }
     };
 }

@@ -17,6 +17,7 @@ pub mod fault_injection;
 pub mod guest_walk;
 mod host;
 mod host_format;
+pub mod interrupts;
 mod kernel_fault;
 pub mod launch;
 mod long_mode_entry;

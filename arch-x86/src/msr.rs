@@ -26,12 +26,16 @@ pub mod index {
     pub const DEBUG_CONTROL: u32 = 0x1D9;
     /// Page attribute table.
     pub const PAT: u32 = 0x277;
+    /// When the local APIC's timer comes, in its deadline mode.
+    pub const TSC_DEADLINE: u32 = 0x6E0;
     /// Interrupt command register in x2APIC mode.
     pub const X2APIC_ICR: u32 = 0x830;
     /// The first of the local APIC's registers in x2APIC mode.
     pub const X2APIC_FIRST: u32 = 0x800;
     /// Local APIC id in x2APIC mode.
     pub const X2APIC_ID: u32 = 0x802;
+    /// Local vector of the pin LINT0 in x2APIC mode.
+    pub const X2APIC_LINT0: u32 = 0x835;
     /// Extended feature enables.
     pub const EFER: u32 = 0xC000_0080;
     /// Selectors of SYSCALL and SYSRET.

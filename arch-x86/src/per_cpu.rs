@@ -50,6 +50,7 @@ pub struct PerCpu {
     tss: TaskStateSegment,
     user_rsp: u64,
     kernel_rsp: u64,
+    user_flags: u64,
     tables: Tables,
     gdt: [u64; 7],
     idt: InterruptDescriptorTable,
@@ -61,6 +62,8 @@ const _: () = assert!(size_of::<PerCpu>() + 512 <= DEBUG_STACK_END as usize);
 const CODE_64: u64 = 0x00AF_9B00_0000_FFFF;
 /// Present, DPL 0 data, writable.
 const DATA: u64 = 0x00CF_9300_0000_FFFF;
+/// RFLAGS of the extension: bit 1 is always set.
+const USER_FLAGS: u64 = 1 << 1;
 /// DPL 3 in a descriptor.
 const RING_3: u64 = 3 << 45;
 
@@ -72,6 +75,8 @@ impl PerCpu {
     pub(crate) const USER_RSP: usize = offset_of!(Self, user_rsp);
     /// The kernel's stack pointer while the extension runs.
     pub(crate) const KERNEL_RSP: usize = offset_of!(Self, kernel_rsp);
+    /// RFLAGS with which the extension is called and returned to.
+    pub(crate) const USER_FLAGS: usize = offset_of!(Self, user_flags);
     /// The processor's [`Tables`].
     pub(crate) const TABLES: usize = offset_of!(Self, tables);
     /// From the start of the structure to the page in which a fresh emergency stack is used.
@@ -91,9 +96,22 @@ impl PerCpu {
         let base = at as u64 + offset_of!(Self, tss) as u64;
         let gdt = [0, CODE_64, DATA, DATA | RING_3, CODE_64 | RING_3, tss_low(base), base >> 32];
         let idt = exceptions::table(EMERGENCY_STACK, DEBUG_STACK);
-        let per_cpu = Self { tss, user_rsp: 0, kernel_rsp: 0, tables: Tables::SHARED, gdt, idt };
+        let (user_flags, tables) = (USER_FLAGS, Tables::SHARED);
+        let per_cpu = Self { tss, user_rsp: 0, kernel_rsp: 0, user_flags, tables, gdt, idt };
         // SAFETY: `at` is ours, aligned to a page and large enough, says the caller.
         unsafe { at.write(per_cpu) };
+    }
+
+    /// Has the extension run with interrupts on from its next turn on, or off, as it does at first.
+    ///
+    /// # Safety
+    /// `this` was placed by [`Self::place`], and this processor alone uses it.
+    pub unsafe fn let_interrupts_in(this: *mut Self, on: bool) {
+        const INTERRUPT_FLAG: u64 = 1 << 9;
+        let flags = if on { USER_FLAGS | INTERRUPT_FLAG } else { USER_FLAGS };
+        // SAFETY: nobody else uses the structure, says the caller; the flags are harmless in ring 3, and the IDT has a stub for
+        // every interrupt.
+        unsafe { (&raw mut (*this).user_flags).write(flags) };
     }
 
     /// Loads the descriptor tables, the segments and the task register.

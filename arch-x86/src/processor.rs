@@ -2,7 +2,7 @@
 
 use plinth_hal::{BadInstruction, GuestMemory, PhysicalMemory, ProcessorEvent, Spa};
 
-use crate::apic::LocalApic;
+use crate::apic::{LocalApic, lvt};
 use crate::decode::{LONGEST_INSTRUCTION, MmioAccess, Operation, Width, decode_mmio};
 use crate::msr;
 use crate::stopped_guest::{StoppedGuest, fetch, read_general, write_general};
@@ -11,13 +11,33 @@ use crate::stopped_guest::{StoppedGuest, fetch, read_general, write_general};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refused;
 
-/// Carries out the guest's write of `value` to the APIC's base or, in x2APIC mode, its command register.
+/// Whether the kernel carries out the root VM's writes of an MSR: of the APIC's base and, in x2APIC mode, of what starts
+/// processors and of what listens to the old interrupt controller.
+pub const fn owns(register: u64) -> bool {
+    const BASE: u64 = msr::index::APIC_BASE as u64;
+    const COMMAND: u64 = msr::index::X2APIC_ICR as u64;
+    const LINT0: u64 = msr::index::X2APIC_LINT0 as u64;
+    matches!(register, BASE | COMMAND | LINT0)
+}
+
+/// Whether interrupts may come in another way to the processor after such a write, or one to the APIC's page at that address.
+pub const fn changes_interrupts(place: u64) -> bool {
+    const COMMAND: u64 = msr::index::X2APIC_ICR as u64;
+    (owns(place) && place != COMMAND) || place & 0xFF0 == lvt::LINT0
+}
+
+/// Carries out the guest's write of `value` to an MSR that the kernel [owns].
 ///
 /// # Errors
 /// [`Refused`].
 pub fn write_msr(register: u32, value: u64) -> Result<ProcessorEvent, Refused> {
     match register {
         msr::index::X2APIC_ICR => Ok(LocalApic::current().guest_command(value)),
+        // SAFETY: the APIC is the guest's: it may listen to what it will.
+        msr::index::X2APIC_LINT0 => match unsafe { msr::write_guarded(register, value) } {
+            Ok(()) => Ok(ProcessorEvent::Done),
+            Err(_) => Err(Refused),
+        },
         _ if write_apic_base(value) => Ok(ProcessorEvent::Done),
         _ => Err(Refused),
     }

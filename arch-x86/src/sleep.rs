@@ -37,27 +37,28 @@ pub unsafe extern "sysv64" fn take_pending_nmi() {
 /// not served.
 ///
 /// # Safety
-/// As [`halt_until_nmi`]; and the IDT leads every interrupt to [`interrupt_stub`].
+/// As [`halt_until_nmi`]; the IDT has a stub for every interrupt, which asks [`accepts_interrupts`].
 #[unsafe(naked)]
 pub unsafe extern "sysv64" fn accept_interrupts() {
     naked_asm!(
         "stgi",
         "sti",
-        "nop",
+        ".globl plinth_accept_start",
+        "plinth_accept_start: nop",
         "nop",
         "cli",
-        "clgi",
+        ".globl plinth_accept_end",
+        "plinth_accept_end: clgi",
         "ret",
-        ".globl plinth_accept_stub",
-        "plinth_accept_stub: iretq",
     )
 }
 
-/// Where the IDT leads maskable interrupts, which the kernel allows only in [`accept_interrupts`].
-pub(crate) fn interrupt_stub() -> u64 {
-    &raw const plinth_accept_stub as u64
+/// Whether an interrupt that came at `rip` is one of those that [`accept_interrupts`] lets in.
+pub(crate) fn accepts_interrupts(rip: u64) -> bool {
+    (&raw const plinth_accept_start as u64..&raw const plinth_accept_end as u64).contains(&rip)
 }
 
 unsafe extern "C" {
-    static plinth_accept_stub: u8;
+    static plinth_accept_start: u8;
+    static plinth_accept_end: u8;
 }

@@ -11,7 +11,8 @@
 //! Both find the stack pointer, and the kernel's tables where the extension has tables of its own, through GS, which `SWAPGS`
 //! makes the kernel's for a few instructions. The extension can't change the base that SWAPGS brings in.
 //!
-//! The kernel runs with interrupts off. NMIs may come in anywhere here, on AMD too, since the extension runs with GIF set:
+//! The kernel runs with interrupts off; the extension with those on that [`PerCpu::let_interrupts_in`] lets in, which stop it
+//! as a fault does. NMIs may come in anywhere here, on AMD too, since the extension runs with GIF set:
 //! their handler has a stack of its own and needs nothing of what is in the making here.
 
 mod entry;
@@ -21,9 +22,9 @@ use core::arch::asm;
 use plinth_hal::{UserContext, UserExit, UserFault, UserVa};
 
 pub(crate) use self::entry::from_ring_3;
-use crate::nmi;
 use crate::per_cpu::PerCpu;
 use crate::tables::Tables;
+use crate::{exceptions, nmi};
 
 /// Enters by SYSRET, all registers but the arguments zero.
 const MODE_UPCALL: u64 = 0;
@@ -32,8 +33,12 @@ const MODE_RETURN: u64 = 1;
 /// Enters by IRETQ with every register as it was: after a fault, or an NMI.
 const MODE_RESUME: u64 = 2;
 
-/// RFLAGS of the extension: bit 1 is always set. Interrupts stay off: the kernel handles none.
-const FLAGS: u64 = 1 << 1;
+/// RFLAGS: interrupts are let in, and the trap flag.
+const INTERRUPT_FLAG: u64 = 1 << 9;
+const TRAP_FLAG: u64 = 1 << 8;
+
+/// Vectors that end so are no exceptions'; among them is the local APIC's spurious one.
+const NEVER: u64 = 0xF;
 
 /// End of the extension's half of the address space. Beyond it SYSRET faults on Intel, and in the kernel at that.
 const USER_END: u64 = 1 << 47;
@@ -79,8 +84,36 @@ impl UserRegisters {
         UserFault { vector: GENERAL_PROTECTION, error: 0, address: 0, instruction_pointer: self.rip }
     }
 
+    /// The vector by which it was stopped, whatever it was.
+    pub(crate) fn vector(&self) -> u8 {
+        self.vector as u8
+    }
+
+    /// Whether the vector can be an exception's as well as an interrupt's. Where the processor pushes an error code with the
+    /// exception, the stubs have told the two apart.
+    pub(crate) fn may_be_exception(&self) -> bool {
+        self.vector < exceptions::COUNT as u64 && self.vector & NEVER != NEVER
+    }
+
+    /// Whether an interrupt may have stopped it.
+    fn may_be_interrupt(&self) -> bool {
+        let let_in = self.rflags & INTERRUPT_FLAG != 0;
+        let with_code = self.may_be_exception() && exceptions::WITH_ERROR_CODE >> self.vector & 1 != 0;
+        let_in && !with_code
+    }
+
+    /// Whether it traces itself.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.rflags & TRAP_FLAG != 0
+    }
+
+    /// It goes on without interrupts.
+    pub(crate) fn shut_out_interrupts(&mut self) {
+        self.rflags &= !INTERRUPT_FLAG;
+    }
+
     /// What the last [`entry::enter`] ended with.
-    fn fault(&self) -> UserFault {
+    pub(crate) fn fault(&self) -> UserFault {
         /// Page fault: CR2 holds the address (AMD APM vol. 2, 8.2.15).
         const PAGE_FAULT: u64 = 14;
         UserFault {
@@ -138,7 +171,7 @@ impl UserContext for UserRegisters {
 }
 
 /// Runs the extension until it makes a system call, faults, or an NMI comes: then NMIs are blocked until
-/// [`nmi::unblock`].
+/// [`nmi::unblock`]. [`UserExit::Clock`] is for [`Interrupts::taken`](crate::interrupts::Interrupts::taken) to explain.
 ///
 /// # Safety
 /// 1. `per_cpu` is this processor's, loaded (GDT, IDT, TSS, the system-call MSRs and GS bases).
@@ -155,7 +188,11 @@ pub unsafe fn run(per_cpu: *mut PerCpu, registers: &mut UserRegisters) -> UserEx
         return UserExit::Call;
     }
     registers.mode = MODE_RESUME;
-    if registers.vector == nmi::VECTOR { UserExit::Kick } else { UserExit::Fault(registers.fault()) }
+    match registers.vector {
+        nmi::VECTOR => UserExit::Kick,
+        _ if registers.may_be_interrupt() => UserExit::Clock,
+        _ => UserExit::Fault(registers.fault()),
+    }
 }
 
 /// Calls [`entry::enter`], which returns by another way than it came and brings back RBX, RBP and RSP alone.

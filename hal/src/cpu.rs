@@ -82,6 +82,15 @@ pub trait HostCpu: Sized {
         let _ = ticks;
     }
 
+    /// From now on interrupts of the root VM's may stop the extension, by [`UserExit::Clock`], where its time could not be
+    /// bounded otherwise: the launch has succeeded, or an exit of class [`crate::ExitClass::Processor`] has changed which come.
+    fn interrupts_changed(&mut self, by: Option<&Exit>) {
+        let _ = by;
+    }
+
+    /// Gives interrupts that have stopped the extension back, before a VS runs or this PP is the root VM's alone.
+    fn return_interrupts(&mut self) {}
+
     /// Lets another hardware thread have the core for a moment.
     fn relax(&self);
 

@@ -30,7 +30,8 @@ pub enum UserExit {
     Fault(UserFault),
     /// A kick came, or what looks like one. The context is as it was: the next entry goes on with it.
     Kick,
-    /// The time of [`crate::HostCpu::end_turn_after`] may be up. The context is as it was.
+    /// The time of [`crate::HostCpu::end_turn_after`] may be up, or an interrupt of the root VM's has come, which
+    /// [`crate::HostCpu::return_interrupts`] gives back. The context is as it was.
     Clock,
 }
 

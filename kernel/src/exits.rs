@@ -105,6 +105,7 @@ impl<A: Arch> Pp<'_, A> {
             return Some(self.abandon(LaunchError::EntryRefused, exit.number));
         }
         self.root = None;
+        self.interrupts_changed(None);
         if self.cold {
             log::info!("pp {}: started by the root VM", self.index);
         } else {

@@ -28,6 +28,8 @@ pub(crate) const NMI: u32 = 1 << 5;
 
 /// Look at the timer. A PP whose timer is set leaves this with itself before each run.
 pub(crate) const TIMER: u32 = 1 << 6;
+/// Give back the interrupts that have stopped the extension.
+pub(crate) const INTERRUPTS: u32 = 1 << 7;
 
 /// What [`Mailbox::start_entry`] holds while no start is asked for.
 const NOWHERE: u64 = u64::MAX;

@@ -127,6 +127,7 @@ impl<A: Arch> Pp<'_, A> {
             self.active = Some(active);
             return None;
         }
+        self.cpu.return_interrupts();
         self.machine.memory.write_u64(self.exit_page, 0);
         log::info!("pp {}: promoted; it runs the bare machine again", self.index);
         self.kernel.leave_view(&mut active.vs);

@@ -268,7 +268,7 @@ impl<A: Arch> Pp<'_, A> {
             UserExit::Call => self.dispatch(),
             UserExit::Fault(fault) => self.extension_faulted(fault),
             UserExit::Kick => self.kicked_in_turn(),
-            UserExit::Clock => self.look_at_own_turn(),
+            UserExit::Clock => self.clock_in_turn(),
         }
     }
 

@@ -6,7 +6,9 @@ use core::sync::atomic::Ordering;
 use plinth_hal::{Arch, Exit, ExitClass, HostCpu, ProcessorEvent, Spa, Target, VsHw};
 
 use crate::kernel::Kernel;
-use crate::mailbox::{self, ATTENTION, FLUSH, Mailbox, NMI, POLICY, PpCall, RESET, START, Standing};
+use crate::mailbox::{
+    self, ATTENTION, FLUSH, INTERRUPTS, Mailbox, NMI, POLICY, PpCall, RESET, START, Standing,
+};
 use crate::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
 
@@ -17,6 +19,9 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn serve_requests(&mut self) -> Option<Next> {
         let mailbox = self.mailbox;
         let requests = mailbox.take_requests();
+        if requests & INTERRUPTS != 0 {
+            self.cpu.return_interrupts();
+        }
         if requests & FLUSH != 0
             && let Some(active) = &mut self.active
         {
@@ -96,7 +101,7 @@ impl<A: Arch> Pp<'_, A> {
         let Some(active) = &mut self.active else { return None };
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         match active.vs.hw.processor_control(&exit, &guest, self.exit_page) {
-            Ok(ProcessorEvent::Done) => {}
+            Ok(ProcessorEvent::Done) => self.interrupts_changed(Some(&exit)),
             Ok(event @ (ProcessorEvent::Reset(target) | ProcessorEvent::Start { target, .. })) => {
                 self.post(event, target);
             }

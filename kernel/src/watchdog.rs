@@ -6,17 +6,17 @@
 //!
 //! Who looks: other PPs, when they serve their guests' interrupts to processors, and they kick the PP then; the PP
 //! itself, whenever something stops the extension or it has made many calls; and the PP's own clock, where the
-//! backend has one to spare ([`HostCpu::end_turn_after`]).
+//! backend has one to spare ([`HostCpu::end_turn_after`]), or interrupts of the root VM's in its place.
 //!
 //! The extension gets its fail callback, with as much time again. A turn that needs more than that is its last.
 
 use core::sync::atomic::Ordering;
 
-use plinth_hal::{Arch, HostCpu};
+use plinth_hal::{Arch, Exit, HostCpu};
 use plinth_launch::LaunchError;
 
 use crate::kernel::Kernel;
-use crate::mailbox::{Mailbox, NMI};
+use crate::mailbox::{INTERRUPTS, Mailbox, NMI};
 use crate::options;
 use crate::pp::{Next, Pp};
 
@@ -115,6 +115,20 @@ impl<A: Arch> Pp<'_, A> {
             self.mailbox.post(NMI);
         }
         self.look_at_own_turn()
+    }
+
+    /// Its time may be up, or an interrupt of the root VM's has stopped it, which is given back before the next run.
+    #[cold]
+    pub(crate) fn clock_in_turn(&mut self) -> Next {
+        self.mailbox.post(INTERRUPTS);
+        self.look_at_own_turn()
+    }
+
+    /// Which interrupts come to the PP may be another matter now. Without a bound none need stop the extension.
+    pub(crate) fn interrupts_changed(&mut self, by: Option<&Exit>) {
+        if self.turn_limit != u64::MAX {
+            self.cpu.interrupts_changed(by);
+        }
     }
 
     /// Lets the extension go on, if its time is not up.

@@ -34,6 +34,7 @@ impl HostCpu for VmxCpu {
         if exit == UserExit::Kick {
             unblock();
         }
+        let exit = if exit == UserExit::Clock { self.interrupted(context) } else { exit };
         #[cfg(feature = "fault-injection")]
         fault_injection::serve(exit, context, Nmis { note: self.note, held_back: false });
         exit

@@ -6,9 +6,12 @@
 
 use core::arch::naked_asm;
 
-use super::{EXIT_FAULT, FLAGS, MODE_RESUME, UserRegisters};
+use super::{EXIT_FAULT, MODE_RESUME, UserRegisters};
 use crate::per_cpu::{KERNEL_SS, PerCpu, USER_CS, USER_SS};
 use crate::tables::Tables;
+
+/// RFLAGS of the kernel: bit 1 is always set.
+const KERNEL_FLAGS: u64 = 1 << 1;
 
 /// [`naked_asm`] that knows the places of [`UserRegisters`] by name. The comment at the end names them all, since each must
 /// be used.
@@ -105,7 +108,7 @@ pub(super) unsafe extern "sysv64" fn enter(per_cpu: *mut PerCpu, registers: *mut
         "mov [rdi + {kernel_rsp}], rsp",
         "mov eax, [rsi + {mode}]",
         "mov rcx, [rsi + {rip}]",
-        "mov r11d, {flags}",
+        "mov r11, [rdi + {flags}]",
         // Zero: an upcall, under the kernel's tables. Negative: under others.
         "or eax, [rdi + {kind}]",
         "mov rdx, [rsi + {rdx}]",
@@ -128,7 +131,7 @@ pub(super) unsafe extern "sysv64" fn enter(per_cpu: *mut PerCpu, registers: *mut
         ;
         kernel_rsp = const PerCpu::KERNEL_RSP,
         kind = const PerCpu::TABLES + Tables::KIND,
-        flags = const FLAGS,
+        flags = const PerCpu::USER_FLAGS,
         mode_resume = const MODE_RESUME,
         enter_separate = sym enter_separate,
         resume = sym resume,
@@ -164,14 +167,16 @@ unsafe extern "sysv64" fn enter_separate() {
         "3:",
         "mov cr3, r11",
         "verw word ptr [rip + plinth_kernel_ss]",
-        "mov r11d, {flags}",
+        "swapgs",
+        "mov r11, gs:[{flags}]",
+        "swapgs",
         "sysretq",
         ".globl plinth_kernel_ss",
         "plinth_kernel_ss: .short {kernel_ss}",
         ;
         kernel_ss = const KERNEL_SS,
         user = const PerCpu::TABLES + Tables::USER,
-        flags = const FLAGS,
+        flags = const PerCpu::USER_FLAGS,
         mode_resume = const MODE_RESUME,
         resume = sym resume,
     )
@@ -310,7 +315,7 @@ pub(crate) unsafe extern "sysv64" fn from_ring_3() {
         ;
         kernel = const PerCpu::TABLES + Tables::KERNEL,
         kernel_rsp = const PerCpu::KERNEL_RSP,
-        flags = const FLAGS,
+        flags = const KERNEL_FLAGS,
         exit_fault = const EXIT_FAULT,
     )
 }

@@ -33,6 +33,9 @@ pub const DECLARED_LEAF: u32 = 0x4000_0011;
 /// The CPUID leaf at which the extension `loops` does not return.
 pub const LOOP_LEAF: u32 = 0x4000_0012;
 
+/// The CPUID leaf for which the extension `slow` takes as long as the subleaf says.
+pub const SLOW_LEAF: u32 = 0x4000_0013;
+
 /// The ID register that the `bench` extension answers itself: ID_AA64PFR0_EL1, as MRS encodes it.
 pub const EXTENSION_ID: u64 = 0xC020;
 

@@ -19,6 +19,7 @@ pub mod reservation;
 pub mod second;
 pub mod serial;
 pub mod storm;
+pub mod timer;
 pub mod trap;
 pub mod virtualization;
 

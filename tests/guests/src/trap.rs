@@ -25,6 +25,12 @@ const UNDEFINED: u64 = 6;
 const GENERAL_PROTECTION: u64 = 13;
 /// The vector of the interrupts that tests send; nothing in the firmware uses it.
 pub const TEST_VECTOR: u8 = 0xe5;
+/// Two more, of which it is noted in which order they come.
+pub const LOW_VECTOR: u8 = 0x75;
+/// The one that has the higher priority.
+pub const HIGH_VECTOR: u8 = 0x95;
+/// What the local APIC delivers of an interrupt that has gone before it was asked for.
+pub const SPURIOUS_VECTOR: u8 = 0xef;
 /// No fault.
 const NONE: u64 = u64::MAX;
 
@@ -36,6 +42,7 @@ static CODE: AtomicU64 = AtomicU64::new(0);
 static LENGTH: AtomicU64 = AtomicU64::new(0);
 static NMIS: AtomicU64 = AtomicU64::new(0);
 static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
+static ORDER: AtomicU64 = AtomicU64::new(0);
 static STEPS: AtomicU64 = AtomicU64::new(0);
 static STEPPED_TO: AtomicU64 = AtomicU64::new(0);
 /// Where the handler of [`TEST_VECTOR`] writes its end-of-interrupt.
@@ -82,6 +89,9 @@ pub fn install() {
     set_gate(14, page);
     set_gate(18, machine_check);
     set_gate(usize::from(TEST_VECTOR), interrupt);
+    set_gate(usize::from(SPURIOUS_VECTOR), spurious);
+    set_gate(usize::from(LOW_VECTOR), low);
+    set_gate(usize::from(HIGH_VECTOR), high);
     load(TABLE.as_ptr() as u64, (size_of_val(&TABLE) - 1) as u16);
 }
 
@@ -143,6 +153,11 @@ pub fn nmis() -> u64 {
 /// Interrupts of [`TEST_VECTOR`] so far.
 pub fn interrupts() -> u64 {
     INTERRUPTS.load(Ordering::SeqCst)
+}
+
+/// The interrupts of [`LOW_VECTOR`] and [`HIGH_VECTOR`] since the last call, the last one in the lowest byte.
+pub fn order() -> u64 {
+    ORDER.swap(0, Ordering::SeqCst)
 }
 
 /// Single-step traps so far, and where the last one came. Each ends the stepping.
@@ -271,6 +286,31 @@ unsafe extern "C" fn any_interrupt() {
         sym interrupt,
     )
 }
+
+#[unsafe(naked)]
+unsafe extern "C" fn spurious() {
+    naked_asm!("iretq")
+}
+
+/// Defines the entry of an interrupt's handler that notes its place in the order.
+macro_rules! in_order {
+    ($name:ident, $vector:ident) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "shl qword ptr [rip + {order}], 8",
+                "or qword ptr [rip + {order}], {vector}",
+                "jmp {interrupt}",
+                order = sym ORDER,
+                vector = const $vector as u64,
+                interrupt = sym interrupt,
+            )
+        }
+    };
+}
+
+in_order!(low, LOW_VECTOR);
+in_order!(high, HIGH_VECTOR);
 
 #[unsafe(naked)]
 unsafe extern "C" fn interrupt() {

@@ -128,7 +128,6 @@ pub(super) const INSTRUCTIONS: &[Instruction] = instructions! {
     faults "int3": "int3";
     faults "int 8": "int 8";
     faults "int 0x80": "int 0x80";
-    faults "int1": ".byte 0xf1";
     faults "ud2": "ud2";
     faults "div by zero": "div rcx";
     faults "x87": ".byte 0xd9, 0xe8";
@@ -146,6 +145,7 @@ pub(super) const INSTRUCTIONS: &[Instruction] = instructions! {
     harmless "system call on address 0": "xor esp, esp", "syscall", "mov rsp, r12";
     harmless "interrupt flag by popf": "push 0x3202", "popfq", "push 2", "popfq";
     harmless "alignment check": "push 0x40002", "popfq", "mov rax, [rsp + 1]", "push 2", "popfq";
+    harmless "int1": ".byte 0xf1";
     hidden "sgdt": "sub rsp, 64", "sgdt [rsp]";
     hidden "sidt": "sub rsp, 64", "sidt [rsp]";
     hidden "sldt": "sldt ax";

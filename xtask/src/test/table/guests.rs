@@ -117,6 +117,30 @@ pub(super) const TESTS: &[Test] = &[
         ..GUEST
     },
     Test {
+        name: "loops-1",
+        proves: "an extension that does not return on the only CPU is stopped by the root VM's next interrupt, which is not lost",
+        payload: Payload::Guest("hang-alone"),
+        extension: Some("loops"),
+        settings: &["watchdog = 1000"],
+        expect: &[
+            "pp 0: the extension has not returned from its Vmexit callback in time",
+            "extension: loops in its fail callback too, after None",
+            "pp 0: the extension has not returned from its Fail callback in time",
+            "the extension is gone (it did not return); the kernel passes the root VM through without it",
+            "TEST hang-alone one-interrupt-then ok",
+            done!("hang-alone"),
+        ],
+        ..GUEST
+    },
+    Test {
+        name: "ticks",
+        proves: "interrupts that come while the extension takes its time reach the root VM once each, by its own rules",
+        payload: Payload::Guest("ticks"),
+        extension: Some("slow"),
+        expect: &["TEST ticks a-storm-does-not-stop-the-extension ok", done!("ticks")],
+        ..GUEST
+    },
+    Test {
         name: "hostile",
         proves: "a million hostile system calls each come back, leak nothing, and leave kernel and root VM as they were",
         payload: Payload::Guest("hostile"),

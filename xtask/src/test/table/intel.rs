@@ -228,6 +228,30 @@ pub(super) const TESTS: &[Test] = &[
         ..UEFI
     },
     Test {
+        name: "loops-1",
+        proves: "an extension that does not return on the only CPU is stopped by the root VM's next interrupt, which is not lost",
+        payload: Payload::Guest("hang-alone"),
+        extension: Some("loops"),
+        settings: &["watchdog = 100"],
+        expect: &[
+            "the extension has not returned from its Vmexit callback in time",
+            "loops in its fail callback too, after None",
+            "the extension has not returned from its Fail callback in time",
+            "the extension is gone (it did not return)",
+            "TEST hang-alone one-interrupt-then ok",
+            "TEST hang-alone done ",
+        ],
+        ..UEFI
+    },
+    Test {
+        name: "ticks",
+        proves: "interrupts that come while the extension takes its time reach the root VM once each, by its own rules",
+        payload: Payload::Guest("ticks"),
+        extension: Some("slow"),
+        expect: &["TEST ticks a-storm-does-not-stop-the-extension ok", "TEST ticks done "],
+        ..UEFI
+    },
+    Test {
         name: "stop",
         proves: "a processor that is given back goes on as the bare machine, with all of its state, VMX off",
         payload: Payload::Guest("stop"),

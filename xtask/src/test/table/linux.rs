@@ -52,6 +52,13 @@ pub(super) const TESTS: &[Test] = &[
         ..LINUX
     },
     Test {
+        name: "linux-slow-1",
+        proves: "Linux on 1 CPU loses no interrupt that comes while the extension takes its time",
+        extension: Some("slow"),
+        expect: &["TEST smoke cpus=1 ok", POWER_DOWN],
+        ..LINUX
+    },
+    Test {
         name: "linux-2",
         proves: "the same on 2 CPUs, with one taken off-line and back again and again",
         cpus: 2,
