@@ -93,7 +93,7 @@ fn a_page_that_another_processor_has_freed_is_gone() {
     });
     let mut lab = lab(extension);
     lab.launch(0, &program(&[&wait_for(1), &TEST]));
-    lab.launch(1, &program(&[&wait_for(1), &wait_for(2), &TEST]));
+    lab.launch(1, &program(&[&wait_for(2), &TEST]));
     meet(&lab, 1);
     eventually("the page", || page.load(Ordering::SeqCst) != 0);
     meet(&lab, 2);
