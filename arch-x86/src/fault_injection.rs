@@ -43,7 +43,7 @@ pub struct Nmis {
 
 /// Serves the extension's wish, if it stopped with one. The kernel goes on as if there had been none.
 pub fn serve(exit: UserExit, registers: &UserRegisters, nmis: Nmis) {
-    if exit == UserExit::Kick {
+    if matches!(exit, UserExit::Kick | UserExit::Clock) {
         return;
     }
     match registers.call_number() {
