@@ -168,6 +168,16 @@ impl El2Cpu {
         }
     }
 
+    /// An access to a system register; `None` where it was carried out.
+    #[inline(never)]
+    fn system(&mut self, vs: &mut El2Vs, exit: Exit, page: ExitWords) -> Option<Exit> {
+        if let Some(done) = self.serve_interface(vs, &exit, page) {
+            return done;
+        }
+        self.exited(vs);
+        (!vs.write_through(&exit, page.frame)).then_some(exit)
+    }
+
     /// Does what has to be done before this entry and not before each.
     #[cold]
     #[inline(never)]
@@ -397,14 +407,8 @@ impl HostCpu for El2Cpu {
                     vs.set_native(self.natives.get(exit.number));
                     return exit;
                 }
-                Stop::System(exit) if self.extra != 0 => {
-                    if let Some(exit) = self.system_while_timed(vs, exit, exit_page) {
-                        return exit;
-                    }
-                }
                 Stop::System(exit) => {
-                    self.exited(vs);
-                    if !vs.write_through(&exit, exit_page.frame) {
+                    if let Some(exit) = self.system(vs, exit, exit_page) {
                         return exit;
                     }
                 }

@@ -123,24 +123,27 @@ impl El2Cpu {
         }
     }
 
-    /// An access to a system register while anything is made for this run; `None` where it was carried out.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn system_while_timed(&mut self, vs: &mut El2Vs, exit: Exit, page: ExitWords) -> Option<Exit> {
-        if self.interface_traps == interface::ROOT {
-            self.release();
-            match access(&exit, page) {
-                Access::Done => {
-                    self.stays(vs);
-                    vs.skip();
-                    return None;
-                }
-                Access::Clock => return Some(self.timer_exit(vs)),
-                Access::Unknown => {}
-            }
+    /// Carries out the root VM's access to its interface, if that is trapped for the timer's sake and the exit is about one.
+    /// Returns what comes of it: an exit, or none.
+    pub(super) fn serve_interface(
+        &mut self,
+        vs: &mut El2Vs,
+        exit: &Exit,
+        page: ExitWords,
+    ) -> Option<Option<Exit>> {
+        if self.interface_traps != interface::ROOT {
+            return None;
         }
-        self.exited(vs);
-        (!vs.write_through(&exit, page.frame)).then_some(exit)
+        self.release();
+        match access(exit, page) {
+            Access::Done => {
+                self.stays(vs);
+                vs.skip();
+                Some(None)
+            }
+            Access::Clock => Some(Some(self.timer_exit(vs))),
+            Access::Unknown => None,
+        }
     }
 
     /// The run is over because its time is.

@@ -52,7 +52,7 @@ const LOOPS: Test = Test {
 };
 
 /// A guest that is ended at a time, with its own interrupts in every state.
-pub(super) const TIMER: Test = Test {
+const TIMER: Test = Test {
     name: "timer",
     proves: "the timer of a PP ends a run of the root VM in time, whatever its interrupts do, and loses none of them; GICv3",
     payload: Payload::Guest("armv8-timer"),

@@ -3,7 +3,7 @@
 
 use crate::test::conformance;
 
-use super::armv8::{SLICES, TIMER};
+use super::armv8::SLICES;
 use super::{End, Fault, LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
 
 /// Linux on 2 CPUs of the boards that only differ in what starts it.
@@ -240,11 +240,11 @@ pub(super) const TESTS: &[Test] = &[
     Test { boards: &["versal"], cpus: 4, memory: 2048, ..EXITS },
     Test { boards: &["rpi3"], cpus: 4, end: End::Seen, ..EXITS },
     Test { boards: &["rpi4"], cpus: 4, memory: 2048, end: End::Seen, ..EXITS },
-    Test { boards: &["versal"], memory: 2048, ..TIMER },
     Test {
         boards: &["rpi3"],
         proves: "the timer of a PP ends a run of a guest VM without a GIC too, where no interrupt comes",
         cpus: 4,
+        memory: 1024,
         end: End::Seen,
         ..SLICES
     },
