@@ -155,14 +155,20 @@ impl El2Cpu {
         unsafe { serving.run() }
     }
 
+    /// The processor is at EL2 again, for an exit or to run on.
     #[inline(always)]
-    fn exited(&mut self, vs: &mut El2Vs) {
+    fn arrived(&mut self, vs: &mut El2Vs) {
         if self.shared_regime {
             host::forbid_user_access();
         }
         #[cfg(feature = "fault-injection")]
         crate::fault_injection::exited();
         vs.exited();
+    }
+
+    #[inline(always)]
+    fn exited(&mut self, vs: &mut El2Vs) {
+        self.arrived(vs);
         if self.extra != 0 {
             self.settle();
         }

@@ -155,7 +155,7 @@ impl El2Cpu {
 
     /// The guest runs on without an exit.
     fn stays(&mut self, vs: &mut El2Vs) {
-        vs.exited();
+        self.arrived(vs);
         self.error_delivered();
     }
 }
