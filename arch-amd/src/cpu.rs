@@ -6,7 +6,7 @@ use plinth_arch_x86::broken_entry::{self, Answer};
 #[cfg(feature = "fault-injection")]
 use plinth_arch_x86::fault_injection::{self, Nmis};
 use plinth_arch_x86::interrupts::Interrupts;
-use plinth_arch_x86::nmi::{NmiNote, unblock};
+use plinth_arch_x86::nmi::NmiNote;
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::sleep;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over};
@@ -158,19 +158,16 @@ impl HostCpu for SvmCpu {
         self.load_host();
         // SAFETY: `new` was told that everything is loaded, the NMI handler too; `load_host` has put the hidden part back.
         // Maskable interrupts are off but in ring 3, so that NMIs alone come in here while the global interrupt flag is set.
-        let exit = unsafe {
+        let called = unsafe {
             switch::stgi();
-            let exit = user::run(self.per_cpu, context);
+            let called = user::run(self.per_cpu, context);
             switch::clgi();
-            exit
+            called
         };
-        if exit == UserExit::Kick {
-            unblock();
-        }
+        let exit = if called { UserExit::Call } else { self.not_called(context) };
         if self.note.take() {
             self.meet_again();
         }
-        let exit = if exit == UserExit::Clock { self.interrupted(context) } else { exit };
         #[cfg(feature = "fault-injection")]
         fault_injection::serve(exit, context, Nmis { note: self.note, held_back: true });
         exit

@@ -84,8 +84,20 @@ macro_rules! common_host_methods {
 #[macro_export]
 macro_rules! interrupt_methods {
     () => {
-        /// An interrupt has stopped the extension, or what looks like one.
+        /// Something else than a call of its own has stopped the extension.
         #[cold]
+        #[inline(never)]
+        fn not_called(&mut self, context: &mut UserRegisters) -> UserExit {
+            let stopped = context.stopped();
+            match stopped {
+                UserExit::Kick => $crate::nmi::unblock(),
+                UserExit::Clock => return self.interrupted(context),
+                _ => {}
+            }
+            stopped
+        }
+
+        /// An interrupt has, or what looks like one.
         fn interrupted(&mut self, context: &mut UserRegisters) -> UserExit {
             let stopped = self.interrupts.taken(self.apic, context);
             if self.interrupts.are_shut_out() {

@@ -77,11 +77,23 @@ pub struct UserRegisters {
 }
 
 impl UserRegisters {
-    /// The fault of an extension that wants to go on where no code can be.
+    /// The extension wants to go on where no code can be: that is its fault.
     #[cold]
-    fn beyond_the_end(&self) -> UserFault {
+    fn beyond_the_end(&mut self) {
         const GENERAL_PROTECTION: u64 = 13;
-        UserFault { vector: GENERAL_PROTECTION, error: 0, address: 0, instruction_pointer: self.rip }
+        (self.vector, self.error) = (GENERAL_PROTECTION, 0);
+    }
+
+    /// By what it was stopped, other than a call. [`UserExit::Clock`] is for
+    /// [`Interrupts::taken`](crate::interrupts::Interrupts::taken) to explain. After an NMI, NMIs are blocked until
+    /// [`nmi::unblock`].
+    pub fn stopped(&mut self) -> UserExit {
+        self.mode = MODE_RESUME;
+        match self.vector {
+            nmi::VECTOR => UserExit::Kick,
+            _ if self.may_be_interrupt() => UserExit::Clock,
+            _ => UserExit::Fault(self.fault()),
+        }
     }
 
     /// The vector by which it was stopped, whatever it was.
@@ -170,29 +182,21 @@ impl UserContext for UserRegisters {
     }
 }
 
-/// Runs the extension until it makes a system call, faults, or an NMI comes: then NMIs are blocked until
-/// [`nmi::unblock`]. [`UserExit::Clock`] is for [`Interrupts::taken`](crate::interrupts::Interrupts::taken) to explain.
+/// Runs the extension until it makes a system call, or something else stops it: returns whether it was a call; else
+/// [`UserRegisters::stopped`] tells.
 ///
 /// # Safety
 /// 1. `per_cpu` is this processor's, loaded (GDT, IDT, TSS, the system-call MSRs and GS bases).
 /// 2. The host page table in CR3, or where [`Tables`] name another one that, maps the extension and lets ring 3 reach nothing
 ///    else.
 #[inline]
-pub unsafe fn run(per_cpu: *mut PerCpu, registers: &mut UserRegisters) -> UserExit {
+pub unsafe fn run(per_cpu: *mut PerCpu, registers: &mut UserRegisters) -> bool {
     if registers.rip >= USER_END {
-        return UserExit::Fault(registers.beyond_the_end());
+        registers.beyond_the_end();
+        return false;
     }
     // SAFETY: forwarded to the caller; `registers` is exclusively ours while the extension runs.
-    let exit = unsafe { call_enter(per_cpu, registers) };
-    if exit == EXIT_CALL {
-        return UserExit::Call;
-    }
-    registers.mode = MODE_RESUME;
-    match registers.vector {
-        nmi::VECTOR => UserExit::Kick,
-        _ if registers.may_be_interrupt() => UserExit::Clock,
-        _ => UserExit::Fault(registers.fault()),
-    }
+    unsafe { call_enter(per_cpu, registers) == EXIT_CALL }
 }
 
 /// Calls [`entry::enter`], which returns by another way than it came and brings back RBX, RBP and RSP alone.

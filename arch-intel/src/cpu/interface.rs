@@ -2,7 +2,6 @@
 
 #[cfg(feature = "fault-injection")]
 use plinth_arch_x86::fault_injection::{self, Nmis};
-use plinth_arch_x86::nmi::unblock;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, read_general, write_general};
 use plinth_arch_x86::user::{self, UserRegisters};
 use plinth_arch_x86::{ExitWords, cpuid};
@@ -30,11 +29,8 @@ impl HostCpu for VmxCpu {
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
         self.load_host();
         // SAFETY: `new` was told that everything is loaded; `load_host` has put the hidden part back.
-        let exit = unsafe { user::run(self.per_cpu, context) };
-        if exit == UserExit::Kick {
-            unblock();
-        }
-        let exit = if exit == UserExit::Clock { self.interrupted(context) } else { exit };
+        let called = unsafe { user::run(self.per_cpu, context) };
+        let exit = if called { UserExit::Call } else { self.not_called(context) };
         #[cfg(feature = "fault-injection")]
         fault_injection::serve(exit, context, Nmis { note: self.note, held_back: false });
         exit
