@@ -95,6 +95,7 @@ pub enum PowerLoss {
 struct Line {
     interrupt: AtomicBool,
     device: AtomicBool,
+    asleep: AtomicBool,
     lock: Mutex<()>,
     wake: Condvar,
 }
@@ -215,9 +216,16 @@ impl Machine {
         let mut guard = lock(&line.lock);
         while !wake() && !line.interrupt.load(Ordering::SeqCst) {
             self.check_power();
+            line.asleep.store(true, Ordering::SeqCst);
             let waited = line.wake.wait_timeout(guard, Duration::from_millis(5));
             guard = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        line.asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether a processor sleeps: it has done all that was asked of it.
+    pub fn is_asleep(&self, hardware_id: u32) -> bool {
+        self.line(hardware_id).asleep.load(Ordering::SeqCst)
     }
 
     fn line(&self, hardware_id: u32) -> &Line {
