@@ -33,8 +33,8 @@ pub const VIRTUALIZATION: u32 = 1 << 2;
 /// The ID leaf with the processor's features.
 pub const FEATURE_LEAF: u32 = 1;
 
-/// Ticks of the counter per second.
-pub(crate) const FREQUENCY: u64 = 1_000_000;
+/// Ticks of the counter per second: so many that looks at it, which take one each, do not make time fly.
+pub(crate) const FREQUENCY: u64 = 50_000_000;
 
 const PROCESSORS: usize = 8;
 
@@ -179,7 +179,7 @@ impl Machine {
 
     /// Lets time pass, which it does not do by itself.
     pub fn pass(&self, time: Duration) {
-        self.ticks.fetch_add(time.as_micros() as u64 * FREQUENCY / 1_000_000, Ordering::SeqCst);
+        self.ticks.fetch_add(time.as_micros() as u64 * (FREQUENCY / 1_000_000), Ordering::SeqCst);
     }
 
     /// A non-maskable interrupt for the processor with that id.

@@ -44,11 +44,12 @@ impl<A: Arch> Pp<'_, A> {
             }
             let mut declared = 0;
             let exit = self.cpu.run(&mut active.vs.hw, self.page, &self.policy, &guest, &mut declared);
-            mailbox.leave_guest();
             if declared != 0 {
                 mailbox.count(ExitClass::Declared, declared);
             }
             mailbox.count(exit.class, 1);
+            // Behind the count: whoever sees that the guest has stopped must not take what follows for the turn before it.
+            mailbox.leave_guest();
             if self.watches_runs || is_kernels(exit.class) || extension.crashed.load(Ordering::Relaxed) {
                 return self.sort_exit(exit);
             }

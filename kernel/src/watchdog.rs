@@ -81,16 +81,19 @@ impl Mailbox {
         !core::mem::replace(&mut turn.late, true)
     }
 
-    /// Whether the turn is to be kicked. While a kick is on its way another would look like the guest's own NMI; one that
-    /// was on its way a `pause` ago has come, and was not noticed: the extension was not running yet.
-    fn start_late_kick(&self, now: u64, pause: u64) -> bool {
+    /// Kicks the PP out of its turn. While a kick is on its way another would look like the guest's own NMI; one that was on
+    /// its way a `pause` ago has come, and was not noticed: the extension was not running yet. So the next one to look waits
+    /// until `kick` has sent it.
+    fn kick_late(&self, now: u64, pause: u64, kick: impl FnOnce()) {
         let mut turn = self.turn.lock();
         let lost = turn.kicked.is_some_and(|kicked| now.saturating_sub(kicked) >= pause);
-        let kick = self.start_kick() || lost;
-        if kick || turn.kicked.is_none() {
+        let kicks = self.start_kick() || lost;
+        if kicks || turn.kicked.is_none() {
             turn.kicked = Some(now);
         }
-        kick
+        if kicks {
+            kick();
+        }
     }
 }
 
@@ -178,8 +181,8 @@ impl<A: Arch> Pp<'_, A> {
         self.next_look = now.saturating_add(pause);
         for (index, mailbox) in self.kernel.mailboxes.iter().enumerate() {
             let in_turn = index != self.index && !mailbox.is_in_guest();
-            if in_turn && mailbox.time_left(now, limit) == 0 && mailbox.start_late_kick(now, pause) {
-                self.cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
+            if in_turn && mailbox.time_left(now, limit) == 0 {
+                mailbox.kick_late(now, pause, || self.cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed)));
             }
         }
     }
@@ -235,15 +238,20 @@ mod tests {
     #[test]
     fn a_turn_is_kicked_again_only_when_the_kick_is_lost() {
         let mailbox = Mailbox::new();
+        let kicks = |now| {
+            let mut kicked = false;
+            mailbox.kick_late(now, 10, || kicked = true);
+            kicked
+        };
         mailbox.begin_turn(0);
-        assert!(mailbox.start_late_kick(50, 10));
-        assert!(!mailbox.start_late_kick(51, 10), "it is on its way");
-        assert!(mailbox.start_late_kick(60, 10), "it was not noticed");
+        assert!(kicks(50));
+        assert!(!kicks(51), "it is on its way");
+        assert!(kicks(60), "it was not noticed");
         assert!(mailbox.finish_kick());
-        assert!(mailbox.start_late_kick(61, 10), "the next one");
+        assert!(kicks(61), "the next one");
         mailbox.begin_turn(70);
-        assert!(!mailbox.start_late_kick(120, 10), "one from before may be on its way");
-        assert!(mailbox.start_late_kick(130, 10));
+        assert!(!kicks(120), "one from before may be on its way");
+        assert!(kicks(130));
     }
 
     #[test]
