@@ -12,6 +12,8 @@ pub(crate) use process::Process;
 pub(crate) use watch::{Ended, Until, Watch, Watched, watch};
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -102,8 +104,18 @@ impl<'a> Machine<'a> {
     pub(crate) fn complaints(&self) -> Vec<String> {
         match self.emulator {
             Emulator::Qemu(_) => Vec::new(),
-            Emulator::Bochs(_) => bochs::complaints(&self.trace()),
+            Emulator::Bochs(_) => bochs::complaints(&self.record()),
         }
+    }
+
+    /// The beginning of that record: a guest that hangs can have its emulator write without end.
+    pub(crate) fn record(&self) -> String {
+        const ENOUGH: u64 = 16 << 20;
+        let mut record = Vec::new();
+        if let Ok(file) = File::open(self.trace()) {
+            let _ = file.take(ENOUGH).read_to_end(&mut record);
+        }
+        String::from_utf8_lossy(&record).into_owned()
     }
 }
 

@@ -134,7 +134,7 @@ impl Bench<'_> {
                 echo: false,
             },
         )?;
-        let trace = std::fs::read_to_string(machine.trace()).unwrap_or_default();
+        let trace = machine.record();
         let remembers = match (test.in_memory, &machine.memory_file) {
             (Some(pattern), Some(file)) => bytes::Regex::new(pattern)?.is_match(&crate::payload::read(file)?),
             _ => true,
