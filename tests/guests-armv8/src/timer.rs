@@ -64,55 +64,42 @@ fn ends(ahead: u64, wait: impl FnOnce(u64)) -> bool {
     late < milliseconds(LATE)
 }
 
+/// Sets the timer, and waits by an instruction again and again until X15 is set.
+macro_rules! wait_by {
+    ($instruction:literal, $ahead:expr) => {
+        // SAFETY: the hypercall changes X0, and X15 later; the vectors handle what comes meanwhile.
+        unsafe {
+            asm!(
+                "mov x15, #0",
+                "hvc #0",
+                "2:",
+                $instruction,
+                "mrs {now}, cntvct_el0",
+                "cbnz x15, 3f",
+                "cmp {now}, {end}",
+                "b.lo 2b",
+                "3:",
+                now = out(reg) _,
+                end = in(reg) system::ticks() + milliseconds(PATIENCE) + $ahead,
+                inout("x0") TEST_HYPERCALL => _,
+                inout("x1") $ahead => _,
+                out("x2") _,
+                out("x3") _,
+                out("x15") _,
+            )
+        }
+    };
+}
+
 /// Sets the timer and looks at X15 until it is set.
 fn spin(ahead: u64) {
-    // SAFETY: the hypercall changes X0, and X15 later; the vectors handle what comes meanwhile.
-    unsafe {
-        asm!(
-            "mov x15, #0",
-            "hvc #0",
-            "2:",
-            "isb",
-            "mrs {now}, cntvct_el0",
-            "cbnz x15, 3f",
-            "cmp {now}, {end}",
-            "b.lo 2b",
-            "3:",
-            now = out(reg) _,
-            end = in(reg) system::ticks() + milliseconds(PATIENCE) + ahead,
-            inout("x0") TEST_HYPERCALL => _,
-            inout("x1") ahead => _,
-            out("x2") _,
-            out("x3") _,
-            out("x15") _,
-        )
-    }
+    wait_by!("isb", ahead);
 }
 
 /// Sets the timer and sleeps until X15 is set. This VM's own timer wakes it sooner once, and is not served.
 fn sleep(ahead: u64) {
     gic::set_timer(AHEAD + PATIENCE);
-    // SAFETY: as in `spin`.
-    unsafe {
-        asm!(
-            "mov x15, #0",
-            "hvc #0",
-            "2:",
-            "wfi",
-            "mrs {now}, cntvct_el0",
-            "cbnz x15, 3f",
-            "cmp {now}, {end}",
-            "b.lo 2b",
-            "3:",
-            now = out(reg) _,
-            end = in(reg) system::ticks() + milliseconds(PATIENCE) + ahead,
-            inout("x0") TEST_HYPERCALL => _,
-            inout("x1") ahead => _,
-            out("x2") _,
-            out("x3") _,
-            out("x15") _,
-        )
-    }
+    wait_by!("wfi", ahead);
     gic::set_timer(0);
 }
 
