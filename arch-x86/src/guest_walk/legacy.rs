@@ -5,8 +5,10 @@ use super::long::{ADDRESS, PAGE_SIZE, PRESENT, Rights, descend};
 use super::paging::GuestPaging;
 use plinth_hal::{Gpa, Gva};
 
-/// Reserved in PAE's page-directory-pointer entries, which have no permissions: bits 2:1, 8:5 and 63:52.
-const PAE_ROOT_RESERVED: u64 = 0xfff0_0000_0000_01e6;
+/// Reserved in PAE's page-directory-pointer entries, which have no permissions: bits 2:1, 8:5 and 63:52 (Intel SDM vol. 3A,
+/// table 4-8). Bit 5 counts as ignored: QEMU sets it as the accessed flag. A processor has checked the entries when it
+/// loaded CR3, so an entry in use has it clear there.
+const PAE_ROOT_RESERVED: u64 = 0xfff0_0000_0000_01c6;
 /// Bit 21 of a page-directory entry for 4 MiB.
 const RESERVED_4MIB: u64 = 1 << 21;
 

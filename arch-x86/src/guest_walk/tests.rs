@@ -171,8 +171,17 @@ fn pae() {
     assert_eq!(memory.walk(&paging, 0xc091_2345, READ), Ok(0x2_0031_2345));
     assert_eq!(memory.walk(&paging, 0x1_c060_4abc, READ), Ok(0x1_2345_6abc), "32-bit addresses");
     assert_eq!(memory.walk(&paging, 0, READ), Err(WalkFault::PageFault(0)));
-    memory.0.insert(0x1020, 0x2000 | PWU);
-    assert_eq!(memory.walk(&paging, 0, READ), Err(WalkFault::PageFault(0b1001)));
+    for reserved in [1 << 1, 1 << 2, 1 << 6, 1 << 7, 1 << 8, 1 << 52, 1 << 63] {
+        memory.0.insert(0x1020, 0x2000 | 1 | reserved);
+        assert_eq!(memory.walk(&paging, 0, READ), Err(WalkFault::PageFault(0b1001)), "{reserved:#x}");
+    }
+}
+
+#[test]
+fn pae_with_an_accessed_flag_in_the_root() {
+    let paging = GuestPaging::from_registers(PG, 0x1020, PAE, 0);
+    let memory = Memory::of(&[(0x1020, 0x2000 | 1 | 1 << 5), (0x2000, 0x3000 | PWU), (0x3000, 0x5000 | PWU)]);
+    assert_eq!(memory.walk(&paging, 0x123, READ), Ok(0x5123));
 }
 
 #[test]
