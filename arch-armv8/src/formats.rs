@@ -91,7 +91,7 @@ impl PtFormat for Stage2Format {
     }
 
     #[inline]
-    fn leaf_allowed(&self, level: u8) -> bool {
+    fn leaf_allowed(&self, level: u8, _: Attributes) -> bool {
         level <= 2
     }
 
@@ -170,7 +170,7 @@ impl PtFormat for HostFormat {
     }
 
     #[inline]
-    fn leaf_allowed(&self, level: u8) -> bool {
+    fn leaf_allowed(&self, level: u8, _: Attributes) -> bool {
         level <= 2
     }
 

@@ -3,6 +3,7 @@
 use plinth_arch_x86::EptCapabilities;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::msr;
+use plinth_arch_x86::speculation::Processor;
 use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 use spin::Once;
@@ -48,6 +49,8 @@ pub(crate) struct Features {
     pub(crate) host_cr4: u64,
     /// The page of the local APIC's registers; the guest cannot move it.
     pub(crate) apic_page: u64,
+    /// Guest VMs get no large leaves that they can execute.
+    pub(crate) splits_guest_code: bool,
 }
 
 static FEATURES: Once<Features> = Once::new();
@@ -77,6 +80,7 @@ impl Features {
         physical_bits: 36,
         host_cr4: 0,
         apic_page: 0,
+        splits_guest_code: true,
     };
 
     /// What was found when the first processor launched; nothing optional before that.
@@ -174,6 +178,7 @@ fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, Launc
         physical_bits,
         host_cr4: host_cr4(cpuid),
         apic_page: LocalApic::current().page(),
+        splits_guest_code: Processor::current().has_itlb_multihit(),
     })
 }
 

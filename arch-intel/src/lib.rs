@@ -65,6 +65,10 @@ impl plinth_hal::Arch for Vmx {
         memory.exit_page(frame)
     }
 
+    fn guest_vm_format(root: &EptFormat) -> EptFormat {
+        root.with_split_code(features::Features::current().splits_guest_code)
+    }
+
     fn memory_type(_: IdentityMemory, at: Spa) -> (MemoryType, Spa) {
         memory_types::type_at(at)
     }

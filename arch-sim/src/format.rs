@@ -78,7 +78,7 @@ impl<I: InputAddress> PtFormat for SimFormat<I> {
         LEVELS
     }
 
-    fn leaf_allowed(&self, level: u8) -> bool {
+    fn leaf_allowed(&self, level: u8, _: Attributes) -> bool {
         level <= 2
     }
 

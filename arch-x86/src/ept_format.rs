@@ -39,12 +39,20 @@ impl EptCapabilities {
 pub struct EptFormat {
     capabilities: EptCapabilities,
     physical_bits: u8,
+    splits_code: bool,
 }
 
 impl EptFormat {
     /// For a processor with `physical_bits` of physical address (CPUID 8000_0008h EAX bits 7:0).
     pub const fn new(capabilities: EptCapabilities, physical_bits: u8) -> Self {
-        Self { capabilities, physical_bits }
+        Self { capabilities, physical_bits, splits_code: false }
+    }
+
+    /// The same, where code is mapped by pages of 4 KiB alone if `splits_code`: for a processor that a guest can stop
+    /// by changing the size of a page that it executes (see
+    /// [`Processor::has_itlb_multihit`](crate::speculation::Processor::has_itlb_multihit)).
+    pub const fn with_split_code(self, splits_code: bool) -> Self {
+        Self { splits_code, ..self }
     }
 }
 
@@ -62,9 +70,11 @@ impl PtFormat for EptFormat {
     }
 
     #[inline]
-    fn leaf_allowed(&self, level: u8) -> bool {
+    fn leaf_allowed(&self, level: u8, attributes: Attributes) -> bool {
         let EptCapabilities { large_leaves, giant_leaves, .. } = self.capabilities;
-        level == 0 || (level == 1 && large_leaves) || (level == 2 && large_leaves && giant_leaves)
+        let split = self.splits_code && attributes.permissions.contains(Permissions::EXECUTE);
+        let large = large_leaves && !split;
+        level == 0 || (level == 1 && large) || (level == 2 && large && giant_leaves)
     }
 
     /// Write without read is a misconfiguration, execute without read a capability ("EPT Misconfigurations").

@@ -171,6 +171,28 @@ fn the_engine_uses_what_the_processor_has() {
 }
 
 #[test]
+fn split_code_has_pages_alone_and_data_has_not() {
+    let format = EptFormat::new(EPT, 48).with_split_code(true);
+    assert_eq!(leaves(format), [0x1000, 0x20_0000, GIB]);
+    let mut memory = Frames(Vec::new());
+    let mut table = PageTable::new(&mut memory, format).unwrap();
+    let rw = Permissions::READ | Permissions::WRITE;
+    let [code, data] = [rw | Permissions::EXECUTE, rw]
+        .map(|permissions| Attributes::new(permissions, MemoryType::WriteBack));
+    let at = Gpa::new(GIB);
+    let size = |table: &PageTable<EptFormat>, memory: &Frames| table.query(memory, at).unwrap().size;
+    table.map(&mut memory, &mut NotLoaded, at, Spa::new(GIB), 0x40_0000, code).unwrap();
+    table.merge(&mut memory, &mut NotLoaded, Gpa::new(0), 2 * GIB).unwrap();
+    assert_eq!(size(&table, &memory), 0x1000, "neither mapped nor merged to a large leaf");
+    table.protect(&mut memory, &mut NotLoaded, at, 0x40_0000, data).unwrap();
+    table.merge(&mut memory, &mut NotLoaded, Gpa::new(0), 2 * GIB).unwrap();
+    assert_eq!(size(&table, &memory), 0x20_0000);
+    table.protect(&mut memory, &mut NotLoaded, at, 0x40_0000, code).unwrap();
+    assert_eq!(size(&table, &memory), 0x1000, "what becomes code is split");
+    assert_eq!(table.query(&memory, Gpa::new(GIB + 0x3f_f000)).unwrap().attributes, code);
+}
+
+#[test]
 fn widths_are_kept() {
     let mut memory = Frames(Vec::new());
     let rw = Attributes::new(Permissions::READ | Permissions::WRITE, MemoryType::WriteBack);

@@ -54,7 +54,7 @@ impl<I: InputAddress> PtFormat for HostFormat<I> {
     }
 
     #[inline]
-    fn leaf_allowed(&self, level: u8) -> bool {
+    fn leaf_allowed(&self, level: u8, _: Attributes) -> bool {
         level <= 1 || (level == 2 && self.giant_leaves)
     }
 

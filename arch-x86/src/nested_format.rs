@@ -37,7 +37,7 @@ impl PtFormat for NptFormat {
     }
 
     #[inline]
-    fn leaf_allowed(&self, level: u8) -> bool {
+    fn leaf_allowed(&self, level: u8, _: Attributes) -> bool {
         level <= 1 || (level == 2 && self.giant_leaves)
     }
 

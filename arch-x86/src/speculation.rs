@@ -31,11 +31,20 @@ const RDCL_NO: u64 = 1 << 0;
 /// The same: not open to microarchitectural data sampling.
 const MDS_NO: u64 = 1 << 5;
 
+/// The same: a change of the size of a page that is executed raises no machine check.
+const PSCHANGE_MC_NO: u64 = 1 << 6;
+/// Models of Intel's family 6 that have EPT and are not open to it, whatever they say: Silvermont, Airmont, Goldmont and
+/// Tremont in their variants, and the Xeon Phi (Intel, "Machine Check Error on Page Size Change", affected processors).
+const WITHOUT_ITLB_MULTIHIT: [u32; 14] =
+    [0x37, 0x4A, 0x4C, 0x4D, 0x57, 0x5A, 0x5C, 0x5F, 0x75, 0x7A, 0x85, 0x86, 0x96, 0x9C];
+
 /// What a processor says that matters here.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Processor {
     /// The vendor's name (CPUID 0).
     vendor: [u8; 12],
+    /// EAX of CPUID 1: family and model.
+    signature: u32,
     /// EDX of CPUID 7.0.
     features: u32,
     /// EBX of CPUID 8000_0008.
@@ -57,7 +66,18 @@ impl Processor {
             unsafe { msr::read(msr::index::ARCH_CAPABILITIES) }
         };
         let ([_, amd_features, ..], [amd_more_features, ..]) = (leaf(0x8000_0008), leaf(0x8000_0021));
-        Self { vendor: vendor(leaf(0)), features, amd_features, amd_more_features, capabilities }
+        let [signature, ..] = leaf(1);
+        Self { vendor: vendor(leaf(0)), signature, features, amd_features, amd_more_features, capabilities }
+    }
+
+    /// Whether a guest can stop the machine by changing the size of a page that it executes (iTLB multihit, CVE-2018-12207),
+    /// if its nested tables map code by large leaves. AMD's processors are not open to it.
+    pub fn has_itlb_multihit(&self) -> bool {
+        const FAMILY_6: u32 = 6;
+        let family = self.signature >> 8 & 15;
+        let model = self.signature >> 4 & 15 | self.signature >> 12 & 0xF0;
+        let spared = family == FAMILY_6 && WITHOUT_ITLB_MULTIHIT.contains(&model);
+        !self.is_amd() && self.capabilities & PSCHANGE_MC_NO == 0 && !spared
     }
 
     /// Whether kernel and extension get tables of their own, under this command line.
@@ -85,12 +105,16 @@ impl Processor {
         if self.amd_more_features & AUTOMATIC_IBRS != 0 { EFER_AIBRSE } else { 0 }
     }
 
+    fn is_amd(&self) -> bool {
+        matches!(&self.vendor, b"AuthenticAMD" | b"HygonGenuine")
+    }
+
     /// Whether user mode may find out what is mapped and not allowed (Meltdown), or what the kernel has just touched (MDS):
     /// the way to the extension's own tables is also the one that clears the processor's buffers. AMD's processors do
     /// neither; one that does not say so is taken to do both.
     fn leaks_what_is_mapped(&self) -> bool {
         match &self.vendor {
-            b"AuthenticAMD" | b"HygonGenuine" => false,
+            _ if self.is_amd() => false,
             b"GenuineIntel" => self.capabilities & (RDCL_NO | MDS_NO) != RDCL_NO | MDS_NO,
             _ => true,
         }
@@ -142,6 +166,7 @@ mod tests {
 
     const INTEL: Processor = Processor {
         vendor: *b"GenuineIntel",
+        signature: 0x306C3,
         features: 0,
         amd_features: 0,
         amd_more_features: 0,
@@ -188,6 +213,21 @@ mod tests {
         assert!(!INTEL.clears_buffers(), "the microcode does nothing");
         assert!(Processor { features: MD_CLEAR, ..INTEL }.clears_buffers());
         assert!(!Processor { features: MD_CLEAR, capabilities: MDS_NO, ..INTEL }.clears_buffers());
+    }
+
+    #[test]
+    fn a_guest_may_stop_a_processor_that_does_not_deny_it() {
+        let of = |signature| Processor { signature, ..INTEL };
+        assert!(INTEL.has_itlb_multihit(), "a Haswell");
+        assert!(of(0x50654).has_itlb_multihit(), "a Skylake");
+        assert!(
+            !Processor { capabilities: PSCHANGE_MC_NO, ..of(0x50657) }.has_itlb_multihit(),
+            "a Cascade Lake"
+        );
+        assert!(!of(0x506F1).has_itlb_multihit(), "a Denverton");
+        assert!(of(0x80006F1).has_itlb_multihit(), "its low digits alone say nothing");
+        assert!(!AMD.has_itlb_multihit());
+        assert!(Processor { vendor: *b"CentaurHauls", ..INTEL }.has_itlb_multihit());
     }
 
     #[test]

@@ -47,6 +47,12 @@ pub trait Arch: Sized + 'static {
         number >= 32
     }
 
+    /// The format of the nested tables of guest VMs, where it is not that of the root VM's: hardware may ask for more care
+    /// with a guest that wants to stop the machine, which the root VM can do anyway.
+    fn guest_vm_format(root: &Self::NestedFormat) -> Self::NestedFormat {
+        root.clone()
+    }
+
     /// The memory type that the kernel's own map must have at an address, and where the range ends in which it is the same.
     /// Asked from the first processor's launch on.
     ///

@@ -59,7 +59,7 @@ impl<F: PtFormat> PageTable<F> {
     }
 
     /// Gives `size` bytes from `at` on, all of which must be mapped, other attributes. Leaves that reach
-    /// beyond the range are split. Returns when the TLBs are flushed.
+    /// beyond the range, or are too large for the attributes, are split. Returns when the TLBs are flushed.
     ///
     /// # Errors
     ///

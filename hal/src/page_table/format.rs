@@ -86,7 +86,7 @@ input_address!(Gpa, HostVa, UserVa);
 /// * an entry of 0 being empty at every level;
 /// * `decode(leaf(spa, attributes, level), level)` giving back the same leaf, for all attributes that
 ///   are [supported](Self::supports), and `decode(table(spa), level)` the same table for levels above 0;
-/// * leaves being allowed at level 0 and, if at some level, at all below it.
+/// * leaves with some attributes being allowed at level 0 and, if at some level, at all below it.
 ///
 /// What differs from CPU to CPU (1 GiB leaves, address width) is a method and may depend on the value;
 /// where it does not, it inlines to a constant.
@@ -132,8 +132,8 @@ pub trait PtFormat {
         52
     }
 
-    /// Whether entries of tables at `level` may be leaves.
-    fn leaf_allowed(&self, level: u8) -> bool;
+    /// Whether entries of tables at `level` may be leaves with these attributes.
+    fn leaf_allowed(&self, level: u8, attributes: Attributes) -> bool;
 
     /// Whether a leaf can express exactly these attributes.
     fn supports(&self, attributes: Attributes) -> bool;

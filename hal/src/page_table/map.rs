@@ -49,7 +49,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         for piece in pieces(stretch.range.clone(), span) {
             let part = stretch.part(piece);
             let index = self.format.index(part.range.start, level);
-            if level == 0 || (part.fits(span) && self.format.leaf_allowed(level)) {
+            if level == 0 || (part.fits(span) && self.format.leaf_allowed(level, part.attributes)) {
                 self.fill_entry(table, index, level, &part);
             } else {
                 let child = self.child(table, index, level)?;

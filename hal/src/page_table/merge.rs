@@ -25,10 +25,12 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
     /// Puts a leaf into the place of `child`, if one says the same.
     fn merge_entry(&mut self, table: Spa, index: usize, child: Spa, level: u8, piece: Range<u64>) {
         let whole = piece.end - piece.start == F::span(level);
-        if !whole || !self.format.leaf_allowed(level) {
+        if !whole {
             return;
         }
-        if let Some((spa, attributes)) = self.uniform(child, level - 1) {
+        if let Some((spa, attributes)) = self.uniform(child, level - 1)
+            && self.format.leaf_allowed(level, attributes)
+        {
             let entry = self.format.leaf(spa, attributes, level);
             self.replace(table, index, entry, piece.clone());
             self.stale(piece);

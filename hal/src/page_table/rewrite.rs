@@ -14,6 +14,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
             return Ok(());
         }
         self.split_edges(range.clone())?;
+        self.split_for(range.clone(), new)?;
         self.rewrite_table(self.root, self.format.top(), range, new);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Splitting large leaves, so that a range ends where a leaf ends.
 
 use super::editor::Editor;
-use super::geometry::Geometry;
+use super::geometry::{Geometry, next_boundary};
 use super::view::Slot;
 use super::{Attributes, Entry, PtFormat, TableMemory, TlbSink};
 use crate::OutOfFrames;
@@ -13,6 +13,22 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
     pub(super) fn split_edges(&mut self, range: Range<u64>) -> Result<(), OutOfFrames> {
         self.split_at(range.start)?;
         self.split_at(range.end)
+    }
+
+    /// Splits the leaves within `range` that are too large for the attributes `new`.
+    pub(super) fn split_for(&mut self, range: Range<u64>, new: Attributes) -> Result<(), OutOfFrames> {
+        let mut offset = range.start;
+        while offset < range.end {
+            let slot = self.view().probe(offset);
+            match slot.entry {
+                Entry::Leaf { spa, attributes } if !self.format.leaf_allowed(slot.level, new) => {
+                    let child = self.split_leaf(slot.level, spa, attributes)?;
+                    self.link(&slot, child, offset & !(F::span(slot.level) - 1));
+                }
+                _ => offset = next_boundary(offset, F::span(slot.level)),
+            }
+        }
+        Ok(())
     }
 
     /// Splits the leaf that `offset` falls into until one starts there.

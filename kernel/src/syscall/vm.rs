@@ -22,7 +22,7 @@ impl<A: Arch> Pp<'_, A> {
         let format = self
             .kernel
             .vms
-            .with(Id::from_raw(ROOT_VM), |vm| vm.nested.format().clone())
+            .with(Id::from_raw(ROOT_VM), |vm| A::guest_vm_format(vm.nested.format()))
             .map_err(|_| Error::WrongState)?;
         let tables = &mut PoolTables { memory, frames: &mut frames };
         let nested = PageTable::new(tables, format).map_err(|_| Error::OutOfMemory)?;

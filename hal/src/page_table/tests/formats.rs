@@ -86,7 +86,7 @@ impl<S: Shape> PtFormat for Toy<S> {
         S::EXTRA
     }
 
-    fn leaf_allowed(&self, level: u8) -> bool {
+    fn leaf_allowed(&self, level: u8, _: Attributes) -> bool {
         level <= S::LARGEST_LEAF
     }
 
