@@ -44,6 +44,22 @@ macro_rules! address {
                 Self(self.0 & !(alignment - 1))
             }
 
+            /// The address `bytes` further on. It wraps at the end of the address space, as the processor's own additions do:
+            /// for places inside something whose end was checked when its start was.
+            pub const fn wrapping_add(self, bytes: u64) -> Self {
+                Self(self.0.wrapping_add(bytes))
+            }
+
+            /// The address of the 64-bit word `index` from here on, as [`wrapping_add`](Self::wrapping_add).
+            pub const fn word(self, index: u64) -> Self {
+                self.wrapping_add(index.wrapping_mul(8))
+            }
+
+            /// The address of the page `index` from here on, as [`wrapping_add`](Self::wrapping_add).
+            pub const fn nth_page(self, index: u64) -> Self {
+                self.wrapping_add(index.wrapping_mul(PAGE_SIZE))
+            }
+
             /// The address `bytes` further on, or `None` where the address space ends before it.
             pub const fn checked_add(self, bytes: u64) -> Option<Self> {
                 match self.0.checked_add(bytes) {

@@ -66,7 +66,7 @@ impl IdPolicy {
             return Err(PolicyFull);
         }
         self.slots[at] = Slot { used: true, answer };
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         Ok(())
     }
 

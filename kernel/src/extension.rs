@@ -90,11 +90,16 @@ impl Extension {
 
     /// Whether its manifest allows the calls of a group.
     pub(crate) fn may_call(&self, group: u16) -> bool {
-        self.groups.load(Ordering::Relaxed) >> group & 1 != 0
+        self.groups.load(Ordering::Relaxed) & 1_u64.checked_shl(u32::from(group)).unwrap_or(0) != 0
     }
 
     fn base(&self) -> u64 {
         self.base.load(Ordering::Relaxed)
+    }
+
+    /// Where a PP's part of a region begins, `stride` bytes for each PP.
+    fn place(&self, region: u64, pp: usize, stride: u64) -> UserVa {
+        UserVa::new(self.base()).wrapping_add(region).wrapping_add((pp as u64).wrapping_mul(stride))
     }
 
     /// What the extension has on a PP, where it sees it.
@@ -104,28 +109,28 @@ impl Extension {
 
     /// Top of the stack on which callbacks start on a PP.
     pub(crate) fn stack(&self, pp: usize) -> UserVa {
-        UserVa::new(self.base() + STACKS + (pp as u64 + 1) * STACK_STRIDE)
+        self.place(STACKS + STACK_STRIDE, pp, STACK_STRIDE)
     }
 
     /// Top of the stack on which the fail callback starts on a PP.
     pub(crate) fn fail_stack(&self, pp: usize) -> UserVa {
-        UserVa::new(self.base() + FAIL_STACKS + (pp as u64 + 1) * STACK_STRIDE)
+        self.place(FAIL_STACKS + STACK_STRIDE, pp, STACK_STRIDE)
     }
 
     /// Where the extension sees the exit page of a PP.
     pub(crate) fn exit_page(&self, pp: usize) -> UserVa {
-        UserVa::new(self.base() + EXIT_PAGES + pp as u64 * PAGE_SIZE)
+        self.place(EXIT_PAGES, pp, PAGE_SIZE)
     }
 
     /// Where the extension sees a page that it allocated: each has a place of its own, so that a freed
     /// page's address is not soon another's.
     pub(crate) fn page_address(&self, pool: Spa, frame: Spa) -> UserVa {
-        UserVa::new(self.base() + PAGES + (frame.raw() - pool.raw()))
+        UserVa::new(self.base()).wrapping_add(PAGES).wrapping_add(frame.raw().wrapping_sub(pool.raw()))
     }
 
     /// Whether `address` can be a callback: inside the image.
     pub(crate) fn may_be_code(&self, address: u64) -> bool {
-        address >= self.base() && address < self.base() + STACKS
+        address.checked_sub(self.base()).is_some_and(|offset| offset < STACKS)
     }
 }
 
@@ -173,13 +178,18 @@ fn choose_bias<A: Arch>(
         return Ok(random_bias(base, platform, image));
     }
     let span = image.span();
-    if span.start >= base && span.start - base <= STACKS - span.size {
+    if span
+        .start
+        .checked_sub(base)
+        .zip(STACKS.checked_sub(span.size))
+        .is_some_and(|(offset, room)| offset <= room)
+    {
         return Ok(0);
     }
     log::error!(
         "the extension is linked at {:#x}, outside {base:#x} to {:#x}: link it there, or as static-PIE",
         span.start,
-        base + STACKS
+        base.saturating_add(STACKS)
     );
     Err(PrepareError::ExtensionAddress)
 }
@@ -187,7 +197,7 @@ fn choose_bias<A: Arch>(
 /// Where a relocatable image goes, in steps of 2 MiB.
 fn random_bias<A: Arch>(base: u64, platform: &Platform<A>, image: &Image<'_>) -> u64 {
     let step = platform.info.entropy[0] & ((1 << RANDOM_BITS) - 1);
-    (base + (step << 21)).wrapping_sub(image.span().start & !((2 << 20) - 1))
+    base.wrapping_add(step << 21).wrapping_sub(image.span().start & !((2 << 20) - 1))
 }
 
 fn take_frame<M: PhysicalMemory>(frames: &mut KernelFrames<'_, M>) -> Result<Spa, PrepareError> {
@@ -206,7 +216,14 @@ impl<A: Arch> Kernel<A> {
         for top in [self.extension.stack(pp), self.extension.fail_stack(pp)] {
             for page in 1..=STACK_PAGES {
                 let frame = take_frame(&mut frames)?;
-                space.map_user(memory, &mut frames, top.raw() - page * PAGE_SIZE, frame, 1, data)?;
+                space.map_user(
+                    memory,
+                    &mut frames,
+                    top.raw().wrapping_sub(page.wrapping_mul(PAGE_SIZE)),
+                    frame,
+                    1,
+                    data,
+                )?;
             }
         }
         let exit_page = take_frame(&mut frames)?;

@@ -195,7 +195,7 @@ impl<A: Arch> Kernel<A> {
             while start < end {
                 let (memory_type, same_until) = A::memory_type(memory, Spa::new(start));
                 let next = same_until.raw().min(end);
-                map(start, start, next - start, all, memory_type)?;
+                map(start, start, next.saturating_sub(start), all, memory_type)?;
                 start = next;
             }
         }
@@ -224,7 +224,7 @@ impl<A: Arch> Kernel<A> {
         let prepared = self.prepared.get(pp).ok_or(PrepareError::TooManyProcessors)?;
         if let Some(resources) = prepared.get() {
             for page in 0..backend_pages as u64 {
-                machine.memory.zero_page(Spa::new(resources.backend.raw() + page * PAGE_SIZE));
+                machine.memory.zero_page(resources.backend.nth_page(page));
             }
             return Ok(*resources);
         }
@@ -266,7 +266,7 @@ impl<A: Arch> Kernel<A> {
         let mut space = self.space.lock();
         let space = space.as_mut().ok_or(PrepareError::BadContract)?;
         space.guard(memory, &mut frames, stack)?;
-        Ok(Spa::new(stack.raw() + (KERNEL_STACK_PAGES as u64 + 1) * PAGE_SIZE))
+        Ok(stack.nth_page(KERNEL_STACK_PAGES as u64 + 1))
     }
 
     fn allocate_pp(
@@ -306,7 +306,10 @@ impl<A: Arch> Kernel<A> {
     /// A TLB tag for a new VM, which no other has.
     pub(crate) fn take_tag(&self) -> Option<u16> {
         let free = |tags: u32| {
-            Some(tags | 1 << tags.trailing_ones()).filter(|_| tags.trailing_ones() <= MAX_VMS as u32)
+            1_u32
+                .checked_shl(tags.trailing_ones())
+                .filter(|_| tags.trailing_ones() <= MAX_VMS as u32)
+                .map(|tag| tags | tag)
         };
         let before = self.tags.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok()?;
         Some(before.trailing_ones() as u16)
@@ -315,7 +318,7 @@ impl<A: Arch> Kernel<A> {
     /// Takes back the tag of a VM that is gone. What TLBs still hold of it is flushed when the next VM that
     /// gets it becomes active.
     pub(crate) fn release_tag(&self, tag: u16) {
-        self.tags.fetch_and(!(1 << tag), Ordering::SeqCst);
+        self.tags.fetch_and(!1_u32.checked_shl(u32::from(tag)).unwrap_or(0), Ordering::SeqCst);
     }
 
     /// Exits of a class on a PP so far; 0 for a PP that is not there.

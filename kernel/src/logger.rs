@@ -98,18 +98,22 @@ pub(crate) fn level(number: u64) -> Option<Level> {
 }
 
 impl Ring {
+    fn byte(&self, at: usize) -> &AtomicU8 {
+        &self.bytes[at % RING_SIZE]
+    }
+
     fn append(&self, bytes: &[u8]) {
         let start = self.end.fetch_add(bytes.len(), Ordering::Relaxed);
         for (offset, byte) in bytes.iter().enumerate() {
-            self.bytes[(start + offset) % RING_SIZE].store(*byte, Ordering::Relaxed);
+            self.byte(start.wrapping_add(offset)).store(*byte, Ordering::Relaxed);
         }
     }
 
     fn read_newest(&self, buffer: &mut [u8]) -> usize {
         let end = self.end.load(Ordering::Relaxed);
         let length = buffer.len().min(end).min(RING_SIZE);
-        for (offset, byte) in buffer[..length].iter_mut().enumerate() {
-            *byte = self.bytes[(end - length + offset) % RING_SIZE].load(Ordering::Relaxed);
+        for (offset, byte) in buffer.iter_mut().take(length).enumerate() {
+            *byte = self.byte(end.wrapping_sub(length).wrapping_add(offset)).load(Ordering::Relaxed);
         }
         length
     }
@@ -121,13 +125,23 @@ struct Line {
     length: usize,
 }
 
+/// How a line ends.
+const LINE_END: &[u8; 2] = b"\r\n";
+
+impl Line {
+    /// The line with its end.
+    fn finish(&mut self) -> &[u8] {
+        let end = self.length.saturating_add(LINE_END.len());
+        self.bytes.iter_mut().skip(self.length).zip(LINE_END).for_each(|(to, from)| *to = *from);
+        self.bytes.get(..end).unwrap_or_default()
+    }
+}
+
 impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // Two bytes stay free for the line's end.
-        let room = self.bytes.len() - 2 - self.length;
-        let length = text.len().min(room);
-        self.bytes[self.length..self.length + length].copy_from_slice(&text.as_bytes()[..length]);
-        self.length += length;
+        let room = self.bytes.iter_mut().rev().skip(LINE_END.len()).rev().skip(self.length);
+        self.length = self.length.saturating_add(room.zip(text.bytes()).map(|(to, from)| *to = from).count());
         Ok(())
     }
 }
@@ -148,8 +162,7 @@ impl Log for Logger {
             Level::Warn => write!(line, "plinth: warning: {}", record.args()),
             _ => write!(line, "plinth: {}", record.args()),
         };
-        line.bytes[line.length..line.length + 2].copy_from_slice(b"\r\n");
-        self.write_line(&line.bytes[..line.length + 2]);
+        self.write_line(line.finish());
     }
 
     fn flush(&self) {}

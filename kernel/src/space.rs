@@ -46,7 +46,7 @@ impl<A: Arch> HostSpace<A> {
         while start < end {
             let (memory_type, same_until) = A::host_memory_type(Spa::new(start));
             let next = same_until.raw().min(end);
-            let range = SpaRange::new(Spa::new(start), next - start);
+            let range = SpaRange::new(Spa::new(start), next.saturating_sub(start));
             space.identity(memory, frames, range, Attributes::new(DATA, memory_type))?;
             start = next;
         }

@@ -43,6 +43,12 @@ pub(crate) fn build_command(workspace: &Workspace, options: &BuildOptions) -> Re
     Ok(())
 }
 
+/// Builds the kernel alone, and returns its ELF file.
+pub(crate) fn kernel(workspace: &Workspace, board: &Board) -> Result<PathBuf> {
+    compile(workspace, &board.triple, &[board.kernel.as_str()])?;
+    Ok(file(workspace, &board.triple, "plinth"))
+}
+
 /// Builds kernel, loader and default extension.
 pub(crate) fn build(workspace: &Workspace, board: &Board) -> Result<Images> {
     let freestanding = [board.kernel.as_str(), DEFAULT_EXTENSION];

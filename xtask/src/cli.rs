@@ -58,6 +58,10 @@ pub(crate) enum Command {
     Test(TestOptions),
     /// Check the house rules that rustc and clippy do not know
     Lint,
+    /// Check that each place where a kernel image can panic says why it cannot happen
+    ///
+    /// Builds the images and reads from them which checks the compiler has left in. `cargo xtask test` does the same.
+    Panics,
     /// Write the ABI's specification, C header and snapshot from their one source
     ///
     /// The source is extension-api/src/abi. A change of anything that was there before must be accepted.

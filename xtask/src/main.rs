@@ -21,6 +21,7 @@ mod image;
 mod lint;
 mod miri;
 mod new_extension;
+mod panics;
 mod payload;
 mod progress;
 mod run;
@@ -60,6 +61,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Test(options) => test::test(&workspace, &options),
         Command::Lint => lint::lint(&workspace),
         Command::Abi(options) => abi::abi(&workspace, &options),
+        Command::Panics => panics::panics(&workspace),
         Command::Miri => miri::miri(&workspace),
         Command::Bench(options) => bench::bench(&workspace, &options),
     }

@@ -133,7 +133,7 @@ impl Status {
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
-        let mask = failure.argument.map_or(0, |register| 1u64 << register);
+        let mask = failure.argument.map_or(0, |register| 1u64.wrapping_shl(u32::from(register)));
         Self(FAILED << 48 | mask << 16 | failure.error as u64)
     }
 }

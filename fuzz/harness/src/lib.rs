@@ -3,11 +3,13 @@
 //! every `cargo test`.
 
 pub mod acpi;
+mod instructions;
 mod page_table;
 mod readers;
 mod system_calls;
 
 pub use acpi::acpi;
+pub use instructions::instructions;
 pub use page_table::page_table;
 pub use readers::{boot_entry, config, device_tree, elf, linux, multiboot2};
 pub use system_calls::system_calls;
@@ -22,6 +24,7 @@ pub const ALL: &[(&str, Harness)] = &[
     ("config", config),
     ("device_tree", device_tree),
     ("elf", elf),
+    ("instructions", instructions),
     ("linux", linux),
     ("multiboot2", multiboot2),
     ("page_table", page_table),

@@ -19,7 +19,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
                 Entry::Empty => {}
                 Entry::Leaf { .. } => self.clear_entry(table, index, piece),
                 Entry::Table(child) => {
-                    self.clear_child(child, level - 1, piece.clone());
+                    self.clear_child(child, F::below(level), piece.clone());
                     self.prune(table, index, child, level, piece);
                 }
             }
@@ -42,10 +42,10 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
     fn prune(&mut self, table: Spa, index: usize, child: Spa, level: u8, piece: Range<u64>) {
         let span = F::span(level);
         let whole = piece.end - piece.start == span;
-        if whole || self.is_empty(child, level - 1) {
+        if whole || self.is_empty(child, F::below(level)) {
             let start = piece.start & !(span - 1);
             self.clear_entry(table, index, start..start + span);
-            self.retire_tree(child, level - 1);
+            self.retire_tree(child, F::below(level));
         }
     }
 
@@ -57,7 +57,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
     fn retire_tree(&mut self, table: Spa, level: u8) {
         for index in (0..self.format.entries(level)).take_while(|_| level > 0) {
             if let Entry::Table(child) = self.entry(table, index, level) {
-                self.retire_tree(child, level - 1);
+                self.retire_tree(child, F::below(level));
             }
         }
         self.retire(table);

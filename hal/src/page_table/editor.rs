@@ -36,10 +36,11 @@ impl<'a, F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'a, F, M, T> 
 
     /// Frees `table`, which nothing refers to any more, after what is stale has been flushed.
     pub(super) fn retire(&mut self, table: Spa) {
-        if self.reclaim.is_full() {
+        if !self.reclaim.push(table) {
             self.settle();
+            // There is room now.
+            self.reclaim.push(table);
         }
-        self.reclaim.push(table);
     }
 
     /// Replaces a live entry by one of another size, address or memory type that covers `range`.
@@ -68,6 +69,6 @@ impl<'a, F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'a, F, M, T> 
 
     fn flush(&mut self, range: Range<u64>) {
         let start = F::Input::from_raw(self.format.address(range.start));
-        self.tlb.flush(start, range.end - range.start);
+        self.tlb.flush(start, range.end.saturating_sub(range.start));
     }
 }

@@ -18,6 +18,12 @@ pub(super) trait Geometry: PtFormat {
         self.levels() - 1
     }
 
+    /// The level of the tables that entries at `level` refer to. No format decodes a table at level 0.
+    #[inline]
+    fn below(level: u8) -> u8 {
+        level.saturating_sub(1)
+    }
+
     /// The position of the lowest bit of the index at `level`.
     #[inline]
     fn shift(level: u8) -> u32 {
@@ -27,13 +33,19 @@ pub(super) trait Geometry: PtFormat {
     /// The bytes that an entry at `level` covers.
     #[inline]
     fn span(level: u8) -> u64 {
-        1 << Self::shift(level)
+        bit(Self::shift(level))
     }
 
     /// How many bits an offset has.
     #[inline]
     fn input_bits(&self) -> u32 {
         Self::shift(self.levels()) + self.root_extra_bits()
+    }
+
+    /// The first offset that the tree does not reach.
+    #[inline]
+    fn input_end(&self) -> u64 {
+        bit(self.input_bits())
     }
 
     /// How many consecutive frames the root takes.
@@ -58,7 +70,7 @@ pub(super) trait Geometry: PtFormat {
     /// The offset of an input address, or `None` where the tree does not reach.
     #[inline]
     fn offset(&self, at: Self::Input) -> Option<u64> {
-        let offset = at.into_raw() & ((1 << self.input_bits()) - 1);
+        let offset = at.into_raw() & self.input_end().wrapping_sub(1);
         (self.address(offset) == at.into_raw()).then_some(offset)
     }
 
@@ -78,8 +90,9 @@ pub(super) trait Geometry: PtFormat {
         aligned(at.into_raw() | size)?;
         let start = self.offset(at).ok_or(MapError::OutOfRange)?;
         let end = start.checked_add(size).ok_or(MapError::OutOfRange)?;
-        let one_side = size != 0 && self.address(end - 1).checked_sub(at.into_raw()) == Some(size - 1);
-        let inside = end <= 1 << self.input_bits();
+        let one_side = size != 0
+            && self.address(end.wrapping_sub(1)).checked_sub(at.into_raw()) == Some(size.wrapping_sub(1));
+        let inside = end <= self.input_end();
         if one_side && inside { Ok(start..end) } else { Err(MapError::OutOfRange) }
     }
 
@@ -87,11 +100,17 @@ pub(super) trait Geometry: PtFormat {
     fn check_output(&self, spa: Spa, size: u64) -> Result<(), MapError> {
         aligned(spa.raw())?;
         let end = spa.checked_add(size).ok_or(MapError::OutOfRange)?;
-        if end.raw() <= 1 << self.output_bits() { Ok(()) } else { Err(MapError::OutOfRange) }
+        if end.raw() <= bit(self.output_bits()) { Ok(()) } else { Err(MapError::OutOfRange) }
     }
 }
 
 impl<F: PtFormat + ?Sized> Geometry for F {}
+
+/// The power of two `exponent`. Formats have at most 57 bits of input and 52 of output.
+#[inline]
+fn bit(exponent: u32) -> u64 {
+    1_u64.wrapping_shl(exponent)
+}
 
 fn aligned(raw: u64) -> Result<(), MapError> {
     if raw.is_multiple_of(PAGE_SIZE) { Ok(()) } else { Err(MapError::Misaligned) }
@@ -110,5 +129,5 @@ pub(super) fn pieces(range: Range<u64>, span: u64) -> impl Iterator<Item = Range
 /// The first multiple of `span`, a power of two, after `offset`.
 #[inline]
 pub(super) fn next_boundary(offset: u64, span: u64) -> u64 {
-    (offset | (span - 1)) + 1
+    (offset | (span - 1)).saturating_add(1)
 }

@@ -18,7 +18,7 @@ struct Stretch {
 impl Stretch {
     /// The part of it that starts and ends with `range`.
     fn part(&self, range: Range<u64>) -> Self {
-        let spa = Spa::new(self.spa.raw() + (range.start - self.range.start));
+        let spa = self.spa.wrapping_add(range.start.wrapping_sub(self.range.start));
         Self { range, spa, attributes: self.attributes }
     }
 
@@ -53,7 +53,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
                 self.fill_entry(table, index, level, &part);
             } else {
                 let child = self.child(table, index, level)?;
-                self.fill(child, level - 1, &part)?;
+                self.fill(child, F::below(level), &part)?;
             }
         }
         Ok(())

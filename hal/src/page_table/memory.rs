@@ -58,7 +58,7 @@ impl<P: PhysicalMemory, S: FrameSource> TableMemory for PoolTables<'_, P, S> {
 
 #[inline]
 fn entry_address(table: Spa, index: usize) -> Spa {
-    Spa::new(table.raw() + index as u64 * 8)
+    table.word(index as u64)
 }
 
 /// Drops cached translations of one table, `I` being its input addresses.

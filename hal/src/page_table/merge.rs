@@ -16,7 +16,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         for piece in pieces(range, F::span(level)) {
             let index = self.format.index(piece.start, level);
             if let Entry::Table(child) = self.entry(table, index, level) {
-                self.merge_table(child, level - 1, piece.clone());
+                self.merge_table(child, F::below(level), piece.clone());
                 self.merge_entry(table, index, child, level, piece);
             }
         }
@@ -28,7 +28,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         if !whole {
             return;
         }
-        if let Some((spa, attributes)) = self.uniform(child, level - 1)
+        if let Some((spa, attributes)) = self.uniform(child, F::below(level))
             && self.format.leaf_allowed(level, attributes)
         {
             let entry = self.format.leaf(spa, attributes, level);
@@ -42,7 +42,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
     fn uniform(&self, table: Spa, level: u8) -> Option<(Spa, Attributes)> {
         let Entry::Leaf { spa, attributes } = self.entry(table, 0, level) else { return None };
         let follows = |index: usize| {
-            let part = Spa::new(spa.raw() + index as u64 * F::span(level));
+            let part = spa.wrapping_add((index as u64).wrapping_mul(F::span(level)));
             self.entry(table, index, level) == Entry::Leaf { spa: part, attributes }
         };
         let entries = self.format.entries(level);

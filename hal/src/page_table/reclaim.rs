@@ -31,15 +31,12 @@ impl Reclaim {
         };
     }
 
-    /// Takes a table that nothing refers to any more.
-    pub(super) fn push(&mut self, table: Spa) {
-        self.tables[self.count] = table;
-        self.count += 1;
-    }
-
-    /// Whether the next [`push`](Self::push) needs room first.
-    pub(super) fn is_full(&self) -> bool {
-        self.count == CAPACITY
+    /// Takes a table that nothing refers to any more. Returns false, and takes nothing, where there is no room.
+    pub(super) fn push(&mut self, table: Spa) -> bool {
+        let Some(slot) = self.tables.get_mut(self.count) else { return false };
+        *slot = table;
+        self.count = self.count.saturating_add(1);
+        true
     }
 
     /// What to flush, then which tables to free; empties both.

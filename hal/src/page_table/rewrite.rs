@@ -24,7 +24,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
             let index = self.format.index(piece.start, level);
             match self.entry(table, index, level) {
                 Entry::Empty => {}
-                Entry::Table(child) => self.rewrite_table(child, level - 1, piece, new),
+                Entry::Table(child) => self.rewrite_table(child, F::below(level), piece, new),
                 Entry::Leaf { spa, attributes } if attributes != new => {
                     let entry = self.format.leaf(spa, new, level);
                     self.rewrite_leaf(table, index, entry, piece, attributes.memory != new.memory);

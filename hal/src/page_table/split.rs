@@ -33,7 +33,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
 
     /// Splits the leaf that `offset` falls into until one starts there.
     fn split_at(&mut self, offset: u64) -> Result<(), OutOfFrames> {
-        while offset >> self.format.input_bits() == 0 {
+        while offset < self.format.input_end() {
             let slot = self.view().probe(offset);
             let Entry::Leaf { spa, attributes } = slot.entry else { break };
             let start = offset & !(F::span(slot.level) - 1);
@@ -49,7 +49,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
     /// A table, not linked yet, that maps what a leaf of `level` does.
     fn split_leaf(&mut self, level: u8, spa: Spa, attributes: Attributes) -> Result<Spa, OutOfFrames> {
         let child = self.memory.allocate(1)?;
-        self.fill_split(child, level - 1, spa, attributes);
+        self.fill_split(child, F::below(level), spa, attributes);
         Ok(child)
     }
 
@@ -61,7 +61,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
 
     fn fill_split(&mut self, child: Spa, level: u8, spa: Spa, attributes: Attributes) {
         for index in 0..self.format.entries(level) {
-            let part = Spa::new(spa.raw() + index as u64 * F::span(level));
+            let part = spa.wrapping_add((index as u64).wrapping_mul(F::span(level)));
             self.memory.write(child, index, self.format.leaf(part, attributes, level));
         }
     }

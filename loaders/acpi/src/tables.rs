@@ -71,7 +71,7 @@ impl<'a, R: Fn(u64, &mut [u8])> Table<'a, R> {
     /// The bytes at an offset, if the table has as many.
     fn bytes<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
         let inside = at.checked_add(N as u64)? <= self.extent.length;
-        inside.then(|| bytes(self.read, self.extent.start + at))
+        inside.then(|| bytes(self.read, self.extent.start.wrapping_add(at)))
     }
 
     /// The byte at an offset.
@@ -99,12 +99,13 @@ impl<'a, R: Fn(u64, &mut [u8])> Table<'a, R> {
         let table = Table { read: self.read, extent: self.extent };
         let mut at = first;
         core::iter::from_fn(move || {
-            let (kind, length) = (table.byte(at)?, u64::from(table.byte(at + 1)?));
-            if length < 2 || at + length > table.extent.length {
+            let (kind, length) = (table.byte(at)?, u64::from(table.byte(at.checked_add(1)?)?));
+            let next = at.checked_add(length)?;
+            if length < 2 || next > table.extent.length {
                 return None;
             }
-            let extent = Extent { start: table.extent.start + at, length };
-            at += length;
+            let extent = Extent { start: table.extent.start.wrapping_add(at), length };
+            at = next;
             Some(Entry { kind, table: Table { read: table.read, extent } })
         })
     }

@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
             at += 4;
             match self.word(token)? {
                 BEGIN_NODE if depth < MAX_DEPTH => {
-                    at = aligned(at + self.text(at, end)?.len() + 1);
+                    at = aligned(at.saturating_add(self.text(at, end)?.len()).saturating_add(1));
                     (depth, properties) = (depth + 1, true);
                 }
                 END_NODE if depth > 0 => {

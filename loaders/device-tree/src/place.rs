@@ -27,7 +27,7 @@ impl<'a> Place<'a> {
 
     fn below(&self, child: FdtNode<'a>) -> Option<Self> {
         let mut place = *self;
-        place.last += 1;
+        place.last = place.last.checked_add(1)?;
         *place.nodes.get_mut(place.last)? = child;
         Some(place)
     }

@@ -83,13 +83,13 @@ pub struct LoadSegment<'a> {
 impl LoadSegment<'_> {
     /// One past its last byte's link-time address.
     pub const fn end(&self) -> u64 {
-        self.vaddr + self.memory_size
+        self.vaddr.saturating_add(self.memory_size)
     }
 
     /// The whole pages it touches, as link-time addresses. No two segments touch the same page.
     pub const fn pages(&self) -> Range {
         let start = page_floor(self.vaddr);
-        Range { start, size: page_ceil(self.end()) - start }
+        Range { start, size: page_ceil(self.end()).saturating_sub(start) }
     }
 
     /// Whether all of `size` bytes at `vaddr` belong to it.
@@ -232,5 +232,5 @@ const fn page_floor(address: u64) -> u64 {
 
 /// Rounds up; the caller has checked that `address` is below [`ADDRESS_LIMIT`].
 const fn page_ceil(address: u64) -> u64 {
-    page_floor(address + (PAGE_SIZE - 1))
+    page_floor(address.saturating_add(PAGE_SIZE - 1))
 }

@@ -9,6 +9,7 @@
 //! | no note of work left to do | everywhere |
 //! | 600 lines at most | everywhere |
 
+mod comment;
 mod rules;
 mod tokens;
 
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
+
+pub(crate) use comment::comment_above;
 
 /// A rule broken, as an editor can jump to it.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Finding;
+use super::comment::comment_above;
 use super::tokens::{Token, tokens};
 
 const MAXIMUM_LINES: usize = 600;
@@ -78,23 +79,10 @@ fn safety(source: &str, tokens: &[Token]) -> Vec<Finding> {
         .collect()
 }
 
-/// Whether the comment above the statement that contains `line`, or at its end, answers for it.
+/// Whether the comment above the statement that contains `line`, or one before the `unsafe`, answers for it.
 fn has_safety_comment(lines: &[&str], line: usize) -> bool {
-    let above = lines[..line - 1].iter().rev().map(|line| line.trim());
-    let comment: String = above
-        .skip_while(|line| is_code(line) && !ends_statement(line))
-        .take_while(|line| line.starts_with("//"))
-        .collect();
     let before = lines[line - 1].split("unsafe").next().unwrap_or_default();
-    comment.contains("SAFETY:") || before.contains("SAFETY:")
-}
-
-fn is_code(line: &str) -> bool {
-    !line.is_empty() && !line.starts_with("//")
-}
-
-fn ends_statement(line: &str) -> bool {
-    line.ends_with([';', '{', '}', ','])
+    comment_above(lines, line).contains("SAFETY:") || before.contains("SAFETY:")
 }
 
 #[cfg(test)]

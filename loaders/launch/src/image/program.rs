@@ -24,7 +24,7 @@ impl<'a> Segments<'a> {
     pub(super) fn span(&self) -> Range {
         let start = self.iter().map(|segment| segment.pages().start).min().unwrap_or(0);
         let end = self.iter().map(|segment| segment.pages().start + segment.pages().size).max().unwrap_or(0);
-        Range { start, size: end - start }
+        Range { start, size: end.saturating_sub(start) }
     }
 
     fn push(&mut self, segment: LoadSegment<'a>, index: u16) -> Result<(), ImageError> {
@@ -32,7 +32,7 @@ impl<'a> Segments<'a> {
             return Err(ImageError::Overlap { segment: index });
         }
         *self.table.get_mut(self.count).ok_or(ImageError::TooManySegments)? = segment;
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         if self.span().size > SPAN_LIMIT { Err(ImageError::TooLarge) } else { Ok(()) }
     }
 }

@@ -75,7 +75,7 @@ impl Iterator for Relocations<'_, '_> {
 /// The eight file bytes at a link-time address; what the file does not hold is zero.
 fn word_at(segments: &Segments, vaddr: u64) -> Option<u64> {
     let segment = segments.iter().find(|segment| segment.contains(vaddr, 8))?;
-    let start = usize::try_from(vaddr - segment.vaddr).ok()?;
+    let start = usize::try_from(vaddr.checked_sub(segment.vaddr)?).ok()?;
     let mut word = [0; 8];
     let held = segment.data.get(start..).unwrap_or(&[]);
     word.iter_mut().zip(held).for_each(|(to, from)| *to = *from);
