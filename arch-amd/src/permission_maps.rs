@@ -1,7 +1,9 @@
 //! What all VSs of a VM share: the MSR and I/O permission maps, the nested table's root and the TLB tag.
 
 use plinth_arch_x86::{IdentityMemory, msr};
-use plinth_hal::{BadRegister, FrameSource, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw};
+use plinth_hal::{
+    Authority, FrameSource, InterceptError, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw,
+};
 
 use crate::Svm;
 
@@ -60,8 +62,8 @@ impl SvmVm {
     }
 
     /// Sets two bits for an MSR, or says that no map covers it: those always exit.
-    fn set_register(&mut self, register: u32, intercepts: Intercepts) -> Result<(), BadRegister> {
-        let (offset, shift) = msr_position(register).ok_or(BadRegister)?;
+    fn set_register(&mut self, register: u32, intercepts: Intercepts) -> Result<(), InterceptError> {
+        let (offset, shift) = msr_position(register).ok_or(InterceptError::Unknown)?;
         let bits = u64::from(intercepts.reads) | u64::from(intercepts.writes) << 1;
         self.set_bits(self.msrpm, offset, 3 << shift, bits << shift);
         Ok(())
@@ -119,8 +121,17 @@ impl VmHw for SvmVm {
         frames.free(self.iopm, IOPM_PAGES);
     }
 
-    fn intercept_register(&mut self, register: u64, intercepts: Intercepts) -> Result<(), BadRegister> {
-        let register = u32::try_from(register).map_err(|_| BadRegister)?;
+    fn intercept_register(
+        &mut self,
+        register: u64,
+        intercepts: Intercepts,
+        authority: Authority,
+    ) -> Result<(), InterceptError> {
+        let opens = !intercepts.reads || !intercepts.writes;
+        if opens && self.tag != ROOT_TAG && authority != Authority::Machine {
+            return Err(InterceptError::Denied);
+        }
+        let register = u32::try_from(register).map_err(|_| InterceptError::Unknown)?;
         let owned = OWNED.iter().find(|(owned, _)| *owned == register);
         let floor = owned.map_or(Intercepts { reads: false, writes: false }, |(_, floor)| *floor);
         let joint =
@@ -128,7 +139,15 @@ impl VmHw for SvmVm {
         self.set_register(register, joint)
     }
 
-    fn intercept_port(&mut self, port: u16, intercept: bool) -> Result<(), BadRegister> {
+    fn intercept_port(
+        &mut self,
+        port: u16,
+        intercept: bool,
+        authority: Authority,
+    ) -> Result<(), InterceptError> {
+        if !intercept && self.tag != ROOT_TAG && authority != Authority::Machine {
+            return Err(InterceptError::Denied);
+        }
         let (offset, bit) = (u64::from(port) / 64 * 8, port % 64);
         self.set_bits(self.iopm, offset, 1 << bit, u64::from(intercept) << bit);
         Ok(())

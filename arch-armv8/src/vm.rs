@@ -2,7 +2,9 @@
 
 use core::sync::atomic::AtomicU64;
 
-use plinth_hal::{BadRegister, FrameSource, Intercepts, OutOfFrames, PhysicalMemory, Spa, VmHw};
+use plinth_hal::{
+    Authority, FrameSource, InterceptError, Intercepts, OutOfFrames, PhysicalMemory, Spa, VmHw,
+};
 
 use crate::El2;
 use crate::memory::IdentityMemory;
@@ -72,7 +74,12 @@ impl VmHw for El2Vm {
 
     /// ID registers are trapped all or none (HCR_EL2.TID3), and only reads of them exist. Of the registers that
     /// govern translation the writes can be trapped.
-    fn intercept_register(&mut self, register: u64, intercepts: Intercepts) -> Result<(), BadRegister> {
+    fn intercept_register(
+        &mut self,
+        register: u64,
+        intercepts: Intercepts,
+        _: Authority,
+    ) -> Result<(), InterceptError> {
         match (intercepts, write_traps::bit(register)) {
             (Intercepts { writes: false, reads }, None) if is_id_register(register) => {
                 self.set_traps(TRAP_IDS, reads);
@@ -82,12 +89,12 @@ impl VmHw for El2Vm {
                 self.memory.write_u64(self.write_mask_at(), mask);
                 self.set_traps(TRAP_WRITES, mask != 0);
             }
-            _ => return Err(BadRegister),
+            _ => return Err(InterceptError::Unknown),
         }
         Ok(())
     }
 
-    fn intercept_port(&mut self, _: u16, _: bool) -> Result<(), BadRegister> {
-        Err(BadRegister)
+    fn intercept_port(&mut self, _: u16, _: bool, _: Authority) -> Result<(), InterceptError> {
+        Err(InterceptError::Unknown)
     }
 }

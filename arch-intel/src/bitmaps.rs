@@ -1,7 +1,9 @@
 //! What all VSs of a VM share: the MSR and I/O bitmaps, the nested table's root and the TLB tag.
 
 use plinth_arch_x86::{IdentityMemory, msr, mtrr};
-use plinth_hal::{BadRegister, FrameSource, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw};
+use plinth_hal::{
+    Authority, FrameSource, InterceptError, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw,
+};
 
 use crate::Vmx;
 
@@ -137,7 +139,8 @@ impl VmHw for VmxVm {
             .chain([msr::index::FEATURE_CONTROL])
         {
             // All of them lie in the bitmap's ranges.
-            let _ = vm.intercept_register(u64::from(register), if tag == ROOT_TAG { NONE } else { BOTH });
+            let intercepts = if tag == ROOT_TAG { NONE } else { BOTH };
+            let _ = vm.intercept_register(u64::from(register), intercepts, Authority::Machine);
         }
         Ok(vm)
     }
@@ -146,9 +149,18 @@ impl VmHw for VmxVm {
         frames.free(self.maps, PAGES);
     }
 
-    fn intercept_register(&mut self, register: u64, intercepts: Intercepts) -> Result<(), BadRegister> {
-        let register = u32::try_from(register).map_err(|_| BadRegister)?;
-        let (offset, bit) = msr_position(register).ok_or(BadRegister)?;
+    fn intercept_register(
+        &mut self,
+        register: u64,
+        intercepts: Intercepts,
+        authority: Authority,
+    ) -> Result<(), InterceptError> {
+        let opens = !intercepts.reads || !intercepts.writes;
+        if opens && self.tag != ROOT_TAG && authority != Authority::Machine {
+            return Err(InterceptError::Denied);
+        }
+        let register = u32::try_from(register).map_err(|_| InterceptError::Unknown)?;
+        let (offset, bit) = msr_position(register).ok_or(InterceptError::Unknown)?;
         let floor = owned(register);
         self.set_bit(offset, bit, intercepts.reads || floor.reads);
         self.set_bit(offset + WRITES, bit, intercepts.writes || floor.writes);
@@ -158,7 +170,15 @@ impl VmHw for VmxVm {
         Ok(())
     }
 
-    fn intercept_port(&mut self, port: u16, intercept: bool) -> Result<(), BadRegister> {
+    fn intercept_port(
+        &mut self,
+        port: u16,
+        intercept: bool,
+        authority: Authority,
+    ) -> Result<(), InterceptError> {
+        if !intercept && self.tag != ROOT_TAG && authority != Authority::Machine {
+            return Err(InterceptError::Denied);
+        }
         self.set_bit(PAGE_SIZE, u64::from(port), intercept);
         Ok(())
     }

@@ -10,7 +10,7 @@ use plinth_arch_sim::lab::{Ended, Lab};
 use plinth_arch_sim::machine::{HIGH_MEMORY, MEMORY_END, OWNED_REGISTER, PowerLoss, Trace};
 use plinth_arch_sim::standard::{ExitInfo, Standard};
 use plinth_extension_api::abi::{
-    ANY_SUBLEAF, Call, Error, ExitClass, ExitPage, HYPERCALL_REFUSED, IdAnswer, ROOT_VM, register,
+    ANY_SUBLEAF, Call, Error, ExitClass, ExitPage, Failure, HYPERCALL_REFUSED, IdAnswer, ROOT_VM, register,
 };
 use plinth_hal::{Event, Spa};
 use std::mem::offset_of;
@@ -247,7 +247,8 @@ fn intercepts_are_the_extensions_to_choose() {
 #[test]
 fn what_the_kernel_owns_stays_intercepted() {
     let mut lab = Lab::new(with_test(&Standard::new(), |standard, user, _| {
-        standard.expect(user, Call::VmInterceptRegisters, &[ROOT_VM, OWNED_REGISTER, 1, 0]);
+        let open = standard.call(user, Call::VmInterceptRegisters, &[ROOT_VM, OWNED_REGISTER, 1, 0]);
+        assert_eq!(open, Err(Failure::argument(2, Error::Denied)));
     }));
     promoted(&lab.run(&program(&[&TEST, &[Op::RegisterRead { register: OWNED_REGISTER }]])));
     assert_eq!(lab.exits(0, ExitClass::RegisterRead), 1);

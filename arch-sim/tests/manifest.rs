@@ -2,14 +2,19 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use common::{TEST, program, promoted, returning_calls, with_test};
+use plinth_arch_sim::cpu::DENIED_REGISTERS;
 use plinth_arch_sim::image::{ExtensionImage, manifest};
 use plinth_arch_sim::lab::{Lab, Setup};
+use plinth_arch_sim::machine::OWNED_REGISTER;
 use plinth_arch_sim::standard::Standard;
-use plinth_extension_api::abi::{Error, Failure, GROUPS_ALWAYS, GROUPS_WITHOUT_MANIFEST, Groups, Manifest};
+use plinth_arch_sim::vm::{CLOSED_PORT, LAST_OPEN_REGISTER, MAPPED_REGISTERS, OPEN_PORT};
+use plinth_extension_api::abi::{
+    Call, Error, Failure, GROUPS_ALWAYS, GROUPS_WITHOUT_MANIFEST, Groups, Manifest,
+};
 use plinth_kernel::PrepareError;
 use plinth_launch::image::ImageError;
 
@@ -40,6 +45,38 @@ fn only_what_a_manifest_names_is_allowed() {
     for more in [Groups::empty(), Groups::VM, Groups::INTRINSIC, Groups::MEMORY | Groups::TIME | Groups::PP] {
         allows(manifest(root | more), (root | more).bits() | GROUPS_ALWAYS);
     }
+}
+
+/// What three openings answer.
+type Answers = [Result<(), Failure>; 3];
+
+/// What an extension with such groups may open to a guest VM: registers, then ports.
+fn opens(groups: Groups) -> (Answers, Answers) {
+    let seen = Arc::new(Mutex::new(None));
+    let result = seen.clone();
+    let extension = with_test(&Standard::new(), move |standard, user, _| {
+        let vm = standard.expect(user, Call::VmCreate, &[]);
+        let open = |call, number| standard.call(user, call, &[vm, number, 1, 0]).map(drop);
+        let registers = [LAST_OPEN_REGISTER, DENIED_REGISTERS - 1, OWNED_REGISTER];
+        let registers = registers.map(|register| open(Call::VmInterceptRegisters, register));
+        let ports = [OPEN_PORT, 0x3F8, CLOSED_PORT];
+        let ports = ports.map(|port| open(Call::VmInterceptPorts, u64::from(port)));
+        standard.expect(user, Call::VmInterceptRegisters, &[vm, 0, MAPPED_REGISTERS, 3]);
+        standard.expect(user, Call::VmDestroy, &[vm]);
+        *result.lock().unwrap() = Some((registers, ports));
+    });
+    let mut lab = Lab::with(&with_notes(manifest(groups)), extension).unwrap();
+    promoted(&lab.run(&program(&[&TEST])));
+    seen.lock().unwrap().unwrap()
+}
+
+#[test]
+fn what_a_guest_vm_may_be_given_hangs_on_the_group() {
+    const DENIED: Result<(), Failure> = Err(Failure::argument(2, Error::Denied));
+    let vms = Groups::VM | Groups::VP | Groups::VS;
+    assert_eq!(opens(vms), ([Ok(()), DENIED, DENIED], [Ok(()), DENIED, DENIED]));
+    let machine = vms | Groups::INTRINSIC;
+    assert_eq!(opens(machine), ([Ok(()), Ok(()), DENIED], [Ok(()), Ok(()), DENIED]));
 }
 
 #[test]

@@ -759,7 +759,7 @@ static inline plinth_status plinth_vm_declare_ids(uint64_t handle, uint64_t vm, 
  * first: the first MSR or system register
  * count: how many, at most 65536
  * accesses: 1 reads, 2 writes; the others do not exit
- * Errors: StaleId(1), InvalidArgument(2), InvalidArgument(3), InvalidArgument(4)
+ * Errors: StaleId(1), InvalidArgument(2), Denied(2), InvalidArgument(3), InvalidArgument(4)
  */
 static inline plinth_status plinth_vm_intercept_registers(uint64_t handle, uint64_t vm, uint64_t first, uint64_t count, uint64_t accesses)
 {
@@ -772,7 +772,7 @@ static inline plinth_status plinth_vm_intercept_registers(uint64_t handle, uint6
  * first: the first port
  * count: how many, at most 65536
  * exit: 1 to intercept, 0 not to
- * Errors: StaleId(1), InvalidArgument(2), InvalidArgument(3), InvalidArgument(4)
+ * Errors: StaleId(1), InvalidArgument(2), Denied(2), InvalidArgument(3), InvalidArgument(4)
  */
 static inline plinth_status plinth_vm_intercept_ports(uint64_t handle, uint64_t vm, uint64_t first, uint64_t count, uint64_t exit)
 {

@@ -14,6 +14,7 @@ mod exit;
 mod memory;
 pub mod page_table;
 mod policy;
+pub mod register_table;
 mod user;
 mod vs;
 
@@ -23,5 +24,8 @@ pub use cpu::{HostCpu, HostFault};
 pub use exit::{Event, Exit, ExitClass, MEMORY_TYPES, ProcessorEvent, Target};
 pub use memory::{FrameSource, GuestMemory, OutOfFrames, PhysicalMemory};
 pub use policy::{IdPolicy, PolicyFull};
+pub use register_table::{Authority, Opening};
 pub use user::{UserContext, UserExit, UserFault};
-pub use vs::{BadInstruction, BadRegister, GuestAccess, Intercepts, UnknownTables, VmHw, VsHw};
+pub use vs::{
+    BadInstruction, BadRegister, GuestAccess, InterceptError, Intercepts, UnknownTables, VmHw, VsHw,
+};

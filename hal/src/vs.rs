@@ -4,6 +4,7 @@ use crate::addr::{Gpa, Gva, Spa};
 use crate::arch::Arch;
 use crate::exit::{Event, Exit, ProcessorEvent};
 use crate::memory::{FrameSource, GuestMemory, OutOfFrames, PhysicalMemory};
+use crate::register_table::Authority;
 
 /// A register that this machine lacks, or a value that it cannot take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +38,15 @@ pub struct Intercepts {
     pub writes: bool,
 }
 
+/// Why the accesses that exit cannot be set so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InterceptError {
+    /// The map does not cover that register or port.
+    Unknown,
+    /// The register or port may not be opened so to this VM, or its accesses are the kernel's alone.
+    Denied,
+}
+
 /// What all VSs of a VM share on hardware.
 pub trait VmHw: Sized {
     /// The backend.
@@ -59,18 +69,29 @@ pub trait VmHw: Sized {
     /// Gives its frames back.
     fn destroy(self, frames: &mut impl FrameSource);
 
-    /// Sets what happens on accesses to MSR or system register `register`. What the kernel itself
-    /// must see stays intercepted.
+    /// Sets which accesses to MSR or system register `register` exit to the extension. The others of a guest VM reach the
+    /// machine, where an extension with `authority` may open them. The others of the root VM get what the backend's table
+    /// says.
     ///
     /// # Errors
-    /// [`BadRegister`] for one that the map does not cover.
-    fn intercept_register(&mut self, register: u64, intercepts: Intercepts) -> Result<(), BadRegister>;
+    /// [`InterceptError`]; nothing changed.
+    fn intercept_register(
+        &mut self,
+        register: u64,
+        intercepts: Intercepts,
+        authority: Authority,
+    ) -> Result<(), InterceptError>;
 
-    /// Sets what happens on accesses to an I/O port.
+    /// Sets whether accesses to an I/O port exit to the extension, as [`Self::intercept_register`].
     ///
     /// # Errors
-    /// [`BadRegister`] on a machine without ports.
-    fn intercept_port(&mut self, port: u16, intercept: bool) -> Result<(), BadRegister>;
+    /// [`InterceptError`]; nothing changed. Every port is unknown on a machine without ports.
+    fn intercept_port(
+        &mut self,
+        port: u16,
+        intercept: bool,
+        authority: Authority,
+    ) -> Result<(), InterceptError>;
 }
 
 /// One virtual state on hardware.

@@ -2,9 +2,11 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use plinth_extension_api::abi::{GROUPS_ALWAYS, GROUPS_WITHOUT_MANIFEST, MANIFEST_KIND, MANIFEST_OWNER};
+use plinth_extension_api::abi::{
+    GROUP_INTRINSIC, GROUPS_ALWAYS, GROUPS_WITHOUT_MANIFEST, MANIFEST_KIND, MANIFEST_OWNER,
+};
 use plinth_hal::page_table::Permissions;
-use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa, UserVa};
+use plinth_hal::{Arch, Authority, PAGE_SIZE, PhysicalMemory, Spa, UserVa};
 use plinth_launch::image::Image;
 
 use crate::frames::{FrameOwner, KernelFrames};
@@ -91,6 +93,12 @@ impl Extension {
     /// Whether its manifest allows the calls of a group.
     pub(crate) fn may_call(&self, group: u16) -> bool {
         self.groups.load(Ordering::Relaxed) & 1_u64.checked_shl(u32::from(group)).unwrap_or(0) != 0
+    }
+
+    /// What it may open to its VMs.
+    pub(crate) fn authority(&self) -> Authority {
+        let declared = self.groups.load(Ordering::Relaxed) & GROUP_INTRINSIC != 0;
+        if declared { Authority::Machine } else { Authority::Vms }
     }
 
     fn base(&self) -> u64 {

@@ -6,7 +6,7 @@ use plinth_extension_api::abi::{
     Error, Failure, INTERCEPT_READS, INTERCEPT_WRITES, IdAnswer, MAX_ID_ANSWERS, MAX_INTERCEPTS, ROOT_VM,
 };
 use plinth_hal::page_table::{PageTable, PoolTables};
-use plinth_hal::{Arch, Intercepts, UserContext, VmHw};
+use plinth_hal::{Arch, InterceptError, Intercepts, UserContext, VmHw};
 
 use super::{Answer, DONE, about};
 use crate::handle::Id;
@@ -115,7 +115,8 @@ impl<A: Arch> Pp<'_, A> {
         }
         let intercepts =
             Intercepts { reads: flags & INTERCEPT_READS != 0, writes: flags & INTERCEPT_WRITES != 0 };
-        self.for_range(first, count, |vm, register| vm.hw.intercept_register(register, intercepts).is_ok())
+        let authority = self.extension.authority();
+        self.for_range(first, count, |vm, register| vm.hw.intercept_register(register, intercepts, authority))
     }
 
     /// Sets which accesses to ports exit.
@@ -124,16 +125,28 @@ impl<A: Arch> Pp<'_, A> {
         if flag > 1 {
             return Err(Failure::argument(4, Error::InvalidArgument));
         }
+        let authority = self.extension.authority();
         self.for_range(first, count, |vm, port| {
-            u16::try_from(port).is_ok_and(|port| vm.hw.intercept_port(port, flag == 1).is_ok())
+            let port = u16::try_from(port).map_err(|_| InterceptError::Unknown)?;
+            vm.hw.intercept_port(port, flag == 1, authority)
         })
     }
 
-    fn for_range(&mut self, first: u64, count: u64, each: impl Fn(&mut Vm<A>, u64) -> bool) -> Answer {
+    fn for_range(
+        &mut self,
+        first: u64,
+        count: u64,
+        each: impl Fn(&mut Vm<A>, u64) -> Result<(), InterceptError>,
+    ) -> Answer {
         if count > MAX_INTERCEPTS || first.checked_add(count).is_none() {
             return Err(Failure::argument(3, Error::InvalidArgument));
         }
-        let done = self.kernel.vms.with(self.id(1), |vm| (first..first + count).all(|at| each(vm, at)));
-        if done.map_err(about(1))? { DONE } else { Err(Failure::argument(2, Error::InvalidArgument)) }
+        let done =
+            self.kernel.vms.with(self.id(1), |vm| (first..first + count).try_for_each(|at| each(vm, at)));
+        match done.map_err(about(1))? {
+            Ok(()) => DONE,
+            Err(InterceptError::Unknown) => Err(Failure::argument(2, Error::InvalidArgument)),
+            Err(InterceptError::Denied) => Err(Failure::argument(2, Error::Denied)),
+        }
     }
 }

@@ -5,6 +5,9 @@ use super::{
 };
 use crate::abi::Error;
 
+/// What can be opened depends on the machine and on the manifest.
+const OPENINGS: Reach = Reach::Elsewhere("depends on the machine; board test `denied`, arch-sim `calls`");
+
 pub(crate) const CREATE: Contract = Contract {
     outputs: &[value("vm", Type::Vm, "the new VM")],
     errors: &[NO_MEMORY, whole(Error::OutOfObjects, "there are as many VMs as there can be")],
@@ -62,11 +65,21 @@ pub(crate) const INTERCEPT_REGISTERS: Contract = Contract {
     errors: &[
         STALE,
         about(2, Error::InvalidArgument, "a register that the machine cannot be told about"),
+        about(
+            2,
+            Error::Denied,
+            "an access that the extension may not open to this VM, or that is the kernel's alone",
+        )
+        .reached(OPENINGS),
         about(3, Error::InvalidArgument, "more than 65536, or beyond the last number"),
         about(4, Error::InvalidArgument, "undefined bits"),
     ],
     why: "Only what the extension wants to see exits.",
-    details: "What the kernel must see stays intercepted. After an error the registers before the bad one are set.",
+    details: "Accesses of a guest VM that do not exit reach the machine. Which ones an extension may open is a closed table: \
+              state that each VS has to itself is open to all, state of the processor needs the intrinsic group, and what \
+              redirects memory or belongs to the hypervisor is never open. Accesses of the root VM that do not exit get \
+              what the table says: the machine's register, the kernel's filtered answer, or a fault. After an error the \
+              registers before the bad one are set.",
     notes: &[Note {
         machine: Machine::Arm,
         unsupported: false,
@@ -87,10 +100,14 @@ pub(crate) const INTERCEPT_PORTS: Contract = Contract {
     errors: &[
         STALE,
         about(2, Error::InvalidArgument, "beyond the last port, or a machine without ports"),
+        about(2, Error::Denied, "a port that the extension may not open to this VM").reached(OPENINGS),
         about(3, Error::InvalidArgument, "more than 65536, or beyond the last number"),
         about(4, Error::InvalidArgument, "neither 0 nor 1"),
     ],
     why: "The same as `VmInterceptRegisters`, for ports.",
+    details: "A port is a device of the machine: to open one to a guest VM takes the intrinsic group. Ports that reset the \
+              machine, enter system management mode, configure devices or move memory are never open. After an error the \
+              ports before the bad one are set.",
     notes: &[Note {
         machine: Machine::Arm,
         unsupported: false,
