@@ -5,6 +5,8 @@ pub(crate) use plinth_device_tree::Gic as GicKind;
 use plinth_device_tree::{Firmware, Processor, Tree};
 use plinth_launch::Range;
 
+use crate::slots::AFFINITY;
+
 /// The machine.
 pub(crate) struct Machine<'a> {
     tree: Tree<'a>,
@@ -18,7 +20,8 @@ impl<'a> Machine<'a> {
 
     /// The processors, in the tree's order.
     pub(crate) fn processors(&self) -> impl Iterator<Item = Processor> + 'a {
-        self.tree.processors()
+        let masked = |other: Processor| Processor { affinity: other.affinity & AFFINITY, ..other };
+        self.tree.processors().map(masked)
     }
 
     /// The banks of memory.

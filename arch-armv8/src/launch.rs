@@ -6,6 +6,7 @@
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use plinth_device_tree::{Processor, Startup};
 use plinth_hal::{PAGE_SIZE, Spa, SpaRange, UserVa};
 use plinth_kernel::{Departure, Entry, Kernel, Platform, PpResources};
 use plinth_launch::image::Machine as ImageMachine;
@@ -23,7 +24,8 @@ use crate::host::{self, HCR_E2H, HostRegisters, TrapRegisters};
 use crate::memory::IdentityMemory;
 use crate::recall::Root;
 use crate::slots::SLOTS;
-use crate::{El2, options, processors, secondary, switch};
+use crate::spin_table::Spinning;
+use crate::{El2, options, pen, processors, secondary, switch};
 
 /// Lowest address of the extension's part of its address space, where that is all its own.
 const USER_BASE: u64 = 2 << 20;
@@ -181,6 +183,10 @@ unsafe fn prepare(
     // SAFETY: the contract's device tree is there and stays.
     let machine = unsafe { device_tree(info.fdt) }.and_then(Machine::new).ok_or(bad_tree)?;
     let own = processors::own_affinity();
+    let others = || machine.processors().filter(|processor| processor.affinity != own);
+    if let Some(other) = others().find(|other| other.startup == Startup::Unknown) {
+        return Err(LaunchStatus::failed(LaunchError::UnknownStartup, other.affinity));
+    }
     SLOTS.fill(own, machine.processors().map(|processor| processor.affinity));
     BANKS.fill(machine.banks(), info.reservation);
     HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
@@ -194,16 +200,29 @@ unsafe fn prepare(
         let resources = kernel.prepare_pp(pp, nested_root(&features).pages())?;
         let emergency_stack = kernel.stack()?;
         let handover = Handover { kernel, memory, resources, emergency_stack, gic, private };
-        secondary::prepare(pp, handover, host_registers(&features, &resources));
+        let waits = spinning(others()).any(|other| other.pp == pp);
+        secondary::prepare(pp, handover, host_registers(&features, &resources), waits);
         boot = boot.or(Some(handover));
     }
-    for release in machine.processors().filter(|processor| processor.affinity != own) {
-        if let (Some(word), false) = (release.release, machine.has_firmware()) {
-            // SAFETY: the device tree says that a processor waits for an address there; arrivals are prepared.
-            unsafe { secondary::collect(word) };
-        }
+    let boot = boot.ok_or(bad_tree)?;
+    let outside = |affinity| LaunchStatus::failed(LaunchError::StaysInSpinTable, affinity);
+    let has_word = |other: &Spinning| other.has_word(info.memory_end, info.reservation);
+    if let Some(other) = spinning(others()).find(|other| !has_word(other)) {
+        return Err(outside(other.affinity));
     }
-    boot.ok_or(bad_tree)
+    // SAFETY: the device tree says that processors wait so, in memory, as was just seen; arrivals are prepared.
+    unsafe { pen::collect(|| spinning(others())) }.map_err(outside)?;
+    Ok(boot)
+}
+
+/// Those that wait in a spin table, of these processors.
+fn spinning(processors: impl Iterator<Item = Processor>) -> impl Iterator<Item = Spinning> {
+    processors.filter_map(|Processor { affinity, startup, failed }| match startup {
+        Startup::SpinTable(release) => {
+            Some(Spinning { pp: SLOTS.find(affinity)?, affinity, release, failed })
+        }
+        Startup::Psci | Startup::Unknown => None,
+    })
 }
 
 /// # Safety

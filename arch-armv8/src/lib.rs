@@ -24,6 +24,7 @@ mod own_fault;
 mod psci;
 mod roots;
 mod slots;
+mod spin_table;
 mod syndrome;
 mod write_traps;
 
@@ -66,6 +67,8 @@ mod interface;
 mod launch;
 #[cfg(target_arch = "aarch64")]
 mod memory;
+#[cfg(target_arch = "aarch64")]
+mod pen;
 #[cfg(target_arch = "aarch64")]
 mod processors;
 #[cfg(target_arch = "aarch64")]

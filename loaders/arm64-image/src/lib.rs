@@ -8,7 +8,6 @@
 #![no_std]
 
 pub mod archive;
-mod editor;
 pub mod entropy;
 #[cfg(not(target_os = "none"))]
 pub mod pack;

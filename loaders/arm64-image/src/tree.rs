@@ -1,10 +1,9 @@
 //! What the loader changes in the device tree for the payload.
 
-use plinth_device_tree::{Firmware, Tree};
+use plinth_device_tree::Tree;
+pub use plinth_device_tree::editor::EditError;
+use plinth_device_tree::editor::Editor;
 use plinth_launch::Range;
-
-pub use crate::editor::EditError;
-use crate::editor::Editor;
 
 /// What the payload is to find.
 #[derive(Clone, Copy, Debug)]
@@ -38,26 +37,10 @@ pub fn edit(buffer: &mut [u8], original: Tree<'_>, edits: &Edits<'_>) -> Result<
             editor.set_property(CHOSEN, name, &[&value.to_be_bytes()])?;
         }
     }
-    start_by_hypercall(&mut editor, original)?;
+    plinth_device_tree::start_by_psci(&mut editor, original)?;
     editor.ensure_node("hypervisor")?;
     editor.set_property(&["hypervisor"], "compatible", &[b"plinth\0"])?;
     reserve(&mut editor, edits.reservation)
-}
-
-/// Where processors wait in a spin table, the payload starts them by PSCI all the same: by HVC, which Plinth answers.
-///
-/// A spin table of Plinth's own would do, but could not stop a processor again. What the payload does not look at any
-/// more (`cpu-release-addr`) stays for the kernel.
-fn start_by_hypercall(editor: &mut Editor<'_>, original: Tree<'_>) -> Result<(), EditError> {
-    if original.firmware() != Firmware::None || original.spinning().next().is_none() {
-        return Ok(());
-    }
-    for name in original.spinning() {
-        editor.set_property(&["cpus", name], "enable-method", &[b"psci\0"])?;
-    }
-    editor.ensure_node("psci")?;
-    editor.set_property(&["psci"], "compatible", &[b"arm,psci-1.0\0arm,psci-0.2\0"])?;
-    editor.set_property(&["psci"], "method", &[b"hvc\0"])
 }
 
 /// Adds the reservation as memory that nobody may map.
@@ -94,6 +77,7 @@ mod tests {
     use super::*;
     use dtoolkit::fdt::Fdt;
     use dtoolkit::{Node, Property};
+    use plinth_device_tree::{Firmware, Startup};
     use std::vec::Vec;
 
     /// A tree with the given structure and strings blocks.
@@ -188,9 +172,13 @@ mod tests {
         check(&bytes);
         let total = u32::from_be_bytes(*bytes[4..].first_chunk().unwrap()) as usize;
         let tree = Tree::new(&bytes[..total]).unwrap();
-        assert_eq!((tree.firmware(), tree.spinning().count()), (Firmware::Hvc, 0));
-        let processors: Vec<_> = tree.processors().map(|cpu| (cpu.affinity, cpu.release)).collect();
-        assert_eq!(processors, [(0, Some(0xD8)), (1, None)]);
+        assert_eq!(tree.firmware(), Firmware::Hvc);
+        let processors: Vec<_> = tree.processors().map(|cpu| (cpu.affinity, cpu.startup)).collect();
+        assert_eq!(
+            processors,
+            [(0, Startup::SpinTable(0xD8)), (1, Startup::Psci)],
+            "as the kernel sees them"
+        );
         let fdt = Fdt::new(&bytes[..total]).unwrap();
         let method = |path| fdt.find_node(path).unwrap().property("enable-method");
         assert_eq!(method("/cpus/cpu@0").unwrap().value(), b"psci\0");

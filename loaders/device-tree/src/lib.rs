@@ -1,5 +1,5 @@
 //! What loaders and the ARMv8 backend read from a device tree: memory, reservations, files in memory, processors, firmware,
-//! interrupt controller, console.
+//! interrupt controller, console; and what a loader changes in it.
 //!
 //! Trees come from firmware and from SD cards, so any bytes must be bearable: [`Tree::new`] checks them once, and
 //! what reads them afterwards cannot fail but by not finding what it looks for.
@@ -9,6 +9,7 @@
 
 mod check;
 mod console;
+pub mod editor;
 mod gic;
 mod memory;
 mod modules;
@@ -19,7 +20,7 @@ mod seeds;
 pub use check::{Broken, total_size};
 pub use gic::Gic;
 pub use modules::{Module, ModuleKind};
-pub use processors::{Firmware, Processor};
+pub use processors::{Firmware, Processor, Startup, start_by_psci};
 
 use dtoolkit::fdt::Fdt;
 

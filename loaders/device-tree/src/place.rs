@@ -41,6 +41,15 @@ impl<'a> Place<'a> {
         Some(place)
     }
 
+    /// The names on the way from the root to the node, without the root's.
+    pub(crate) fn path(&self) -> NodePath<'a> {
+        let mut path = NodePath::of(&[]);
+        for node in self.nodes.iter().take(self.last + 1).skip(1) {
+            path.push(node.name());
+        }
+        path
+    }
+
     /// The first answer that this node or one below it gives.
     pub(crate) fn search<R>(&self, ask: &impl Fn(&Self) -> Option<R>) -> Option<R> {
         ask(self).or_else(|| self.node().children().find_map(|child| self.below(child)?.search(ask)))
@@ -64,6 +73,33 @@ impl Place<'_> {
     pub(crate) fn range(&self, index: usize) -> Option<Range> {
         let size = self.node().reg().ok()??.nth(index)?.size::<u64>().ok()?;
         Some(Range { start: self.address(index)?, size })
+    }
+}
+
+/// The names of nodes on the way from the root to one of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodePath<'a> {
+    names: [&'a str; DEPTH],
+    length: usize,
+}
+
+impl<'a> NodePath<'a> {
+    /// The path of these names; those beyond [`DEPTH`] are left out.
+    pub(crate) fn of(names: &[&'a str]) -> Self {
+        let mut path = Self { names: [""; DEPTH], length: 0 };
+        names.iter().for_each(|name| path.push(name));
+        path
+    }
+
+    fn push(&mut self, name: &'a str) {
+        if let Some(place) = self.names.get_mut(self.length) {
+            *place = name;
+            self.length += 1;
+        }
+    }
+
+    pub(crate) fn names(&self) -> &[&'a str] {
+        self.names.get(..self.length).unwrap_or_default()
     }
 }
 

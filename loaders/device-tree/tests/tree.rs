@@ -3,7 +3,7 @@
 mod common;
 
 use common::Writer;
-use plinth_device_tree::{Firmware, Gic, Module, ModuleKind, Processor, Tree, total_size};
+use plinth_device_tree::{Firmware, Gic, Module, ModuleKind, Processor, Startup, Tree, total_size};
 use plinth_launch::{
     CONSOLE_16550_MMIO, CONSOLE_16550_MMIO32, CONSOLE_CADENCE, CONSOLE_NONE, CONSOLE_PL011, Range,
 };
@@ -153,7 +153,8 @@ fn a_board_is_read() {
     let distributor = Range { start: 0xFF84_1000, size: 0x1000 };
     assert_eq!(tree.private_interrupts(), Some(distributor), "translated too");
     assert_eq!(tree.firmware(), Firmware::None);
-    let processor = |affinity, release| Processor { affinity, release: Some(release) };
+    let processor =
+        |affinity, release| Processor { affinity, startup: Startup::SpinTable(release), failed: false };
     assert_eq!(tree.processors().collect::<Vec<_>>(), [processor(0, 0xD8), processor(1, 0xE0)]);
     assert_eq!(tree.spinning().collect::<Vec<_>>(), ["cpu@0", "cpu@1"]);
     let banks = [Range { start: 0, size: 0x3C00_0000 }, Range { start: 1 << 32, size: 0x4000_0000 }];

@@ -68,6 +68,11 @@ launch_errors! {
     ExtensionOverdue = 17, "the extension did not return while starting; the kernel's log says from where. Give it more time with the kernel's option `watchdog`";
     /// AArch64: entered at another exception level than EL2; the detail is the level.
     WrongExceptionLevel = 32, "Plinth has to be entered at EL2 and was not; have the firmware start it there (QEMU: -machine virtualization=on)";
+    /// AArch64: a processor is started in a way that the kernel does not know, so that the OS could start it outside Plinth;
+    /// the detail is its affinity.
+    UnknownStartup = 33, "a processor could be started outside Plinth: the machine's tables name no PSCI and no spin table for it; have the firmware start processors by PSCI. The detail is the processor's affinity";
+    /// AArch64: a processor stayed where the OS could start it outside Plinth; the detail is its affinity.
+    StaysInSpinTable = 34, "a processor did not leave its spin table in time, or the table's address is not in memory, and it could be started outside Plinth; correct its cpu-release-addr. The detail is the processor's affinity";
 }
 
 impl LaunchStatus {

@@ -40,13 +40,14 @@ pub fn device_tree<R: Fn(u64, &mut [u8])>(tables: &Tables<R>, banks: &[Range]) -
     tree.begin("");
     tree.cells(2, 2);
     console(&mut tree, tables.console());
-    if let Some(conduit) = tables.conduit() {
+    let conduit = tables.conduit();
+    if let Some(conduit) = conduit {
         tree.begin("psci");
         tree.text("compatible", "arm,psci-1.0");
         tree.text("method", if conduit == Conduit::Smc { "smc" } else { "hvc" });
         tree.end();
     }
-    processors(&mut tree, tables.affinities()).ok_or(Missing::Processors)?;
+    processors(&mut tree, tables.affinities(), conduit.is_some()).ok_or(Missing::Processors)?;
     gic(&mut tree, tables.gic().ok_or(Missing::Gic)?);
     for bank in banks {
         tree.begin(&format!("memory@{:x}", bank.start));
@@ -73,8 +74,9 @@ fn console(tree: &mut Writer, (kind, address): (u64, u64)) {
     tree.end();
 }
 
-/// `None` where there are none.
-fn processors(tree: &mut Writer, affinities: impl Iterator<Item = u64>) -> Option<()> {
+/// `None` where there are none. Without PSCI a processor waits for its mailbox (Microsoft's "Multi-processor Startup for
+/// ARM Platforms"), which the kernel does not know.
+fn processors(tree: &mut Writer, affinities: impl Iterator<Item = u64>, by_psci: bool) -> Option<()> {
     let mut affinities = affinities.peekable();
     affinities.peek()?;
     tree.begin("cpus");
@@ -83,7 +85,7 @@ fn processors(tree: &mut Writer, affinities: impl Iterator<Item = u64>) -> Optio
         tree.begin(&format!("cpu@{affinity:x}"));
         tree.text("device_type", "cpu");
         tree.numbers("reg", &[affinity]);
-        tree.text("enable-method", "psci");
+        tree.text("enable-method", if by_psci { "psci" } else { "acpi-parking-protocol" });
         tree.end();
     }
     tree.end();
@@ -184,7 +186,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plinth_device_tree::{Firmware, Gic as TreeGic, Tree};
+    use plinth_device_tree::{Firmware, Gic as TreeGic, Startup, Tree};
 
     /// A table with its header, at `at`.
     fn table(memory: &mut [u8], at: usize, signature: &[u8; 4], parts: &[(usize, &[u8])], length: u32) {
@@ -240,6 +242,16 @@ mod tests {
         let affinities: Vec<u64> = tree.processors().map(|processor| processor.affinity).collect();
         assert_eq!(affinities, [0, 1]);
         assert!(tree.banks().eq(banks));
+    }
+
+    #[test]
+    fn without_psci_processors_are_started_in_a_way_that_the_kernel_does_not_know() {
+        let mut silent = memory(false);
+        silent[0x200 + 129] = 0;
+        let blob = made(&silent, &[]).unwrap();
+        let tree = Tree::new(&blob).unwrap();
+        assert_eq!(tree.firmware(), Firmware::None);
+        assert!(tree.processors().all(|processor| processor.startup == Startup::Unknown));
     }
 
     #[test]

@@ -60,11 +60,13 @@ pub(crate) fn table(guid: uefi::Guid) -> Option<u64> {
     })
 }
 
+/// EFI_DTB_TABLE_GUID (UEFI specification, "EFI Configuration Table").
+#[cfg(target_arch = "aarch64")]
+pub(crate) const DEVICE_TREE: uefi::Guid = uefi::guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
+
 /// The address of the flattened device tree, if the firmware has one.
 #[cfg(target_arch = "aarch64")]
 pub(crate) fn device_tree() -> Option<u64> {
-    // EFI_DTB_TABLE_GUID (UEFI specification, "EFI Configuration Table").
-    const DEVICE_TREE: uefi::Guid = uefi::guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
     table(DEVICE_TREE).filter(|address| address.is_multiple_of(8))
 }
 

@@ -30,11 +30,11 @@ fn launch_one(prepared: &Prepared, processors: &Processors, pp: usize) -> Result
 }
 
 /// Takes the first `launched` processors back. The memory is only given back to the firmware if no processor can be in
-/// the kernel any more.
+/// the kernel any more: those that it was to start itself may wait there.
 fn undo(memory: Memory, processors: &Processors, launched: usize, cause: &Error) {
     let back = take_back(processors, launched);
     match (&back, cause) {
-        (Ok(()), Error::Refused { .. }) => memory.free(),
+        (Ok(()), Error::Refused { .. }) if !arch::may_hold_processors() => memory.free(),
         _ => memory.keep(),
     }
     match back {

@@ -1,6 +1,7 @@
 //! Breaks files of a boot volume, as a test asks for.
 
 use anyhow::{Context, Result};
+use plinth_device_tree::editor::{EditError, Editor};
 
 use crate::test::table::Fault;
 use crate::volume::Volume;
@@ -35,6 +36,7 @@ pub(super) fn apply(volume: &mut Volume, fault: &Fault) -> Result<()> {
     | Fault::Replaced(name, _)
     | Fault::Patched(name, ..)
     | Fault::Substituted(name, ..)
+    | Fault::Property(name, ..)
     | Fault::WritableCode(name)
     | Fault::Overlapping(name)) = fault;
     let content = volume.content(name).with_context(|| format!("the boot volume has no {name} to break"))?;
@@ -44,9 +46,26 @@ pub(super) fn apply(volume: &mut Volume, fault: &Fault) -> Result<()> {
         Fault::Replaced(_, bytes) => bytes.clone_into(content),
         Fault::Patched(_, offset, bytes) => patch(content, offset, bytes).context(*name)?,
         Fault::Substituted(_, from, to) => substitute(content, from, to).context(*name)?,
+        Fault::Property(_, path, property, value) => set_property(content, path, property, value)?,
         Fault::WritableCode(_) => make_code_writable(content).context(*name)?,
         Fault::Overlapping(_) => overlap(content).context(*name)?,
     }
+    Ok(())
+}
+
+/// Sets a property in a device tree.
+fn set_property(content: &mut Vec<u8>, path: &[&str], name: &str, value: &[u8]) -> Result<()> {
+    /// What the change may take.
+    const ROOM: usize = 1024;
+    content.resize(content.len() + ROOM, 0);
+    let broken = |error: EditError| anyhow::anyhow!("the device tree cannot be changed: {error:?}");
+    let mut editor = Editor::new(content).map_err(broken)?;
+    if let [node] = path {
+        editor.ensure_node(node).map_err(broken)?;
+    }
+    editor.set_property(path, name, &[value]).map_err(broken)?;
+    let size = content.first_chunk().and_then(plinth_device_tree::total_size);
+    content.truncate(size.context("a device tree without a size")?);
     Ok(())
 }
 

@@ -18,6 +18,7 @@ mod intel;
 mod linux;
 mod machines;
 mod separate;
+mod startup;
 
 use anyhow::Result;
 
@@ -119,6 +120,8 @@ pub(super) enum Fault {
     Patched(&'static str, usize, &'static [u8]),
     /// These bytes are others, as many, wherever they are.
     Substituted(&'static str, &'static [u8], &'static [u8]),
+    /// A device tree: the node of this path has such a property. One below the root is made if it is not there.
+    Property(&'static str, &'static [&'static str], &'static str, &'static [u8]),
     /// An ELF file: its segment with code is writable too.
     WritableCode(&'static str),
     /// An ELF file: its second segment lies where the first one does.
@@ -221,6 +224,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         separate::TESTS,
         armv8::TESTS,
         boards::TESTS,
+        startup::TESTS,
     ];
     tables.into_iter().flatten()
 }

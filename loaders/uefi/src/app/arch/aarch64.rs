@@ -9,14 +9,17 @@ use crate::app::error::Error;
 use crate::app::firmware;
 use crate::app::memory::Pages;
 use crate::app::running::NOT_RUNNING;
+use crate::app::say;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::arch::asm;
 use plinth_acpi::Tables;
 use plinth_device_tree::Tree;
+use plinth_device_tree::editor::Editor;
 use plinth_launch::image::Machine;
 use plinth_launch::{Entry, LaunchInfo, Range};
 use plinth_loader_uefi::acpi_tree;
+use uefi::boot::MemoryType;
 use uefi::{CStr16, Guid, boot, cstr16, guid};
 
 /// What images are built for.
@@ -42,13 +45,33 @@ pub(crate) fn low_page() -> Result<Option<Pages>, Error> {
 /// The device tree, and the console that it names.
 pub(crate) fn devices() -> Result<Devices, Error> {
     let address = firmware::device_tree().map_or_else(made_of_acpi, Ok)?;
-    // SAFETY: a device tree is there, as the firmware or `made_of_acpi` says; its header is longer than this.
+    // SAFETY: a device tree is there, as the firmware or `made_of_acpi` says.
+    let tree = unsafe { read_tree(address) }?;
+    Ok(Devices { console: tree.console(), fdt: address })
+}
+
+/// The device tree at `address`.
+///
+/// # Safety
+/// The firmware, or this loader, says that one is there. It stays.
+unsafe fn read_tree(address: u64) -> Result<Tree<'static>, Error> {
+    // SAFETY: the caller vouches for a tree, whose header is longer than this.
     let header = unsafe { &*(address as *const [u8; 8]) };
     let size = plinth_device_tree::total_size(header).ok_or(Error::NoDeviceTree)?;
     // SAFETY: the tree says its own size, and stays as long as the firmware.
     let bytes = unsafe { core::slice::from_raw_parts(address as *const u8, size) };
-    let tree = Tree::new(bytes).map_err(Error::DeviceTree)?;
-    Ok(Devices { console: tree.console(), fdt: address })
+    Tree::new(bytes).map_err(Error::DeviceTree)
+}
+
+/// The firmware's device tree; `None` where there is no sound one.
+fn firmwares_tree() -> Option<Tree<'static>> {
+    // SAFETY: the firmware says that one is there.
+    firmware::device_tree().and_then(|address| unsafe { read_tree(address) }.ok())
+}
+
+/// Whether a launch takes processors out of the firmware's spin table, which the kernel keeps though the launch fails.
+pub(crate) fn may_hold_processors() -> bool {
+    firmwares_tree().is_some_and(|tree| tree.spinning().next().is_some())
 }
 
 /// Makes a device tree of ACPI's tables, which stays.
@@ -120,6 +143,28 @@ pub(crate) fn launched() {
     let noted = unsafe { boot::install_configuration_table(&PLINTH, core::ptr::from_ref(note).cast()) };
     // Without the note, only `status` and `stop` know less.
     let _ = noted;
+    if may_hold_processors() && replace_tree().is_none() {
+        say!("the device tree cannot be changed: the OS will find one processor alone");
+    }
+}
+
+/// Gives the OS a device tree by which it starts by PSCI what has waited in a spin table.
+fn replace_tree() -> Option<()> {
+    /// What the changes may take.
+    const ROOM: usize = 16 << 10;
+    let original = firmwares_tree()?;
+    let blob = original.bytes();
+    let size = blob.len() + ROOM;
+    let place = boot::allocate_pool(MemoryType::ACPI_RECLAIM, size).ok()?;
+    // SAFETY: the pool's memory is this loader's alone and stays, and zeroes are bytes.
+    let bytes = unsafe {
+        place.write_bytes(0, size);
+        core::slice::from_raw_parts_mut(place.as_ptr(), size)
+    };
+    bytes[..blob.len()].copy_from_slice(blob);
+    plinth_device_tree::start_by_psci(&mut Editor::new(bytes).ok()?, original).ok()?;
+    // SAFETY: a device tree, of the kind that its GUID says, which nobody changes any more.
+    unsafe { boot::install_configuration_table(&firmware::DEVICE_TREE, place.as_ptr().cast()) }.ok()
 }
 
 /// Looks for the note.

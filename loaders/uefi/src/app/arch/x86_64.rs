@@ -42,6 +42,11 @@ pub(crate) fn publish(_: Range) {}
 /// CPUID tells of a launched Plinth.
 pub(crate) fn launched() {}
 
+/// A processor is in the kernel only while it is launched.
+pub(crate) const fn may_hold_processors() -> bool {
+    false
+}
+
 /// Enters the kernel on this processor.
 ///
 /// # Safety

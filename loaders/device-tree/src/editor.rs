@@ -27,7 +27,8 @@ pub enum EditError {
 }
 
 /// A device tree under change.
-pub(crate) struct Editor<'a> {
+#[derive(Debug)]
+pub struct Editor<'a> {
     bytes: &'a mut [u8],
 }
 
@@ -52,7 +53,10 @@ const fn aligned(at: usize) -> usize {
 
 impl<'a> Editor<'a> {
     /// Edits the tree in `bytes`, which may be longer than the tree.
-    pub(crate) fn new(bytes: &'a mut [u8]) -> Result<Self, EditError> {
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn new(bytes: &'a mut [u8]) -> Result<Self, EditError> {
         let editor = Self { bytes };
         let total = editor.word(TOTAL_SIZE)?;
         let inside = |start: usize, size: usize| start.checked_add(size).is_some_and(|end| end <= total);
@@ -201,7 +205,10 @@ impl<'a> Editor<'a> {
     }
 
     /// Makes sure that there is a node of that name below the root. Returns whether it was added.
-    pub(crate) fn ensure_node(&mut self, name: &str) -> Result<bool, EditError> {
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn ensure_node(&mut self, name: &str) -> Result<bool, EditError> {
         if self.node(&[name])?.is_some() {
             return Ok(false);
         }
@@ -211,12 +218,10 @@ impl<'a> Editor<'a> {
     }
 
     /// Sets a property of a node to the parts of `value`.
-    pub(crate) fn set_property(
-        &mut self,
-        node: &[&str],
-        name: &str,
-        value: &[&[u8]],
-    ) -> Result<(), EditError> {
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn set_property(&mut self, node: &[&str], name: &str, value: &[&[u8]]) -> Result<(), EditError> {
         self.remove_property(node, name)?;
         let body = self.node(node)?.ok_or(EditError::Broken)?;
         // The strings block may lie in front of the structure and move it.
@@ -227,7 +232,10 @@ impl<'a> Editor<'a> {
     }
 
     /// Takes a property away, if it is there.
-    pub(crate) fn remove_property(&mut self, node: &[&str], name: &str) -> Result<(), EditError> {
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn remove_property(&mut self, node: &[&str], name: &str) -> Result<(), EditError> {
         let body = self.node(node)?.ok_or(EditError::Broken)?;
         let Some(found) = self.property(body, name)? else { return Ok(()) };
         for at in (found.at..aligned(found.value + found.size)).step_by(4) {
@@ -237,14 +245,20 @@ impl<'a> Editor<'a> {
     }
 
     /// A property of one cell.
-    pub(crate) fn cells(&self, node: &[&str], name: &str) -> Result<u32, EditError> {
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn cells(&self, node: &[&str], name: &str) -> Result<u32, EditError> {
         let body = self.node(node)?.ok_or(EditError::Broken)?;
         let found = self.property(body, name)?.filter(|found| found.size == 4).ok_or(EditError::Broken)?;
         Ok(self.word(found.value)? as u32)
     }
 
     /// Adds a child with these properties to a node.
-    pub(crate) fn add_child(
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn add_child(
         &mut self,
         node: &[&str],
         name: &str,
