@@ -343,7 +343,12 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
     let nested = Root::new(resources.pp, memory, resources.backend, nested_root(&features));
     // SAFETY: the kernel's registers are loaded, and the interrupt controller is mapped by its tables.
     let cpu = unsafe { El2Cpu::new(&features, resources.user_root, nested, gic, Clock::new(gic, private)) };
-    match kernel.run_pp(resources, cpu, root) {
+    let is_called = root.caller.is_none();
+    let departure = match is_called {
+        true => kernel.run_called_pp(resources, cpu, root),
+        false => kernel.run_pp(resources, cpu, root),
+    };
+    match departure {
         Departure::Abandon(status, El2Root { caller: Some(caller), .. }) => {
             // SAFETY: the caller's tables mapped all of this when it called.
             unsafe {
@@ -352,7 +357,8 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
                 return_to_caller(caller.frame, status.raw())
             }
         }
-        Departure::Abandon(status, _) => panic!("a processor that the root VM started cannot run: {status}"),
+        // SAFETY: nothing of the kernel's is under way here any more.
+        Departure::Abandon(..) => unsafe { secondary::turn_off(resources.pp) },
         // `can_promote` never agrees.
         Departure::Promote(_) => unreachable!("EL2 is not given back"),
     }

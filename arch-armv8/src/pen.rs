@@ -8,7 +8,7 @@ use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable, SCTLR_EL2};
 use plinth_kernel::MAX_PPS;
 
 use crate::host;
@@ -77,10 +77,38 @@ pub(crate) fn let_go(arrival: &Arrival) {
     unsafe { asm!("sev", options(nostack, preserves_flags)) };
 }
 
+/// Has the processor of this arrival wait again, once it comes.
+pub(crate) fn shut(arrival: &Arrival) {
+    arrival.go.store(0, Ordering::SeqCst);
+    // SAFETY: the word is mapped.
+    unsafe { host::clean_to_memory(&raw const arrival.go as u64, 8) };
+}
+
+/// Takes a processor that cannot be launched back here, with MMU and caches off.
+///
+/// # Safety
+/// The processor is at EL2, and its tables map this code one to one.
+pub(crate) unsafe fn go_back() -> ! {
+    const MMU_AND_CACHES: u64 = 1 << 0 | 1 << 2 | 1 << 12;
+    let off = SCTLR_EL2.get() & !MMU_AND_CACHES;
+    // SAFETY: nothing but registers is used from here on, and the code stays at its address.
+    unsafe {
+        asm!(
+            "dsb sy",
+            "msr sctlr_el2, {off}",
+            "isb",
+            "b {pen}",
+            off = in(reg) off,
+            pen = sym pen,
+            options(noreturn)
+        )
+    }
+}
+
 /// Where they wait.
 ///
 /// # Safety
-/// Only a processor may come here that [`collect`] has sent.
+/// Only a processor may come here that [`collect`] has sent, by itself or by [`go_back`].
 #[unsafe(naked)]
 unsafe extern "C" fn pen() -> ! {
     naked_asm!(

@@ -26,6 +26,8 @@ pub(crate) const INTERNAL_FAILURE: i64 = -6;
 
 /// CPU_ON with 64-bit arguments: what the kernel itself calls.
 pub(crate) const CPU_ON_64: u32 = 0xC400_0003;
+/// CPU_OFF.
+pub(crate) const CPU_OFF: u32 = 0x8400_0002;
 /// SYSTEM_RESET.
 pub(crate) const SYSTEM_RESET: u32 = 0x8400_0009;
 
@@ -65,7 +67,7 @@ pub(crate) fn decode([number, first, second, third]: [u64; 4]) -> Request {
     let mask = if wide { u64::MAX } else { 0xFFFF_FFFF };
     match (number & !WIDE, wide) {
         (0x8400_0001, _) => Request::CpuSuspend,
-        (0x8400_0002, false) => Request::CpuOff,
+        (CPU_OFF, false) => Request::CpuOff,
         (0x8400_0003, _) => {
             Request::CpuOn { target: first & mask, entry: second & mask, context: third & mask }
         }

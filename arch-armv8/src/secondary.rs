@@ -5,6 +5,7 @@ use core::arch::naked_asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::AtomicU64;
 
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
 use plinth_kernel::MAX_PPS;
 
 use crate::host::HostRegisters;
@@ -72,10 +73,44 @@ pub(crate) fn power_on(pp: usize) -> i64 {
         return psci::NOT_SUPPORTED;
     }
     let entry = arrive as *const () as u64;
-    // SAFETY: the processor starts in `arrive` with its own arrival.
-    let [answer, ..] =
-        unsafe { firmware::call([u64::from(psci::CPU_ON_64), SLOTS.affinity(pp), entry, cell.get() as u64]) };
-    i64::from(answer as u32 as i32)
+    let call = [u64::from(psci::CPU_ON_64), SLOTS.affinity(pp), entry, cell.get() as u64];
+    let begin = CNTPCT_EL0.get();
+    loop {
+        // SAFETY: the processor starts in `arrive` with its own arrival.
+        let [answer, ..] = unsafe { firmware::call(call) };
+        let answer = i64::from(answer as u32 as i32);
+        let waited = CNTPCT_EL0.get().wrapping_sub(begin) > CNTFRQ_EL0.get() / TURNS_OFF;
+        if answer != psci::ALREADY_ON || waited {
+            return answer;
+        }
+    }
+}
+
+/// The part of a second in which a processor that [`turn_off`] has given up is off.
+const TURNS_OFF: u64 = 10;
+
+/// Turns this processor off, where it cannot be launched, so that the root VM may start it again.
+///
+/// # Safety
+/// The kernel has nothing under way on this processor, `pp`, and it runs on the kernel's tables.
+pub(crate) unsafe fn turn_off(pp: usize) -> ! {
+    let arrival = ARRIVALS.0.get(pp).map(|cell| {
+        // SAFETY: as in `power_on`.
+        unsafe { &*cell.get() }
+    });
+    if let Some(arrival) = arrival.filter(|arrival| arrival.waits) {
+        pen::shut(arrival);
+        SLOTS.give_up(pp);
+        // SAFETY: the kernel's tables map the pen one to one.
+        unsafe { pen::go_back() }
+    }
+    SLOTS.give_up(pp);
+    // SAFETY: a processor that the root VM has started was started by the firmware, which turns it off.
+    unsafe { firmware::call([u64::from(psci::CPU_OFF), 0, 0, 0]) };
+    log::error!("processor {:#x}: the firmware does not turn it off; it stops", SLOTS.affinity(pp));
+    loop {
+        aarch64_cpu::asm::wfe();
+    }
 }
 
 /// The first instructions of a processor: makes the kernel's tables and stack its own.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use plinth_extension_api::abi::{ExitClass, GENERAL_REGISTERS};
 use plinth_hal::{PAGE_SIZE, Spa, SpaRange, UserVa};
 use plinth_kernel::logger::{Console, LOGGER};
-use plinth_kernel::{Departure, Entry, Kernel, Platform, PrepareError};
+use plinth_kernel::{Departure, Entry, Kernel, Platform, PpResources, PrepareError};
 use plinth_launch::image::Machine as ImageMachine;
 use plinth_launch::{
     LaunchInfo, LaunchStatus, MAGIC, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
@@ -103,6 +103,9 @@ pub struct Lab {
     running: Running,
 }
 
+/// A way into the kernel's loop.
+type Run = fn(&Kernel<Sim>, PpResources, SimCpu, RootState) -> Departure<Sim>;
+
 /// The processors' threads, in the order in which they began.
 type Running = Arc<Mutex<Vec<(usize, JoinHandle<Ended>)>>>;
 
@@ -130,7 +133,8 @@ impl Lab {
         let started = Arc::downgrade(&running);
         machine.on_cold_start(move |pp| {
             let Some(running) = started.upgrade() else { return };
-            lock(&running).push((pp, std::thread::spawn(move || run_processor(kernel, machine, pp))));
+            lock(&running)
+                .push((pp, std::thread::spawn(move || run_processor(kernel, machine, pp, Kernel::run_pp))));
         });
         Ok(Self { machine, kernel, running })
     }
@@ -156,10 +160,22 @@ impl Lab {
     /// # Panics
     /// If neither happens in time.
     pub fn launch(&mut self, pp: usize, program: &[Op]) {
+        self.bring_up(pp, program, Kernel::run_pp);
+    }
+
+    /// The same for a processor that the root VM starts by a call of the firmware's, which the backend interposes.
+    ///
+    /// # Panics
+    /// As [`Lab::launch`].
+    pub fn start_by_call(&mut self, pp: usize, program: &[Op]) {
+        self.bring_up(pp, program, Kernel::run_called_pp);
+    }
+
+    fn bring_up(&mut self, pp: usize, program: &[Op], run: Run) {
         self.load(Self::program_of(pp), program);
         let before = self.kernel.launched_pps();
         let (kernel, machine) = (self.kernel, self.machine);
-        let handle = std::thread::spawn(move || run_processor(kernel, machine, pp));
+        let handle = std::thread::spawn(move || run_processor(kernel, machine, pp, run));
         let start = Instant::now();
         while self.kernel.launched_pps() <= before && !handle.is_finished() {
             assert!(start.elapsed() < PATIENCE, "processor {pp} neither launched nor failed");
@@ -291,14 +307,14 @@ fn contract(setup: &Setup) -> LaunchInfo {
 }
 
 /// What a loader's call of the kernel's entry does, on the processor's own thread.
-fn run_processor(kernel: &'static Kernel<Sim>, machine: &'static Machine, pp: usize) -> Ended {
+fn run_processor(kernel: &'static Kernel<Sim>, machine: &'static Machine, pp: usize, run: Run) -> Ended {
     let root = Lab::root_state(pp);
     let resources = match kernel.prepare_pp(pp, BACKEND_PAGES) {
         Ok(resources) => resources,
         Err(error) => return Ended::Abandoned(error.into(), root),
     };
     let cpu = SimCpu::new(machine, pp, resources.user_root);
-    let departed = catch_unwind(AssertUnwindSafe(|| kernel.run_pp(resources, cpu, root)));
+    let departed = catch_unwind(AssertUnwindSafe(|| run(kernel, resources, cpu, root)));
     match departed {
         Ok(Departure::Abandon(status, root)) => Ended::Abandoned(status, root),
         Ok(Departure::Promote(vs)) => {

@@ -12,7 +12,7 @@ use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
 use crate::memory_types::{GIB, retype};
 use crate::objects::VsState;
-use crate::pp::{Callback, Next, Pp, Upcall, guest_view};
+use crate::pp::{Callback, Next, Pp, StartedBy, Upcall, guest_view};
 use crate::syscall::is_running_on;
 use crate::user_epoch;
 
@@ -107,7 +107,7 @@ impl<A: Arch> Pp<'_, A> {
         }
         self.root = None;
         self.interrupts_changed(None);
-        if self.cold {
+        if self.started_by == StartedBy::Messages {
             log::info!("pp {}: started by the root VM", self.index);
         } else {
             log::info!("pp {}: launched; the OS is the root VM now", self.index);

@@ -15,7 +15,7 @@ use crate::handle::Table;
 use crate::mailbox::{Mailbox, Standing};
 use crate::objects::{Vm, Vp, Vs};
 use crate::platform::{Platform, PrepareError, range};
-use crate::pp::PpResources;
+use crate::pp::{PpResources, stays_off};
 use crate::space::{DATA, HostSpace};
 use crate::sync::Mutex;
 use crate::watchdog;
@@ -250,7 +250,7 @@ impl<A: Arch> Kernel<A> {
     pub fn refuse_pp(&self, pp: usize, status: LaunchStatus) {
         let Some(mailbox) = self.mailboxes.get(pp) else { return };
         if mailbox.standing() == Standing::Starting {
-            log::error!("pp {pp}: the root VM has started it, but it stays off: {status}");
+            stays_off(pp, status);
             mailbox.set_standing(Standing::Cold);
         }
     }

@@ -44,6 +44,17 @@ pub enum Departure<A: Arch> {
     Promote(A::Vs),
 }
 
+/// What has brought a PP to [`Kernel::run_pp`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StartedBy {
+    /// The loader: the OS goes on as the root VM.
+    Loader,
+    /// The root VM, by messages between processors: its root VS begins as after a reset, and waits for the start.
+    Messages,
+    /// The root VM, by a call that said where it begins, as its root state does.
+    Call,
+}
+
 /// What the PP does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Next {
@@ -124,8 +135,7 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) departure: Option<Departure<A>>,
     /// The host epoch in which this PP last entered the extension.
     pub(crate) host_epoch: u64,
-    /// The root VM has started it: its root VS begins as after a reset.
-    pub(crate) cold: bool,
+    pub(crate) started_by: StartedBy,
     /// The ticks that a turn of the extension may take.
     pub(crate) turn_limit: u64,
     /// When to look at the others' turns again.
@@ -145,6 +155,24 @@ impl<A: Arch> Kernel<A> {
     /// On a PP that [`plinth_hal::HostCpu::start_cold`] brought here the VS is reset first and waits for the start
     /// that the root VM has asked for.
     pub fn run_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
+        let is_starting = self.mailboxes[resources.pp].standing() == Standing::Starting;
+        let started_by = if is_starting { StartedBy::Messages } else { StartedBy::Loader };
+        self.run_from(resources, cpu, root, started_by)
+    }
+
+    /// As [`Self::run_pp`] on a PP that the root VM has started by a call of the firmware's that the backend interposes: `root`
+    /// is where that PP begins. If it is abandoned, the backend turns it off again.
+    pub fn run_called_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
+        self.run_from(resources, cpu, root, StartedBy::Call)
+    }
+
+    fn run_from(
+        &self,
+        resources: PpResources,
+        cpu: A::Cpu,
+        root: A::RootState,
+        started_by: StartedBy,
+    ) -> Departure<A> {
         let prepared = self.machine.get().and_then(|machine| {
             A::exit_page(machine.memory, resources.exit_page).map(|page| (machine, page))
         });
@@ -152,8 +180,7 @@ impl<A: Arch> Kernel<A> {
             return Departure::Abandon(LaunchStatus::failed(LaunchError::NotPrepared, 0), root);
         };
         let mailbox = &self.mailboxes[resources.pp];
-        let cold = mailbox.standing() == Standing::Starting;
-        if !cold {
+        if started_by != StartedBy::Messages {
             mailbox.clear();
         }
         mailbox.hardware_id.store(cpu.hardware_id(), Ordering::Relaxed);
@@ -182,7 +209,7 @@ impl<A: Arch> Kernel<A> {
             tried_again: None,
             departure: None,
             host_epoch: 0,
-            cold,
+            started_by,
             turn_limit,
             next_look: 0,
             calls: 0,
@@ -192,11 +219,22 @@ impl<A: Arch> Kernel<A> {
         let departure = pp.work();
         mailbox.rest();
         match &departure {
-            Departure::Abandon(status, _) if cold => self.refuse_pp(resources.pp, *status),
+            Departure::Abandon(status, _) if started_by == StartedBy::Messages => {
+                self.refuse_pp(resources.pp, *status);
+            }
+            Departure::Abandon(status, _) if started_by == StartedBy::Call => {
+                stays_off(resources.pp, *status);
+                mailbox.set_standing(Standing::Outside);
+            }
             _ => mailbox.set_standing(Standing::Outside),
         }
         departure
     }
+}
+
+/// Logs that a PP that the root VM has started is given back.
+pub(crate) fn stays_off(pp: usize, status: LaunchStatus) {
+    log::error!("pp {pp}: the root VM has started it, but it stays off: {status}");
 }
 
 impl<A: Arch> Pp<'_, A> {
@@ -220,7 +258,7 @@ impl<A: Arch> Pp<'_, A> {
 
     fn begin(&mut self) -> Next {
         let extension = self.extension;
-        if extension.crashed.load(Ordering::SeqCst) && self.cold {
+        if extension.crashed.load(Ordering::SeqCst) && self.started_by != StartedBy::Loader {
             return self.begin_without_extension();
         }
         if extension.ready.load(Ordering::SeqCst) {
@@ -341,7 +379,8 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(never)]
     pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next {
         self.deactivate();
-        self.mailbox.set_standing(if self.cold { Standing::Starting } else { Standing::Outside });
+        let is_expected = self.started_by == StartedBy::Messages;
+        self.mailbox.set_standing(if is_expected { Standing::Starting } else { Standing::Outside });
         self.kernel.discard_vss(self.index);
         match self.root.take() {
             Some(root) => {

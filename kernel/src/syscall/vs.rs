@@ -13,7 +13,7 @@ use crate::handle::Id;
 use crate::kernel::{Kernel, MAX_PPS};
 use crate::mailbox::Standing;
 use crate::objects::{Vp, Vs, VsState};
-use crate::pp::{Callback, Next, Pp, guest_view};
+use crate::pp::{Callback, Next, Pp, StartedBy, guest_view};
 use crate::processors;
 
 impl<A: Arch> Pp<'_, A> {
@@ -72,7 +72,7 @@ impl<A: Arch> Pp<'_, A> {
                 return Err(Error::Denied);
             }
             vs.hw.init_root(root, self.exit_page);
-            if self.cold {
+            if self.started_by == StartedBy::Messages {
                 processors::reset(vs, self.exit_page);
             }
             vs.hw.save_registers(&self.machine.memory, self.exit_page);

@@ -1,7 +1,7 @@
 //! How an Arm machine's processors are started, in every way in which a device tree can tell it: each one is under Plinth, or
 //! nothing is launched.
 
-use super::{End, Fault, LINUX, POWER_DOWN, SIGNATURE, Test};
+use super::{End, Fault, LINUX, POWER_DOWN, Payload, SIGNATURE, Test};
 
 /// The tree beside the loader's file, and the one in it.
 const BOARD: &str = "board.dtb";
@@ -19,7 +19,47 @@ const REFUSED: Test = Test {
     ..VIRT
 };
 
+/// A guest that starts its second processor three times.
+const STARTS: Test = Test {
+    payload: Payload::Guest("armv8-starts"),
+    extension: Some("faults-in-second-bootstrap"),
+    command_line: "",
+    own_tree: false,
+    timeout: 60,
+    expect: &[
+        "pp 1: the root VM has started it, but it stays off: the extension faulted while starting",
+        "TEST starts arrived=0 off=3 ok",
+        "TEST starts done ",
+    ],
+    ..VIRT
+};
+
 pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "faults-in-second-bootstrap-2",
+        proves: "a processor that the extension cannot have is off again, as often as the root VM starts it, and the others live",
+        ..STARTS
+    },
+    Test {
+        name: "faults-in-second-bootstrap-4",
+        boards: &["rpi3"],
+        proves: "the same out of a spin table",
+        cpus: 4,
+        memory: 1024,
+        end: End::Seen,
+        ..STARTS
+    },
+    Test {
+        name: "starts-after-crash-2",
+        proves: "a processor that is started after the extension's end runs without it",
+        extension: Some("dead-bootstrap"),
+        expect: &[
+            "the extension is gone (it faulted)",
+            "TEST starts arrived=3 off=0 ok",
+            "TEST starts done ",
+        ],
+        ..STARTS
+    },
     Test {
         name: "psci-disabled-4",
         boards: &["rpi3"],
