@@ -14,7 +14,7 @@ use plinth_hal::{
 
 use crate::clock::Clock;
 use crate::fdt::GicKind;
-use crate::features::Features;
+use crate::features::{self, Features};
 use crate::id_registers::Natives;
 use crate::inject::Place;
 use crate::memory::{ExitWords, Words};
@@ -92,6 +92,7 @@ impl El2Cpu {
         // SAFETY: at EL2, and no guest runs yet.
         unsafe { host::open_el1(features, gic) };
         tlb::flush_guests();
+        features::note_execution_states();
         Self {
             gic,
             root,
@@ -135,7 +136,7 @@ impl El2Cpu {
     #[inline]
     fn go_to(place: Place) {
         ELR_EL2.set(place.pc);
-        SPSR_EL2.set(place.pstate);
+        SPSR_EL2.set(place.pstate.raw());
         // SAFETY: a barrier, so that walkers see what the kernel wrote.
         unsafe { core::arch::asm!("dsb ishst", options(nostack, preserves_flags)) };
     }
@@ -355,6 +356,14 @@ impl El2Cpu {
     #[inline(never)]
     fn enter_prepared(&mut self, context: &mut UserRegisters) -> UserExit {
         self.enter_user(context)
+    }
+}
+
+/// The kernel's life on the processor is over: the interrupt controller and the timer are as the OS left them.
+impl Drop for El2Cpu {
+    fn drop(&mut self) {
+        self.disarm();
+        self.let_interrupts_through();
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the processor can do, from its ID registers.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use aarch64_cpu::registers::{
     CurrentEL, ID_AA64DFR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64PFR0_EL1,
     ID_AA64PFR1_EL1, Readable,
@@ -38,6 +40,21 @@ pub(crate) struct Features {
     pub(crate) trace_buffer: bool,
     /// A performance monitor with the architecture's registers.
     pub(crate) monitor: bool,
+}
+
+/// Whether a processor was met on which EL0 is AArch64 alone (ID_AA64PFR0_EL1.EL0): not all of a machine's need be alike.
+static LACKS_AARCH32: AtomicBool = AtomicBool::new(false);
+
+/// Takes note of the processor that runs this.
+pub(crate) fn note_execution_states() {
+    if field(ID_AA64PFR0_EL1.get(), 0) != 2 {
+        LACKS_AARCH32.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether EL0 may be AArch32 on every processor that has come under Plinth.
+pub(crate) fn every_processor_has_aarch32() -> bool {
+    !LACKS_AARCH32.load(Ordering::Relaxed)
 }
 
 const fn field(register: u64, shift: u32) -> u64 {

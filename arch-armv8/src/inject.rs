@@ -1,6 +1,7 @@
 //! Exceptions that the guest finds at EL1, as the processor would have taken them there (Arm ARM, D1.3).
 
 use crate::bank::Bank;
+use crate::pstate::Pstate;
 use crate::syndrome::class;
 
 /// Encodings of what an exception writes.
@@ -15,7 +16,7 @@ const SCTLR_EL1: u64 = 3 << 14 | 1 << 7;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) pc: u64,
-    pub(crate) pstate: u64,
+    pub(crate) pstate: Pstate,
 }
 
 /// A synchronous exception as EL2 finds it: the class is that of a lower exception level.
@@ -35,41 +36,28 @@ pub(crate) const EXTERNAL_ABORT: u64 = 0x10;
 pub(crate) fn synchronous(bank: &Bank, place: Place, exception: Exception) -> Place {
     const INSTRUCTION_LENGTH_32: u64 = 1 << 25;
     let Exception { class, details, address } = exception;
-    let own = class::has_levels(class) && place.pstate & 0x1C == 0x04;
+    let own = class::has_levels(class) && place.pstate.level() == 1;
     let class = if own { class | class::SAME_LEVEL } else { class };
     if class::has_address(class & !class::SAME_LEVEL) {
         let _ = bank.write(FAR_EL1, address);
     }
     let _ = bank.write(ELR_EL1, place.pc);
-    let _ = bank.write(SPSR_EL1, place.pstate);
+    let _ = bank.write(SPSR_EL1, place.pstate.raw());
     let _ = bank.write(ESR_EL1, class << 26 | INSTRUCTION_LENGTH_32 | details);
     let base = bank.read(VBAR_EL1).unwrap_or(0);
-    Place { pc: base + vector(place.pstate), pstate: state(bank, place.pstate) }
-}
-
-/// The vector's offset by where the exception comes from.
-const fn vector(pstate: u64) -> u64 {
-    const AARCH32: u64 = 1 << 4;
-    match pstate & 0x1F {
-        mode if mode & AARCH32 != 0 => 0x600,
-        0b00000 => 0x400,
-        0b00100 => 0,
-        _ => 0x200,
-    }
+    Place { pc: base.wrapping_add(place.pstate.vector()), pstate: state(bank, place.pstate) }
 }
 
 /// PSTATE in the handler: EL1h, masked, with the bits that exceptions set.
-fn state(bank: &Bank, old: u64) -> u64 {
-    const EL1H_MASKED: u64 = 0x3C5;
+fn state(bank: &Bank, old: Pstate) -> Pstate {
     const FLAGS_AND_PAN: u64 = 0xF << 28 | 1 << 22 | 1 << 24;
     const SPAN: u64 = 1 << 23;
     const PAN: u64 = 1 << 22;
     const DSSBS: u64 = 1 << 44;
     const SSBS: u64 = 1 << 12;
     let control = bank.read(SCTLR_EL1).unwrap_or(SPAN);
-    let from_32 = old & 1 << 4 != 0;
-    let kept = if from_32 { old & (0xF << 28 | PAN) } else { old & FLAGS_AND_PAN };
+    let kept = old.raw() & if old.is_32() { 0xF << 28 | PAN } else { FLAGS_AND_PAN };
     let pan = if control & SPAN == 0 { PAN } else { 0 };
     let ssbs = if control & DSSBS != 0 { SSBS } else { 0 };
-    EL1H_MASKED | kept | pan | ssbs
+    Pstate::in_handler(kept | pan | ssbs)
 }

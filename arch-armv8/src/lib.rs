@@ -22,6 +22,7 @@ mod formats;
 mod options;
 mod own_fault;
 mod psci;
+mod pstate;
 mod roots;
 mod slots;
 mod spin_table;

@@ -11,9 +11,10 @@ use plinth_hal::{Exit, ExitClass, IdPolicy};
 
 use crate::id_registers::Natives;
 use crate::memory::Words;
+use crate::pstate::Pstate;
 use crate::switch::{self, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
-use crate::vs::{El2Vs, PSTATE_SKIPPED};
+use crate::vs::El2Vs;
 use crate::{exits, firmware, launch, psci};
 
 /// Why the guest stopped.
@@ -125,5 +126,5 @@ impl Serving<'_> {
 #[inline]
 fn skip() {
     ELR_EL2.set(ELR_EL2.get() + 4);
-    SPSR_EL2.set(SPSR_EL2.get() & PSTATE_SKIPPED);
+    SPSR_EL2.set(Pstate::saved(SPSR_EL2.get()).skipped().raw());
 }

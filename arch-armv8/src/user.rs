@@ -3,11 +3,9 @@
 use plinth_hal::{UserContext, UserFault, UserVa};
 
 use crate::inject::Place;
+use crate::pstate::Pstate;
 use crate::syndrome::{Syndrome, class};
 
-/// PSTATE of the extension: EL0, SErrors and debug exceptions masked. Interrupts come to EL2: in the EL2&0 regime as far
-/// as they are not masked here, else in any case (Arm ARM, D1.3.6).
-const PSTATE: u64 = 0x300;
 /// The register that holds call number and status.
 const ID_REGISTER: usize = 8;
 
@@ -40,14 +38,18 @@ impl UserPlace {
     /// A function of the extension's on an empty stack.
     #[inline]
     pub(crate) fn of_upcall(entry: UserVa, stack: UserVa) -> Self {
-        Self { at: Place { pc: entry.raw(), pstate: PSTATE }, sp: stack.raw(), thread: 0 }
+        Self { at: Place { pc: entry.raw(), pstate: Pstate::EXTENSION }, sp: stack.raw(), thread: 0 }
     }
 }
 
 impl UserRegisters {
     #[inline]
     pub(crate) fn place(&self) -> UserPlace {
-        UserPlace { at: Place { pc: self.pc, pstate: self.pstate }, sp: self.sp, thread: self.thread }
+        UserPlace {
+            at: Place { pc: self.pc, pstate: Pstate::saved(self.pstate) },
+            sp: self.sp,
+            thread: self.thread,
+        }
     }
 
     /// The arguments of the upcall that was prepared, if the next entry is one; once.
@@ -76,7 +78,7 @@ impl UserContext for UserRegisters {
         [self.general[0], self.general[1], self.general[2]] = arguments;
         self.upcall = true;
         let place = UserPlace::of_upcall(entry, stack);
-        (self.pc, self.pstate) = (place.at.pc, place.at.pstate);
+        (self.pc, self.pstate) = (place.at.pc, place.at.pstate.raw());
         (self.sp, self.thread) = (place.sp, place.thread);
     }
 

@@ -11,26 +11,21 @@ use plinth_hal::{
 };
 
 use crate::bank::{Bank, MDSCR_EL1, SP_EL1};
-use crate::features::Features;
+use crate::features::{self, Features};
 use crate::inject::{self, Exception, Place};
 use crate::launch::El2Root;
 use crate::memory::{ExitWords, IdentityMemory};
+use crate::pstate::Pstate;
 use crate::regime::{MDCR_TDE, Regime, of_guest};
 use crate::slots::SLOTS;
 use crate::syndrome::{Syndrome, class};
 use crate::vm::{El2Vm, ROOT_TAG};
 use crate::{El2, processors, write_traps};
 
-/// EL1h with everything masked: the state in which PSCI starts a processor.
-pub(crate) const PSTATE_RESET: u64 = 0x3C5;
 /// VTTBR_EL2.VMID.
 const VMID: u64 = 0xFFFF << 48;
-/// SPSR.SS and MDSCR_EL1.SS.
-const PSTATE_STEP: u64 = 1 << 21;
+/// MDSCR_EL1.SS.
 const MDSCR_STEP: u64 = 1;
-/// What stays of PSTATE when an instruction is skipped: what BTYPE says is about that instruction, and for the guest's
-/// own debugger it was a step.
-pub(crate) const PSTATE_SKIPPED: u64 = !(3 << 10 | PSTATE_STEP);
 /// HCR_EL2.VI and VF: the lines by which virtual interrupts come.
 pub(crate) const HCR_VI: u64 = 1 << 7;
 const HCR_VF: u64 = 1 << 6;
@@ -66,8 +61,6 @@ pub struct El2Vs {
     deadline: Option<u64>,
     /// MDSCR_EL1 as the guest had it before the kernel stepped it.
     stepping: Option<u64>,
-    /// SPSR.SS meanwhile, else 0.
-    step_bit: u64,
     /// Where its general registers were when it was reset.
     reset_registers: Spa,
 }
@@ -155,14 +148,16 @@ impl El2Vs {
     /// Address and state for the next entry.
     #[inline]
     pub(crate) fn entry(&self) -> Place {
-        Place { pstate: self.place.pstate | self.step_bit, ..self.place }
+        Place { pstate: self.place.pstate.stepped(self.stepping.is_some()), ..self.place }
     }
 
     /// Takes what the processor says about the exit.
     #[inline]
     pub(crate) fn exited(&mut self) {
+        let saved = Pstate::saved(SPSR_EL2.get());
         // While the kernel steps the guest, the bit is the kernel's.
-        self.place = Place { pc: ELR_EL2.get(), pstate: SPSR_EL2.get() & !self.step_bit };
+        let pstate = if self.stepping.is_some() { saved.unstepped() } else { saved };
+        self.place = Place { pc: ELR_EL2.get(), pstate };
         self.syndrome = Syndrome(ESR_EL2.get());
         self.fault_address = FAR_EL2.get();
     }
@@ -189,7 +184,7 @@ impl El2Vs {
         if self.syndrome.class() != class::HVC {
             self.place.pc = self.place.pc.wrapping_add(4);
         }
-        self.place.pstate &= PSTATE_SKIPPED;
+        self.place.pstate = self.place.pstate.skipped();
         self.syndrome = Syndrome::default();
     }
 
@@ -232,14 +227,13 @@ impl VsHw for El2Vs {
             regime: of_guest(&Features::current(), vm),
             nested_root: vm.nested_root(),
             root: vm.tag() == ROOT_TAG,
-            place: Place { pc: 0, pstate: PSTATE_RESET },
+            place: Place { pc: 0, pstate: Pstate::RESET },
             syndrome: Syndrome::default(),
             fault_address: 0,
             native: 0,
             before_entry: FLUSH,
             deadline: None,
             stepping: None,
-            step_bit: 0,
             reset_registers: page,
         };
         vs.bank().reset();
@@ -251,7 +245,7 @@ impl VsHw for El2Vs {
     }
 
     fn init_root(&mut self, root: &El2Root, exit_page: Spa) {
-        self.place = Place { pc: root.pc, pstate: PSTATE_RESET };
+        self.place = Place { pc: root.pc, pstate: Pstate::RESET };
         let bank = self.bank();
         // No VS has run on this processor yet: what it holds is the OS's.
         bank.save_vectors();
@@ -274,8 +268,8 @@ impl VsHw for El2Vs {
         write(offset_of!(ExitPage, info) + 8, native);
         write(offset_of!(ExitPage, event), 0);
         write(offset_of!(ExitPage, instruction_pointer), self.place.pc);
-        write(offset_of!(ExitPage, flags), self.place.pstate);
-        write(offset_of!(ExitPage, privilege), self.place.pstate >> 2 & 3);
+        write(offset_of!(ExitPage, flags), self.place.pstate.raw());
+        write(offset_of!(ExitPage, privilege), self.place.pstate.level());
         write(offset_of!(ExitPage, number), exit.number);
         write(offset_of!(ExitPage, detail), exit.detail);
     }
@@ -319,7 +313,7 @@ impl VsHw for El2Vs {
     fn read(&self, number: u64) -> Result<u64, BadRegister> {
         match number {
             register::INSTRUCTION_POINTER => Ok(self.place.pc),
-            register::FLAGS => Ok(self.place.pstate),
+            register::FLAGS => Ok(self.place.pstate.raw()),
             _ => self.bank().read(system_register(number)?).ok_or(BadRegister),
         }
     }
@@ -327,7 +321,10 @@ impl VsHw for El2Vs {
     fn write(&mut self, number: u64, value: u64) -> Result<(), BadRegister> {
         match number {
             register::INSTRUCTION_POINTER => self.place.pc = value,
-            register::FLAGS => self.place.pstate = checked_state(value)?,
+            register::FLAGS => {
+                let has_32 = features::every_processor_has_aarch32();
+                self.place.pstate = self.place.pstate.checked(value, has_32).ok_or(BadRegister)?;
+            }
             _ => self.bank().write(system_register(number)?, value).ok_or(BadRegister)?,
         }
         Ok(())
@@ -368,7 +365,7 @@ impl VsHw for El2Vs {
     fn reset(&mut self, exit_page: Spa) {
         self.single_step(false);
         self.bank().reset();
-        self.place = Place { pc: 0, pstate: PSTATE_RESET };
+        self.place = Place { pc: 0, pstate: Pstate::RESET };
         self.regime.hcr &= !(HCR_VI | HCR_VF);
         self.syndrome = Syndrome::default();
         self.write_registers(exit_page, |_| 0);
@@ -393,12 +390,12 @@ impl VsHw for El2Vs {
         match (on, self.stepping) {
             (true, None) => {
                 let guest = bank.read(MDSCR_EL1).unwrap_or(0);
-                (self.stepping, self.step_bit) = (Some(guest), PSTATE_STEP);
+                self.stepping = Some(guest);
                 self.regime.mdcr |= MDCR_TDE;
                 let _ = bank.write(MDSCR_EL1, guest | MDSCR_STEP);
             }
             (false, Some(guest)) => {
-                (self.stepping, self.step_bit) = (None, 0);
+                self.stepping = None;
                 self.regime.mdcr &= !MDCR_TDE;
                 let _ = bank.write(MDSCR_EL1, guest);
             }
@@ -434,12 +431,4 @@ fn line(number: u8) -> u64 {
 /// The encoding of a system register that the ABI's number means.
 fn system_register(number: u64) -> Result<u64, BadRegister> {
     number.checked_sub(register::ARM_SYSTEM).filter(|encoding| *encoding < 0x1_0000).ok_or(BadRegister)
-}
-
-/// A state for the guest: EL0 or EL1 of AArch64, or EL0 of AArch32. Never EL2.
-fn checked_state(value: u64) -> Result<u64, BadRegister> {
-    match value & 0x1F {
-        0b00000 | 0b00100 | 0b00101 | 0b10000 => Ok(value & !PSTATE_STEP),
-        _ => Err(BadRegister),
-    }
 }
