@@ -1,8 +1,8 @@
 //! A processor with SVM, while the kernel runs on it.
 
-use plinth_arch_x86::ExitWords;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::broken_entry::{self, Answer};
+use plinth_arch_x86::exit_registers::{ExitPage, ExitRegisters};
 #[cfg(feature = "fault-injection")]
 use plinth_arch_x86::fault_injection::{self, Nmis};
 use plinth_arch_x86::interrupts::Interrupts;
@@ -65,7 +65,7 @@ impl SvmCpu {
 
     /// Sorts an exit; `None` where the guest just runs on.
     #[inline]
-    fn left(&mut self, vs: &mut SvmVs, exit_page: Spa, guest: &impl GuestMemory) -> Option<Exit> {
+    fn left(&mut self, vs: &mut SvmVs, registers: ExitRegisters, guest: &impl GuestMemory) -> Option<Exit> {
         match vs.view().control.exit_code as u32 {
             // By far the most frequent one.
             exit::CPUID => return Some(Exit::of(ExitClass::IdRead)),
@@ -78,7 +78,7 @@ impl SvmCpu {
             exit::INVD => {
                 // Caches are written back, never just dropped: the kernel's own data is in them.
                 emulate::write_back_caches();
-                if vs.advance(guest, exit_page).is_err() {
+                if vs.advance(guest).is_err() {
                     vs.inject(Event::Undefined);
                 }
             }
@@ -92,7 +92,7 @@ impl SvmCpu {
             }
             exit::INTR if vs.deadline.is_some() => return timer::exit(vs),
             exit::NESTED_PAGE_FAULT if exits::is_broken_entry(vs) => return broken_entry(vs),
-            _ => return Some(exits::classify(vs, exit_page)),
+            _ => return Some(exits::classify(vs, registers)),
         }
         None
     }
@@ -177,15 +177,14 @@ impl HostCpu for SvmCpu {
     fn run(
         &mut self,
         vs: &mut SvmVs,
-        exit_page: ExitWords,
+        exit_page: ExitPage,
         policy: &IdPolicy,
         guest: &impl GuestMemory,
         declared: &mut u64,
     ) -> Exit {
-        let registers = exit_page.words;
         loop {
             self.load_guest(vs);
-            vs.load_rax_rsp(registers);
+            vs.load_rax_rsp(exit_page.registers_once());
             let interruptible = !vs.is_root;
             if interruptible {
                 // SAFETY: the global interrupt flag is clear; `cli` follows the exit.
@@ -193,12 +192,12 @@ impl HostCpu for SvmCpu {
             }
             // SAFETY: the guest's hidden state has just been loaded; the kernel runs with SVM on, no interrupt arrives in it
             // and the host save area is set.
-            unsafe { Serving { vs: &mut *vs, registers, policy, guest, declared: &mut *declared }.run() };
+            unsafe { Serving { vs: &mut *vs, exit_page, policy, guest, declared: &mut *declared }.run() };
             if interruptible {
                 switch::cli();
             }
-            vs.store_rax_rsp(registers);
-            if let Some(exit) = self.left(vs, exit_page.frame, guest) {
+            vs.store_rax_rsp(exit_page.writer());
+            if let Some(exit) = self.left(vs, exit_page.registers_once(), guest) {
                 return exit;
             }
         }
@@ -223,8 +222,14 @@ impl HostCpu for SvmCpu {
         })
     }
 
-    fn emulate(&mut self, vs: &mut SvmVs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
-        emulate::as_bare_machine(vs, exit, guest, exit_page)
+    fn emulate(
+        &mut self,
+        vs: &mut SvmVs,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        registers: ExitRegisters,
+    ) -> bool {
+        emulate::as_bare_machine(vs, exit, guest, registers)
     }
 
     fn can_promote(&mut self, vs: &SvmVs, guest: &impl GuestMemory) -> bool {

@@ -1,8 +1,9 @@
 //! Exit codes and what they mean everywhere.
 
+use plinth_arch_x86::exit_registers::{ExitRegisters, msr_number};
 use plinth_arch_x86::processor::owns;
 use plinth_extension_api::abi::MemoryAccess;
-use plinth_hal::{Exit, ExitClass, PhysicalMemory, Spa};
+use plinth_hal::{Exit, ExitClass};
 
 use crate::vmcb::exit;
 use crate::vs::SvmVs;
@@ -12,13 +13,13 @@ pub(crate) const BY_MSR: u64 = 1;
 
 /// Sorts the exit that has just happened.
 #[inline]
-pub(crate) fn classify(vs: &mut SvmVs, exit_page: Spa) -> Exit {
+pub(crate) fn classify(vs: &mut SvmVs, registers: ExitRegisters) -> Exit {
     let control = &vs.view().control;
     let (code, info) = (control.exit_code as u32, control.exit_info);
     match code {
         exit::CPUID => Exit::of(ExitClass::IdRead),
         exit::NESTED_PAGE_FAULT => nested_page_fault(vs, info),
-        exit::MSR => msr_access(vs, info[0], exit_page),
+        exit::MSR => msr_access(vs, info[0], registers),
         exit::NMI => Exit::of(ExitClass::Kick),
         exit::VMMCALL => {
             Exit { class: ExitClass::Hypercall, number: 0, detail: u64::from(vs.view().save.cpl) }
@@ -42,9 +43,8 @@ pub(crate) fn classify(vs: &mut SvmVs, exit_page: Spa) -> Exit {
     }
 }
 
-fn msr_access(vs: &SvmVs, info: u64, exit_page: Spa) -> Exit {
-    const RCX: u64 = 1;
-    let number = vs.memory().read_u64(Spa::new(exit_page.raw() + RCX * 8)) & 0xffff_ffff;
+fn msr_access(vs: &SvmVs, info: u64, registers: ExitRegisters) -> Exit {
+    let number = u64::from(msr_number(registers));
     let write = info & 1 != 0;
     match (write, owns(number) && vs.is_root) {
         (true, true) => Exit { class: ExitClass::Processor, number, detail: BY_MSR },

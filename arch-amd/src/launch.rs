@@ -182,11 +182,11 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
             // SAFETY: the OS is as it was captured; its tables mapped all of this when it called.
             unsafe { depart(pages, root.hidden, &root.state) }
         }
-        Departure::Promote(mut vs) => {
+        Departure::Promote(mut vs, registers) => {
             // SAFETY: the VS has run here, or the one that did has been put to rest.
             unsafe { vs.extended.load() };
             let vmcb = vs.physical();
-            let state = vs.to_root_state(resources.exit_page);
+            let state = vs.to_root_state(registers);
             // SAFETY: `can_promote` has looked at the OS's tables.
             unsafe { depart(pages, vmcb, &state) }
         }

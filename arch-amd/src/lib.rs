@@ -27,9 +27,10 @@ pub use launch::{SvmRoot, launch, refusal};
 pub use permission_maps::SvmVm;
 pub use vs::SvmVs;
 
+use plinth_arch_x86::exit_registers::ExitPage;
 use plinth_arch_x86::user::UserRegisters;
-use plinth_arch_x86::{ExitWords, IdentityMemory, KernelFormat, NptFormat};
-use plinth_hal::Spa;
+use plinth_arch_x86::{IdentityMemory, KernelFormat, NptFormat, Words};
+use plinth_hal::ExitFrame;
 
 /// AMD SVM.
 #[derive(Debug)]
@@ -41,14 +42,14 @@ impl plinth_hal::Arch for Svm {
     type HostFormat = KernelFormat;
     type NestedFormat = NptFormat;
     type Memory = IdentityMemory;
-    type ExitPage = ExitWords;
+    type Words = &'static Words;
     type User = UserRegisters;
     type Vm = SvmVm;
     type Vs = SvmVs;
     type Cpu = SvmCpu;
     type RootState = SvmRoot;
 
-    fn exit_page(memory: IdentityMemory, frame: Spa) -> Option<ExitWords> {
+    fn exit_page(memory: IdentityMemory, frame: ExitFrame) -> Option<ExitPage> {
         memory.exit_page(frame)
     }
 }

@@ -2,10 +2,11 @@
 //! carrying out an instruction needs.
 
 use plinth_arch_x86::decode::CodeSize;
+use plinth_arch_x86::exit_registers::{ExitRegisters, msr_value};
 use plinth_arch_x86::guest_walk::GuestPaging;
 use plinth_arch_x86::processor;
-use plinth_arch_x86::stopped_guest::{StoppedGuest, edx_eax};
-use plinth_hal::{BadInstruction, Event, Exit, GuestMemory, ProcessorEvent, Spa, VsHw};
+use plinth_arch_x86::stopped_guest::StoppedGuest;
+use plinth_hal::{BadInstruction, Event, Exit, GuestMemory, ProcessorEvent, VsHw};
 
 use crate::instruction;
 use crate::vs::SvmVs;
@@ -18,14 +19,13 @@ pub(crate) fn control(
     vs: &mut SvmVs,
     exit: &Exit,
     guest: &impl GuestMemory,
-    exit_page: Spa,
+    registers: ExitRegisters,
 ) -> Result<ProcessorEvent, BadInstruction> {
-    let memory = vs.memory();
     if exit.detail != crate::exits::BY_MSR {
-        return processor::write_page(vs, &memory, exit.number, guest, exit_page);
+        return processor::write_page(vs, exit.number, guest, registers);
     }
     let next = instruction::next_rip(vs, guest)?;
-    let Ok(event) = processor::write_msr(exit.number as u32, edx_eax(&memory, exit_page)) else {
+    let Ok(event) = processor::write_msr(exit.number as u32, msr_value(registers)) else {
         vs.inject(Event::Exception { vector: GENERAL_PROTECTION, error_code: Some(0) });
         return Ok(ProcessorEvent::Done);
     };

@@ -3,9 +3,9 @@
 //! This is the shortest way there is: a declared answer costs no more than looking it up.
 
 use core::arch::x86_64::__cpuid_count;
-use core::sync::atomic::Ordering;
 
-use plinth_arch_x86::Words;
+use plinth_arch_x86::exit_registers::ExitPage;
+use plinth_arch_x86::exit_registers::number::{RBX, RCX, RDX};
 use plinth_arch_x86::stopped_guest::StoppedGuest;
 use plinth_extension_api::abi::IdAnswer;
 use plinth_hal::{GuestMemory, IdPolicy};
@@ -14,15 +14,10 @@ use crate::vmcb::{Control, EVENT_VALID, clean, exit};
 use crate::vs::SvmVs;
 use crate::{instruction, switch};
 
-/// Numbers of the general registers that CPUID uses besides RAX.
-const RCX: usize = 1;
-const RDX: usize = 2;
-const RBX: usize = 3;
-
 /// What is at hand when the guest exits.
 pub(crate) struct Serving<'a, G> {
     pub(crate) vs: &'a mut SvmVs,
-    pub(crate) registers: &'a Words,
+    pub(crate) exit_page: ExitPage,
     pub(crate) policy: &'a IdPolicy,
     pub(crate) guest: &'a G,
     pub(crate) declared: &'a mut u64,
@@ -35,7 +30,7 @@ impl<G: GuestMemory> Serving<'_, G> {
     /// The guest's hidden state is loaded, and all else is as [`switch::run`] wants it.
     #[inline]
     pub(crate) unsafe fn run(&mut self) {
-        let (vmcb, registers) = (self.vs.physical(), self.registers.as_ptr() as u64);
+        let (vmcb, registers) = (self.vs.physical(), self.exit_page.world_switch_words().as_ptr() as u64);
         // SAFETY: a VS's VMCB is set up from its creation on; `serve` gets the `Serving` that it takes, which nothing else
         // uses meanwhile. The rest is the caller's promise.
         unsafe { switch::run(vmcb, registers, serve::<G>, (&raw mut *self).cast()) };
@@ -51,7 +46,7 @@ impl<G: GuestMemory> Serving<'_, G> {
             return false;
         }
         let leaf = self.vs.view().save.rax as u32;
-        let subleaf = self.registers[RCX].load(Ordering::Relaxed) as u32;
+        let [subleaf] = self.exit_page.registers_once().take([RCX]).map(|register| register as u32);
         match self.policy.find(leaf, subleaf) {
             Some(answer) => self.give(answer, leaf, subleaf),
             None => false,
@@ -67,7 +62,7 @@ impl<G: GuestMemory> Serving<'_, G> {
         let [rax, rbx, rcx, rdx] = result(answer, leaf, subleaf);
         self.vs.vmcb().save.rax = rax;
         for (number, value) in [(RBX, rbx), (RCX, rcx), (RDX, rdx)] {
-            self.registers[number].store(value, Ordering::Relaxed);
+            self.exit_page.writer().set_general(number, value);
         }
         *self.declared += 1;
         true

@@ -1,13 +1,15 @@
 //! One virtual state on SVM: a VMCB and a place for the general registers while it is not active.
 
+use core::array;
 use core::mem::offset_of;
-use core::sync::atomic::Ordering;
 
+use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::exit_registers::number::{RAX, RDX, RSP};
+use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
-use plinth_arch_x86::root_state::{RSP, RootState, Segment, TableRegister};
+use plinth_arch_x86::root_state::{RootState, Segment, TableRegister};
 use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
-use plinth_arch_x86::{ExitWords, IdentityMemory, Words};
-use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS};
+use plinth_extension_api::abi::ExitPage;
 use plinth_hal::{
     BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
     PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
@@ -112,14 +114,10 @@ impl SvmVs {
     }
 
     /// The state of the processor that the guest takes back: the inverse of [`VsHw::init_root`].
-    pub(crate) fn to_root_state(&self, exit_page: Spa) -> RootState {
+    pub(crate) fn to_root_state(&self, registers: ExitRegisters) -> RootState {
         let save = &self.vmcb.save;
-        let mut registers = [0; 16];
-        for (number, register) in registers.iter_mut().enumerate() {
-            *register = self.memory.read_u64(Spa::new(exit_page.raw() + number as u64 * 8));
-        }
         RootState {
-            registers,
+            registers: registers.take(array::from_fn(|number| number)),
             rip: save.rip,
             rflags: save.rflags,
             cr0: save.cr0,
@@ -148,13 +146,6 @@ impl SvmVs {
             *control |= vmcb::VIRTUAL_INTERRUPT | u64::from(vector) << vmcb::VIRTUAL_VECTOR_SHIFT;
         }
         self.changed(clean::VIRTUAL_INTERRUPT);
-    }
-
-    fn copy_registers(&self, memory: &impl PhysicalMemory, from: Spa, to: Spa) {
-        for offset in (0..GENERAL_REGISTERS as u64 * 8).step_by(8) {
-            let value = memory.read_u64(Spa::new(from.raw() + offset));
-            memory.write_u64(Spa::new(to.raw() + offset), value);
-        }
     }
 }
 
@@ -200,7 +191,7 @@ impl VsHw for SvmVs {
         frames.free(Spa::new(self.physical()), PAGES + ExtendedState::pages());
     }
 
-    fn init_root(&mut self, root: &SvmRoot, exit_page: Spa) {
+    fn init_root(&mut self, root: &SvmRoot, exit_page: ExitPageWriter) {
         copy_hidden_state(root.hidden, self.vmcb);
         // SAFETY: no VS has run on this processor yet: what is there is the OS's.
         unsafe { self.extended.adopt() };
@@ -220,14 +211,14 @@ impl VsHw for SvmVs {
         (save.gdtr, save.idtr) = (table(root.gdtr), table(root.idtr));
         save.cpl = 0;
         for (number, register) in root.registers.iter().enumerate() {
-            self.memory.write_u64(Spa::new(exit_page.raw() + number as u64 * 8), *register);
+            exit_page.set_general(number, *register);
         }
         self.changed(clean::ALL);
     }
 
     #[inline]
-    fn describe(&self, exit: &Exit, exit_page: ExitWords) {
-        let write = |offset: usize, value| exit_page.words[offset / 8].store(value, Ordering::Relaxed);
+    fn describe(&self, exit: &Exit, exit_page: ExitPageWriter) {
+        let write = |offset, value| exit_page.set_field(offset, value);
         let (control, save) = (&self.vmcb.control, &self.vmcb.save);
         write(offset_of!(ExitPage, code), control.exit_code);
         write(offset_of!(ExitPage, info), control.exit_info[0]);
@@ -241,7 +232,7 @@ impl VsHw for SvmVs {
     }
 
     #[inline]
-    fn advance(&mut self, guest: &impl GuestMemory, _: Spa) -> Result<(), BadInstruction> {
+    fn advance(&mut self, guest: &impl GuestMemory) -> Result<(), BadInstruction> {
         let next = instruction::next_rip(self, guest)?;
         self.advance_to(next);
         Ok(())
@@ -322,12 +313,12 @@ impl VsHw for SvmVs {
         &mut self,
         exit: &Exit,
         guest: &impl GuestMemory,
-        exit_page: Spa,
+        registers: ExitRegisters,
     ) -> Result<ProcessorEvent, BadInstruction> {
-        processor::control(self, exit, guest, exit_page)
+        processor::control(self, exit, guest, registers)
     }
 
-    fn reset(&mut self, exit_page: Spa) {
+    fn reset(&mut self, page: ExitPageWriter) {
         self.init_reset_state();
         (self.nmi_blocked, self.nmi_pending) = (false, false);
         // The kernel says it again before the VS runs.
@@ -338,16 +329,14 @@ impl VsHw for SvmVs {
         if self.stepping.take().is_some() {
             self.end_step(false);
         }
-        for number in 0..16 {
-            self.memory.write_u64(Spa::new(exit_page.raw() + number * 8), 0);
-        }
+        page.set_all(|_| 0);
         // RDX holds the processor's family, model and stepping after a reset (AMD APM vol. 2, table 14-1).
         let signature = core::arch::x86_64::__cpuid(1).eax;
-        self.memory.write_u64(Spa::new(exit_page.raw() + 2 * 8), u64::from(signature));
+        page.set_general(RDX, u64::from(signature));
         self.changed(clean::ALL);
     }
 
-    fn start(&mut self, entry: u64) {
+    fn start(&mut self, entry: u64, _: ExitPageWriter) {
         let cs = &mut self.vmcb.save.cs;
         cs.selector = (entry << 8) as u16;
         cs.base = entry << 12;
@@ -379,14 +368,14 @@ impl VsHw for SvmVs {
         self.registers
     }
 
-    fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
-        self.copy_registers(memory, exit_page, self.registers);
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, registers: ExitRegisters) {
+        registers.copy_to(memory, self.registers);
         // SAFETY: the kernel puts a VS to rest on its own processor.
         unsafe { self.extended.save() };
     }
 
-    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {
-        self.copy_registers(memory, self.registers, exit_page);
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: ExitPageWriter) {
+        exit_page.copy_from(memory, self.registers);
     }
 }
 
@@ -442,16 +431,15 @@ impl SvmVs {
 
     /// Takes RAX and RSP, which the VMCB holds, from the exit page.
     #[inline]
-    pub(crate) fn load_rax_rsp(&mut self, registers: &Words) {
-        self.vmcb.save.rax = registers[0].load(Ordering::Relaxed);
-        self.vmcb.save.rsp = registers[RSP].load(Ordering::Relaxed);
+    pub(crate) fn load_rax_rsp(&mut self, registers: ExitRegisters) {
+        [self.vmcb.save.rax, self.vmcb.save.rsp] = registers.take([RAX, RSP]);
     }
 
     /// Puts them back.
     #[inline]
-    pub(crate) fn store_rax_rsp(&self, registers: &Words) {
-        registers[0].store(self.vmcb.save.rax, Ordering::Relaxed);
-        registers[RSP].store(self.vmcb.save.rsp, Ordering::Relaxed);
+    pub(crate) fn store_rax_rsp(&self, exit_page: ExitPageWriter) {
+        exit_page.set_general(RAX, self.vmcb.save.rax);
+        exit_page.set_general(RSP, self.vmcb.save.rsp);
     }
 
     /// Whether the kernel single-steps the guest.

@@ -13,11 +13,11 @@ use plinth_hal::{
 };
 
 use crate::clock::Clock;
+use crate::exit_registers::{ExitPage, ExitRegisters};
 use crate::fdt::GicKind;
 use crate::features::{self, Features};
 use crate::id_registers::Natives;
 use crate::inject::Place;
-use crate::memory::{ExitWords, Words};
 use crate::recall::{self, Root};
 use crate::regime::{GuestControl, GuestEl0, Regime};
 use crate::serve::{Serving, Stop};
@@ -142,7 +142,13 @@ impl El2Cpu {
     }
 
     #[inline]
-    fn run_once(&mut self, vs: &mut El2Vs, registers: &Words, policy: &IdPolicy, declared: &mut u64) -> Stop {
+    fn run_once(
+        &mut self,
+        vs: &mut El2Vs,
+        exit_page: ExitPage,
+        policy: &IdPolicy,
+        declared: &mut u64,
+    ) -> Stop {
         if self.masked.is_some() {
             self.let_interrupts_through();
         }
@@ -151,7 +157,7 @@ impl El2Cpu {
         }
         self.use_guest(vs.regime());
         Self::go_to(vs.entry());
-        let mut serving = Serving { vs: &*vs, registers, policy, natives: &self.natives, declared };
+        let mut serving = Serving { vs: &*vs, exit_page, policy, natives: &self.natives, declared };
         // SAFETY: the exit page is this PP's; the regime is the VS's.
         unsafe { serving.run() }
     }
@@ -177,12 +183,12 @@ impl El2Cpu {
 
     /// An access to a system register; `None` where it was carried out.
     #[inline(never)]
-    fn system(&mut self, vs: &mut El2Vs, exit: Exit, page: ExitWords) -> Option<Exit> {
-        if let Some(done) = self.serve_interface(vs, &exit, page) {
+    fn system(&mut self, vs: &mut El2Vs, exit: Exit, exit_page: ExitPage) -> Option<Exit> {
+        if let Some(done) = self.serve_interface(vs, &exit, exit_page) {
             return done;
         }
         self.exited(vs);
-        (!vs.write_through(&exit, page.frame)).then_some(exit)
+        (!vs.write_through(&exit, exit_page.registers_once())).then_some(exit)
     }
 
     /// Does what has to be done before this entry and not before each.
@@ -406,13 +412,13 @@ impl HostCpu for El2Cpu {
     fn run(
         &mut self,
         vs: &mut El2Vs,
-        exit_page: ExitWords,
+        exit_page: ExitPage,
         policy: &IdPolicy,
         _: &impl GuestMemory,
         declared: &mut u64,
     ) -> Exit {
         loop {
-            match self.run_once(vs, exit_page.words, policy, declared) {
+            match self.run_once(vs, exit_page, policy, declared) {
                 Stop::Call(exit) => {
                     self.exited(vs);
                     return exit;
@@ -516,8 +522,14 @@ impl HostCpu for El2Cpu {
         }
     }
 
-    fn emulate(&mut self, vs: &mut El2Vs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
-        emulate::as_bare_machine(vs, exit, guest, exit_page)
+    fn emulate(
+        &mut self,
+        vs: &mut El2Vs,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        registers: ExitRegisters,
+    ) -> bool {
+        emulate::as_bare_machine(vs, exit, guest, registers)
     }
 
     /// Nothing comes here: a processor that does not run under Plinth is started by the firmware at once.

@@ -2,8 +2,6 @@
 
 use core::arch::asm;
 
-use plinth_hal::PhysicalMemory;
-
 use crate::psci;
 
 /// The results of a call: X0 to X3.
@@ -32,9 +30,4 @@ pub(crate) unsafe fn call(arguments: [u64; 4]) -> Answer {
 pub(crate) fn reset() {
     // SAFETY: the machine ends here.
     unsafe { call([u64::from(psci::SYSTEM_RESET), 0, 0, 0]) };
-}
-
-/// The arguments of a guest's call: its X0 to X3.
-pub(crate) fn arguments(memory: &impl PhysicalMemory, exit_page: plinth_hal::Spa) -> [u64; 4] {
-    core::array::from_fn(|number| memory.read_u64(plinth_hal::Spa::new(exit_page.raw() + number as u64 * 8)))
 }

@@ -360,7 +360,7 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
         // SAFETY: nothing of the kernel's is under way here any more.
         Departure::Abandon(..) => unsafe { secondary::turn_off(resources.pp) },
         // `can_promote` never agrees.
-        Departure::Promote(_) => unreachable!("EL2 is not given back"),
+        Departure::Promote(..) => unreachable!("EL2 is not given back"),
     }
 }
 

@@ -45,6 +45,8 @@ mod cpu;
 #[cfg(target_arch = "aarch64")]
 mod emulate;
 #[cfg(target_arch = "aarch64")]
+mod exit_registers;
+#[cfg(target_arch = "aarch64")]
 mod exits;
 #[cfg(all(target_arch = "aarch64", feature = "fault-injection"))]
 mod fault_injection;
@@ -102,7 +104,7 @@ pub use backend::*;
 mod backend {
     pub use crate::cpu::El2Cpu;
     pub use crate::launch::{El2Root, EntryFrame, launch};
-    pub use crate::memory::{ExitWords, IdentityMemory};
+    pub use crate::memory::{IdentityMemory, Words};
     pub use crate::processors::own_hardware_id;
     pub use crate::user::UserRegisters;
     pub use crate::vm::El2Vm;
@@ -118,14 +120,17 @@ mod backend {
         type HostFormat = crate::HostFormat;
         type NestedFormat = crate::Stage2Format;
         type Memory = IdentityMemory;
-        type ExitPage = ExitWords;
+        type Words = &'static Words;
         type User = UserRegisters;
         type Vm = El2Vm;
         type Vs = El2Vs;
         type Cpu = El2Cpu;
         type RootState = El2Root;
 
-        fn exit_page(memory: IdentityMemory, frame: plinth_hal::Spa) -> Option<ExitWords> {
+        fn exit_page(
+            memory: IdentityMemory,
+            frame: plinth_hal::ExitFrame,
+        ) -> Option<crate::exit_registers::ExitPage> {
             memory.exit_page(frame)
         }
 

@@ -2,7 +2,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
+use plinth_hal::{ExitFrame, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
+
+use crate::exit_registers::ExitPage;
 
 /// Physical memory on a machine whose kernel runs identity mapped: under the loader's tables before the launch, under
 /// its own afterwards.
@@ -14,19 +16,12 @@ pub struct IdentityMemory {
 }
 
 /// The words of a page. Atomics, because other processors and the hardware's walkers write there too.
-pub(crate) type Words = [AtomicU64; PAGE_SIZE as usize / 8];
-
-/// An exit page, looked up.
-#[derive(Clone, Copy, Debug)]
-pub struct ExitWords {
-    pub(crate) frame: Spa,
-    pub(crate) words: &'static Words,
-}
+pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
 
 impl IdentityMemory {
     /// The exit page at a frame of the pool.
-    pub(crate) fn exit_page(&self, frame: Spa) -> Option<ExitWords> {
-        self.page(frame).map(|words| ExitWords { frame, words })
+    pub(crate) fn exit_page(&self, frame: ExitFrame) -> Option<ExitPage> {
+        self.page(frame.exit_frame_address()).map(ExitPage::new)
     }
 
     /// The words of a page of the pool, looked up once.

@@ -4,8 +4,9 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::registers::{MPIDR_EL1, Readable};
-use plinth_hal::{BadInstruction, Exit, GuestMemory, PhysicalMemory, ProcessorEvent, Spa, Target};
+use plinth_hal::{BadInstruction, Exit, GuestMemory, ProcessorEvent, Target};
 
+use crate::exit_registers::{ExitRegisters, call_arguments, set_results};
 use crate::psci::{self, Request};
 use crate::slots::{AFFINITY, SLOTS, Start, hardware_id};
 use crate::vs::El2Vs;
@@ -26,15 +27,12 @@ pub(crate) fn control(
     vs: &mut El2Vs,
     _: &Exit,
     _: &impl GuestMemory,
-    exit_page: Spa,
+    registers: ExitRegisters,
 ) -> Result<ProcessorEvent, BadInstruction> {
-    let memory = vs.memory();
-    let arguments = firmware::arguments(&memory, exit_page);
-    let (answer, event) = serve(arguments);
+    let writer = registers.writer();
+    let (results, event) = serve(call_arguments(registers));
     vs.skip();
-    for (number, value) in answer.into_iter().enumerate() {
-        memory.write_u64(Spa::new(exit_page.raw() + number as u64 * 8), value);
-    }
+    set_results(writer, results);
     Ok(event)
 }
 

@@ -4,13 +4,11 @@
 //! firmware (which some OSes ask at each exception, as a workaround for what their processor speculates) little more than
 //! asking it.
 
-use core::sync::atomic::Ordering;
-
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, Readable, SPSR_EL2, Writeable};
 use plinth_hal::{Exit, ExitClass, IdPolicy};
 
+use crate::exit_registers::{ExitPage, call_arguments, set_results};
 use crate::id_registers::Natives;
-use crate::memory::Words;
 use crate::pstate::Pstate;
 use crate::switch::{self, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
@@ -34,7 +32,7 @@ pub(crate) enum Stop {
 /// What is at hand when the guest exits.
 pub(crate) struct Serving<'a> {
     pub(crate) vs: &'a El2Vs,
-    pub(crate) registers: &'a Words,
+    pub(crate) exit_page: ExitPage,
     pub(crate) policy: &'a IdPolicy,
     pub(crate) natives: &'a Natives,
     pub(crate) declared: &'a mut u64,
@@ -49,7 +47,7 @@ impl Serving<'_> {
     pub(crate) unsafe fn run(&mut self) -> Stop {
         loop {
             // SAFETY: forwarded to the caller.
-            let kind = unsafe { switch::enter(self.registers.as_ptr() as u64) };
+            let kind = unsafe { switch::enter(self.exit_page.world_switch_words().as_ptr() as u64) };
             if kind != SYNCHRONOUS {
                 return Stop::Interrupt(kind);
             }
@@ -83,7 +81,7 @@ impl Serving<'_> {
         let word = |words: &[u32; 4]| u64::from(words[0]) | u64::from(words[1]) << 32;
         let value = self.natives.get(exit.number) & word(&found.keep) | word(&found.set);
         // 31 is XZR, whose place in the page nobody reads.
-        self.registers[exit.detail as usize % self.registers.len()].store(value, Ordering::Relaxed);
+        self.exit_page.writer().set_general(exit.detail as usize, value);
         skip();
         true
     }
@@ -93,27 +91,23 @@ impl Serving<'_> {
     #[inline]
     fn call(&self, number: u64, syndrome: Syndrome) -> Option<Exit> {
         let exit = |class| Some(Exit { class, number, detail: 0 });
-        let function = self.registers[0].load(Ordering::Relaxed);
-        if !self.vs.is_root() || !psci::is_firmware_call(function) || syndrome.immediate() != 0 {
+        let arguments = call_arguments(self.exit_page.registers_once());
+        if !self.vs.is_root() || !psci::is_firmware_call(arguments[0]) || syndrome.immediate() != 0 {
             let is_firmwares = self.vs.is_root() && number == class::SMC;
             return exit(if is_firmwares { ExitClass::Processor } else { ExitClass::Hypercall });
         }
-        if self.ask_firmware(syndrome) { None } else { exit(ExitClass::Processor) }
+        if self.ask_firmware(syndrome, arguments) { None } else { exit(ExitClass::Processor) }
     }
 
     /// Asks the firmware what only it knows, if that is what the guest wants.
     #[inline]
-    fn ask_firmware(&self, syndrome: Syndrome) -> bool {
-        let get = |number: usize| self.registers[number].load(Ordering::Relaxed);
-        let arguments = [get(0), get(1), get(2), get(3)];
+    fn ask_firmware(&self, syndrome: Syndrome, arguments: [u64; 4]) -> bool {
         if !psci::is_question(arguments) || !launch::has_firmware() {
             return false;
         }
         // SAFETY: the call only tells something.
-        let answer = unsafe { firmware::call(arguments) };
-        for (register, value) in self.registers.iter().zip(answer) {
-            register.store(value, Ordering::Relaxed);
-        }
+        let results = unsafe { firmware::call(arguments) };
+        set_results(self.exit_page.writer(), results);
         // HVC has been executed when it is taken.
         if syndrome.class() == class::SMC {
             skip();

@@ -4,17 +4,18 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable, SPSR_EL2};
-use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register};
+use plinth_extension_api::abi::{ExitPage, register};
 use plinth_hal::{
     BadInstruction, BadRegister, Event, Exit, ExitClass, FrameSource, Gpa, GuestAccess, GuestMemory, Gva,
     OutOfFrames, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
 
 use crate::bank::{Bank, MDSCR_EL1, SP_EL1};
+use crate::exit_registers::{ExitPageWriter, ExitRegisters, operand};
 use crate::features::{self, Features};
 use crate::inject::{self, Exception, Place};
 use crate::launch::El2Root;
-use crate::memory::{ExitWords, IdentityMemory};
+use crate::memory::IdentityMemory;
 use crate::pstate::Pstate;
 use crate::regime::{MDCR_TDE, Regime, of_guest};
 use crate::slots::SLOTS;
@@ -29,8 +30,6 @@ const MDSCR_STEP: u64 = 1;
 /// HCR_EL2.VI and VF: the lines by which virtual interrupts come.
 pub(crate) const HCR_VI: u64 = 1 << 7;
 const HCR_VF: u64 = 1 << 6;
-/// The number of XZR in instructions.
-const ZERO_REGISTER: u64 = 31;
 
 /// What [`El2Vs::before_entry`] says.
 const FLUSH: u8 = 1;
@@ -61,15 +60,9 @@ pub struct El2Vs {
     deadline: Option<u64>,
     /// MDSCR_EL1 as the guest had it before the kernel stepped it.
     stepping: Option<u64>,
-    /// Where its general registers were when it was reset.
-    reset_registers: Spa,
 }
 
 impl El2Vs {
-    pub(crate) fn memory(&self) -> IdentityMemory {
-        self.memory
-    }
-
     pub(crate) fn bank(&self) -> Bank {
         Bank::new(self.memory, self.page)
     }
@@ -89,21 +82,19 @@ impl El2Vs {
 
     /// Carries out a write that is trapped only because of its neighbours. Returns false for any other exit.
     #[inline]
-    pub(crate) fn write_through(&mut self, exit: &Exit, exit_page: Spa) -> bool {
+    pub(crate) fn write_through(&mut self, exit: &Exit, registers: ExitRegisters) -> bool {
         if exit.class != ExitClass::RegisterWrite {
             return false;
         }
         let mask = self.write_mask.load(Ordering::Relaxed);
-        write_traps::is_bystander(exit.number, mask) && self.write_register(exit, exit_page)
+        write_traps::is_bystander(exit.number, mask) && self.write_register(exit, registers)
     }
 
     /// Carries out a trapped write of a register of the bank, and skips the instruction. Returns false for one that is
     /// not in the bank.
     #[inline(never)]
-    pub(crate) fn write_register(&mut self, exit: &Exit, exit_page: Spa) -> bool {
-        let at = Spa::new(exit_page.raw() + exit.detail * 8);
-        let value = if exit.detail < ZERO_REGISTER { self.memory.read_u64(at) } else { 0 };
-        let written = self.bank().write(exit.number, value).is_some();
+    pub(crate) fn write_register(&mut self, exit: &Exit, registers: ExitRegisters) -> bool {
+        let written = self.bank().write(exit.number, operand(registers, exit.detail)).is_some();
         if written {
             self.skip();
         }
@@ -195,18 +186,6 @@ impl El2Vs {
         self.place = inject::synchronous(&self.bank(), self.place, exception);
         self.syndrome = Syndrome::default();
     }
-
-    fn copy_registers(memory: &impl PhysicalMemory, from: Spa, to: Spa) {
-        for offset in (0..GENERAL_REGISTERS as u64 * 8).step_by(8) {
-            memory.write_u64(Spa::new(to.raw() + offset), memory.read_u64(Spa::new(from.raw() + offset)));
-        }
-    }
-
-    fn write_registers(&self, at: Spa, values: impl Fn(usize) -> u64) {
-        for number in 0..GENERAL_REGISTERS {
-            self.memory.write_u64(Spa::new(at.raw() + number as u64 * 8), values(number));
-        }
-    }
 }
 
 impl VsHw for El2Vs {
@@ -234,7 +213,6 @@ impl VsHw for El2Vs {
             before_entry: FLUSH,
             deadline: None,
             stepping: None,
-            reset_registers: page,
         };
         vs.bank().reset();
         Ok(vs)
@@ -244,7 +222,7 @@ impl VsHw for El2Vs {
         frames.free(self.page, Bank::pages());
     }
 
-    fn init_root(&mut self, root: &El2Root, exit_page: Spa) {
+    fn init_root(&mut self, root: &El2Root, exit_page: ExitPageWriter) {
         self.place = Place { pc: root.pc, pstate: Pstate::RESET };
         let bank = self.bank();
         // No VS has run on this processor yet: what it holds is the OS's.
@@ -253,12 +231,12 @@ impl VsHw for El2Vs {
         if let Some(translation) = root.translation {
             bank.lower(&translation);
         }
-        self.write_registers(exit_page, |number| root.general.get(number).copied().unwrap_or(0));
+        exit_page.set_all(|number| root.general.get(number).copied().unwrap_or(0));
     }
 
     #[inline]
-    fn describe(&self, exit: &Exit, exit_page: ExitWords) {
-        let write = |offset: usize, value| exit_page.words[offset / 8].store(value, Ordering::Relaxed);
+    fn describe(&self, exit: &Exit, exit_page: ExitPageWriter) {
+        let write = |offset, value| exit_page.set_field(offset, value);
         let native = match exit.class {
             ExitClass::IdRead => self.native,
             _ => 0,
@@ -275,7 +253,7 @@ impl VsHw for El2Vs {
     }
 
     #[inline]
-    fn advance(&mut self, _: &impl GuestMemory, _: Spa) -> Result<(), BadInstruction> {
+    fn advance(&mut self, _: &impl GuestMemory) -> Result<(), BadInstruction> {
         self.skip();
         Ok(())
     }
@@ -357,19 +335,18 @@ impl VsHw for El2Vs {
         &mut self,
         exit: &Exit,
         guest: &impl GuestMemory,
-        exit_page: Spa,
+        registers: ExitRegisters,
     ) -> Result<ProcessorEvent, BadInstruction> {
-        processors::control(self, exit, guest, exit_page)
+        processors::control(self, exit, guest, registers)
     }
 
-    fn reset(&mut self, exit_page: Spa) {
+    fn reset(&mut self, page: ExitPageWriter) {
         self.single_step(false);
         self.bank().reset();
         self.place = Place { pc: 0, pstate: Pstate::RESET };
         self.regime.hcr &= !(HCR_VI | HCR_VF);
         self.syndrome = Syndrome::default();
-        self.write_registers(exit_page, |_| 0);
-        self.reset_registers = exit_page;
+        page.set_all(|_| 0);
         self.flush_tlb();
         // Only now may others start it: a start that came before the reset would be forgotten with it.
         if self.root
@@ -379,10 +356,10 @@ impl VsHw for El2Vs {
         }
     }
 
-    fn start(&mut self, entry: u64) {
+    fn start(&mut self, entry: u64, page: ExitPageWriter) {
         let context = SLOTS.find(processors::own_affinity()).map_or(0, |pp| SLOTS.arrive(pp).1);
         self.place.pc = entry;
-        self.memory.write_u64(self.reset_registers, context);
+        page.set_general(0, context);
     }
 
     fn single_step(&mut self, on: bool) {
@@ -413,13 +390,13 @@ impl VsHw for El2Vs {
         self.page
     }
 
-    fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
-        Self::copy_registers(memory, exit_page, self.page);
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, registers: ExitRegisters) {
+        registers.copy_to(memory, self.page);
         self.bank().save();
     }
 
-    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {
-        Self::copy_registers(memory, self.page, exit_page);
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: ExitPageWriter) {
+        exit_page.copy_from(memory, self.page);
     }
 }
 

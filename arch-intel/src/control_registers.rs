@@ -4,8 +4,10 @@
 
 use core::arch::asm;
 
+use plinth_arch_x86::exit_registers::ExitRegisters;
+use plinth_arch_x86::exit_registers::number::RSP;
 use plinth_extension_api::abi::register;
-use plinth_hal::{Gpa, GuestMemory, PhysicalMemory, Spa};
+use plinth_hal::{Gpa, GuestMemory};
 
 use crate::current::Current;
 use crate::features::{CR4_VMXE, Features};
@@ -80,16 +82,16 @@ pub(crate) fn is_task_priority(vmcs: &Current) -> bool {
 pub(crate) fn move_to(
     vmcs: &Current,
     features: &Features,
-    memory: &impl PhysicalMemory,
     guest: &impl GuestMemory,
-    exit_page: Spa,
+    registers: ExitRegisters,
 ) -> Result<u64, Refused> {
-    const RSP: u64 = 4;
     let qualification = vmcs.read(QUALIFICATION);
-    let number = qualification >> 8 & 15;
-    let value = match number {
+    let value = match (qualification >> 8 & 15) as usize {
         RSP => vmcs.read(GUEST_RSP),
-        _ => memory.read_u64(Spa::new(exit_page.raw() + number * 8)),
+        number => {
+            let [value] = registers.take([number]);
+            value
+        }
     };
     // Accesses to CR0 by CLTS and LMSW touch no bit that the kernel owns, and of CR4 only VMXE exits, which the guest
     // does not have.

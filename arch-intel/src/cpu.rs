@@ -4,13 +4,14 @@ mod interface;
 mod seldom;
 
 use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::exit_registers::{ExitPage, ExitRegisters};
 use plinth_arch_x86::interrupts::Interrupts;
 use plinth_arch_x86::msr;
 use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::speculation::Processor;
 use plinth_arch_x86::user::UserRegisters;
-use plinth_hal::{Exit, ExitClass, GuestMemory, IdPolicy, Spa, UserExit};
+use plinth_hal::{Exit, ExitClass, GuestMemory, IdPolicy, UserExit};
 
 use crate::exits::{self, reason};
 use crate::failure;
@@ -99,15 +100,16 @@ impl VmxCpu {
 
     /// Runs the guest until it exits. Returns the reason, or what happened instead.
     #[inline]
-    fn switch(&mut self, vs: &mut VmxVs, exit_page: Spa) -> Result<u32, Exit> {
+    fn switch(&mut self, vs: &mut VmxVs, exit_page: ExitPage) -> Result<u32, Exit> {
         self.load_guest(vs);
-        let launched = vs.prepare_entry(&self.host, exit_page);
+        let launched = vs.prepare_entry(&self.host, exit_page.registers_once());
         // SAFETY: the VMCS is current and complete, and the guest's hidden registers have just been loaded.
         let outcome = unsafe {
-            switch::run(exit_page.raw(), self.entry.with(launched), &mut vs.host_rsp, self.note.flag())
+            let registers = exit_page.world_switch_words().as_ptr() as u64;
+            switch::run(registers, self.entry.with(launched), &mut vs.host_rsp, self.note.flag())
         };
         match outcome {
-            Outcome::Exit => Ok(vs.after_exit(exit_page)),
+            Outcome::Exit => Ok(vs.after_exit(exit_page.writer())),
             Outcome::Interrupted => {
                 if !launched {
                     vs.not_entered();
@@ -129,14 +131,14 @@ impl VmxCpu {
         &mut self,
         vs: &mut VmxVs,
         exit_reason: u32,
-        exit_page: Spa,
+        registers: ExitRegisters,
         policy: &IdPolicy,
         guest: &impl GuestMemory,
         declared: &mut u64,
     ) -> Option<Exit> {
         match exit_reason {
             reason::CPUID => {
-                if !interface::answer(vs, exit_page, policy, guest) {
+                if !interface::answer(vs, registers, policy, guest) {
                     return Some(Exit::of(ExitClass::IdRead));
                 }
                 *declared += 1;
@@ -145,12 +147,12 @@ impl VmxCpu {
             reason::EXCEPTION_OR_NMI => {
                 const NMI_VECTOR: u32 = 2;
                 if exits::event_vector(vs) != NMI_VECTOR {
-                    return Some(exits::classify(vs, exit_reason, exit_page));
+                    return Some(exits::classify(vs, exit_reason));
                 }
                 nmi::unblock();
                 Some(Exit::of(ExitClass::Kick))
             }
-            _ => self.serve_seldom(vs, exit_reason, exit_page, guest),
+            _ => self.serve_seldom(vs, exit_reason, registers, guest),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Exit reasons and what they mean everywhere (Intel SDM vol. 3D, appendix C).
 
 use plinth_arch_x86::processor::owns;
-use plinth_arch_x86::stopped_guest::read_general;
 use plinth_extension_api::abi::MemoryAccess;
-use plinth_hal::{Exit, ExitClass, Spa};
+use plinth_hal::{Exit, ExitClass};
 
 use crate::field::{
     EXIT_EVENT, GUEST_RIGHTS, INTERRUPTIBILITY, PHYSICAL_ADDRESS, QUALIFICATION, VECTORING_EVENT,
@@ -79,8 +78,8 @@ pub(crate) fn event_vector(vs: &VmxVs) -> u32 {
     vs.with(|vmcs| vmcs.read(EXIT_EVENT)) & 0xff
 }
 
-/// Sorts the exit that has just happened.
-pub(crate) fn classify(vs: &VmxVs, exit_reason: u32, exit_page: Spa) -> Exit {
+/// Sorts the exit that has just happened, but for [accesses to MSRs](msr_access).
+pub(crate) fn classify(vs: &VmxVs, exit_reason: u32) -> Exit {
     const DEBUG_VECTOR: u32 = 1;
     if exit_reason & reason::ENTRY_FAILURE != 0 {
         return Exit { class: ExitClass::EntryRefused, number: u64::from(basic(exit_reason)), detail: 0 };
@@ -88,8 +87,6 @@ pub(crate) fn classify(vs: &VmxVs, exit_reason: u32, exit_page: Spa) -> Exit {
     match basic(exit_reason) {
         reason::CPUID => Exit::of(ExitClass::IdRead),
         reason::EPT_VIOLATION => violation(vs),
-        reason::RDMSR => msr_access(vs, false, exit_page),
-        reason::WRMSR => msr_access(vs, true, exit_page),
         reason::VMCALL => Exit { class: ExitClass::Hypercall, number: 0, detail: privilege(vs) },
         reason::IO => port_access(vs),
         reason::VMCLEAR..=reason::VMXON | reason::INVEPT | reason::INVVPID | reason::GETSEC => {
@@ -113,9 +110,9 @@ fn privilege(vs: &VmxVs) -> u64 {
     u64::from(vs.with(|vmcs| vmcs.read(GUEST_RIGHTS.nth(segments::SS))) >> 5 & 3)
 }
 
-fn msr_access(vs: &VmxVs, write: bool, exit_page: Spa) -> Exit {
-    const RCX: u64 = 1;
-    let number = read_general(&vs.memory(), exit_page, RCX) & 0xffff_ffff;
+/// The exit of an access to an MSR, whose number has been taken from the registers.
+pub(crate) fn msr_access(vs: &VmxVs, write: bool, register: u32) -> Exit {
+    let number = u64::from(register);
     match (write, owns(number) && vs.is_root) {
         (true, true) => Exit { class: ExitClass::Processor, number, detail: BY_MSR },
         (true, false) => Exit { class: ExitClass::RegisterWrite, number, detail: 0 },

@@ -163,10 +163,10 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
                 abandon(pages, status, root)
             }
         }
-        Departure::Promote(mut vs) => {
+        Departure::Promote(mut vs, registers) => {
             // SAFETY: the VS has run here, or the one that did has been put to rest.
             unsafe { vs.extended.load() };
-            let root = vs.to_root(resources.exit_page);
+            let root = vs.to_root(registers);
             vs.put_to_rest();
             // SAFETY: no VMCS is active any more; `can_promote` has looked at the OS's tables.
             unsafe {

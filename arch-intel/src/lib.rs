@@ -39,10 +39,11 @@ pub use hidden::VmxRoot;
 pub use launch::{launch, refusal};
 pub use vs::VmxVs;
 
+use plinth_arch_x86::exit_registers::ExitPage;
 use plinth_arch_x86::user::UserRegisters;
-use plinth_arch_x86::{EptFormat, ExitWords, IdentityMemory, KernelFormat};
-use plinth_hal::Spa;
+use plinth_arch_x86::{EptFormat, IdentityMemory, KernelFormat, Words};
 use plinth_hal::page_table::MemoryType;
+use plinth_hal::{ExitFrame, Spa};
 
 /// Intel VMX.
 #[derive(Debug)]
@@ -54,14 +55,14 @@ impl plinth_hal::Arch for Vmx {
     type HostFormat = KernelFormat;
     type NestedFormat = EptFormat;
     type Memory = IdentityMemory;
-    type ExitPage = ExitWords;
+    type Words = &'static Words;
     type User = UserRegisters;
     type Vm = VmxVm;
     type Vs = VmxVs;
     type Cpu = VmxCpu;
     type RootState = VmxRoot;
 
-    fn exit_page(memory: IdentityMemory, frame: Spa) -> Option<ExitWords> {
+    fn exit_page(memory: IdentityMemory, frame: ExitFrame) -> Option<ExitPage> {
         memory.exit_page(frame)
     }
 

@@ -6,9 +6,8 @@
 //! change nothing any more. While a processor's MTRRs are off, which is how software changes them (Intel SDM vol. 3A,
 //! "MTRR Considerations in MP Systems"), nothing is compared.
 
-use plinth_arch_x86::msr;
-use plinth_arch_x86::mtrr::{Mtrrs, place};
-use plinth_arch_x86::stopped_guest::{edx_eax, read_general};
+use plinth_arch_x86::exit_registers::NumberedWrite;
+use plinth_arch_x86::mtrr::{MtrrWrite, Mtrrs};
 use plinth_hal::page_table::MemoryType;
 use plinth_hal::{
     Exit, ExitClass, GuestMemory, HostFault, MEMORY_TYPES, PhysicalMemory, Spa, SpaRange, VsHw,
@@ -33,21 +32,18 @@ pub(crate) fn type_at(at: Spa) -> (MemoryType, Spa) {
     TYPES.lock().type_at(at)
 }
 
-/// Whether a WRMSR that exited is of an MTRR, and the kernel's to carry out.
-pub(crate) fn are_written(vs: &VmxVs, exit_page: Spa) -> bool {
-    let memory = vs.memory();
-    let register = read_general(&memory, exit_page, 1) as u32;
-    vs.is_root && place(register).is_some() && !wishes_for(memory.read_u64(vs.wishes()), register)
+/// The write of an MTRR, where a WRMSR that exited is one and the kernel's to carry out.
+pub(crate) fn written(vs: &VmxVs, write: NumberedWrite) -> Option<MtrrWrite> {
+    let wished = |register| wishes_for(vs.memory().read_u64(vs.wishes()), register);
+    MtrrWrite::new(write).filter(|mtrr| vs.is_root && !wished(mtrr.register()))
 }
 
 /// Carries it out. Returns an exit where the kernel has to follow.
-pub(crate) fn write(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) -> Option<Exit> {
-    let memory = vs.memory();
-    let register = read_general(&memory, exit_page, 1) as u32;
-    match change(register, edx_eax(&memory, exit_page), memory.reservation()) {
+pub(crate) fn write(vs: &mut VmxVs, guest: &impl GuestMemory, mtrr: MtrrWrite) -> Option<Exit> {
+    match change(mtrr, vs.memory().reservation()) {
         Err(HostFault) => vs.inject(GENERAL_PROTECTION),
         Ok(changed) => {
-            let _ = vs.advance(guest, exit_page);
+            let _ = vs.advance(guest);
             return changed.then_some(Exit { class: ExitClass::Cache, number: 0, detail: MEMORY_TYPES });
         }
     }
@@ -59,18 +55,19 @@ pub(crate) fn write(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) ->
 /// # Errors
 /// [`HostFault`] where the processor refuses the value, and where `own` memory would get a type that the kernel cannot run
 /// with: write-combining stores arrive in any order.
-fn change(register: u32, value: u64, own: SpaRange) -> Result<bool, HostFault> {
-    let next = Mtrrs::read(Features::current().physical_bits).with(register, value);
+fn change(write: MtrrWrite, own: SpaRange) -> Result<bool, HostFault> {
+    let next = Mtrrs::read(Features::current().physical_bits).with(write);
     let mut types = TYPES.lock();
     if next.are_on() && !next.keeps(own, &types) {
         log::warn!(
-            "the root VM wants another memory type for the hypervisor's memory (MSR {register:#x}): refused"
+            "the root VM wants another memory type for the hypervisor's memory (MSR {:#x}): refused",
+            write.register()
         );
         return Err(HostFault);
     }
     // SAFETY: the hypervisor's own memory keeps its type, or becomes write-back; while MTRRs are off it is uncached, which
-    // is only slow. What memory holds does not change.
-    unsafe { msr::write_guarded(register, value) }?;
+    // is only slow.
+    unsafe { write.carry_out() }?;
     let changed = next.are_on() && !next.same_types(&types);
     if changed {
         *types = next;

@@ -1,10 +1,11 @@
 //! What of a guest's state carrying out an instruction needs, and its control of processors.
 
 use plinth_arch_x86::decode::CodeSize;
+use plinth_arch_x86::exit_registers::{ExitRegisters, msr_value};
 use plinth_arch_x86::guest_walk::GuestPaging;
 use plinth_arch_x86::processor;
-use plinth_arch_x86::stopped_guest::{StoppedGuest, edx_eax};
-use plinth_hal::{BadInstruction, Event, Exit, GuestMemory, ProcessorEvent, Spa, VsHw};
+use plinth_arch_x86::stopped_guest::StoppedGuest;
+use plinth_hal::{BadInstruction, Event, Exit, GuestMemory, ProcessorEvent, VsHw};
 
 use crate::exits::BY_MSR;
 use crate::field::{
@@ -21,17 +22,16 @@ pub(crate) fn control(
     vs: &mut VmxVs,
     exit: &Exit,
     guest: &impl GuestMemory,
-    exit_page: Spa,
+    registers: ExitRegisters,
 ) -> Result<ProcessorEvent, BadInstruction> {
-    let memory = vs.memory();
     if exit.detail != BY_MSR {
-        return processor::write_page(vs, &memory, exit.number, guest, exit_page);
+        return processor::write_page(vs, exit.number, guest, registers);
     }
-    let Ok(event) = processor::write_msr(exit.number as u32, edx_eax(&memory, exit_page)) else {
+    let Ok(event) = processor::write_msr(exit.number as u32, msr_value(registers)) else {
         vs.inject(GENERAL_PROTECTION);
         return Ok(ProcessorEvent::Done);
     };
-    vs.advance(guest, exit_page)?;
+    vs.advance(guest)?;
     Ok(event)
 }
 

@@ -8,9 +8,10 @@ mod root;
 pub(crate) mod timer;
 
 use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::root_state::RSP;
-use plinth_hal::{Event, PhysicalMemory, Spa};
+use plinth_hal::{Event, Spa};
 
 use crate::current::Current;
 use crate::events::{self, TRAP_FLAG};
@@ -136,11 +137,11 @@ impl VmxVs {
     /// Makes the VS ready to be entered on this processor, with the stack pointer from the exit page. Returns whether
     /// it is entered by VMRESUME.
     #[inline]
-    pub(crate) fn prepare_entry(&mut self, host: &setup::HostState, exit_page: Spa) -> bool {
+    pub(crate) fn prepare_entry(&mut self, host: &setup::HostState, registers: ExitRegisters) -> bool {
         if !self.active {
             self.activate(host);
         }
-        let rsp = self.memory.read_u64(Spa::new(exit_page.raw() + RSP as u64 * 8));
+        let [rsp] = registers.take([RSP]);
         if rsp != self.guest_rsp {
             self.guest_rsp = rsp;
             self.with(|vmcs| vmcs.write(GUEST_RSP, rsp));
@@ -165,7 +166,7 @@ impl VmxVs {
 
     /// Takes over what the exit left: the stack pointer, and an event whose delivery was cut off. Returns the reason.
     #[inline]
-    pub(crate) fn after_exit(&mut self, exit_page: Spa) -> u32 {
+    pub(crate) fn after_exit(&mut self, exit_page: ExitPageWriter) -> u32 {
         let (last, rsp) = self.with(|vmcs| {
             let reason = vmcs.read(EXIT_REASON);
             // An instruction that exits delivers nothing.
@@ -178,7 +179,7 @@ impl VmxVs {
         self.last = last;
         if rsp != self.guest_rsp {
             self.guest_rsp = rsp;
-            self.memory.write_u64(Spa::new(exit_page.raw() + RSP as u64 * 8), rsp);
+            exit_page.set_general(RSP, rsp);
         }
         last.reason
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::{ExitPage, register};
 use plinth_hal::{
-    Event, Exit, ExitClass, Gpa, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserExit,
-    VsHw,
+    Event, Exit, ExitClass, Gpa, GuestMemory, HostCpu, HostFault, IdPolicy, Page, PageWriter, ProcessorEvent,
+    Registers, Spa, UserExit, VsHw,
 };
 
 use crate::Sim;
@@ -96,7 +96,7 @@ impl SimCpu {
     fn run_guest(
         &mut self,
         vs: &mut SimVs,
-        exit_page: Spa,
+        exit_page: Page<Sim>,
         policy: &IdPolicy,
         guest: &impl GuestMemory,
         declared: &mut u64,
@@ -171,37 +171,30 @@ impl SimCpu {
         &self,
         vs: &mut SimVs,
         exit: &Exit,
-        exit_page: Spa,
+        exit_page: Page<Sim>,
         policy: &IdPolicy,
         guest: &impl GuestMemory,
     ) -> bool {
         if exit.class != ExitClass::IdRead {
             return false;
         }
-        let (leaf, subleaf) = (self.general(exit_page, 0) as u32, self.general(exit_page, 1) as u32);
+        let [leaf, subleaf] = exit_page.registers_once().take([0, 1]).map(|register| register as u32);
         let Some(answer) = policy.find(leaf, subleaf) else { return false };
-        if vs.advance(guest, exit_page).is_err() {
+        if vs.advance(guest).is_err() {
             return false;
         }
         let own = Machine::id_answer(leaf, subleaf);
-        self.set_id_results(exit_page, std::array::from_fn(|i| own[i] & answer.keep[i] | answer.set[i]));
+        Self::set_id_results(
+            exit_page.writer(),
+            std::array::from_fn(|i| own[i] & answer.keep[i] | answer.set[i]),
+        );
         true
     }
 
-    /// A general register of the running VS.
-    pub(crate) fn general(&self, exit_page: Spa, number: u64) -> u64 {
-        self.machine.ram.load(Spa::new(exit_page.raw() + (number & 31) * 8))
-    }
-
-    /// Sets a general register of the running VS.
-    pub(crate) fn set_general(&self, exit_page: Spa, number: u64, value: u64) {
-        self.machine.ram.store(Spa::new(exit_page.raw() + (number & 31) * 8), value);
-    }
-
     /// Puts the four results of an ID read where they belong.
-    pub(crate) fn set_id_results(&self, exit_page: Spa, results: [u32; 4]) {
+    pub(crate) fn set_id_results(writer: PageWriter<Sim>, results: [u32; 4]) {
         for (number, result) in [0, 3, 1, 2].into_iter().zip(results) {
-            self.set_general(exit_page, number, result.into());
+            writer.set_general(number, result.into());
         }
     }
 }
@@ -220,7 +213,7 @@ impl HostCpu for SimCpu {
     fn run(
         &mut self,
         vs: &mut SimVs,
-        exit_page: Spa,
+        exit_page: Page<Sim>,
         policy: &IdPolicy,
         guest: &impl GuestMemory,
         declared: &mut u64,
@@ -290,8 +283,14 @@ impl HostCpu for SimCpu {
         self.flush(HOST_TAG);
     }
 
-    fn emulate(&mut self, vs: &mut SimVs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
-        self.answer_bare(vs, exit, guest, exit_page)
+    fn emulate(
+        &mut self,
+        vs: &mut SimVs,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        registers: Registers<Sim>,
+    ) -> bool {
+        self.answer_bare(vs, exit, guest, registers)
     }
 
     fn can_promote(&mut self, vs: &SimVs, guest: &impl GuestMemory) -> bool {

@@ -1,7 +1,8 @@
 //! The bare machine's answers, for when the extension is gone.
 
-use plinth_hal::{Event, Exit, ExitClass, GuestMemory, Spa, VsHw};
+use plinth_hal::{Event, Exit, ExitClass, GuestMemory, PageWriter, Registers, VsHw};
 
+use crate::Sim;
 use crate::cpu::{SimCpu, raise};
 use crate::isa::Op;
 use crate::machine::{FEATURE_LEAF, Machine, VIRTUALIZATION};
@@ -15,13 +16,16 @@ impl SimCpu {
         vs: &mut SimVs,
         exit: &Exit,
         guest: &impl GuestMemory,
-        registers: Spa,
+        registers: Registers<Sim>,
     ) -> bool {
         match exit.class {
-            ExitClass::IdRead => self.set_id_results(registers, self.bare_id(registers)),
-            ExitClass::RegisterRead => return self.bare_register_read(vs, exit, registers),
+            ExitClass::IdRead => {
+                let writer = registers.writer();
+                Self::set_id_results(writer, Self::bare_id(registers));
+            }
+            ExitClass::RegisterRead => return self.bare_register_read(vs, exit, registers.writer()),
             ExitClass::RegisterWrite => return self.bare_register_write(vs, exit, guest),
-            ExitClass::PortRead => self.set_general(registers, 0, self.machine.port(exit.number)),
+            ExitClass::PortRead => registers.writer().set_general(0, self.machine.port(exit.number)),
             ExitClass::PortWrite => self.bare_port_write(vs, exit, guest),
             ExitClass::Virtualization => {
                 vs.inject(Event::Undefined);
@@ -33,21 +37,21 @@ impl SimCpu {
         true
     }
 
-    fn bare_id(&self, registers: Spa) -> [u32; 4] {
-        let leaf = self.general(registers, 0) as u32;
-        let mut answer = Machine::id_answer(leaf, self.general(registers, 1) as u32);
+    fn bare_id(registers: Registers<Sim>) -> [u32; 4] {
+        let [leaf, subleaf] = registers.take([0, 1]).map(|register| register as u32);
+        let mut answer = Machine::id_answer(leaf, subleaf);
         if leaf == FEATURE_LEAF {
             answer[0] &= !VIRTUALIZATION;
         }
         answer
     }
 
-    fn bare_register_read(&self, vs: &mut SimVs, exit: &Exit, registers: Spa) -> bool {
+    fn bare_register_read(&self, vs: &mut SimVs, exit: &Exit, writer: PageWriter<Sim>) -> bool {
         let Some(value) = self.machine.register(exit.number) else {
             raise(vs, 13);
             return true;
         };
-        self.set_general(registers, 0, value);
+        writer.set_general(0, value);
         vs.skip();
         true
     }

@@ -2,8 +2,9 @@
 
 use plinth_extension_api::abi::{MemoryAccess, register};
 use plinth_hal::page_table::Permissions;
-use plinth_hal::{Event, Exit, ExitClass, MEMORY_TYPES, PAGE_SIZE, Spa};
+use plinth_hal::{Event, Exit, ExitClass, MEMORY_TYPES, PAGE_SIZE, Page, Spa};
 
+use crate::Sim;
 use crate::cpu::SimCpu;
 use crate::isa::{Op, SIZE};
 use crate::machine::{CONTROL_PAGE, Trace};
@@ -32,7 +33,7 @@ fn numbered(class: ExitClass, number: u64, detail: u64) -> Flow {
 
 impl SimCpu {
     /// Executes the VS's next instruction.
-    pub(crate) fn execute(&mut self, vs: &mut SimVs, registers: Spa) -> Flow {
+    pub(crate) fn execute(&mut self, vs: &mut SimVs, registers: Page<Sim>) -> Flow {
         match self.fetch(vs) {
             Ok(Some(op)) => self.perform(op, vs, registers).unwrap_or_else(Flow::Exit),
             Ok(None) => Exit::of(ExitClass::Shutdown).into(),
@@ -50,12 +51,15 @@ impl SimCpu {
         Ok(Op::decode(words))
     }
 
-    fn perform(&mut self, op: Op, vs: &mut SimVs, registers: Spa) -> Result<Flow, Exit> {
+    fn perform(&mut self, op: Op, vs: &mut SimVs, registers: Page<Sim>) -> Result<Flow, Exit> {
         let next = Flow::Next(vs.instruction_pointer.wrapping_add(SIZE));
         Ok(match op {
-            Op::Set { register, value } => self.finish(next, || self.set_general(registers, register, value)),
+            Op::Set { register, value } => {
+                self.finish(next, || registers.writer().set_general(register as usize, value))
+            }
             Op::Report { register } => {
-                self.finish(next, || self.machine.record(Trace::Value(self.general(registers, register))))
+                let [value] = registers.registers_once().take([register as usize]);
+                self.finish(next, || self.machine.record(Trace::Value(value)))
             }
             Op::ReportState { register } => {
                 self.report_state(register);
@@ -87,7 +91,7 @@ impl SimCpu {
             Op::Wait => Exit::of(ExitClass::Wait).into(),
             Op::Load { address } => {
                 let value = self.load(vs, address)?;
-                self.finish(next, || self.set_general(registers, 0, value))
+                self.finish(next, || registers.writer().set_general(0, value))
             }
             Op::Await { address, value } => match self.load(vs, address)? == value {
                 true => next,
@@ -141,7 +145,7 @@ impl SimCpu {
         }
     }
 
-    fn access_register(&mut self, op: Op, vs: &SimVs, registers: Spa, next: Flow) -> Flow {
+    fn access_register(&mut self, op: Op, vs: &SimVs, registers: Page<Sim>, next: Flow) -> Flow {
         let (register, written) = match op {
             Op::RegisterWrite { register, value } => (register, Some(value)),
             Op::RegisterRead { register } => (register, None),
@@ -154,14 +158,14 @@ impl SimCpu {
         match written {
             Some(value) if self.machine.set_register(register, value) => {}
             None if self.machine.register(register).is_some() => {
-                self.set_general(registers, 0, self.machine.register(register).unwrap_or(0));
+                registers.writer().set_general(0, self.machine.register(register).unwrap_or(0));
             }
             _ => self.machine.record(Trace::Event(Event::Exception { vector: 13, error_code: Some(0) })),
         }
         next
     }
 
-    fn access_port(&mut self, op: Op, vs: &SimVs, registers: Spa, next: Flow) -> Flow {
+    fn access_port(&mut self, op: Op, vs: &SimVs, registers: Page<Sim>, next: Flow) -> Flow {
         match op {
             Op::PortRead { port } if vs.maps.intercepts_port(port as u16) => {
                 numbered(ExitClass::PortRead, port & 0xffff, 1)
@@ -170,7 +174,7 @@ impl SimCpu {
                 numbered(ExitClass::PortWrite, port & 0xffff, 1)
             }
             Op::PortRead { port } => self.finish(next, || {
-                self.set_general(registers, 0, self.machine.port(port & 0xffff));
+                registers.writer().set_general(0, self.machine.port(port & 0xffff));
             }),
             Op::PortWrite { port, value } => {
                 self.finish(next, || self.machine.set_port(port & 0xffff, value))

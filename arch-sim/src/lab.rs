@@ -317,10 +317,8 @@ fn run_processor(kernel: &'static Kernel<Sim>, machine: &'static Machine, pp: us
     let departed = catch_unwind(AssertUnwindSafe(|| run(kernel, resources, cpu, root)));
     match departed {
         Ok(Departure::Abandon(status, root)) => Ended::Abandoned(status, root),
-        Ok(Departure::Promote(vs)) => {
-            let register = |index: usize| Spa::new(resources.exit_page.raw() + index as u64 * 8);
-            let registers: [u64; GENERAL_REGISTERS] =
-                std::array::from_fn(|index| machine.ram.load(register(index)));
+        Ok(Departure::Promote(vs, registers)) => {
+            let registers: [u64; GENERAL_REGISTERS] = registers.take(std::array::from_fn(|number| number));
             Ended::Promoted(RootState { instruction_pointer: vs.instruction_pointer, registers })
         }
         Err(payload) => match payload.downcast::<PowerLoss>() {

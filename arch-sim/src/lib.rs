@@ -37,7 +37,7 @@ pub mod vm;
 pub mod vs;
 
 use plinth_hal::page_table::MemoryType;
-use plinth_hal::{Arch, Gpa, HostVa, Spa};
+use plinth_hal::{Arch, ExitFrame, Gpa, HostVa, Page, Spa};
 
 /// The backend.
 #[derive(Debug)]
@@ -57,15 +57,15 @@ impl Arch for Sim {
     type HostFormat = format::SimFormat<HostVa>;
     type NestedFormat = format::SimFormat<Gpa>;
     type Memory = machine::Memory;
-    type ExitPage = Spa;
+    type Words = ram::PageWords;
     type User = user::SimUser;
     type Vm = vm::SimVm;
     type Vs = vs::SimVs;
     type Cpu = cpu::SimCpu;
     type RootState = RootState;
 
-    fn exit_page(_: machine::Memory, frame: Spa) -> Option<Spa> {
-        Some(frame)
+    fn exit_page(memory: machine::Memory, frame: ExitFrame) -> Option<Page<Self>> {
+        Some(Page::<Self>::new(ram::PageWords::new(memory, frame)))
     }
 
     fn memory_type(memory: machine::Memory, at: Spa) -> (MemoryType, Spa) {

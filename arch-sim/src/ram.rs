@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use plinth_hal::{PAGE_SIZE, Spa};
+use plinth_hal::{ExitFrame, PAGE_SIZE, PhysicalMemory, Spa};
+
+use crate::machine::Memory;
 
 const WORDS: usize = PAGE_SIZE as usize / 8;
 
@@ -79,6 +81,34 @@ impl Ram {
 
     fn page(&self, at: Spa) -> Option<&OnceLock<Page>> {
         self.banks.iter().find_map(|bank| bank.page(at))
+    }
+}
+
+/// The words of a page of the pool.
+#[derive(Clone, Copy)]
+pub struct PageWords {
+    memory: Memory,
+    frame: Spa,
+}
+
+impl PageWords {
+    /// Those at `frame`.
+    pub fn new(memory: Memory, frame: ExitFrame) -> Self {
+        Self { memory, frame: frame.exit_frame_address() }
+    }
+
+    fn at(&self, index: usize) -> Spa {
+        Spa::new(self.frame.raw() + (index % WORDS) as u64 * 8)
+    }
+}
+
+impl plinth_hal::PageWords for PageWords {
+    fn load(&self, index: usize) -> u64 {
+        self.memory.read_u64(self.at(index))
+    }
+
+    fn store(&self, index: usize, value: u64) {
+        self.memory.write_u64(self.at(index), value);
     }
 }
 

@@ -3,10 +3,10 @@
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
-use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register};
+use plinth_extension_api::abi::{ExitPage, register};
 use plinth_hal::{
     BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
-    PhysicalMemory, ProcessorEvent, Spa, Target, UnknownTables, VsHw,
+    PageWriter, PhysicalMemory, ProcessorEvent, Registers, Spa, Target, UnknownTables, VsHw,
 };
 
 use crate::isa::{Op, SIZE};
@@ -106,19 +106,6 @@ impl SimVs {
             _ => Err(BadInstruction),
         }
     }
-
-    fn copy_registers(memory: &impl PhysicalMemory, from: Spa, to: Spa) {
-        for offset in (0..GENERAL_REGISTERS as u64).map(|register| register * 8) {
-            let value = memory.read_u64(Spa::new(from.raw() + offset));
-            memory.write_u64(Spa::new(to.raw() + offset), value);
-        }
-    }
-
-    fn write_registers(&self, at: Spa, values: &[u64; GENERAL_REGISTERS]) {
-        for (register, value) in values.iter().enumerate() {
-            self.memory.write_u64(Spa::new(at.raw() + register as u64 * 8), *value);
-        }
-    }
 }
 
 impl VsHw for SimVs {
@@ -147,15 +134,13 @@ impl VsHw for SimVs {
         frames.free(self.frame, 1);
     }
 
-    fn init_root(&mut self, root: &RootState, exit_page: Spa) {
+    fn init_root(&mut self, root: &RootState, exit_page: PageWriter<Sim>) {
         self.instruction_pointer = root.instruction_pointer;
-        self.write_registers(exit_page, &root.registers);
+        exit_page.set_all(|number| root.registers[number]);
     }
 
-    fn describe(&self, exit: &Exit, exit_page: Spa) {
-        let write = |offset: usize, value| {
-            self.memory.write_u64(Spa::new(exit_page.raw() + offset as u64), value);
-        };
+    fn describe(&self, exit: &Exit, exit_page: PageWriter<Sim>) {
+        let write = |offset, value| exit_page.set_field(offset, value);
         write(offset_of!(ExitPage, code), exit.class as u64);
         write(offset_of!(ExitPage, instruction_pointer), self.instruction_pointer);
         write(offset_of!(ExitPage, flags), self.flags);
@@ -164,7 +149,7 @@ impl VsHw for SimVs {
         write(offset_of!(ExitPage, detail), exit.detail);
     }
 
-    fn advance(&mut self, guest: &impl GuestMemory, _exit_page: Spa) -> Result<(), BadInstruction> {
+    fn advance(&mut self, guest: &impl GuestMemory) -> Result<(), BadInstruction> {
         self.instruction(guest).filter(|op| op.exits()).ok_or(BadInstruction)?;
         self.skip();
         Ok(())
@@ -233,7 +218,7 @@ impl VsHw for SimVs {
         &mut self,
         _exit: &Exit,
         guest: &impl GuestMemory,
-        _exit_page: Spa,
+        _: Registers<Sim>,
     ) -> Result<ProcessorEvent, BadInstruction> {
         let Some(Op::Store { value, .. }) = self.instruction(guest) else { return Err(BadInstruction) };
         let event = self.control_write(value)?;
@@ -241,13 +226,13 @@ impl VsHw for SimVs {
         Ok(event)
     }
 
-    fn reset(&mut self, exit_page: Spa) {
-        self.write_registers(exit_page, &[0; GENERAL_REGISTERS]);
+    fn reset(&mut self, page: PageWriter<Sim>) {
+        page.set_all(|_| 0);
         (self.state, self.marks) = (State::reset(), Marks::ALL);
         (self.flags, self.event, self.interrupt, self.step) = (0, None, None, false);
     }
 
-    fn start(&mut self, entry: u64) {
+    fn start(&mut self, entry: u64, _: PageWriter<Sim>) {
         self.instruction_pointer = entry & !7;
     }
 
@@ -263,11 +248,11 @@ impl VsHw for SimVs {
         self.frame
     }
 
-    fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
-        Self::copy_registers(memory, exit_page, self.frame);
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, registers: Registers<Sim>) {
+        registers.copy_to(memory, self.frame);
     }
 
-    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {
-        Self::copy_registers(memory, self.frame, exit_page);
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: PageWriter<Sim>) {
+        exit_page.copy_from(memory, self.frame);
     }
 }

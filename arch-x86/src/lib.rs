@@ -11,6 +11,7 @@ pub mod cpuid;
 pub mod decode;
 mod ept_format;
 mod exceptions;
+pub mod exit_registers;
 pub mod extended_state;
 #[cfg(feature = "fault-injection")]
 pub mod fault_injection;
@@ -39,7 +40,7 @@ pub mod user;
 pub use ept_format::{EptCapabilities, EptFormat};
 pub use host_format::{HostFormat, KernelFormat, UserFormat};
 pub use long_mode_entry::PAT;
-pub use memory::{ExitWords, IdentityMemory, Words};
+pub use memory::{IdentityMemory, Words};
 pub use nested_format::NptFormat;
 
 #[cfg(test)]

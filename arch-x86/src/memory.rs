@@ -2,22 +2,15 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
+use plinth_hal::{ExitFrame, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
+
+use crate::exit_registers::ExitPage;
 
 /// Bytes of a cache line: those of every processor with 64-bit mode have as many, or a multiple.
 const SMALLEST_LINE: usize = 64;
 
 /// A page, word by word.
 pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
-
-/// An exit page, looked up.
-#[derive(Clone, Copy, Debug)]
-pub struct ExitWords {
-    /// Its frame.
-    pub frame: Spa,
-    /// What is in it.
-    pub words: &'static Words,
-}
 
 /// Physical memory on a machine whose kernel runs identity mapped: under the firmware's tables before the
 /// launch, under its own afterwards.
@@ -48,14 +41,15 @@ impl IdentityMemory {
     }
 
     /// The exit page at a frame of the pool.
-    pub fn exit_page(&self, frame: Spa) -> Option<ExitWords> {
+    pub fn exit_page(&self, frame: ExitFrame) -> Option<ExitPage> {
+        let frame = frame.exit_frame_address();
         let offset = frame.raw().wrapping_sub(self.pool.start.raw());
         if offset >= self.pool.size & !(PAGE_SIZE - 1) || !frame.is_aligned(PAGE_SIZE) {
             return None;
         }
         // SAFETY: a whole page of the pool, mapped for ever by (2) of `new`; atomics may be shared with anybody.
-        let words = unsafe { &*(frame.raw() as *const Words) };
-        Some(ExitWords { frame, words })
+        let words: &'static Words = unsafe { &*(frame.raw() as *const Words) };
+        Some(ExitPage::new(words))
     }
 
     #[inline]

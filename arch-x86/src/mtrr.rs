@@ -4,8 +4,9 @@
 //! 3A, "Memory Type Range Registers"; vol. 3C, "EPT and Memory Typing").
 
 use plinth_hal::page_table::MemoryType;
-use plinth_hal::{Spa, SpaRange};
+use plinth_hal::{HostFault, Spa, SpaRange};
 
+use crate::exit_registers::NumberedWrite;
 use crate::msr;
 
 const CAPABILITIES: u32 = 0xFE;
@@ -51,6 +52,37 @@ pub fn place(register: u32) -> Option<usize> {
     registers().position(|mtrr| mtrr == register)
 }
 
+/// A write of an MTRR: the number is that of one, whatever becomes of the place that it was read from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MtrrWrite {
+    register: u32,
+    value: u64,
+}
+
+impl MtrrWrite {
+    /// The write of this register; `None` where it is no MTRR.
+    pub fn new(NumberedWrite { register, value }: NumberedWrite) -> Option<Self> {
+        place(register).map(|_| Self { register, value })
+    }
+
+    /// Which MTRR.
+    pub fn register(&self) -> u32 {
+        self.register
+    }
+
+    /// Carries it out on this processor.
+    ///
+    /// # Errors
+    /// [`HostFault`] where the processor refuses the value.
+    ///
+    /// # Safety
+    /// The hypervisor's own memory keeps a type that the kernel can run with.
+    pub unsafe fn carry_out(self) -> Result<(), HostFault> {
+        // SAFETY: how memory is cached changes, and not what it holds; the rest is the caller's promise.
+        unsafe { msr::write_guarded(self.register, self.value) }
+    }
+}
+
 /// The MTRRs of a processor; all processors of a machine have the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Mtrrs {
@@ -89,9 +121,9 @@ impl Mtrrs {
         Self { default_type, has_fixed, fixed, ranges, count, physical_bits }
     }
 
-    /// The same, with `value` in one of them.
+    /// The same after a write.
     #[must_use]
-    pub fn with(mut self, register: u32, value: u64) -> Self {
+    pub fn with(mut self, MtrrWrite { register, value }: MtrrWrite) -> Self {
         if register == DEFAULT_TYPE {
             self.default_type = value;
         } else if let Some(index) = FIXED.iter().position(|(fixed, ..)| *fixed == register) {
@@ -204,6 +236,23 @@ fn stronger(one: MemoryType, other: MemoryType) -> MemoryType {
 mod tests {
     use super::*;
 
+    impl Mtrrs {
+        fn after(self, register: u32, value: u64) -> Self {
+            MtrrWrite::new(NumberedWrite { register, value }).map_or(self, |write| self.with(write))
+        }
+    }
+
+    #[test]
+    fn only_an_mtrr_is_written_as_one() {
+        let write = |register| MtrrWrite::new(NumberedWrite { register, value: 0 });
+        for register in [0x10, 0xFE, 0x220, 0x277, 0x600, 0xC000_0080, 0xC000_0102, 0xC000_0103] {
+            assert_eq!(write(register), None, "{register:#x}");
+        }
+        assert!(
+            registers().all(|register| write(register).is_some_and(|write| write.register() == register))
+        );
+    }
+
     fn mtrrs() -> Mtrrs {
         let mut mtrrs = Mtrrs { default_type: ENABLED | FIXED_ENABLED | 6, physical_bits: 40, ..Mtrrs::NONE };
         mtrrs.has_fixed = true;
@@ -228,29 +277,29 @@ mod tests {
 
     #[test]
     fn what_is_written_counts_where_there_is_such_a_register() {
-        let write_combining = mtrrs().with(0x202, 0x8000_0001).with(0x203, 0xFF_F000_0000 | VALID);
+        let write_combining = mtrrs().after(0x202, 0x8000_0001).after(0x203, 0xFF_F000_0000 | VALID);
         assert_eq!(write_combining.type_at(Spa::new(0x8800_0000)).0, MemoryType::WriteCombining);
         assert!(!write_combining.same_types(&mtrrs()));
-        assert!(mtrrs().with(0x202, 0x8000_0001).same_types(&mtrrs()), "the range does not count");
-        assert!(mtrrs().with(0x204, 0).with(0x205, VALID).same_types(&mtrrs()), "there is no third range");
-        assert_eq!(mtrrs().with(0x268, 0).type_at(Spa::new(0xC_7000)).0, MemoryType::Uncached);
-        assert!(!mtrrs().with(DEFAULT_TYPE, 6).are_on());
-        let without_fixed = mtrrs().with(DEFAULT_TYPE, ENABLED | 6);
+        assert!(mtrrs().after(0x202, 0x8000_0001).same_types(&mtrrs()), "the range does not count");
+        assert!(mtrrs().after(0x204, 0).after(0x205, VALID).same_types(&mtrrs()), "there is no third range");
+        assert_eq!(mtrrs().after(0x268, 0).type_at(Spa::new(0xC_7000)).0, MemoryType::Uncached);
+        assert!(!mtrrs().after(DEFAULT_TYPE, 6).are_on());
+        let without_fixed = mtrrs().after(DEFAULT_TYPE, ENABLED | 6);
         assert_eq!(without_fixed.type_at(Spa::new(0xA_0000)).0, MemoryType::WriteBack);
     }
 
     #[test]
     fn types_are_compared_and_not_registers() {
-        let two = mtrrs().with(0x201, 0xFF_E000_0000 | VALID);
+        let two = mtrrs().after(0x201, 0xFF_E000_0000 | VALID);
         assert!(!two.same_types(&mtrrs()));
-        let two = two.with(0x202, 0xE000_0000).with(0x203, 0xFF_E000_0000 | VALID);
+        let two = two.after(0x202, 0xE000_0000).after(0x203, 0xFF_E000_0000 | VALID);
         assert!(two.same_types(&mtrrs()));
     }
 
     #[test]
     fn memory_keeps_its_type_or_is_write_back() {
         let range = |start: u64| SpaRange::new(Spa::new(start), 0x200_0000);
-        let combining = mtrrs().with(0x202, 0x1000_0001).with(0x203, 0xFF_F000_0000 | VALID);
+        let combining = mtrrs().after(0x202, 0x1000_0001).after(0x203, 0xFF_F000_0000 | VALID);
         assert!(!combining.keeps(range(0x0F00_0000), &mtrrs()));
         assert!(combining.keeps(range(0x0E00_0000), &mtrrs()));
         assert!(mtrrs().keeps(range(0x1000_0000), &combining), "it is write-back again");
@@ -260,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_mask_with_holes_is_many_pieces() {
-        let holes = mtrrs().with(0x202, 1).with(0x203, 0x1000_0000 | VALID);
+        let holes = mtrrs().after(0x202, 1).after(0x203, 0x1000_0000 | VALID);
         let type_at = |at| holes.type_at(Spa::new(at)).0;
         assert_eq!(type_at(0x0FFF_F000), MemoryType::WriteCombining);
         assert_eq!(holes.type_at(Spa::new(0x1000_0000)), (MemoryType::WriteBack, Spa::new(0x2000_0000)));

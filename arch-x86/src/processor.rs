@@ -1,11 +1,12 @@
 //! The guest's accesses to its local APIC's command register, and to the APIC's base.
 
-use plinth_hal::{BadInstruction, GuestMemory, PhysicalMemory, ProcessorEvent, Spa};
+use plinth_hal::{BadInstruction, GuestMemory, ProcessorEvent};
 
 use crate::apic::{LocalApic, lvt};
 use crate::decode::{LONGEST_INSTRUCTION, MmioAccess, Operation, Width, decode_mmio};
+use crate::exit_registers::ExitRegisters;
 use crate::msr;
-use crate::stopped_guest::{StoppedGuest, fetch, read_general, write_general};
+use crate::stopped_guest::{StoppedGuest, fetch};
 
 /// The value must not be written: the guest gets #GP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,10 +64,9 @@ fn write_apic_base(value: u64) -> bool {
 /// [`BadInstruction`] for an access that cannot be understood; nothing changed.
 pub fn write_page(
     stopped: &mut impl StoppedGuest,
-    memory: &impl PhysicalMemory,
     address: u64,
     guest: &impl GuestMemory,
-    exit_page: Spa,
+    registers: ExitRegisters,
 ) -> Result<ProcessorEvent, BadInstruction> {
     let mut bytes = [0; LONGEST_INSTRUCTION + 1];
     let fetched = fetch(stopped, guest, &mut bytes);
@@ -74,7 +74,7 @@ pub fn write_page(
     if access.width != Width::Double || !access.writes() {
         return Err(BadInstruction);
     }
-    let event = carry_out(stopped, memory, &access, address & 0xFFF, exit_page);
+    let event = carry_out(stopped, &access, address & 0xFFF, registers);
     let next = stopped.instruction_pointer().wrapping_add(u64::from(access.length));
     stopped.set_next(next);
     Ok(event)
@@ -82,19 +82,22 @@ pub fn write_page(
 
 fn carry_out(
     stopped: &mut impl StoppedGuest,
-    memory: &impl PhysicalMemory,
     access: &MmioAccess,
     offset: u64,
-    exit_page: Spa,
+    registers: ExitRegisters,
 ) -> ProcessorEvent {
     let apic = LocalApic::current();
-    let read = |number: u8| read_general(memory, exit_page, u64::from(number));
+    let writer = registers.writer();
+    let read = |number: u8| {
+        let [value] = registers.take([usize::from(number)]);
+        value
+    };
     match access.operation {
         Operation::Store(source) => apic.guest_write(offset, source.value(read) as u32),
         Operation::Exchange(register) => {
             let old = u64::from(apic.read(offset));
             let whole = read(register.number);
-            write_general(memory, exit_page, u64::from(register.number), register.write(whole, old));
+            writer.set_general(usize::from(register.number), register.write(whole, old));
             apic.guest_write(offset, register.read(whole) as u32)
         }
         Operation::Modify { operator, source } => {

@@ -1,7 +1,7 @@
 //! A guest that stopped at an exit, as both vendors' control structures show it: what fetching and carrying out
 //! its instruction takes.
 
-use plinth_hal::{Gpa, GuestAccess, GuestMemory, Gva, PAGE_SIZE, PhysicalMemory, Spa};
+use plinth_hal::{Gpa, GuestAccess, GuestMemory, Gva, PAGE_SIZE};
 
 use crate::decode::{CodeSize, LONGEST_INSTRUCTION};
 use crate::guest_walk::{Access, AccessKind, GuestPaging, walk};
@@ -99,21 +99,4 @@ pub fn can_take_over(paging: &GuestPaging, guest: &impl GuestMemory, stack: u64)
     let writable = |page| maps_identity(paging, guest, page, Access::write(false));
     let code = crate::root_state::last_code();
     maps_identity(paging, guest, code, Access::fetch(false)) && writable(page - PAGE_SIZE) && writable(page)
-}
-
-/// Reads a general register of the active VS.
-#[inline]
-pub fn read_general(memory: &impl PhysicalMemory, exit_page: Spa, number: u64) -> u64 {
-    memory.read_u64(Spa::new(exit_page.raw() + number * 8))
-}
-
-/// Writes it.
-#[inline]
-pub fn write_general(memory: &impl PhysicalMemory, exit_page: Spa, number: u64, value: u64) {
-    memory.write_u64(Spa::new(exit_page.raw() + number * 8), value);
-}
-
-/// EDX:EAX of the active VS: the value that WRMSR and XSETBV write.
-pub fn edx_eax(memory: &impl PhysicalMemory, exit_page: Spa) -> u64 {
-    read_general(memory, exit_page, 0) & 0xffff_ffff | read_general(memory, exit_page, 2) << 32
 }

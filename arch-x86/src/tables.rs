@@ -115,12 +115,21 @@ pub(crate) unsafe fn load(cr3: u64, cr4: u64) {
 
 #[cfg(test)]
 mod tests {
+    use plinth_hal::ExitFrame;
+
     use super::*;
 
     fn resources(host_root: u64, user_root: u64) -> PpResources {
         let [host_root, user_root] = [host_root, user_root].map(Spa::new);
         let none = Spa::new(0);
-        PpResources { pp: 0, stack_top: none, backend: none, exit_page: none, host_root, user_root }
+        PpResources {
+            pp: 0,
+            stack_top: none,
+            backend: none,
+            exit_page: ExitFrame::new(none),
+            host_root,
+            user_root,
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::addr::Spa;
 use crate::cpu::HostCpu;
+use crate::exit_page::{ExitFrame, ExitPage, ExitPageWriter, ExitRegisters, PageWords};
 use crate::memory::PhysicalMemory;
 use crate::page_table::{MemoryType, PtFormat};
 use crate::user::UserContext;
@@ -18,8 +19,8 @@ pub trait Arch: Sized + 'static {
     type NestedFormat: PtFormat + Clone + Send + Sync;
     /// Access to physical memory.
     type Memory: PhysicalMemory;
-    /// An exit page as the backend gets at it, looked up once for each processor.
-    type ExitPage: Copy;
+    /// The words of an exit page as the backend gets at them, looked up once for each processor.
+    type Words: PageWords;
     /// The extension's registers.
     type User: UserContext;
     /// What belongs to all VSs of a VM: intercept maps and the like.
@@ -32,7 +33,7 @@ pub trait Arch: Sized + 'static {
     type RootState;
 
     /// Looks an exit page up by its frame; `None` for what is no page of the pool.
-    fn exit_page(memory: Self::Memory, frame: Spa) -> Option<Self::ExitPage>;
+    fn exit_page(memory: Self::Memory, frame: ExitFrame) -> Option<Page<Self>>;
 
     /// Whether the machine has an exception of this number that may be delivered to a VS: x86 vectors but the NMI's,
     /// Arm exception classes.
@@ -72,3 +73,12 @@ pub trait Arch: Sized + 'static {
         (MemoryType::WriteBack, Spa::new(u64::MAX))
     }
 }
+
+/// An exit page of a backend.
+pub type Page<A> = ExitPage<<A as Arch>::Words>;
+
+/// The general registers in an exit page of a backend, to be read once.
+pub type Registers<A> = ExitRegisters<<A as Arch>::Words>;
+
+/// The way to write into an exit page of a backend.
+pub type PageWriter<A> = ExitPageWriter<<A as Arch>::Words>;

@@ -1,7 +1,7 @@
 //! A physical processor, from the kernel's side.
 
-use crate::addr::{Spa, UserVa};
-use crate::arch::Arch;
+use crate::addr::UserVa;
+use crate::arch::{Arch, Page, Registers};
 use crate::exit::Exit;
 use crate::policy::IdPolicy;
 use crate::user::{UserContext, UserExit};
@@ -40,7 +40,7 @@ pub trait HostCpu: Sized {
     fn run(
         &mut self,
         vs: &mut <Self::Arch as Arch>::Vs,
-        exit_page: <Self::Arch as Arch>::ExitPage,
+        exit_page: Page<Self::Arch>,
         policy: &IdPolicy,
         guest: &impl crate::GuestMemory,
         declared: &mut u64,
@@ -122,7 +122,7 @@ pub trait HostCpu: Sized {
         vs: &mut <Self::Arch as Arch>::Vs,
         exit: &Exit,
         guest: &impl crate::GuestMemory,
-        exit_page: Spa,
+        registers: Registers<Self::Arch>,
     ) -> bool;
 
     /// Carries out on the machine what a guest wants done to a processor that does not run under the hypervisor.

@@ -1,7 +1,7 @@
 //! Virtual machines and virtual states on hardware.
 
 use crate::addr::{Gpa, Gva, Spa};
-use crate::arch::Arch;
+use crate::arch::{Arch, PageWriter, Registers};
 use crate::exit::{Event, Exit, ProcessorEvent};
 use crate::memory::{FrameSource, GuestMemory, OutOfFrames, PhysicalMemory};
 use crate::register_table::Authority;
@@ -116,16 +116,16 @@ pub trait VsHw: Sized {
 
     /// Takes the state of the OS that launched the hypervisor on this PP; writes its general registers
     /// to the exit page.
-    fn init_root(&mut self, root: &<Self::Arch as Arch>::RootState, exit_page: Spa);
+    fn init_root(&mut self, root: &<Self::Arch as Arch>::RootState, exit_page: PageWriter<Self::Arch>);
 
     /// Writes why the VS exited into the exit page.
-    fn describe(&self, exit: &Exit, exit_page: <Self::Arch as Arch>::ExitPage);
+    fn describe(&self, exit: &Exit, exit_page: PageWriter<Self::Arch>);
 
     /// Skips the instruction that exited.
     ///
     /// # Errors
     /// [`BadInstruction`]; nothing changed.
-    fn advance(&mut self, guest: &impl GuestMemory, exit_page: Spa) -> Result<(), BadInstruction>;
+    fn advance(&mut self, guest: &impl GuestMemory) -> Result<(), BadInstruction>;
 
     /// Delivers `event` at the next run.
     fn inject(&mut self, event: Event);
@@ -180,15 +180,15 @@ pub trait VsHw: Sized {
         &mut self,
         exit: &Exit,
         guest: &impl GuestMemory,
-        exit_page: Spa,
+        registers: Registers<Self::Arch>,
     ) -> Result<ProcessorEvent, BadInstruction>;
 
     /// Puts it into the state after a reset of its VP; it must not run until [`Self::start`]. Its general registers
-    /// are at `exit_page`, which is [`Self::registers_at`] for a VS that is not active: nothing else is there.
-    fn reset(&mut self, exit_page: Spa);
+    /// are in `page`, which is the one that [`Self::registers_at`] names for a VS that is not active: nothing else is there.
+    fn reset(&mut self, page: PageWriter<Self::Arch>);
 
-    /// Starts it after a reset, at `entry` in the machine's own terms.
-    fn start(&mut self, entry: u64);
+    /// Starts it after a reset, at `entry` in the machine's own terms. `page` is as for [`Self::reset`].
+    fn start(&mut self, entry: u64, page: PageWriter<Self::Arch>);
 
     /// From the next run on, exits with [`crate::ExitClass::Reserved`] after each instruction; or no longer.
     fn single_step(&mut self, on: bool);
@@ -202,13 +202,13 @@ pub trait VsHw: Sized {
         let _ = deadline;
     }
 
-    /// Where its general registers are while it is not active, by number, 8 bytes each.
+    /// Where its general registers are while it is not active, by number, 8 bytes each, at the start of a page.
     fn registers_at(&self) -> Spa;
 
     /// Puts it to rest: its general registers go from the exit page to where [`Self::registers_at`] says, and what the
     /// processor still holds of it, such as FPU state, comes out. Called on the PP that it ran on.
-    fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa);
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, registers: Registers<Self::Arch>);
 
     /// Puts the general registers of a VS that becomes active into the exit page, after [`Self::flush_tlb`].
-    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa);
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: PageWriter<Self::Arch>);
 }

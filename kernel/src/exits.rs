@@ -54,7 +54,7 @@ impl<A: Arch> Pp<'_, A> {
                 return self.sort_exit(exit);
             }
             let upcall = Upcall::of_exit(extension, &self.places, active.id, &exit);
-            active.vs.hw.describe(&exit, self.page);
+            active.vs.hw.describe(&exit, self.page.writer());
             // Field by field: else the compiler copies the bytes between them too, by a call.
             let last = &mut self.last_exit;
             (last.class, last.number, last.detail) = (exit.class, exit.number, exit.detail);
@@ -65,7 +65,7 @@ impl<A: Arch> Pp<'_, A> {
             // The usual answer; with any other, or where it is refused, nothing has been done yet.
             let runs_on = matches!(stopped, UserExit::Call)
                 && is_running_on(&self.user, extension)
-                && active.vs.hw.advance(&guest, self.exit_page).is_ok();
+                && active.vs.hw.advance(&guest).is_ok();
             if !runs_on {
                 return Some(self.stopped_otherwise(stopped));
             }

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use plinth_extension_api::abi::{self, ExitClass};
 use plinth_hal::page_table::{Attributes, InputAddress, MemoryType, NotLoaded, PageTable, PoolTables};
 use plinth_hal::page_table::{Permissions, PtFormat};
-use plinth_hal::{Arch, FrameSource, PAGE_SIZE, PhysicalMemory, Spa, SpaRange, VmHw};
+use plinth_hal::{Arch, ExitFrame, FrameSource, PAGE_SIZE, PhysicalMemory, Spa, SpaRange, VmHw};
 use plinth_launch::LaunchStatus;
 use spin::Once;
 
@@ -278,7 +278,7 @@ impl<A: Arch> Kernel<A> {
         let mut frames = self.kernel_frames(machine.memory);
         let stack_top = self.stack()?;
         let backend = frames.allocate(backend_pages)?;
-        let exit_page = self.map_extension_pp(machine.memory, pp)?;
+        let exit_page = ExitFrame::new(self.map_extension_pp(machine.memory, pp)?);
         let mut space = self.space.lock();
         let space = space.as_mut().ok_or(PrepareError::BadContract)?;
         let entry = SpaRange::new(backend, machine.entry_pages.min(backend_pages) as u64 * PAGE_SIZE);

@@ -6,7 +6,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use plinth_extension_api::abi::ExitPage;
-use plinth_hal::{Arch, PhysicalMemory, Spa};
+use plinth_hal::{Arch, Spa};
 
 use crate::kernel::{Kernel, MAX_PPS};
 use crate::mailbox::Standing;
@@ -52,7 +52,8 @@ impl<A: Arch> Kernel<A> {
         mailbox.rest();
         let machine = self.machine.get()?;
         let page = self.prepared.get(pp)?.get()?.exit_page;
-        let word = |offset: usize| machine.memory.read_u64(Spa::new(page.raw() + offset as u64));
+        let page = A::exit_page(machine.memory, page)?;
+        let word = |offset| page.field_for_a_report(offset);
         let last = LastExit {
             code: word(offset_of!(ExitPage, code)),
             at: word(offset_of!(ExitPage, instruction_pointer)),

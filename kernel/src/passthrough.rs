@@ -6,7 +6,7 @@
 use core::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::{Failure, HYPERCALL_REFUSED, HYPERCALL_STOP, ROOT_VM};
-use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, PhysicalMemory, VsHw};
+use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, VsHw};
 use plinth_launch::LaunchError;
 
 use crate::handle::Id;
@@ -67,7 +67,7 @@ impl<A: Arch> Pp<'_, A> {
     fn emulate(&mut self, exit: Exit) -> bool {
         let Some(active) = &mut self.active else { return false };
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
-        self.cpu.emulate(&mut active.vs.hw, &exit, &guest, self.exit_page)
+        self.cpu.emulate(&mut active.vs.hw, &exit, &guest, self.page.registers_once())
     }
 
     /// An exit that nobody understands: the first one is logged with its raw data, each answered by an invalid-opcode
@@ -91,8 +91,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     fn hypercall(&mut self, exit: Exit) -> Next {
-        let memory = self.machine.memory;
-        let number = memory.read_u64(self.exit_page);
+        let [number] = self.page.registers_once().take([0]);
         if exit.detail != 0 || number != HYPERCALL_STOP {
             self.inject(Event::Undefined);
             return Next::Run;
@@ -100,7 +99,7 @@ impl<A: Arch> Pp<'_, A> {
         if let Some(next) = self.try_promote() {
             return next;
         }
-        memory.write_u64(self.exit_page, HYPERCALL_REFUSED);
+        self.page.writer().set_general(0, HYPERCALL_REFUSED);
         self.skip_instruction();
         Next::Run
     }
@@ -108,7 +107,7 @@ impl<A: Arch> Pp<'_, A> {
     fn skip_instruction(&mut self) {
         let Some(active) = &mut self.active else { return };
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
-        if active.vs.hw.advance(&guest, self.exit_page).is_err() {
+        if active.vs.hw.advance(&guest).is_err() {
             active.vs.hw.inject(Event::Undefined);
         }
     }
@@ -120,19 +119,16 @@ impl<A: Arch> Pp<'_, A> {
         let mut active = self.active.take()?;
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         let root = self.root_vs == Some(active.id);
-        if !root
-            || !self.cpu.can_promote(&active.vs.hw, &guest)
-            || active.vs.hw.advance(&guest, self.exit_page).is_err()
-        {
+        if !root || !self.cpu.can_promote(&active.vs.hw, &guest) || active.vs.hw.advance(&guest).is_err() {
             self.active = Some(active);
             return None;
         }
         self.cpu.return_interrupts();
-        self.machine.memory.write_u64(self.exit_page, 0);
+        self.page.writer().set_general(0, 0);
         log::info!("pp {}: promoted; it runs the bare machine again", self.index);
         self.kernel.leave_view(&mut active.vs);
         self.kernel.forget_root_vs(active.id, active.vs.vp);
-        self.departure = Some(Departure::Promote(active.vs.hw));
+        self.departure = Some(Departure::Promote(active.vs.hw, self.page.registers_once()));
         Some(Next::Depart)
     }
 }

@@ -7,7 +7,8 @@ use core::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::{Error, INVALID_ID};
 use plinth_hal::{
-    Arch, Event, Exit, ExitClass, HostCpu, IdPolicy, Spa, UserContext, UserExit, UserFault, UserVa, VsHw,
+    Arch, Event, Exit, ExitClass, ExitFrame, HostCpu, IdPolicy, Page, Registers, Spa, UserContext, UserExit,
+    UserFault, UserVa, VsHw,
 };
 use plinth_launch::{LaunchError, LaunchStatus};
 
@@ -29,7 +30,7 @@ pub struct PpResources {
     /// Contiguous zeroed pages for the backend's own per-PP structures.
     pub backend: Spa,
     /// The frame of the exit page.
-    pub exit_page: Spa,
+    pub exit_page: ExitFrame,
     /// The root of the host page table.
     pub host_root: Spa,
     /// The root of the page table that the extension runs on: the same, unless user mode has its own.
@@ -40,8 +41,8 @@ pub struct PpResources {
 pub enum Departure<A: Arch> {
     /// The launch failed: give the processor back as it was found, with this answer.
     Abandon(LaunchStatus, A::RootState),
-    /// The root VM gets the bare processor, with this VS's state and the general registers in the exit page.
-    Promote(A::Vs),
+    /// The root VM gets the bare processor, with this VS's state and these general registers.
+    Promote(A::Vs, Registers<A>),
 }
 
 /// What has brought a PP to [`Kernel::run_pp`].
@@ -108,9 +109,8 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) mailbox: &'k Mailbox,
     pub(crate) cpu: A::Cpu,
     pub(crate) user: A::User,
-    pub(crate) exit_page: Spa,
-    /// The same, looked up.
-    pub(crate) page: A::ExitPage,
+    /// Its exit page, in which the general registers of the active VS are.
+    pub(crate) page: Page<A>,
     /// Where the extension sees what it has on this PP.
     pub(crate) places: Places,
     pub(crate) active: Option<Active<A>>,
@@ -193,7 +193,6 @@ impl<A: Arch> Kernel<A> {
             mailbox,
             cpu,
             user: A::User::default(),
-            exit_page: resources.exit_page,
             page,
             places: self.extension.places(resources.pp),
             active: None,
@@ -313,7 +312,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Hands an exit to the extension's vmexit callback.
     pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next {
         let Some(active) = &self.active else { return self.fail("no VS is active", None) };
-        active.vs.hw.describe(&exit, self.page);
+        active.vs.hw.describe(&exit, self.page.writer());
         (self.last_exit, self.last_vs, self.callback) = (exit, active.id, Callback::Vmexit);
         let upcall = Upcall::of_exit(self.extension, &self.places, active.id, &exit);
         self.user.prepare_upcall(upcall.entry, upcall.stack, upcall.arguments);
@@ -400,7 +399,7 @@ impl<A: Arch> Pp<'_, A> {
         let mut vs = self.kernel.vss.take(id, own)?;
         self.deactivate();
         vs.hw.flush_tlb();
-        vs.hw.load_registers(&self.machine.memory, self.exit_page);
+        vs.hw.load_registers(&self.machine.memory, self.page.writer());
         self.active = Some(Active { id, vs });
         self.refresh_policy();
         self.write_place(Some(id));
@@ -411,7 +410,7 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn deactivate(&mut self) {
         if let Some(mut active) = self.active.take() {
             active.vs.hw.set_deadline(None);
-            active.vs.hw.save_registers(&self.machine.memory, self.exit_page);
+            active.vs.hw.save_registers(&self.machine.memory, self.page.registers_once());
             self.kernel.vss.put_back(active.id, active.vs);
         }
     }
@@ -420,13 +419,10 @@ impl<A: Arch> Pp<'_, A> {
     fn write_place(&self, id: Option<Id>) {
         use core::mem::offset_of;
         use plinth_extension_api::abi::ExitPage;
-        use plinth_hal::PhysicalMemory;
         let place = self.active.as_ref().map(|active| (active.vs.vm.raw(), active.vs.vp.raw()));
         let (vm, vp) = place.unwrap_or((INVALID_ID, INVALID_ID));
         let vs = id.map_or(INVALID_ID, Id::raw);
-        let write = |offset: usize, value| {
-            self.machine.memory.write_u64(Spa::new(self.exit_page.raw() + offset as u64), value);
-        };
+        let write = |offset, value| self.page.writer().set_field(offset, value);
         write(offset_of!(ExitPage, pp), self.index as u64);
         write(offset_of!(ExitPage, vm), vm);
         write(offset_of!(ExitPage, vp), vp);

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::Ordering;
 
-use plinth_hal::{Arch, Exit, ExitClass, HostCpu, ProcessorEvent, Spa, Target, VsHw};
+use plinth_hal::{Arch, Exit, ExitClass, ExitFrame, HostCpu, PageWriter, ProcessorEvent, Target, VsHw};
 
 use crate::kernel::Kernel;
 use crate::mailbox::{
@@ -41,7 +41,7 @@ impl<A: Arch> Pp<'_, A> {
             && let Some(entry) = mailbox.take_start_entry()
         {
             let index = self.index;
-            self.with_root(|vs, _| start(vs, index, entry));
+            self.with_root(|vs, page| start(vs, index, entry, page));
         }
         if requests & NMI != 0 {
             // Again, and nobody's kick: now it meets the guest, behind what is to be delivered to that already.
@@ -69,14 +69,17 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Works on this PP's root VS, which need not be the active one, and on its general registers.
-    fn with_root(&mut self, work: impl FnOnce(&mut Vs<A>, Spa)) {
+    fn with_root(&mut self, work: impl FnOnce(&mut Vs<A>, PageWriter<A>)) {
         match &mut self.active {
-            Some(active) if Some(active.id) == self.root_vs => work(&mut active.vs, self.exit_page),
+            Some(active) if Some(active.id) == self.root_vs => work(&mut active.vs, self.page.writer()),
             _ => {
-                let Some(root) = self.root_vs else { return };
+                let (Some(root), memory) = (self.root_vs, self.machine.memory) else { return };
                 let _ = self.kernel.vss.with(root, |vs| {
-                    let registers = vs.hw.registers_at();
-                    work(vs, registers);
+                    let page = A::exit_page(memory, ExitFrame::new(vs.hw.registers_at()));
+                    // Every VS has such a page.
+                    if let Some(page) = page {
+                        work(vs, page.writer());
+                    }
                 });
             }
         }
@@ -100,7 +103,7 @@ impl<A: Arch> Pp<'_, A> {
         self.watch_others();
         let Some(active) = &mut self.active else { return None };
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
-        match active.vs.hw.processor_control(&exit, &guest, self.exit_page) {
+        match active.vs.hw.processor_control(&exit, &guest, self.page.registers_once()) {
             Ok(ProcessorEvent::Done) => self.interrupts_changed(Some(&exit)),
             Ok(event @ (ProcessorEvent::Reset(target) | ProcessorEvent::Start { target, .. })) => {
                 self.post(event, target);
@@ -186,16 +189,16 @@ impl<A: Arch> Pp<'_, A> {
 }
 
 /// Puts a VS into the state after a reset; it waits for a start.
-pub(crate) fn reset<A: Arch>(vs: &mut Vs<A>, registers: Spa) {
+pub(crate) fn reset<A: Arch>(vs: &mut Vs<A>, page: PageWriter<A>) {
     vs.hw.single_step(false);
     vs.stepping = false;
-    vs.hw.reset(registers);
+    vs.hw.reset(page);
     vs.state = VsState::WaitsForStart;
 }
 
-fn start<A: Arch>(vs: &mut Vs<A>, pp: usize, entry: u64) {
+fn start<A: Arch>(vs: &mut Vs<A>, pp: usize, entry: u64, page: PageWriter<A>) {
     if vs.state == VsState::WaitsForStart {
-        vs.hw.start(entry);
+        vs.hw.start(entry, page);
         vs.state = VsState::Runnable;
         log::debug!("pp {pp}: its root VS starts at {entry:#x}");
     }

@@ -14,14 +14,11 @@
 //!
 //! Without a time nothing of this is there, and an exit pays nothing for it.
 
-use core::sync::atomic::Ordering;
-
-use plinth_extension_api::abi::GENERAL_REGISTERS;
 use plinth_hal::{Exit, ExitClass};
 
 use super::El2Cpu;
+use crate::exit_registers::{ExitPage, operand, set_result};
 use crate::fdt::GicKind;
-use crate::memory::ExitWords;
 use crate::switch::IRQ;
 use crate::vs::{El2Vs, HCR_VI};
 use crate::{exits, gic, interface};
@@ -129,13 +126,13 @@ impl El2Cpu {
         &mut self,
         vs: &mut El2Vs,
         exit: &Exit,
-        page: ExitWords,
+        exit_page: ExitPage,
     ) -> Option<Option<Exit>> {
         if self.interface_traps != interface::ROOT {
             return None;
         }
         self.release();
-        match access(exit, page) {
+        match access(exit, exit_page) {
             Access::Done => {
                 self.stays(vs);
                 vs.skip();
@@ -171,11 +168,9 @@ enum Access {
 }
 
 /// Accesses the register that an exit is about.
-fn access(exit: &Exit, page: ExitWords) -> Access {
-    // 31 is XZR, which the page has no word for.
-    let word = page.words[..GENERAL_REGISTERS].get(exit.detail as usize);
+fn access(exit: &Exit, exit_page: ExitPage) -> Access {
     if exit.class == ExitClass::RegisterWrite {
-        let value = word.map_or(0, |word| word.load(Ordering::Relaxed));
+        let value = operand(exit_page.registers_once(), exit.detail);
         // SAFETY: the access is the root VM's own.
         return if unsafe { interface::write(exit.number, value) } { Access::Done } else { Access::Unknown };
     }
@@ -183,8 +178,6 @@ fn access(exit: &Exit, page: ExitWords) -> Access {
     if interface::takes_clock(exit.number, value) {
         return Access::Clock;
     }
-    if let Some(word) = word {
-        word.store(value, Ordering::Relaxed);
-    }
+    set_result(exit_page.writer(), exit.detail, value);
     Access::Done
 }

@@ -1,11 +1,12 @@
 //! What the kernel asks of a processor.
 
+use plinth_arch_x86::cpuid;
+use plinth_arch_x86::exit_registers::{CpuidQuery, ExitPage, ExitRegisters, answer_cpuid};
 #[cfg(feature = "fault-injection")]
 use plinth_arch_x86::fault_injection::{self, Nmis};
-use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over, read_general, write_general};
+use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over};
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_arch_x86::{ExitWords, cpuid};
-use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, Spa, UserExit, VsHw};
+use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, UserExit, VsHw};
 
 use super::VmxCpu;
 use crate::processor::GENERAL_PROTECTION;
@@ -40,7 +41,7 @@ impl HostCpu for VmxCpu {
     fn run(
         &mut self,
         vs: &mut VmxVs,
-        ExitWords { frame: exit_page, .. }: ExitWords,
+        exit_page: ExitPage,
         policy: &IdPolicy,
         guest: &impl GuestMemory,
         declared: &mut u64,
@@ -50,7 +51,9 @@ impl HostCpu for VmxCpu {
                 Ok(exit_reason) => exit_reason,
                 Err(exit) => return exit,
             };
-            if let Some(exit) = self.serve(vs, exit_reason, exit_page, policy, guest, declared) {
+            if let Some(exit) =
+                self.serve(vs, exit_reason, exit_page.registers_once(), policy, guest, declared)
+            {
                 return exit;
             }
         }
@@ -64,11 +67,17 @@ impl HostCpu for VmxCpu {
         self.note.take()
     }
 
-    fn emulate(&mut self, vs: &mut VmxVs, exit: &Exit, guest: &impl GuestMemory, exit_page: Spa) -> bool {
+    fn emulate(
+        &mut self,
+        vs: &mut VmxVs,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        registers: ExitRegisters,
+    ) -> bool {
         match exit.class {
             ExitClass::IdRead => {
-                bare_cpuid(vs, exit_page);
-                vs.advance(guest, exit_page).is_ok()
+                bare_cpuid(vs, registers);
+                vs.advance(guest).is_ok()
             }
             ExitClass::RegisterRead | ExitClass::RegisterWrite => {
                 vs.inject(GENERAL_PROTECTION);
@@ -89,30 +98,27 @@ impl HostCpu for VmxCpu {
     }
 }
 
-fn bare_cpuid(vs: &VmxVs, exit_page: Spa) {
-    let memory = vs.memory();
-    let (leaf, subleaf) =
-        (read_general(&memory, exit_page, 0) as u32, read_general(&memory, exit_page, 1) as u32);
+fn bare_cpuid(vs: &VmxVs, registers: ExitRegisters) {
+    let writer = registers.writer();
+    let CpuidQuery { leaf, subleaf } = CpuidQuery::take(registers);
     let cr4 = vs.with(control_registers::read_cr4);
-    write_cpuid(vs, exit_page, cpuid::without_virtualization(leaf, subleaf, cr4));
-}
-
-fn write_cpuid(vs: &VmxVs, exit_page: Spa, [eax, ebx, ecx, edx]: [u32; 4]) {
-    for (number, value) in [(0, eax), (3, ebx), (1, ecx), (2, edx)] {
-        write_general(&vs.memory(), exit_page, number, u64::from(value));
-    }
+    answer_cpuid(writer, cpuid::without_virtualization(leaf, subleaf, cr4));
 }
 
 /// Serves CPUID from a declared answer. Returns false, and changes nothing, where none is declared.
 #[inline]
-pub(super) fn answer(vs: &mut VmxVs, exit_page: Spa, policy: &IdPolicy, guest: &impl GuestMemory) -> bool {
-    let memory = vs.memory();
-    let (leaf, subleaf) =
-        (read_general(&memory, exit_page, 0) as u32, read_general(&memory, exit_page, 1) as u32);
+pub(super) fn answer(
+    vs: &mut VmxVs,
+    registers: ExitRegisters,
+    policy: &IdPolicy,
+    guest: &impl GuestMemory,
+) -> bool {
+    let writer = registers.writer();
+    let CpuidQuery { leaf, subleaf } = CpuidQuery::take(registers);
     let Some(words) = cpuid::declared(policy, leaf, subleaf) else { return false };
-    if vs.advance(guest, exit_page).is_err() {
+    if vs.advance(guest).is_err() {
         return false;
     }
-    write_cpuid(vs, exit_page, words);
+    answer_cpuid(writer, words);
     true
 }

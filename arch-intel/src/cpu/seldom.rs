@@ -1,9 +1,10 @@
 //! Exits that the kernel serves and that a guest at work causes seldom.
 
 use plinth_arch_x86::broken_entry::{self, Answer};
+use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters, NumberedWrite, msr_number};
 use plinth_arch_x86::msr;
-use plinth_arch_x86::stopped_guest::{StoppedGuest, edx_eax, read_general};
-use plinth_hal::{Exit, ExitClass, GuestMemory, PhysicalMemory, Spa, VsHw};
+use plinth_arch_x86::stopped_guest::StoppedGuest;
+use plinth_hal::{Exit, ExitClass, GuestMemory, PhysicalMemory, VsHw};
 
 use super::VmxCpu;
 use crate::bitmaps::wishes_for;
@@ -20,34 +21,37 @@ impl VmxCpu {
         &mut self,
         vs: &mut VmxVs,
         exit_reason: u32,
-        exit_page: Spa,
+        registers: ExitRegisters,
         guest: &impl GuestMemory,
     ) -> Option<Exit> {
         match exit_reason {
             reason::NMI_WINDOW => vs.nmi_window_opened(),
             reason::INTERRUPT_WINDOW => vs.interrupt_window_opened(),
-            reason::INIT => wait_for_startup(vs, exit_page),
+            reason::INIT => wait_for_startup(vs, registers.writer()),
             reason::SIPI => {
                 let page = vs.with(|vmcs| vmcs.read(QUALIFICATION)) & 0xff;
-                vs.start(page);
+                vs.start(page, registers.writer());
             }
             reason::CR_ACCESS if !vs.with(control_registers::is_task_priority) => {
-                control_register_access(vs, guest, exit_page);
+                control_register_access(vs, guest, registers);
             }
-            reason::WRMSR if self.write_system_call_register(vs, guest, exit_page) => {}
-            reason::WRMSR if memory_types::are_written(vs, exit_page) => {
-                return memory_types::write(vs, guest, exit_page);
-            }
-            reason::XSETBV => Self::write_xcr(vs, guest, exit_page),
+            reason::WRMSR => return self.write_msr(vs, guest, NumberedWrite::take(registers)),
+            reason::RDMSR => return Some(exits::msr_access(vs, false, msr_number(registers))),
+            reason::XSETBV => Self::write_xcr(vs, guest, NumberedWrite::take(registers)),
             reason::TIMER => return timer::exit(vs),
             reason::EPT_MISCONFIGURATION => return broken_entry(vs),
             #[cfg(feature = "fault-injection")]
-            reason::VMCALL if crate::fault_injection::serve(vs, exit_page) => skip(vs, guest, exit_page),
+            reason::VMCALL => {
+                if !crate::fault_injection::serve(vs, registers) {
+                    return Some(exits::classify(vs, exit_reason));
+                }
+                skip(vs, guest);
+            }
             reason::INVD => {
                 // Caches are written back, never just dropped: the kernel's own data is in them.
                 // SAFETY: WBINVD at privilege level 0 loses nothing.
                 unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
-                skip(vs, guest, exit_page);
+                skip(vs, guest);
             }
             _ => {
                 if exit_reason & reason::ENTRY_FAILURE != 0 {
@@ -55,24 +59,33 @@ impl VmxCpu {
                     vs.with(|vmcs| failure::explain(vmcs, vs.features));
                     vs.put_to_rest();
                 }
-                return Some(exits::classify(vs, exit_reason, exit_page));
+                return Some(exits::classify(vs, exit_reason));
             }
         }
         None
     }
 
     /// XCR0 is the guest's, also while the kernel and the extension run: the processor itself checks number and value.
-    fn write_xcr(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
-        let memory = vs.memory();
-        let (number, value) = (read_general(&memory, exit_page, 1) as u32, edx_eax(&memory, exit_page));
+    fn write_xcr(vs: &mut VmxVs, guest: &impl GuestMemory, NumberedWrite { register, value }: NumberedWrite) {
         let privileged = vs.privilege() == 0;
         // SAFETY: the exit shows that the processor has XSETBV, so the kernel's CR4 has OSXSAVE; nobody but guests uses
         // the state components.
-        if !privileged || unsafe { msr::write_xcr_guarded(number, value) }.is_err() {
+        if !privileged || unsafe { msr::write_xcr_guarded(register, value) }.is_err() {
             vs.inject(GENERAL_PROTECTION);
             return;
         }
-        skip(vs, guest, exit_page);
+        skip(vs, guest);
+    }
+
+    /// WRMSR: carries out what is the kernel's. Returns an exit for the rest, and where the kernel has to follow.
+    fn write_msr(&mut self, vs: &mut VmxVs, guest: &impl GuestMemory, write: NumberedWrite) -> Option<Exit> {
+        if self.write_system_call_register(vs, guest, write) {
+            return None;
+        }
+        match memory_types::written(vs, write) {
+            Some(mtrr) => memory_types::write(vs, guest, mtrr),
+            None => Some(exits::msr_access(vs, true, write.register)),
+        }
     }
 
     /// Carries out WRMSR of a system-call register, unless the extension wants to see it. Returns whether it was one.
@@ -80,17 +93,14 @@ impl VmxCpu {
         &mut self,
         vs: &mut VmxVs,
         guest: &impl GuestMemory,
-        exit_page: Spa,
+        NumberedWrite { register: number, value }: NumberedWrite,
     ) -> bool {
-        let memory = vs.memory();
-        let number = read_general(&memory, exit_page, 1) as u32;
         // SAFETY: the place is the VS's, which is borrowed here and not touched through it meanwhile.
         let hidden = unsafe { &mut *vs.hidden() };
         let Some(register) = hidden.system_call_register(number) else { return false };
-        if wishes_for(memory.read_u64(vs.wishes()), number) {
+        if wishes_for(vs.memory().read_u64(vs.wishes()), number) {
             return false;
         }
-        let value = edx_eax(&memory, exit_page);
         // SAFETY: the processor holds the guest's value now, and gets the kernel's back before it enters the extension.
         if unsafe { msr::write_guarded(number, value) }.is_err() {
             vs.inject(GENERAL_PROTECTION);
@@ -100,18 +110,18 @@ impl VmxCpu {
         if number == msr::index::CSTAR {
             self.cstar = value;
         }
-        skip(vs, guest, exit_page);
+        skip(vs, guest);
         true
     }
 }
 
 /// Skips an instruction that the exit was caused by, so that its length is known.
-fn skip(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
-    let _ = vs.advance(guest, exit_page);
+fn skip(vs: &mut VmxVs, guest: &impl GuestMemory) {
+    let _ = vs.advance(guest);
 }
 
 /// An INIT signal that no interrupt command of the guest's sent: it waits for a startup IPI, as the bare processor.
-fn wait_for_startup(vs: &mut VmxVs, exit_page: Spa) {
+fn wait_for_startup(vs: &mut VmxVs, exit_page: ExitPageWriter) {
     vs.reset(exit_page);
     vs.with(|vmcs| vmcs.write(ACTIVITY, events::WAIT_FOR_SIPI));
 }
@@ -128,17 +138,16 @@ fn broken_entry(vs: &mut VmxVs) -> Option<Exit> {
     None
 }
 
-fn control_register_access(vs: &mut VmxVs, guest: &impl GuestMemory, exit_page: Spa) {
-    let memory = vs.memory();
+fn control_register_access(vs: &mut VmxVs, guest: &impl GuestMemory, registers: ExitRegisters) {
     let features = vs.features;
-    let done = vs.with(|vmcs| control_registers::move_to(vmcs, features, &memory, guest, exit_page));
+    let done = vs.with(|vmcs| control_registers::move_to(vmcs, features, guest, registers));
     match done {
         Ok(value) => {
             if vs.is_root {
                 control_registers::set_caching(value);
             }
             vs.flush_tlb();
-            skip(vs, guest, exit_page);
+            skip(vs, guest);
         }
         Err(control_registers::Refused) => vs.inject(GENERAL_PROTECTION),
     }

@@ -1,12 +1,13 @@
 //! What the kernel asks of a VS.
 
 use core::mem::offset_of;
-use core::sync::atomic::Ordering;
 
+use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::exit_registers::number::RDX;
+use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
-use plinth_arch_x86::{ExitWords, IdentityMemory};
-use plinth_extension_api::abi::{ExitPage, GENERAL_REGISTERS, register as number};
+use plinth_extension_api::abi::{ExitPage, register as number};
 use plinth_hal::{
     BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
     PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
@@ -77,7 +78,7 @@ impl VsHw for VmxVs {
         frames.free(Spa::new(self.region), PAGES + ExtendedState::pages());
     }
 
-    fn init_root(&mut self, root: &VmxRoot, exit_page: Spa) {
+    fn init_root(&mut self, root: &VmxRoot, exit_page: ExitPageWriter) {
         let features = self.features;
         self.with(|vmcs| reset::take_root(vmcs, features, root));
         self.set_hidden(root.hidden);
@@ -85,14 +86,14 @@ impl VsHw for VmxVs {
         unsafe { self.extended.adopt() };
         self.refresh();
         for (number, register) in root.state.registers.iter().enumerate() {
-            self.memory.write_u64(Spa::new(exit_page.raw() + number as u64 * 8), *register);
+            exit_page.set_general(number, *register);
         }
     }
 
     #[inline]
-    fn describe(&self, exit: &Exit, exit_page: ExitWords) {
+    fn describe(&self, exit: &Exit, exit_page: ExitPageWriter) {
         const DPL_SHIFT: u32 = 5;
-        let write = |offset: usize, value| exit_page.words[offset / 8].store(value, Ordering::Relaxed);
+        let write = |offset, value| exit_page.set_field(offset, value);
         let LastExit { reason, rip, flags } = self.last;
         let has_more = !exits::is_told_by_class(reason);
         self.with(|vmcs| {
@@ -111,7 +112,7 @@ impl VsHw for VmxVs {
     }
 
     #[inline]
-    fn advance(&mut self, _: &impl GuestMemory, _: Spa) -> Result<(), BadInstruction> {
+    fn advance(&mut self, _: &impl GuestMemory) -> Result<(), BadInstruction> {
         let LastExit { reason, rip, .. } = self.last;
         if !exits::is_instruction(reason) {
             return Err(BadInstruction);
@@ -192,12 +193,12 @@ impl VsHw for VmxVs {
         &mut self,
         exit: &Exit,
         guest: &impl GuestMemory,
-        exit_page: Spa,
+        registers: ExitRegisters,
     ) -> Result<ProcessorEvent, BadInstruction> {
-        processor::control(self, exit, guest, exit_page)
+        processor::control(self, exit, guest, registers)
     }
 
-    fn reset(&mut self, exit_page: Spa) {
+    fn reset(&mut self, page: ExitPageWriter) {
         if self.stepping.take().is_some() {
             self.set_stepping(false, false);
         }
@@ -206,15 +207,13 @@ impl VsHw for VmxVs {
         (self.nmi_pending, self.interrupt_pending, self.guest_rsp) = (false, None, 0);
         self.flush_tlb();
         self.refresh();
-        for number in 0..16 {
-            self.memory.write_u64(Spa::new(exit_page.raw() + number * 8), 0);
-        }
+        page.set_all(|_| 0);
         // RDX holds the processor's family, model and stepping after a reset.
         let signature = core::arch::x86_64::__cpuid(1).eax;
-        self.memory.write_u64(Spa::new(exit_page.raw() + 2 * 8), u64::from(signature));
+        page.set_general(RDX, u64::from(signature));
     }
 
-    fn start(&mut self, entry: u64) {
+    fn start(&mut self, entry: u64, _: ExitPageWriter) {
         self.with(|vmcs| reset::start(vmcs, entry));
         self.refresh();
     }
@@ -242,15 +241,15 @@ impl VsHw for VmxVs {
         self.registers
     }
 
-    fn save_registers(&mut self, memory: &impl PhysicalMemory, exit_page: Spa) {
-        copy_registers(memory, exit_page, self.registers);
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, registers: ExitRegisters) {
+        registers.copy_to(memory, self.registers);
         self.put_to_rest();
         // SAFETY: the kernel puts a VS to rest on its own processor.
         unsafe { self.extended.save() };
     }
 
-    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: Spa) {
-        copy_registers(memory, self.registers, exit_page);
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: ExitPageWriter) {
+        exit_page.copy_from(memory, self.registers);
     }
 }
 
@@ -265,11 +264,4 @@ const fn forgets(register: u64) -> bool {
         register,
         number::X86_CR0 | number::X86_CR3 | number::X86_CR4 | number::X86_EFER | number::X86_PAT
     )
-}
-
-fn copy_registers(memory: &impl PhysicalMemory, from: Spa, to: Spa) {
-    for offset in (0..GENERAL_REGISTERS as u64 * 8).step_by(8) {
-        let value = memory.read_u64(Spa::new(from.raw() + offset));
-        memory.write_u64(Spa::new(to.raw() + offset), value);
-    }
 }

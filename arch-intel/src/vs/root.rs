@@ -1,7 +1,9 @@
 //! Giving a processor back: the state of the OS out of its VS.
 
+use core::array;
+
+use plinth_arch_x86::exit_registers::ExitRegisters;
 use plinth_arch_x86::root_state::{RootState, TableRegister};
-use plinth_hal::{PhysicalMemory, Spa};
 
 use super::VmxVs;
 use crate::field::{
@@ -13,12 +15,9 @@ use crate::{control_registers, segments};
 
 impl VmxVs {
     /// The state of the processor that the guest takes back: the inverse of `init_root`.
-    pub(crate) fn to_root(&self, exit_page: Spa) -> VmxRoot {
+    pub(crate) fn to_root(&self, registers: ExitRegisters) -> VmxRoot {
         let hidden = self.hidden_copy();
-        let mut general = [0; 16];
-        for (number, register) in general.iter_mut().enumerate() {
-            *register = self.memory.read_u64(Spa::new(exit_page.raw() + number as u64 * 8));
-        }
+        let general = registers.take(array::from_fn(|number| number));
         self.with(|vmcs| {
             let table = |limit, base| TableRegister { limit: vmcs.read(limit) as u16, base: vmcs.read(base) };
             let state = RootState {

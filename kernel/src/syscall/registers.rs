@@ -6,6 +6,8 @@ use plinth_extension_api::abi::{Error, Failure, GENERAL_REGISTERS, MAX_REGISTERS
 use plinth_hal::{Arch, BadRegister, PhysicalMemory, Spa, UserContext, VsHw};
 
 use super::{Answer, DONE, about};
+use crate::handle::Id;
+use crate::objects::Vs;
 use crate::pp::Pp;
 
 /// Bytes of one [`RegisterAccess`].
@@ -66,33 +68,43 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     fn read_register(&mut self, number: u64) -> Result<u64, Failure> {
-        let memory = self.machine.memory;
         if number < GENERAL_REGISTERS as u64 {
-            return self.with_general(number, |at| memory.read_u64(at));
+            return self.read_general(number);
         }
         self.with_vs(|hw| hw.read(number))?.map_err(bad_register)
     }
 
     fn write_register(&mut self, number: u64, value: u64) -> Result<(), Failure> {
-        let memory = self.machine.memory;
         if number < GENERAL_REGISTERS as u64 {
-            return self.with_general(number, |at| memory.write_u64(at, value));
+            return self.write_general(number, value);
         }
         self.with_vs(|hw| hw.write(number, value))?.map_err(bad_register)
     }
 
-    /// Works on the memory that holds a general register of the VS in REG1.
-    fn with_general<R>(&mut self, number: u64, work: impl FnOnce(Spa) -> R) -> Result<R, Failure> {
-        let id = self.id(1);
-        let exit_page = self.exit_page;
-        match &self.active {
-            Some(active) if active.id == id => Ok(work(register_at(exit_page, number))),
-            _ => self
-                .kernel
-                .vss
-                .with(id, |vs| work(register_at(vs.hw.registers_at(), number)))
-                .map_err(about(1)),
+    fn read_general(&self, number: u64) -> Result<u64, Failure> {
+        if self.is_active(self.id(1)) {
+            let [value] = self.page.registers_once().take([number as usize]);
+            return Ok(value);
         }
+        self.at_rest(number, |at| self.machine.memory.read_u64(at))
+    }
+
+    fn write_general(&self, number: u64, value: u64) -> Result<(), Failure> {
+        if self.is_active(self.id(1)) {
+            self.page.writer().set_general(number as usize, value);
+            return Ok(());
+        }
+        self.at_rest(number, |at| self.machine.memory.write_u64(at, value))
+    }
+
+    fn is_active(&self, id: Id) -> bool {
+        self.active.as_ref().is_some_and(|active| active.id == id)
+    }
+
+    /// Works on the memory that holds a general register of the VS in REG1, which is at rest.
+    fn at_rest<R>(&self, number: u64, work: impl FnOnce(Spa) -> R) -> Result<R, Failure> {
+        let work = |vs: &mut Vs<A>| work(register_at(vs.hw.registers_at(), number));
+        self.kernel.vss.with(self.id(1), work).map_err(about(1))
     }
 }
 

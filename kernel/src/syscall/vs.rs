@@ -71,11 +71,11 @@ impl<A: Arch> Pp<'_, A> {
             if vs.pp != self.index || vs.vm.raw() != ROOT_VM {
                 return Err(Error::Denied);
             }
-            vs.hw.init_root(root, self.exit_page);
+            vs.hw.init_root(root, self.page.writer());
             if self.started_by == StartedBy::Messages {
-                processors::reset(vs, self.exit_page);
+                processors::reset(vs, self.page.writer());
             }
-            vs.hw.save_registers(&self.machine.memory, self.exit_page);
+            vs.hw.save_registers(&self.machine.memory, self.page.registers_once());
             vs.is_root = true;
             Ok(())
         });
@@ -140,7 +140,7 @@ impl<A: Arch> Pp<'_, A> {
     fn advance(&mut self) -> Result<(), Failure> {
         let active = self.active.as_mut().ok_or(Error::WrongState)?;
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
-        active.vs.hw.advance(&guest, self.exit_page).map_err(|_| Error::Denied)?;
+        active.vs.hw.advance(&guest).map_err(|_| Error::Denied)?;
         Ok(())
     }
 

@@ -6,10 +6,12 @@
 //! | `#![forbid(unsafe_code)]`, and no `unsafe` | `kernel/` |
 //! | a `SAFETY:` comment right above each `unsafe {` and `unsafe impl` | everywhere |
 //! | a `//!` module doc first | everywhere |
+//! | the exit page is read only where, and as often as, a table says | `kernel/`, `hal/`, `arch-*/` |
 //! | no note of work left to do | everywhere |
 //! | 600 lines at most | everywhere |
 
 mod comment;
+mod exit_page;
 mod rules;
 mod tokens;
 

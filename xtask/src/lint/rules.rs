@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::Finding;
 use super::comment::comment_above;
 use super::tokens::{Token, tokens};
+use super::{Finding, exit_page};
 
 const MAXIMUM_LINES: usize = 600;
 const FORBID: &str = "#![forbid(unsafe_code)]";
@@ -20,6 +20,7 @@ pub(super) fn check(path: &Path, source: &str) -> Vec<Finding> {
     findings.extend(length(source));
     findings.extend(left_to_do(source));
     findings.extend(safety(source, &tokens));
+    findings.extend(exit_page::check(path, &tokens));
     if path.starts_with("kernel") || path.starts_with("hal") {
         findings.extend(neutral(&tokens));
     }
@@ -29,7 +30,7 @@ pub(super) fn check(path: &Path, source: &str) -> Vec<Finding> {
     findings
 }
 
-fn finding(line: usize, text: impl Into<String>) -> Finding {
+pub(super) fn finding(line: usize, text: impl Into<String>) -> Finding {
     Finding { line, text: text.into() }
 }
 

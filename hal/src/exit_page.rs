@@ -1,0 +1,227 @@
+//! The exit page of a physical processor, which the extension can write at any time, from any processor.
+//!
+//! The general registers of the active VS live there. A value that is checked in the page and read again for its use may
+//! be another one by then. So nothing in the kernel or in a backend reads the page as memory: an [`ExitPage`] gives out
+//! [`ExitRegisters`], once for each decision, and these are used up by the one read that they allow. What comes out is a value
+//! of the kernel's own. Whoever is handed [`ExitRegisters`] cannot read twice:
+//!
+//! ```compile_fail,E0382
+//! fn decide<W: plinth_hal::PageWords>(registers: plinth_hal::ExitRegisters<W>) -> bool {
+//!     let [checked] = registers.take([1]);
+//!     let [used] = registers.take([1]);
+//!     checked == used
+//! }
+//! ```
+//!
+//! Nor can the right to read be copied, or had back from the [`ExitPageWriter`] that takes the answer:
+//!
+//! ```compile_fail,E0599
+//! fn decide<W: plinth_hal::PageWords>(registers: plinth_hal::ExitRegisters<W>) -> [u64; 1] {
+//!     registers.clone().take([1])
+//! }
+//! ```
+//!
+//! ```compile_fail,E0599
+//! fn decide<W: plinth_hal::PageWords>(writer: plinth_hal::ExitPageWriter<W>) -> [u64; 1] {
+//!     writer.registers_once().take([1])
+//! }
+//! ```
+//!
+//! `cargo xtask lint` names the files that may call [`ExitPage::registers_once`] and the other ways to the words.
+
+use core::fmt::{self, Debug, Formatter};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use plinth_extension_api::abi::GENERAL_REGISTERS;
+
+use crate::addr::{PAGE_SIZE, Spa};
+use crate::memory::PhysicalMemory;
+
+/// The words of a page, as a backend gets at them.
+pub trait PageWords: Copy {
+    /// The word with this index.
+    fn load(&self, index: usize) -> u64;
+
+    /// Sets the word with this index.
+    fn store(&self, index: usize, value: u64);
+}
+
+/// Words of a page.
+const WORDS: usize = PAGE_SIZE as usize / 8;
+
+impl PageWords for &'static [AtomicU64; WORDS] {
+    #[inline(always)]
+    fn load(&self, index: usize) -> u64 {
+        self[index % WORDS].load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn store(&self, index: usize, value: u64) {
+        self[index % WORDS].store(value, Ordering::Relaxed);
+    }
+}
+
+/// The frame of an exit page, or of a page that is laid out as one. It is no address, so that nobody reads it as memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ExitFrame(Spa);
+
+impl ExitFrame {
+    /// The one at `frame`.
+    pub const fn new(frame: Spa) -> Self {
+        Self(frame)
+    }
+
+    /// Where it is, for the backend that looks it up.
+    pub const fn exit_frame_address(self) -> Spa {
+        self.0
+    }
+}
+
+impl Debug for ExitFrame {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "ExitFrame({:#x})", self.0.raw())
+    }
+}
+
+/// An exit page, looked up.
+#[derive(Clone, Copy)]
+pub struct ExitPage<W>(W);
+
+impl<W: PageWords> ExitPage<W> {
+    /// The one whose words these are.
+    pub const fn new(words: W) -> Self {
+        Self(words)
+    }
+
+    /// The general registers of the VS that has stopped, to be read once. One call for one decision.
+    #[inline(always)]
+    pub fn registers_once(&self) -> ExitRegisters<W> {
+        ExitRegisters(self.0)
+    }
+
+    /// The way to write into it.
+    #[inline(always)]
+    pub fn writer(&self) -> ExitPageWriter<W> {
+        ExitPageWriter(self.0)
+    }
+
+    /// The words, for the world switch, which loads a guest's registers from there and stores them there.
+    #[inline(always)]
+    pub fn world_switch_words(&self) -> W {
+        self.0
+    }
+
+    /// A field by its offset in bytes, for a report that a person reads: the extension may have written it.
+    pub fn field_for_a_report(&self, offset: usize) -> u64 {
+        self.0.load(offset / 8)
+    }
+}
+
+impl<W> Debug for ExitPage<W> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("ExitPage")
+    }
+}
+
+/// The general registers of a VS that has stopped, before anybody has looked at them: they can be read once.
+#[must_use]
+pub struct ExitRegisters<W>(W);
+
+impl<W: PageWords> ExitRegisters<W> {
+    /// The registers with these numbers.
+    #[inline(always)]
+    pub fn take<const N: usize>(self, numbers: [usize; N]) -> [u64; N] {
+        numbers.map(|number| self.0.load(number % GENERAL_REGISTERS))
+    }
+
+    /// Copies all of them to a frame of the pool, in the same order.
+    pub fn copy_to(self, memory: &impl PhysicalMemory, frame: Spa) {
+        for number in 0..GENERAL_REGISTERS {
+            memory.write_u64(Spa::new(frame.raw() + number as u64 * 8), self.0.load(number));
+        }
+    }
+
+    /// The way to write an answer.
+    #[inline(always)]
+    pub fn writer(&self) -> ExitPageWriter<W> {
+        ExitPageWriter(self.0)
+    }
+}
+
+impl<W> Debug for ExitRegisters<W> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("ExitRegisters")
+    }
+}
+
+/// Writes into an exit page, and cannot read it.
+#[derive(Clone, Copy)]
+pub struct ExitPageWriter<W>(W);
+
+impl<W: PageWords> ExitPageWriter<W> {
+    /// Sets a general register.
+    #[inline(always)]
+    pub fn set_general(&self, number: usize, value: u64) {
+        self.0.store(number % GENERAL_REGISTERS, value);
+    }
+
+    /// Sets all general registers.
+    pub fn set_all(&self, value: impl Fn(usize) -> u64) {
+        for number in 0..GENERAL_REGISTERS {
+            self.0.store(number, value(number));
+        }
+    }
+
+    /// Sets all general registers from a frame in which they are in the same order.
+    pub fn copy_from(&self, memory: &impl PhysicalMemory, frame: Spa) {
+        self.set_all(|number| memory.read_u64(Spa::new(frame.raw() + number as u64 * 8)));
+    }
+
+    /// Sets the field at this offset in bytes.
+    #[inline(always)]
+    pub fn set_field(&self, offset: usize, value: u64) {
+        self.0.store(offset / 8, value);
+    }
+}
+
+impl<W> Debug for ExitPageWriter<W> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("ExitPageWriter")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell;
+
+    use super::*;
+
+    /// A page whose every word becomes another one as soon as it is read, as a hostile extension makes it.
+    #[derive(Clone, Copy)]
+    struct Hostile<'a>(&'a Cell<u64>);
+
+    impl PageWords for Hostile<'_> {
+        fn load(&self, index: usize) -> u64 {
+            self.0.set(self.0.get() + 1);
+            self.0.get() << 32 | index as u64
+        }
+
+        fn store(&self, _: usize, _: u64) {}
+    }
+
+    #[test]
+    fn each_register_is_read_once() {
+        let reads = Cell::new(0);
+        let page = ExitPage::new(Hostile(&reads));
+        let taken = page.registers_once().take([1, 0, 2]);
+        assert_eq!(reads.get(), 3);
+        assert_eq!(taken, [1 << 32 | 1, 2 << 32, 3 << 32 | 2]);
+    }
+
+    #[test]
+    fn a_number_beyond_the_registers_reaches_no_other_field() {
+        let reads = Cell::new(0);
+        let [value] = ExitPage::new(Hostile(&reads)).registers_once().take([GENERAL_REGISTERS + 3]);
+        assert_eq!(value as u32, 3);
+    }
+}
