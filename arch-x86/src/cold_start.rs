@@ -120,8 +120,8 @@ impl ColdProcessors {
 }
 
 /// The number of the page in which processors start, if they can.
-pub(crate) fn page() -> Option<u32> {
-    Some(PAGE.load(Ordering::Relaxed)).filter(|page| *page != 0)
+pub(crate) fn page() -> Option<u8> {
+    Some(PAGE.load(Ordering::Relaxed) as u8).filter(|page| *page != 0)
 }
 
 /// Where the trampoline ends, on a stack of the processor's own.

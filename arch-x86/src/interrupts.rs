@@ -17,7 +17,7 @@
 
 use plinth_hal::UserExit;
 
-use crate::apic::{EXTINT, LocalApic, MASKED, lvt};
+use crate::apic::{EXTINT, LocalApic, MASKED, Register};
 use crate::time;
 use crate::user::UserRegisters;
 
@@ -85,7 +85,7 @@ impl Interrupts {
     pub fn may_come(&mut self, apic: LocalApic, anew: bool) -> bool {
         self.by_surprise &= !anew;
         let listens = |entry: u32| entry & MASKED == 0 && entry >> 8 & 7 == EXTINT;
-        !self.by_surprise && apic.is_enabled() && !listens(apic.get(lvt::LINT0))
+        !self.by_surprise && apic.is_enabled() && !listens(apic.get(Register::LINT0))
     }
 
     /// One has stopped the extension, or what looks like one. Returns what it was to the kernel.
@@ -152,17 +152,17 @@ impl Interrupts {
     fn set_timer(&mut self, apic: &impl Registers, ticks: u64) {
         let Some(vector) = self.again.highest() else { return };
         if self.timer.is_none() {
-            let entry = apic.get(lvt::TIMER);
+            let entry = apic.get(Register::TIMER);
             let comes = entry & MASKED == 0 && !self.again.contains(entry as u8);
             if comes || apic.timer_runs() {
                 return;
             }
-            self.timer = Some(Timer { entry, divisor: apic.get(lvt::TIMER_DIVISOR) });
+            self.timer = Some(Timer { entry, divisor: apic.get(Register::TIMER_DIVISOR) });
         }
         let count = (ticks / SLOWER).clamp(SHORTEST, u32::MAX.into());
-        apic.set(lvt::TIMER, vector.into());
-        apic.set(lvt::TIMER_DIVISOR, UNDIVIDED);
-        apic.set(lvt::TIMER_COUNT, count as u32);
+        apic.set(Register::TIMER, vector.into());
+        apic.set(Register::TIMER_DIVISOR, UNDIVIDED);
+        apic.set(Register::TIMER_COUNT, count as u32);
     }
 
     /// Gives all of them, and the timer, back to the root VM.
@@ -172,9 +172,9 @@ impl Interrupts {
 
     fn return_to(&mut self, apic: &impl Registers) {
         if let Some(Timer { entry, divisor }) = self.timer.take() {
-            apic.set(lvt::TIMER_COUNT, 0);
-            apic.set(lvt::TIMER_DIVISOR, divisor);
-            apic.set(lvt::TIMER, entry);
+            apic.set(Register::TIMER_COUNT, 0);
+            apic.set(Register::TIMER_DIVISOR, divisor);
+            apic.set(Register::TIMER, entry);
         }
         (0..core::mem::take(&mut self.in_service)).for_each(|_| apic.end_of_interrupt());
         while let Some(vector) = self.again.take_highest() {
@@ -186,9 +186,9 @@ impl Interrupts {
 /// What of a local APIC is needed here.
 pub(crate) trait Registers {
     /// Reads a register.
-    fn get(&self, offset: u64) -> u32;
+    fn get(&self, register: Register) -> u32;
     /// Writes one.
-    fn set(&self, offset: u64, value: u32);
+    fn set(&self, register: Register, value: u32);
     /// Sends an interrupt to this processor itself.
     fn send_self(&self, vector: u8);
     /// Whether the timer is set, by count or by deadline.
@@ -196,23 +196,23 @@ pub(crate) trait Registers {
 
     /// Whether an interrupt has been accepted and not ended.
     fn is_in_service(&self, vector: u8) -> bool {
-        self.has(0x100, vector)
+        self.has(Register::in_service(vector), vector)
     }
 
     /// Whether its controller sends it again when it is ended: the mode says level, and the controllers are told of the end.
     fn comes_again(&self, vector: u8) -> bool {
         const KEEP_END: u32 = 1 << 12;
-        self.has(0x180, vector) && self.get(lvt::SPURIOUS) & KEEP_END == 0
+        self.has(Register::trigger_mode(vector), vector) && self.get(Register::SPURIOUS) & KEEP_END == 0
     }
 
-    /// The bit of a vector in eight registers from `first` on.
-    fn has(&self, first: u64, vector: u8) -> bool {
-        self.get(first + u64::from(vector / 32) * 0x10) >> (vector % 32) & 1 != 0
+    /// The bit of a vector in the word that has it.
+    fn has(&self, word: Register, vector: u8) -> bool {
+        self.get(word) >> (vector % 32) & 1 != 0
     }
 
     /// Ends the interrupt of the highest priority in service.
     fn end_of_interrupt(&self) {
-        self.set(lvt::END_OF_INTERRUPT, 0);
+        self.set(Register::END_OF_INTERRUPT, 0);
     }
 }
 
@@ -246,15 +246,15 @@ mod tests {
     }
 
     impl Registers for Fake {
-        fn get(&self, offset: u64) -> u32 {
-            self.registers.borrow()[offset as usize / 0x10]
+        fn get(&self, register: Register) -> u32 {
+            self.registers.borrow()[register.offset() as usize / 0x10]
         }
 
-        fn set(&self, offset: u64, value: u32) {
-            if offset == lvt::END_OF_INTERRUPT {
+        fn set(&self, register: Register, value: u32) {
+            if register == Register::END_OF_INTERRUPT {
                 *self.ends.borrow_mut() += 1;
             }
-            self.registers.borrow_mut()[offset as usize / 0x10] = value;
+            self.registers.borrow_mut()[register.offset() as usize / 0x10] = value;
         }
 
         fn send_self(&self, vector: u8) {
@@ -305,7 +305,7 @@ mod tests {
     fn one_whose_end_the_guest_tells_its_controller_itself_is_sent_again() {
         let (fake, mut interrupts) = (Fake::new(false), Interrupts::default());
         fake.accept(0x29, true);
-        fake.set(lvt::SPURIOUS, 1 << 12);
+        fake.set(Register::SPURIOUS, 1 << 12);
         assert!(interrupts.keep(&fake, 0x29, 0));
         interrupts.return_to(&fake);
         assert_eq!(&**fake.sent.borrow(), [0x29]);
@@ -334,30 +334,30 @@ mod tests {
     #[test]
     fn a_timer_at_rest_counts_for_the_kernel_and_comes_back_as_it_was() {
         let (fake, mut interrupts) = (Fake::new(false), Interrupts::default());
-        fake.set(lvt::TIMER, MASKED | 0xEC);
-        fake.set(lvt::TIMER_DIVISOR, 3);
+        fake.set(Register::TIMER, MASKED | 0xEC);
+        fake.set(Register::TIMER_DIVISOR, 3);
         interrupts.set_timer(&fake, 1 << 30);
-        assert_eq!(fake.get(lvt::TIMER), MASKED | 0xEC, "no interrupt has come");
+        assert_eq!(fake.get(Register::TIMER), MASKED | 0xEC, "no interrupt has come");
         fake.accept(0x41, false);
         assert!(interrupts.keep(&fake, 0x41, 0));
         for (ticks, count) in [(1 << 30, 1 << 23), (u64::MAX, u32::MAX), (5, 1 << 16)] {
             interrupts.set_timer(&fake, ticks);
-            assert_eq!((fake.get(lvt::TIMER), fake.get(lvt::TIMER_DIVISOR)), (0x41, UNDIVIDED));
-            assert_eq!(fake.get(lvt::TIMER_COUNT), count);
+            assert_eq!((fake.get(Register::TIMER), fake.get(Register::TIMER_DIVISOR)), (0x41, UNDIVIDED));
+            assert_eq!(fake.get(Register::TIMER_COUNT), count);
         }
         interrupts.return_to(&fake);
-        assert_eq!((fake.get(lvt::TIMER), fake.get(lvt::TIMER_DIVISOR)), (MASKED | 0xEC, 3));
-        assert_eq!(fake.get(lvt::TIMER_COUNT), 0);
+        assert_eq!((fake.get(Register::TIMER), fake.get(Register::TIMER_DIVISOR)), (MASKED | 0xEC, 3));
+        assert_eq!(fake.get(Register::TIMER_COUNT), 0);
     }
 
     #[test]
     fn a_timer_that_may_come_yet_is_left_alone() {
         let (fake, mut interrupts) = (Fake::new(false), Interrupts::default());
-        fake.set(lvt::TIMER, 0xEC);
+        fake.set(Register::TIMER, 0xEC);
         for (vector, entry) in [(0x41, 0xEC), (0xEC, 0xEC)] {
             fake.accept(vector, false);
             assert!(interrupts.keep(&fake, vector, 0));
-            assert_eq!(fake.get(lvt::TIMER), entry);
+            assert_eq!(fake.get(Register::TIMER), entry);
             interrupts.set_timer(&fake, 1 << 30);
             assert_eq!(interrupts.timer.is_some(), vector == 0xEC);
         }
@@ -366,10 +366,10 @@ mod tests {
     #[test]
     fn a_timer_that_runs_is_left_alone() {
         let (fake, mut interrupts) = (Fake::new(true), Interrupts::default());
-        fake.set(lvt::TIMER, MASKED);
+        fake.set(Register::TIMER, MASKED);
         fake.accept(0x41, false);
         assert!(interrupts.keep(&fake, 0x41, 0));
         interrupts.set_timer(&fake, 1 << 30);
-        assert_eq!(fake.get(lvt::TIMER), MASKED);
+        assert_eq!(fake.get(Register::TIMER), MASKED);
     }
 }

@@ -32,8 +32,6 @@ pub mod index {
     pub const X2APIC_ICR: u32 = 0x830;
     /// The first of the local APIC's registers in x2APIC mode.
     pub const X2APIC_FIRST: u32 = 0x800;
-    /// Local APIC id in x2APIC mode.
-    pub const X2APIC_ID: u32 = 0x802;
     /// Local vector of the pin LINT0 in x2APIC mode.
     pub const X2APIC_LINT0: u32 = 0x835;
     /// Extended feature enables.

@@ -2,15 +2,12 @@
 
 use plinth_hal::{BadInstruction, GuestMemory, ProcessorEvent};
 
-use crate::apic::{LocalApic, lvt};
-use crate::decode::{LONGEST_INSTRUCTION, MmioAccess, Operation, Width, decode_mmio};
+pub use crate::apic::Refused;
+use crate::apic::{LocalApic, Register};
+use crate::decode::{LONGEST_INSTRUCTION, MmioAccess, Operation, decode_mmio};
 use crate::exit_registers::ExitRegisters;
 use crate::msr;
 use crate::stopped_guest::{StoppedGuest, fetch};
-
-/// The value must not be written: the guest gets #GP.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refused;
 
 /// Whether the kernel carries out the root VM's writes of an MSR: of the APIC's base and, in x2APIC mode, of what starts
 /// processors and of what listens to the old interrupt controller.
@@ -24,7 +21,7 @@ pub const fn owns(register: u64) -> bool {
 /// Whether interrupts may come in another way to the processor after such a write, or one to the APIC's page at that address.
 pub const fn changes_interrupts(place: u64) -> bool {
     const COMMAND: u64 = msr::index::X2APIC_ICR as u64;
-    (owns(place) && place != COMMAND) || place & 0xFF0 == lvt::LINT0
+    (owns(place) && place != COMMAND) || place & 0xFFF == Register::LINT0.offset()
 }
 
 /// Carries out the guest's write of `value` to an MSR that the kernel [owns].
@@ -33,14 +30,9 @@ pub const fn changes_interrupts(place: u64) -> bool {
 /// [`Refused`].
 pub fn write_msr(register: u32, value: u64) -> Result<ProcessorEvent, Refused> {
     match register {
-        msr::index::X2APIC_ICR => Ok(LocalApic::current().guest_command(value)),
-        // SAFETY: the APIC is the guest's: it may listen to what it will.
-        msr::index::X2APIC_LINT0 => match unsafe { msr::write_guarded(register, value) } {
-            Ok(()) => Ok(ProcessorEvent::Done),
-            Err(_) => Err(Refused),
-        },
-        _ if write_apic_base(value) => Ok(ProcessorEvent::Done),
-        _ => Err(Refused),
+        msr::index::APIC_BASE if write_apic_base(value) => Ok(ProcessorEvent::Done),
+        msr::index::APIC_BASE => Err(Refused),
+        _ => LocalApic::current().guest_write_msr(register, value),
     }
 }
 
@@ -71,7 +63,7 @@ pub fn write_page(
     let mut bytes = [0; LONGEST_INSTRUCTION + 1];
     let fetched = fetch(stopped, guest, &mut bytes);
     let access = decode_mmio(stopped.code_size(), &bytes[..fetched]).map_err(|_| BadInstruction)?;
-    if access.width != Width::Double || !access.writes() {
+    if !access.writes() {
         return Err(BadInstruction);
     }
     let event = carry_out(stopped, &access, address & 0xFFF, registers);
@@ -86,25 +78,26 @@ fn carry_out(
     offset: u64,
     registers: ExitRegisters,
 ) -> ProcessorEvent {
-    let apic = LocalApic::current();
+    let (apic, width) = (LocalApic::current(), access.width);
     let writer = registers.writer();
     let read = |number: u8| {
         let [value] = registers.take([usize::from(number)]);
         value
     };
     match access.operation {
-        Operation::Store(source) => apic.guest_write(offset, source.value(read) as u32),
+        Operation::Store(source) => apic.guest_write(offset, width, source.value(read) as u32),
         Operation::Exchange(register) => {
-            let old = u64::from(apic.read(offset));
+            let old = u64::from(apic.guest_read(offset, width));
             let whole = read(register.number);
             writer.set_general(usize::from(register.number), register.write(whole, old));
-            apic.guest_write(offset, register.read(whole) as u32)
+            apic.guest_write(offset, width, register.read(whole) as u32)
         }
         Operation::Modify { operator, source } => {
-            let outcome = operator.apply(access.width, u64::from(apic.read(offset)), source.value(read));
+            let outcome =
+                operator.apply(width, u64::from(apic.guest_read(offset, width)), source.value(read));
             let flags = outcome.update(stopped.flags());
             stopped.set_flags(flags);
-            apic.guest_write(offset, outcome.value as u32)
+            apic.guest_write(offset, width, outcome.value as u32)
         }
         Operation::Load { .. } => ProcessorEvent::Done,
     }

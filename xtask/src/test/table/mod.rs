@@ -6,6 +6,7 @@
 //! Test { name: "…", proves: "…", payload: Payload::Guest("exits"), expect: &["…"], ..GUEST }
 //! ```
 
+mod apic;
 mod armv8;
 mod bios;
 mod boards;
@@ -220,6 +221,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         files::TESTS,
         extensions::TESTS,
         bios::TESTS,
+        apic::TESTS,
         intel::TESTS,
         separate::TESTS,
         armv8::TESTS,

@@ -1,0 +1,95 @@
+//! Tries to start the second processor past the hypervisor: by writes around the interrupt command register, which a filter
+//! might take for another register and the hardware for that one. It waits for a startup IPI, as the loader has left it, so
+//! that one of them would be enough: it would run without the hypervisor, in whose memory it could read and write.
+//!
+//! Then it starts the right way, and must find the hypervisor above it, and zeroes in its memory.
+
+#![no_std]
+#![no_main]
+
+mod stub;
+
+use core::arch::asm;
+
+use plinth_test_guests::apic::Apic;
+use plinth_test_guests::{Report, check, plinth, trap};
+use plinth_test_guests_bios::boot_parameters::BootParameters;
+use plinth_test_guests_bios::low_pages;
+
+use stub::Stub;
+
+/// The local APIC's id of the second processor.
+const SECOND: u32 = 1;
+/// INIT, asserted; startup IPI, which has the page's number in its low byte.
+const INIT: u32 = 0x4500;
+const STARTUP: u32 = 0x4600;
+/// The interrupt command register, and its half with the destination.
+const COMMAND: u64 = 0x300;
+const DESTINATION: u64 = 0x310;
+
+/// Where the entry code arrives in 64-bit mode, interrupts off.
+#[unsafe(no_mangle)]
+extern "sysv64" fn kernel_main(parameters: u64) -> ! {
+    // SAFETY: the loader's parameters, which nothing has overwritten yet.
+    let memory = unsafe { BootParameters::at(parameters) };
+    trap::install();
+    let mut report = Report::new("escape");
+    match (low_pages(memory).next(), memory.reservation(), Apic::find()) {
+        (Some(page), Some(reservation), Some(apic)) if plinth::is_there() => {
+            // SAFETY: a usable page below 1 MiB. What the loader keeps there is not needed any more.
+            let stub = unsafe { Stub::place(page, reservation) };
+            attack(&mut report, apic, stub);
+            start(&mut report, apic, stub);
+        }
+        _ => report.check("machine-has-plinth-low-memory-and-an-apic", false),
+    }
+    report.done()
+}
+
+/// Writes that begin within 16 bytes of the command register, and are not the one that the manuals define.
+fn attack(report: &mut Report, apic: Apic, stub: Stub) {
+    apic.write(DESTINATION, SECOND << 24);
+    for command in [STARTUP | stub.vector(), INIT, STARTUP | stub.vector()] {
+        for offset in (COMMAND - 15..COMMAND + 16).filter(|offset| *offset != COMMAND) {
+            write_4(apic.address(offset), command);
+            // DESTINATION lies in reach of the last ones.
+            apic.write(DESTINATION, SECOND << 24);
+        }
+        write_8(apic.address(COMMAND), u64::from(SECOND) << 56 | u64::from(command));
+        write_8(apic.address(COMMAND - 4), u64::from(command) << 32);
+        write_2(apic.address(COMMAND), command as u16);
+        exchange(apic.address(COMMAND + 4), command);
+        stub::a_while();
+        check!(report, "no-start-around-the-command-register", stub.starts(), 0);
+    }
+}
+
+/// What the manuals define.
+fn start(report: &mut Report, apic: Apic, stub: Stub) {
+    apic.send_to(SECOND, INIT);
+    apic.send_to(SECOND, STARTUP | stub.vector());
+    report.check("the-command-register-starts-it", stub.has_ended());
+    check!(report, "it-starts-once", stub.starts(), 1);
+    check!(report, "it-sees-plinth", stub.signature(), plinth::signature());
+    check!(report, "it-reads-zeroes-in-the-reservation", stub.words_not_zero(), 0);
+    check!(report, "what-it-writes-there-does-not-stay", stub.read_back(), 0);
+}
+
+macro_rules! store {
+    ($name:ident, $type:ty, $text:literal, $class:ident) => {
+        fn $name(at: u64, value: $type) {
+            // SAFETY: the page is the local APIC's. A write that is not the command register's starts nobody, or the test fails.
+            unsafe { asm!($text, at = in(reg) at, value = in($class) value, options(nostack)) }
+        }
+    };
+}
+
+store!(write_2, u16, "mov [{at}], {value:x}", reg);
+store!(write_4, u32, "mov [{at}], {value:e}", reg);
+store!(write_8, u64, "mov [{at}], {value}", reg);
+
+/// The same, as an instruction that reads too.
+fn exchange(at: u64, value: u32) {
+    // SAFETY: as for the stores.
+    unsafe { asm!("xchg [{}], {:e}", in(reg) at, inout(reg) value => _, options(nostack)) }
+}
