@@ -58,7 +58,7 @@ impl SvmCpu {
             hidden_of: None,
             note: pages.nmi_note(),
             apic,
-            id: apic.id(),
+            id: apic.announce(),
             interrupts: Interrupts::default(),
         }
     }

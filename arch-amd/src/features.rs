@@ -1,5 +1,6 @@
 //! What this processor offers, and whether it can launch.
 
+use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::msr;
 use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
@@ -74,6 +75,10 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
     }
     if efer & EFER_SVME != 0 {
         return Err(refused(LaunchError::AlreadyInUse));
+    }
+    if !LocalApic::current().is_enabled() {
+        // Processors reach each other through it.
+        return Err(refused(LaunchError::MissingFeature));
     }
     let svm = cpuid.get_svm_info().ok_or(refused(LaunchError::NoVirtualization))?;
     if !svm.has_nested_paging() {

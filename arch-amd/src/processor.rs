@@ -25,7 +25,7 @@ pub(crate) fn control(
         return processor::write_page(vs, exit.number, guest, registers);
     }
     let next = instruction::next_rip(vs, guest)?;
-    let Ok(event) = processor::write_msr(exit.number as u32, msr_value(registers)) else {
+    let Ok(event) = processor::write_msr(&mut vs.apic, exit.number as u32, msr_value(registers)) else {
         vs.inject(Event::Exception { vector: GENERAL_PROTECTION, error_code: Some(0) });
         return Ok(ProcessorEvent::Done);
     };

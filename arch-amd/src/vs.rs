@@ -4,6 +4,7 @@ use core::array;
 use core::mem::offset_of;
 
 use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::apic::GuestApic;
 use plinth_arch_x86::exit_registers::number::{RAX, RDX, RSP};
 use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
@@ -51,6 +52,8 @@ pub struct SvmVs {
     nmi_pending: bool,
     /// The trap flag is the kernel's; what the guest's was.
     stepping: Option<bool>,
+    /// How the guest has its local APIC.
+    pub(crate) apic: GuestApic,
     /// When the guest has to exit: see [`crate::timer`].
     pub(crate) deadline: Option<u64>,
 }
@@ -180,6 +183,7 @@ impl VsHw for SvmVs {
             nmi_blocked: false,
             nmi_pending: false,
             stepping: None,
+            apic: GuestApic::default(),
             deadline: None,
         };
         vs.init_control(vm);

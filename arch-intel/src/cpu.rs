@@ -48,7 +48,7 @@ impl VmxCpu {
     pub(crate) unsafe fn new(per_cpu: *mut PerCpu, host: HostState, note: &'static NmiNote) -> Self {
         let apic = LocalApic::current();
         let host_hidden = Hidden::read();
-        let (cstar, id) = (host_hidden.cstar, apic.id());
+        let (cstar, id) = (host_hidden.cstar, apic.announce());
         let entry = Entry::new(&Processor::current());
         let interrupts = Interrupts::default();
         Self { per_cpu, host, host_hidden, note, hidden_of: None, cstar, entry, apic, id, interrupts }

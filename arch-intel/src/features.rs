@@ -158,7 +158,9 @@ fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, Launc
     let choice = controls::choose(capability_msr)?;
     let extended = cpuid.get_extended_processor_and_feature_identifiers();
     let extended = extended.ok_or(refused(LaunchError::MissingFeature))?;
-    if !extended.has_execute_disable() || !extended.has_64bit_mode() {
+    // Processors reach each other through the local APIC.
+    let reachable = LocalApic::current().is_enabled();
+    if !extended.has_execute_disable() || !extended.has_64bit_mode() || !reachable {
         return Err(refused(LaunchError::MissingFeature));
     }
     let address_size = cpuid.get_processor_capacity_feature_info();

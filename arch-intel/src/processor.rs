@@ -27,7 +27,7 @@ pub(crate) fn control(
     if exit.detail != BY_MSR {
         return processor::write_page(vs, exit.number, guest, registers);
     }
-    let Ok(event) = processor::write_msr(exit.number as u32, msr_value(registers)) else {
+    let Ok(event) = processor::write_msr(&mut vs.apic, exit.number as u32, msr_value(registers)) else {
         vs.inject(GENERAL_PROTECTION);
         return Ok(ProcessorEvent::Done);
     };

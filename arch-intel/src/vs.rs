@@ -8,6 +8,7 @@ mod root;
 pub(crate) mod timer;
 
 use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::apic::GuestApic;
 use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::root_state::RSP;
@@ -70,6 +71,8 @@ pub struct VmxVs {
     interrupt_pending: Option<u8>,
     /// The trap flag is the kernel's; what the guest's was.
     stepping: Option<bool>,
+    /// How the guest has its local APIC.
+    pub(crate) apic: GuestApic,
 }
 
 impl VmxVs {

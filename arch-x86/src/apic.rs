@@ -5,8 +5,12 @@
 //! to be looked at and done. In x2APIC mode only writes of one MSR come.
 
 mod access;
+mod base;
 mod command;
 mod register;
+
+use core::arch::x86_64::{__cpuid, __cpuid_count};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use plinth_hal::{ProcessorEvent, Target};
 
@@ -16,6 +20,8 @@ use crate::interrupts::Registers;
 use crate::msr;
 pub(crate) use access::Write;
 use access::{ApicAccess, decode};
+pub use base::GuestApic;
+use base::{BaseWrite, Ids};
 use command::Command;
 pub(crate) use register::Register;
 
@@ -31,8 +37,30 @@ const X2APIC_ENABLED: u64 = 1 << 10;
 /// IA32_APIC_BASE: the page number.
 const BASE_MASK: u64 = 0x000F_FFFF_FFFF_F000;
 
+/// The spurious-interrupt register after a reset: disabled by software, so that all local vectors are masked.
+const SPURIOUS_RESET: u32 = 0xFF;
 /// The command register's low half: the last command is not yet accepted.
 const PENDING: u32 = 1 << 12;
+
+/// How often the command register is looked at for the end of a command, some 100 ns each: a tenth of a second.
+const LOOKS: u32 = 1_000_000;
+
+/// The highest id of any processor that runs under Plinth or may be started.
+static HIGHEST_ID: AtomicU32 = AtomicU32::new(0);
+/// What has been logged of what the guest does, or the hardware: only the first of each is.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+static TURNED_OFF: AtomicBool = AtomicBool::new(false);
+static STUCK: AtomicBool = AtomicBool::new(false);
+
+/// Whether this is the first time.
+fn first(logged: &AtomicBool) -> bool {
+    !logged.swap(true, Ordering::Relaxed)
+}
+
+/// Says that there is a processor with this id, by which others reach it.
+pub(crate) fn know(id: u32) {
+    HIGHEST_ID.fetch_max(id, Ordering::Relaxed);
+}
 
 /// How an APIC shows its registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +122,13 @@ impl LocalApic {
         if self.x2apic() { id } else { id >> 24 }
     }
 
+    /// Its id, by which others reach this processor from now on.
+    pub fn announce(self) -> u32 {
+        let id = self.id();
+        know(id);
+        id
+    }
+
     /// Sends an NMI to the processor with this id. A command that the guest is composing stays as it is.
     pub fn send_nmi(self, id: u32) {
         self.send(Command::nmi(id));
@@ -120,8 +155,7 @@ impl LocalApic {
     /// and in service dropped. `accept` takes what is pending and says whether an NMI came; so does the result.
     pub fn reset(self, mut accept: impl FnMut() -> bool) -> bool {
         const ENABLED: u32 = 1 << 8;
-        const SPURIOUS_VECTOR: u32 = 0xFF;
-        self.set(Register::SPURIOUS, SPURIOUS_VECTOR | ENABLED);
+        self.set(Register::SPURIOUS, SPURIOUS_RESET | ENABLED);
         Register::LOCAL_VECTORS.into_iter().for_each(|vector| self.set(vector, MASKED));
         self.set(Register::TIMER_COUNT, 0);
         self.set(Register::TASK_PRIORITY, 0);
@@ -130,7 +164,7 @@ impl LocalApic {
             self.set(Register::LOGICAL_DESTINATION, 0);
             self.set(Register::DESTINATION_FORMAT, u32::MAX);
         }
-        self.set(Register::SPURIOUS, SPURIOUS_VECTOR);
+        self.set(Register::SPURIOUS, SPURIOUS_RESET);
         nmi
     }
 
@@ -153,7 +187,7 @@ impl LocalApic {
     }
 
     /// Whether the APIC is on at all; else interrupts pass it by.
-    pub(crate) fn is_enabled(self) -> bool {
+    pub fn is_enabled(self) -> bool {
         self.mode() != Mode::Off
     }
 
@@ -216,9 +250,14 @@ impl LocalApic {
         }
     }
 
+    /// Waits until the last command has left, or has had time enough.
     fn wait_idle(self) {
-        while self.read(Register::COMMAND) & PENDING != 0 {
+        let idle = (0..LOOKS).any(|_| {
             core::hint::spin_loop();
+            self.read(Register::COMMAND) & PENDING == 0
+        });
+        if !idle && first(&STUCK) {
+            log::error!("a local APIC does not get rid of its interrupt command; more are not logged");
         }
     }
 
@@ -273,6 +312,53 @@ impl LocalApic {
         unsafe { msr::write_guarded(register.msr(), value) }.map_err(|_| Refused)
     }
 
+    /// Does what the guest's write of `value` to IA32_APIC_BASE does, and notes in `guest` what the hardware does not.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(crate) fn guest_write_base(
+        self,
+        guest: &mut GuestApic,
+        value: u64,
+    ) -> Result<ProcessorEvent, Refused> {
+        // SAFETY: as in `current`.
+        let current = unsafe { msr::read(msr::index::APIC_BASE) };
+        let ids = Ids {
+            highest: HIGHEST_ID.load(Ordering::Relaxed),
+            same_in_both_modes: self.x2apic() || x2apic_id() == self.id(),
+        };
+        let write = base::decide(current, *guest, value, ids);
+        // SAFETY: the APIC is the guest's; `decide` keeps its page, and the kernel asks for the mode at each use.
+        let store = |value| unsafe { msr::write_guarded(msr::index::APIC_BASE, value) }.map_err(|_| Refused);
+        match write {
+            BaseWrite::Refuse => {
+                if first(&REFUSED) {
+                    log::warn!(
+                        "the root VM writes {value:#x} to IA32_APIC_BASE, which holds {current:#x}: refused, and more are not logged"
+                    );
+                }
+                return Err(Refused);
+            }
+            BaseWrite::Write(value) => store(value)?,
+            BaseWrite::TurnOff => {
+                if first(&TURNED_OFF) {
+                    log::info!(
+                        "the root VM turns a local APIC off: it stays on for the hypervisor, without interrupts"
+                    );
+                }
+                self.set(Register::SPURIOUS, SPURIOUS_RESET);
+                guest.off = true;
+            }
+            BaseWrite::TurnOn => guest.off = false,
+            BaseWrite::ReturnToPage(values) => {
+                values.into_iter().try_for_each(store)?;
+                guest.off = false;
+                return Ok(ProcessorEvent::KickLost);
+            }
+        }
+        Ok(ProcessorEvent::Done)
+    }
+
     /// Sends an NMI of the guest's to each processor that it may reach, where there are some that none must reach
     /// ([`cold_start`]). Returns false where there are none, or no ids to send it to: it can be sent as it is.
     fn sends_nmi_to(self, target: Target, mode: Mode) -> bool {
@@ -297,6 +383,12 @@ impl LocalApic {
         // `decode` sorts out, and the kernel itself writes only commands.
         unsafe { core::ptr::write_volatile((self.base + register.offset()) as *mut u32, value) };
     }
+}
+
+/// The id that this processor has in x2APIC mode (Intel SDM vol. 3A, "Deriving Logical x2APIC ID"; CPUID leaf 0Bh).
+fn x2apic_id() -> u32 {
+    const TOPOLOGY: u32 = 0xB;
+    if __cpuid(0).eax >= TOPOLOGY { __cpuid_count(TOPOLOGY, 0).edx } else { __cpuid(1).ebx >> 24 }
 }
 
 impl Registers for LocalApic {

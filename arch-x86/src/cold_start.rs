@@ -15,7 +15,7 @@ use plinth_kernel::{Kernel, MAX_PPS, PrepareError};
 use plinth_launch::{Entry, LaunchInfo};
 use spin::Once;
 
-use crate::apic::LocalApic;
+use crate::apic::{self, LocalApic};
 use crate::launch::Call;
 use crate::{IdentityMemory, acpi};
 pub(crate) use arrivals::ARRIVALS;
@@ -53,6 +53,7 @@ impl ColdProcessors {
             // One PP is the boot processor.
             Some(place) if cold.count + 1 < MAX_PPS => {
                 *place = id;
+                apic::know(id);
                 cold.count += 1;
             }
             _ => left_out += 1,

@@ -2,7 +2,7 @@
 
 use plinth_hal::{BadInstruction, GuestMemory, ProcessorEvent};
 
-pub use crate::apic::Refused;
+pub use crate::apic::{GuestApic, Refused};
 use crate::apic::{LocalApic, Register};
 use crate::decode::{LONGEST_INSTRUCTION, MmioAccess, Operation, decode_mmio};
 use crate::exit_registers::ExitRegisters;
@@ -28,26 +28,11 @@ pub const fn changes_interrupts(place: u64) -> bool {
 ///
 /// # Errors
 /// [`Refused`].
-pub fn write_msr(register: u32, value: u64) -> Result<ProcessorEvent, Refused> {
+pub fn write_msr(guest: &mut GuestApic, register: u32, value: u64) -> Result<ProcessorEvent, Refused> {
     match register {
-        msr::index::APIC_BASE if write_apic_base(value) => Ok(ProcessorEvent::Done),
-        msr::index::APIC_BASE => Err(Refused),
+        msr::index::APIC_BASE => LocalApic::current().guest_write_base(guest, value),
         _ => LocalApic::current().guest_write_msr(register, value),
     }
-}
-
-/// The guest may switch its APIC's mode, but not move the page that the kernel watches. Returns whether
-/// the write was done.
-fn write_apic_base(value: u64) -> bool {
-    const BASE: u64 = 0x000F_FFFF_FFFF_F000;
-    // SAFETY: every x86-64 processor has it.
-    let current = unsafe { msr::read(msr::index::APIC_BASE) };
-    if (value ^ current) & BASE != 0 {
-        log::warn!("the root VM wants its local APIC at {:#x}; it stays where it is", value & BASE);
-        return false;
-    }
-    // SAFETY: the APIC is the guest's; its page stays, and the kernel asks for the mode at each use.
-    unsafe { msr::write_guarded(msr::index::APIC_BASE, value) }.is_ok()
 }
 
 /// Carries out the guest's write to the APIC's page at `address`, and skips the instruction.

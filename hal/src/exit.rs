@@ -61,6 +61,8 @@ pub enum Target {
 pub enum ProcessorEvent {
     /// Nothing that the kernel has to see to; it was done.
     Done,
+    /// The same, but a kick that was on its way to this PP may have got lost.
+    KickLost,
     /// Stop and wait to be started (x86 INIT).
     Reset(Target),
     /// Start at `entry` if waiting for it (x86 SIPI: the page number).

@@ -216,6 +216,11 @@ impl Mailbox {
         self.in_guest.load(Ordering::SeqCst) && self.requests.load(Ordering::SeqCst) & request != 0
     }
 
+    /// Whether a kick is on its way here.
+    pub(crate) fn expects_kick(&self) -> bool {
+        self.kick_in_flight.load(Ordering::SeqCst)
+    }
+
     /// A kick arrived, or what looks like one. Returns whether it really was.
     pub(crate) fn finish_kick(&self) -> bool {
         self.kick_in_flight.swap(false, Ordering::SeqCst)

@@ -105,6 +105,10 @@ impl<A: Arch> Pp<'_, A> {
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         match active.vs.hw.processor_control(&exit, &guest, self.page.registers_once()) {
             Ok(ProcessorEvent::Done) => self.interrupts_changed(Some(&exit)),
+            Ok(ProcessorEvent::KickLost) => {
+                self.repeat_kick();
+                self.interrupts_changed(Some(&exit));
+            }
             Ok(event @ (ProcessorEvent::Reset(target) | ProcessorEvent::Start { target, .. })) => {
                 self.post(event, target);
             }
@@ -141,7 +145,15 @@ impl<A: Arch> Pp<'_, A> {
                     self.call(PpCall::Kick, mailbox);
                 }
             }
-            ProcessorEvent::Reset(_) | ProcessorEvent::Done => {}
+            ProcessorEvent::Reset(_) | ProcessorEvent::Done | ProcessorEvent::KickLost => {}
+        }
+    }
+
+    /// A kick to this PP may have got lost: none would be sent again while it counts as being on its way. If it has not,
+    /// both arrive as one, since the hardware holds them back while the kernel runs.
+    fn repeat_kick(&self) {
+        if self.mailbox.expects_kick() {
+            self.cpu.kick(self.cpu.hardware_id());
         }
     }
 

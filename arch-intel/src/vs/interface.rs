@@ -3,6 +3,7 @@
 use core::mem::offset_of;
 
 use plinth_arch_x86::IdentityMemory;
+use plinth_arch_x86::apic::GuestApic;
 use plinth_arch_x86::exit_registers::number::RDX;
 use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
@@ -61,6 +62,7 @@ impl VsHw for VmxVs {
             nmi_pending: false,
             interrupt_pending: None,
             stepping: None,
+            apic: GuestApic::default(),
         };
         vs.put_to_rest();
         vs.set_hidden(Hidden::reset());

@@ -8,6 +8,7 @@
 pub mod boot_parameters;
 mod entry;
 mod panic;
+pub mod real_mode;
 
 use boot_parameters::BootParameters;
 

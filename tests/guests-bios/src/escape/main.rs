@@ -15,6 +15,7 @@ use plinth_test_guests::apic::Apic;
 use plinth_test_guests::{Report, check, plinth, trap};
 use plinth_test_guests_bios::boot_parameters::BootParameters;
 use plinth_test_guests_bios::low_pages;
+use plinth_test_guests_bios::real_mode::a_while;
 
 use stub::Stub;
 
@@ -59,7 +60,7 @@ fn attack(report: &mut Report, apic: Apic, stub: Stub) {
         write_8(apic.address(COMMAND - 4), u64::from(command) << 32);
         write_2(apic.address(COMMAND), command as u16);
         exchange(apic.address(COMMAND + 4), command);
-        stub::a_while();
+        a_while();
         check!(report, "no-start-around-the-command-register", stub.starts(), 0);
     }
 }

@@ -17,6 +17,9 @@ const INTEL: Test = Test { command_line: "", cpus: 2, end: End::Seen, ..intel::B
 
 /// One that tries to start the second processor past the hypervisor.
 const ESCAPE: &str = "no write around the APIC's command register starts a processor past the hypervisor";
+/// One whose second processor changes its APIC in every way, and is kicked by an extension.
+const KICK_MODES: &str =
+    "a kick reaches a processor that has given its APIC another id, turned it off, or changed its mode";
 
 pub(super) const TESTS: &[Test] = &[
     Test {
@@ -31,6 +34,22 @@ pub(super) const TESTS: &[Test] = &[
         proves: ESCAPE,
         payload: Payload::Guest("escape"),
         expect: &["TEST escape done ", " passed, 0 failed"],
+        ..INTEL
+    },
+    Test {
+        name: "kick-modes",
+        proves: KICK_MODES,
+        payload: Payload::Guest("kick-modes"),
+        extension: Some("kicks"),
+        expect: &["TEST kick-modes done "],
+        ..AMD
+    },
+    Test {
+        name: "kick-modes",
+        proves: KICK_MODES,
+        payload: Payload::Guest("kick-modes"),
+        extension: Some("kicks"),
+        expect: &["TEST kick-modes kick-in-x2apic-mode ok", "TEST kick-modes done ", " passed, 0 failed"],
         ..INTEL
     },
 ];
