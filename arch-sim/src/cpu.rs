@@ -227,7 +227,9 @@ impl HostCpu for SimCpu {
     }
 
     fn kick(&self, hardware_id: u32) {
-        self.machine.interrupt(hardware_id);
+        if !self.machine.trouble.loses_kick.swap(false, Ordering::SeqCst) {
+            self.machine.interrupt(hardware_id);
+        }
     }
 
     fn park(&mut self, wake: impl Fn() -> bool) -> bool {

@@ -60,6 +60,8 @@ pub enum Trace {
 /// Faults that a test puts into the machine or into the backend.
 #[derive(Debug, Default)]
 pub struct Trouble {
+    /// The next kick does not arrive.
+    pub loses_kick: AtomicBool,
     /// The backend forgets to flush TLBs.
     pub ignores_flushes: AtomicBool,
     /// The backend forgets to mark state as changed.

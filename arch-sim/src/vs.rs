@@ -46,6 +46,7 @@ mod command {
     pub(super) const DEVICE: u64 = 0;
     pub(super) const RESET: u64 = 1;
     pub(super) const START: u64 = 2;
+    pub(super) const CHANGE_MODE: u64 = 3;
     pub(super) const OTHERS: u64 = 0xFF_FFFF;
     pub(super) const ALL: u64 = 0xFF_FFFE;
 }
@@ -53,6 +54,11 @@ mod command {
 /// The instruction that resets a processor, by its id.
 pub const fn reset(id: u32) -> Op {
     Op::Store { address: CONTROL_PAGE, value: command::RESET << 56 | (id as u64) << 32 }
+}
+
+/// The instruction that puts its processor's part of the interrupt controller into another mode: it hears no kick meanwhile.
+pub const fn change_mode() -> Op {
+    Op::Store { address: CONTROL_PAGE, value: command::CHANGE_MODE << 56 }
 }
 
 /// The instruction that resets every processor but its own.
@@ -101,6 +107,7 @@ impl SimVs {
                 self.memory.0.write_device(value);
                 Ok(ProcessorEvent::Done)
             }
+            command::CHANGE_MODE => Ok(ProcessorEvent::KickLost),
             command::RESET => Ok(ProcessorEvent::Reset(target)),
             command::START => Ok(ProcessorEvent::Start { target, entry: value & 0xFFFF_FFFF }),
             _ => Err(BadInstruction),

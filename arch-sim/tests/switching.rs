@@ -10,6 +10,7 @@ use plinth_arch_sim::extension::{Slot, User};
 use plinth_arch_sim::isa::Op;
 use plinth_arch_sim::lab::Lab;
 use plinth_arch_sim::standard::{ExitInfo, Standard};
+use plinth_arch_sim::vs::change_mode;
 use plinth_extension_api::abi::{Call, Error, ExitClass, ROOT_VM, register};
 
 /// What the callback remembers.
@@ -72,10 +73,9 @@ fn a_vs_that_moved_runs_on_its_new_processor_alone() {
     });
 }
 
-/// One processor asks for another's attention while that one's guest runs.
-#[test]
-fn a_kick_reaches_a_running_guest() {
-    let (standard, session) = (Standard::new(), Arc::new(Session::default()));
+/// An extension that kicks the second processor at the test call, and counts the attentions that come of it.
+fn kicking(session: &Arc<Session>) -> Lab {
+    let standard = Standard::new();
     let (own, seen) = (standard.clone(), session.clone());
     let vmexit = move |user: &User, arguments| {
         let exit = ExitInfo::new(arguments);
@@ -91,13 +91,41 @@ fn a_kick_reaches_a_running_guest() {
             _ => own.vmexit(user, exit),
         }
     };
-    let mut lab = Lab::new(standard.extension().on(Slot::Vmexit, vmexit));
+    Lab::new(standard.extension().on(Slot::Vmexit, vmexit))
+}
+
+/// One processor asks for another's attention while that one's guest runs.
+#[test]
+fn a_kick_reaches_a_running_guest() {
+    let session = Arc::new(Session::default());
+    let mut lab = kicking(&session);
     lab.launch(0, &program(&[&wait_for(1), &TEST, &wait_for(2)]));
     lab.launch(1, &program(&[&wait_for(2)]));
     meet(&lab, 1);
     eventually("the kick", || session.attentions.load(Ordering::SeqCst) == 1);
     assert_eq!(lab.exits(1, ExitClass::Attention), 1);
     meet(&lab, 2);
+    promoted(&lab.end(0));
+    promoted(&lab.end(1));
+}
+
+/// A kick that comes while the interrupt controller changes its mode is lost. The next one arrives.
+#[test]
+fn a_lost_kick_does_not_stand_in_the_way_of_the_next() {
+    let session = Arc::new(Session::default());
+    let mut lab = kicking(&session);
+    lab.launch(0, &program(&[&wait_for(1), &TEST, &wait_for(3), &TEST, &wait_for(4)]));
+    lab.launch(1, &program(&[&wait_for(2), &[change_mode()], &wait_for(4)]));
+    lab.machine.trouble.loses_kick.store(true, Ordering::SeqCst);
+    meet(&lab, 1);
+    eventually("a kick", || lab.exits(0, ExitClass::Hypercall) == 1);
+    eventually("its loss", || !lab.machine.trouble.loses_kick.load(Ordering::SeqCst));
+    meet(&lab, 2);
+    eventually("another mode", || session.attentions.load(Ordering::SeqCst) == 1);
+    meet(&lab, 3);
+    eventually("the next kick", || session.attentions.load(Ordering::SeqCst) == 2);
+    assert_eq!(lab.exits(1, ExitClass::Nmi), 0, "the repeated one is no interrupt of the guest's");
+    meet(&lab, 4);
     promoted(&lab.end(0));
     promoted(&lab.end(1));
 }
