@@ -63,6 +63,7 @@ unsafe fn try_launch(kernel: &'static Kernel<Vmx>, call: &Call<'_>) -> Result<La
     let features = features::probe()?;
     let features = features.keep();
     if call.pp == 0 {
+        memory_types::start(Mtrrs::read(features.physical_bits))?;
         // SAFETY: forwarded to the caller.
         unsafe { prepare(kernel, call, features)? };
     }
@@ -83,7 +84,6 @@ unsafe fn prepare(
     features: &Features,
 ) -> Result<(), PrepareError> {
     let bits = features.physical_bits;
-    memory_types::start(Mtrrs::read(bits));
     let nested_format = EptFormat::new(features.ept, bits);
     // SAFETY: forwarded to the caller. Where the loader launches one processor alone, the others run nothing that is
     // needed.

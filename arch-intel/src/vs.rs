@@ -11,6 +11,7 @@ use plinth_arch_x86::IdentityMemory;
 use plinth_arch_x86::apic::GuestApic;
 use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
+use plinth_arch_x86::mtrr::MtrrWrite;
 use plinth_arch_x86::root_state::RSP;
 use plinth_hal::{Event, Spa};
 
@@ -60,6 +61,8 @@ pub struct VmxVs {
     before_entry: u8,
     /// When the guest has to exit.
     deadline: Option<u64>,
+    /// What undoes the write of an MTRR that the kernel has been told of last.
+    pub(crate) mtrr_before: Option<MtrrWrite>,
     /// What the VMCS holds as the host's stack pointer, and as the guest's. Between entry and exit the exit page has
     /// the same.
     pub(crate) host_rsp: u64,

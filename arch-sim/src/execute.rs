@@ -110,8 +110,7 @@ impl SimCpu {
                 Exit::of(ExitClass::Cache).into()
             }
             Op::SetUncached { start, size } if vs.space.tag == ROOT_TAG => {
-                self.machine.set_uncached(start..start.saturating_add(size));
-                vs.skip();
+                vs.uncached_before = self.machine.set_uncached(start..start.saturating_add(size));
                 numbered(ExitClass::Cache, 0, MEMORY_TYPES)
             }
             Op::SetUncached { start, size } => numbered(ExitClass::Other, start, size),

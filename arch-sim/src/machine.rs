@@ -292,8 +292,11 @@ impl Machine {
     }
 
     /// Makes a range of memory, in whole pages, the one that is uncached.
-    pub(crate) fn set_uncached(&self, range: Range<u64>) {
-        *lock(&self.uncached) = range.start & !(PAGE_SIZE - 1)..range.end & !(PAGE_SIZE - 1);
+    ///
+    /// Returns the one before.
+    pub(crate) fn set_uncached(&self, range: Range<u64>) -> Range<u64> {
+        let range = range.start & !(PAGE_SIZE - 1)..range.end & !(PAGE_SIZE - 1);
+        std::mem::replace(&mut *lock(&self.uncached), range)
     }
 
     /// The type of memory at an address, and to where it is the same.

@@ -1,6 +1,7 @@
 //! A VS on the simulated hardware.
 
 use std::mem::offset_of;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::{ExitPage, register};
@@ -9,6 +10,7 @@ use plinth_hal::{
     PageWriter, PhysicalMemory, ProcessorEvent, Registers, Spa, Target, UnknownTables, VsHw,
 };
 
+use crate::cpu::raise;
 use crate::isa::{Op, SIZE};
 use crate::machine::{CONTROL_PAGE, Memory};
 use crate::mmu::Space;
@@ -36,6 +38,8 @@ pub struct SimVs {
     pub(crate) interrupt: Option<u8>,
     pub(crate) step: bool,
     pub(crate) deadline: Option<u64>,
+    /// What was uncached before its last change.
+    pub(crate) uncached_before: Range<u64>,
 }
 
 /// In [`SimVs::flags`]: interrupts are let in.
@@ -134,6 +138,7 @@ impl VsHw for SimVs {
             interrupt: None,
             step: false,
             deadline: None,
+            uncached_before: 0..0,
         })
     }
 
@@ -231,6 +236,11 @@ impl VsHw for SimVs {
         let event = self.control_write(value)?;
         self.skip();
         Ok(event)
+    }
+
+    fn refuse_memory_types(&mut self) {
+        self.memory.0.set_uncached(self.uncached_before.clone());
+        raise(self, 13);
     }
 
     fn reset(&mut self, page: PageWriter<Sim>) {

@@ -8,7 +8,7 @@ use common::{MEETING, TEST, TEST_CALL, eventually, meet, program, promoted, wait
 use plinth_arch_sim::extension::{Slot, User};
 use plinth_arch_sim::isa::Op;
 use plinth_arch_sim::lab::Lab;
-use plinth_arch_sim::machine::{CONTROL_PAGE, HIGH_MEMORY, RESERVATION};
+use plinth_arch_sim::machine::{CONTROL_PAGE, HIGH_MEMORY, RESERVATION, Trace};
 use plinth_arch_sim::standard::{ExitInfo, Standard};
 use plinth_extension_api::abi::{Call, ExitClass, ROOT_VM};
 use plinth_hal::Spa;
@@ -126,4 +126,47 @@ fn without_frames_the_map_stays_and_the_root_vm_lives() {
     }));
     promoted(&lab.run(&program(&[&TEST, &set(AT, SIZE), &types([AT, AT + SIZE])])));
     assert_eq!(lab.machine.values(), [WRITE_BACK, WRITE_BACK]);
+}
+
+/// Leaves the extension `left` pages, and says what became of a change of types whose two borders lie in two large leaves.
+fn with_frames_left(left: usize) -> (Vec<u64>, bool, usize) {
+    let mut lab = Lab::new(with_test(&Standard::new(), move |standard, user, _| {
+        let mut pages = Vec::new();
+        while let Ok([page, _]) = standard.call(user, Call::MemAllocatePage, &[]) {
+            pages.push(page);
+        }
+        for page in pages.iter().rev().take(left) {
+            standard.expect(user, Call::MemFreePage, &[*page]);
+        }
+    }));
+    let (start, end) = (AT, AT + (3 << 20));
+    let around = types([start - 1, start, end - 1, end]);
+    let done = [Op::Store { address: MEETING, value: 2 }];
+    let called = [Op::Store { address: MEETING, value: 5 }];
+    lab.launch(
+        0,
+        &program(&[&TEST, &called, &wait_for(1), &set(start, end - start), &around, &done, &wait_for(3)]),
+    );
+    eventually("the call", || lab.machine.ram.load(Spa::new(MEETING)) == 5);
+    let before = lab.kernel.free_frames();
+    meet(&lab, 1);
+    eventually("the change", || lab.machine.ram.load(Spa::new(MEETING)) == 2);
+    let used = before - lab.kernel.free_frames();
+    meet(&lab, 3);
+    promoted(&lab.end(0));
+    let refused = lab.machine.trace().iter().any(|entry| matches!(entry, Trace::Event(_)));
+    (lab.machine.values(), !refused, used)
+}
+
+#[test]
+fn a_change_that_runs_out_of_frames_half_way_is_refused_as_a_whole() {
+    let (old, new) = ([WRITE_BACK; 4], [WRITE_BACK, UNCACHED, UNCACHED, WRITE_BACK]);
+    let mut refused = 0;
+    for left in 0..12 {
+        let (values, succeeded, used) = with_frames_left(left);
+        assert_eq!(values, if succeeded { new } else { old }, "{left} frames");
+        assert!(succeeded || used == 0, "{left} frames: {used} are gone");
+        refused += usize::from(!succeeded);
+    }
+    assert!((2..12).contains(&refused), "{refused} of 12 were refused");
 }

@@ -14,6 +14,10 @@ const DEFAULT_TYPE: u32 = 0x2FF;
 const FIRST_BASE: u32 = 0x200;
 /// The most variable ranges that are looked at.
 const MAX_RANGES: usize = 16;
+/// The most pieces that memory may be in, each of one type. The fixed ranges and the bounds of the variable ones make 121;
+/// firmware that forgets the highest bits of a mask has each range again some times further up. A mask with more holes
+/// cuts memory into up to 2^40 pieces, which nobody can walk.
+const MAX_PIECES: usize = 4096;
 
 /// IA32_MTRR_DEF_TYPE: MTRRs on, fixed ranges on.
 const ENABLED: u64 = 1 << 11;
@@ -70,16 +74,18 @@ impl MtrrWrite {
         self.register
     }
 
-    /// Carries it out on this processor.
+    /// Carries it out on this processor. Returns the write that undoes it.
     ///
     /// # Errors
     /// [`HostFault`] where the processor refuses the value.
     ///
     /// # Safety
     /// The hypervisor's own memory keeps a type that the kernel can run with.
-    pub unsafe fn carry_out(self) -> Result<(), HostFault> {
+    pub unsafe fn carry_out(self) -> Result<Self, HostFault> {
+        let value = msr::read_guarded(self.register)?;
         // SAFETY: how memory is cached changes, and not what it holds; the rest is the caller's promise.
-        unsafe { msr::write_guarded(self.register, self.value) }
+        unsafe { msr::write_guarded(self.register, self.value) }?;
+        Ok(Self { value, ..self })
     }
 }
 
@@ -141,10 +147,25 @@ impl Mtrrs {
         self.default_type & ENABLED != 0
     }
 
-    /// Whether all memory has the same type by `other`.
+    /// Whether memory is in more pieces than anybody should walk: then it must not get these types.
+    pub fn are_scattered(&self) -> bool {
+        let (mut at, end) = (Spa::new(0), self.end());
+        for _ in 0..MAX_PIECES {
+            at = self.type_at(at).1;
+            if at >= end {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn end(&self) -> Spa {
+        Spa::new(1 << self.physical_bits.min(52))
+    }
+
+    /// Whether all memory has the same type by `other`. Neither must be [scattered](Self::are_scattered).
     pub fn same_types(&self, other: &Self) -> bool {
-        let end = 1 << self.physical_bits.min(52);
-        self.holds(SpaRange::new(Spa::new(0), end), |at| other.type_at(at))
+        self.holds(SpaRange::new(Spa::new(0), self.end().raw()), |at| other.type_at(at))
     }
 
     /// Whether `range` has the same type by `other`, or is write-back here.
@@ -198,19 +219,33 @@ impl Mtrrs {
         (found.unwrap_or(decode(self.default_type)), Spa::new(end))
     }
 
-    /// Whether an address is inside a variable range, and to where that is certain. A mask may have holes, though no
-    /// firmware sets one: the range is many pieces then, as long as the mask's lowest bit.
+    /// Whether an address is inside a variable range, and to where. A mask may have holes, which cut the range into pieces
+    /// as long as the mask's lowest bit.
     fn piece(&self, base: u64, mask: u64, at: u64) -> (bool, u64) {
-        let width = (1u64 << self.physical_bits.min(52)) - 1;
+        let width = self.end().raw() - 1;
         let mask = mask & PAGE_MASK & width;
         let size = 1u64 << mask.trailing_zeros().min(52);
-        let (start, inside) = (base & mask, (at ^ base) & mask == 0);
-        let has_holes = (mask | (size - 1)) & width != width;
-        if inside || has_holes {
-            return (inside, (at & !(size - 1)) + size);
+        if (at ^ base) & mask == 0 {
+            return (true, (at & !(size - 1)) + size);
         }
-        (false, if at < start { start } else { u64::MAX })
+        (false, next_inside(base & mask, mask, at).filter(|next| *next <= width).unwrap_or(u64::MAX))
     }
+}
+
+/// The first address above `at`, which is outside, that has the bits of `base` where `mask` has ones.
+fn next_inside(base: u64, mask: u64, at: u64) -> Option<u64> {
+    let highest_wrong = 1u64 << ((at ^ base) & mask).checked_ilog2()?;
+    // The bit that becomes 1: the wrong one, or the next that the mask leaves free, so that those below may be what they must.
+    let rising = if base & highest_wrong != 0 {
+        highest_wrong
+    } else {
+        let free = !mask & !at & !(highest_wrong | (highest_wrong - 1));
+        free & free.wrapping_neg()
+    };
+    if rising == 0 {
+        return None;
+    }
+    Some(at & !(rising | (rising - 1)) | rising | base & (rising - 1))
 }
 
 fn decode(code: u64) -> MemoryType {
@@ -314,6 +349,52 @@ mod tests {
         assert_eq!(type_at(0x0FFF_F000), MemoryType::WriteCombining);
         assert_eq!(holes.type_at(Spa::new(0x1000_0000)), (MemoryType::WriteBack, Spa::new(0x2000_0000)));
         assert_eq!(type_at(0x2000_0000), MemoryType::WriteCombining);
+    }
+
+    #[test]
+    fn a_piece_ends_where_the_type_does() {
+        // Every address of 2^20 pages by the definition, against the pieces that a walk finds.
+        let mask_of = |bits: u64| bits << 12 | VALID;
+        for (base, bits) in
+            [(0, 0xFFFFF), (0x5000, 0xFFFFF), (0x3000, 0x00F0F), (0x8_0000, 0x7FFC0), (0, 1), (7, 0x80001)]
+        {
+            let few = Mtrrs { default_type: ENABLED | 6, physical_bits: 32, count: 2, ..Mtrrs::NONE };
+            let few = few.after(0x200, base).after(0x201, mask_of(bits));
+            let (mut at, mut pages) = (0u64, 0);
+            while at < 1 << 32 {
+                let (kind, end) = few.type_at(Spa::new(at));
+                let end = end.raw().min(1 << 32);
+                for page in (at..end).step_by(4096) {
+                    let inside = (page ^ base) & (bits << 12) == 0;
+                    assert_eq!(kind == MemoryType::Uncached, inside, "{page:#x} by {base:#x}, {bits:#x}");
+                    pages += 1;
+                }
+                at = end;
+            }
+            assert_eq!(pages, 1 << 20);
+        }
+    }
+
+    #[test]
+    fn memory_in_too_many_pieces_is_found_at_once() {
+        let wide = Mtrrs { physical_bits: 46, ..mtrrs() };
+        // One bit of a page, and the highest one: 2^33 pieces.
+        let scattered = wide.after(0x202, 6).after(0x203, 1 << 45 | 0x1000 | VALID);
+        assert!(scattered.are_scattered());
+        // The same type as around it: no type differs, and yet nobody may walk it.
+        assert!(wide.after(0x202, 6).after(0x203, 0x1000 | VALID).are_scattered());
+        assert!(!wide.are_scattered());
+        assert!(!Mtrrs { physical_bits: 52, ..Mtrrs::NONE }.are_scattered());
+        // A mask of 36 bits on a processor with 39.
+        let forgotten = Mtrrs { physical_bits: 39, ..mtrrs() };
+        assert!(!forgotten.after(0x200, 0xC000_0000).after(0x201, 0xF_C000_0000 | VALID).are_scattered());
+        // All ranges, as apart as they can be.
+        let mut all = Mtrrs { count: MAX_RANGES, ..wide };
+        for index in 0..MAX_RANGES as u32 {
+            let base = u64::from(index) << 32 | 0x1000;
+            all = all.after(0x200 + 2 * index, base).after(0x201 + 2 * index, 0x3FFF_FFFF_F000 | VALID);
+        }
+        assert!(!all.are_scattered());
     }
 
     #[test]

@@ -22,7 +22,8 @@ impl Exit {
     }
 }
 
-/// [`Exit::detail`] of a [`Cache`](ExitClass::Cache) exit of the root VM: the machine's memory types are other ones now.
+/// [`Exit::detail`] of a [`Cache`](ExitClass::Cache) exit of the root VM: the machine's memory types are other ones now. The
+/// instruction that has changed them is not skipped yet: see [`crate::VsHw::refuse_memory_types`].
 pub const MEMORY_TYPES: u64 = 1;
 
 /// An event to deliver to a VS.

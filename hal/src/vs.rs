@@ -183,6 +183,10 @@ pub trait VsHw: Sized {
         registers: Registers<Self::Arch>,
     ) -> Result<ProcessorEvent, BadInstruction>;
 
+    /// Its map cannot follow an exit with the detail [`crate::MEMORY_TYPES`]: takes the change back, and gives the guest the
+    /// exception of a write that the processor refuses. By default there is no such exit.
+    fn refuse_memory_types(&mut self) {}
+
     /// Puts it into the state after a reset of its VP; it must not run until [`Self::start`]. Its general registers
     /// are in `page`, which is the one that [`Self::registers_at`] names for a VS that is not active: nothing else is there.
     fn reset(&mut self, page: PageWriter<Self::Arch>);

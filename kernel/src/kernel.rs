@@ -86,6 +86,8 @@ pub struct Kernel<A: Arch> {
     /// as it likes.
     pub(crate) unknown_exits: AtomicBool,
     pub(crate) refused_starts: AtomicBool,
+    /// The root VM has been refused new memory types: as above.
+    pub(crate) refused_types: AtomicBool,
     /// Changes whenever any VM's declared answers do.
     policy_version: AtomicU32,
     /// TLB tags in use, a bit for each; 0 is the host's and 1 the root VM's.
@@ -108,6 +110,7 @@ impl<A: Arch> Kernel<A> {
             all_launched: AtomicBool::new(false),
             unknown_exits: AtomicBool::new(false),
             refused_starts: AtomicBool::new(false),
+            refused_types: AtomicBool::new(false),
             policy_version: AtomicU32::new(1),
             tags: AtomicU32::new(0b11),
             prepared: [const { Once::new() }; MAX_PPS],

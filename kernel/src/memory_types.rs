@@ -5,12 +5,13 @@
 //! extension has it, in the VM's own tables and in each view.
 
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::ROOT_VM;
 use plinth_hal::page_table::{
     Attributes, InputAddress, MapError, PageTable, PoolTables, PtFormat, TableMemory, TlbSink,
 };
-use plinth_hal::{Arch, Exit, MEMORY_TYPES, Spa};
+use plinth_hal::{Arch, Exit, MEMORY_TYPES, Spa, VsHw};
 
 use crate::detached::Detached;
 use crate::handle::Id;
@@ -31,20 +32,33 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(never)]
     pub(crate) fn cache_control(&mut self, exit: Exit) -> Option<Next> {
         if exit.detail == MEMORY_TYPES {
-            let followed = self.retype_root();
+            match self.retype_root() {
+                Ok(()) => self.follow_memory_types(),
+                Err(error) => self.refuse_memory_types(error),
+            }
             self.flush_everywhere();
             self.merge_root();
-            match followed {
-                Ok(()) => {
-                    log::info!("pp {}: memory types have changed; the root VM's map follows", self.index)
-                }
-                Err(error) => log::error!(
-                    "pp {}: memory types have changed, but not all of the root VM's map follows ({error:?}): give Plinth more memory",
-                    self.index
-                ),
-            }
         }
         None
+    }
+
+    fn follow_memory_types(&mut self) {
+        log::info!("pp {}: memory types have changed; the root VM's map follows", self.index);
+        self.skip_instruction();
+    }
+
+    /// The map has the types before again: what was split for the new ones has all tables that this takes.
+    fn refuse_memory_types(&mut self, error: MapError) {
+        let Some(active) = &mut self.active else { return };
+        active.vs.hw.refuse_memory_types();
+        let undone = self.retype_root();
+        if !self.kernel.refused_types.swap(true, Ordering::Relaxed) {
+            log::error!(
+                "pp {}: the root VM's map cannot follow new memory types ({error:?}), and the write is refused ({undone:?}); \
+                 give Plinth more memory; more are not logged",
+                self.index
+            );
+        }
     }
 
     /// Gives all of the root VM's memory the type that it has now. Goes on where one piece fails.

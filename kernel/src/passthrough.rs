@@ -104,7 +104,7 @@ impl<A: Arch> Pp<'_, A> {
         Next::Run
     }
 
-    fn skip_instruction(&mut self) {
+    pub(crate) fn skip_instruction(&mut self) {
         let Some(active) = &mut self.active else { return };
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
         if active.vs.hw.advance(&guest).is_err() {

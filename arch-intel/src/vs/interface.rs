@@ -24,7 +24,7 @@ use crate::field::{
     VECTORING_EVENT,
 };
 use crate::hidden::{Hidden, VmxRoot};
-use crate::{Vmx, exits, processor, registers, reset, segments, setup};
+use crate::{Vmx, exits, memory_types, processor, registers, reset, segments, setup};
 
 /// The VMCS region, and behind it the page of the saved registers. Behind these the extended state.
 const PAGES: usize = 2;
@@ -56,6 +56,7 @@ impl VsHw for VmxVs {
             has_host_state: false,
             before_entry: FLUSH,
             deadline: None,
+            mtrr_before: None,
             host_rsp: 0,
             guest_rsp: 0,
             last: LastExit::default(),
@@ -198,6 +199,10 @@ impl VsHw for VmxVs {
         registers: ExitRegisters,
     ) -> Result<ProcessorEvent, BadInstruction> {
         processor::control(self, exit, guest, registers)
+    }
+
+    fn refuse_memory_types(&mut self) {
+        memory_types::refuse(self);
     }
 
     fn reset(&mut self, page: ExitPageWriter) {

@@ -46,6 +46,7 @@ fn main() -> Status {
             Some(base) => {
                 range(&mut report, base, memory);
                 own.inspect(|own| over_the_reservation(&mut report, base, own.start));
+                scattered(&mut report, base);
             }
             None => report.skip("range", "there is no free one"),
         }
@@ -111,6 +112,21 @@ fn over_the_reservation(report: &mut Report, base: u32, own: u64) {
     check!(report, "reservation-is-refused", refused, Err(Fault::general_protection(LENGTH)));
     check!(report, "reservation-range", read(base + 1), old.1);
     check!(report, "reservation-back", write(base, old.0), Ok(()));
+}
+
+/// A mask with holes makes every second page a range, more than the hypervisor follows. The type is the default one, so that
+/// nothing would change.
+fn scattered(report: &mut Report, base: u32) {
+    const EVERY_SECOND_PAGE: u64 = 0x1000;
+    if !is_followed() {
+        return report.skip("scattered", "nobody minds");
+    }
+    let old = (read(base), read(base + 1));
+    check!(report, "scattered-base", write(base, read(DEFAULT_TYPE) & 0xFF), Ok(()));
+    let refused = write(base + 1, EVERY_SECOND_PAGE | VALID);
+    check!(report, "scattered-is-refused", refused, Err(Fault::general_protection(LENGTH)));
+    check!(report, "scattered-range", read(base + 1), old.1);
+    check!(report, "scattered-back", write(base, old.0), Ok(()));
 }
 
 /// Ranges of 4 KiB, in a register of their own.

@@ -213,6 +213,7 @@ pub(super) const TESTS: &[Test] = &[
             "memory types have changed; the root VM's map follows",
             "TEST mtrr range-is-followed ok",
             "TEST mtrr reservation-is-refused ok",
+            "TEST mtrr scattered-is-refused ok",
             "TEST mtrr done ",
         ],
         ..UEFI
