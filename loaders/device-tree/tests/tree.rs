@@ -132,6 +132,7 @@ fn with_uart(compatible: &str, shift: Option<u32>) -> Vec<u8> {
 fn read_all(tree: Tree<'_>) -> usize {
     let (kind, _) = tree.console();
     let count = tree.banks().count() + tree.reserved().count() + tree.processors().count();
+    let count = count + tree.unmappable().count();
     count
         + tree.spinning().count()
         + ModuleKind::ALL.into_iter().filter_map(|kind| tree.module(kind)).count()
@@ -211,6 +212,46 @@ fn addresses_of_no_cells_are_none() {
         root.node("memory", |memory| memory.cells("reg", &[1, 2, 3]));
     });
     assert_eq!(Tree::new(&bytes).unwrap().banks().count(), 0);
+}
+
+/// A machine with a bank that the secure world has for itself, and memory of the firmware's in one that the OS has.
+#[test]
+fn memory_that_the_firmware_keeps_is_told_from_the_oss() {
+    let bytes = Writer::tree(|root| {
+        root.sizes(1, 1);
+        for (at, status) in
+            [(0x1000_0000, None), (0x2000_0000, Some("okay")), (0x3000_0000, Some("disabled"))]
+        {
+            root.node(&format!("memory@{at:x}"), |memory| {
+                memory.cells("reg", &[at, 0x100_0000]);
+                if let Some(status) = status {
+                    memory.text("status", status);
+                }
+            });
+        }
+        root.node("reserved-memory", |reserved| {
+            reserved.sizes(1, 1);
+            let mut range = |name: &str, at, properties: &[&str]| {
+                reserved.node(name, |node| {
+                    node.cells("reg", &[at, 0x1000]);
+                    properties.iter().for_each(|property| match *property {
+                        "no-map" => node.value("no-map", &[]),
+                        status => node.text("status", status),
+                    });
+                });
+            };
+            range("optee@10000000", 0x1000_0000, &["no-map"]);
+            range("framebuffer@10100000", 0x1010_0000, &[]);
+            range("absent@10200000", 0x1020_0000, &["no-map", "disabled"]);
+            range("plinth", 0x1030_0000, &["no-map"]);
+        });
+    });
+    let tree = Tree::new(&bytes).unwrap();
+    let starts = |ranges: Vec<Range>| ranges.into_iter().map(|range| range.start).collect::<Vec<_>>();
+    assert_eq!(starts(tree.banks().collect()), [0x1000_0000, 0x2000_0000]);
+    assert_eq!(tree.memory_end(), 0x2100_0000);
+    assert_eq!(starts(tree.reserved().collect()), [0, 0x1000_0000, 0x1010_0000, 0x1030_0000]);
+    assert_eq!(starts(tree.unmappable().collect()), [0x1000_0000]);
 }
 
 #[test]
