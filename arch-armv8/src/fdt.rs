@@ -29,6 +29,11 @@ impl<'a> Machine<'a> {
         self.tree.banks()
     }
 
+    /// What of the banks the firmware keeps for itself: nobody else may as much as map it.
+    pub(crate) fn kept_by_firmware(&self) -> impl Iterator<Item = Range> + 'a {
+        self.tree.unmappable()
+    }
+
     /// The interrupt controller.
     pub(crate) fn gic(&self) -> GicKind {
         self.tree.gic()

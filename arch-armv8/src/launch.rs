@@ -188,7 +188,12 @@ unsafe fn prepare(
         return Err(LaunchStatus::failed(LaunchError::UnknownStartup, other.affinity));
     }
     SLOTS.fill(own, machine.processors().map(|processor| processor.affinity));
-    BANKS.fill(machine.banks(), info.reservation);
+    if !BANKS.fill(machine.banks(), || machine.kept_by_firmware(), info.memory_end, info.reservation) {
+        log::warn!(
+            "the device tree does not name the memory that the hypervisor lies in: the kernel reads no memory of the OS's, \
+             and an extension cannot; check the tree's memory nodes"
+        );
+    }
     HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
     let (gic, private) = (machine.gic(), machine.private_interrupts());
     // SAFETY: forwarded to the caller.
@@ -269,8 +274,9 @@ unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind, private:
         extension: unsafe {
             core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)
         },
-        // SAFETY: all memory is identity mapped, by the loader now and by the kernel later; the pool is the kernel's.
-        memory: unsafe { IdentityMemory::new(pool, reservation, info.memory_end) },
+        // SAFETY: what `BANKS` has, and the contract's end of memory covers, is identity mapped by the kernel's tables, and
+        // looked at by nobody before; the pool is the kernel's, and mapped by the loader now.
+        memory: unsafe { IdentityMemory::new(pool, reservation) },
         host_format: if shared { HostFormat::shared(bits) } else { HostFormat::new(bits) },
         nested_format: Stage2Format::new(bits),
         elf_machine: ImageMachine::Aarch64,

@@ -56,6 +56,8 @@ mod features;
 mod firmware;
 #[cfg(target_arch = "aarch64")]
 mod gic;
+#[cfg(target_arch = "aarch64")]
+mod guarded;
 #[cfg(any(test, target_arch = "aarch64"))]
 mod guest_walk;
 #[cfg(target_arch = "aarch64")]

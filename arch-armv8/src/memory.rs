@@ -4,7 +4,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use plinth_hal::{ExitFrame, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
 
+use crate::banks::BANKS;
 use crate::exit_registers::ExitPage;
+use crate::guarded;
+use crate::host::{clean_to_memory, publish_code};
 
 /// Physical memory on a machine whose kernel runs identity mapped: under the loader's tables before the launch, under
 /// its own afterwards.
@@ -12,11 +15,13 @@ use crate::exit_registers::ExitPage;
 pub struct IdentityMemory {
     pool: SpaRange,
     reservation: SpaRange,
-    end: u64,
 }
 
 /// The words of a page. Atomics, because other processors and the hardware's walkers write there too.
 pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
+
+/// Where the kernel's tables map page 0; 0 until they do.
+static PAGE_ZERO: AtomicU64 = AtomicU64::new(0);
 
 impl IdentityMemory {
     /// The exit page at a frame of the pool.
@@ -35,19 +40,28 @@ impl IdentityMemory {
         Some(unsafe { &*(frame.raw() as *const Words) })
     }
 
-    /// Memory up to `end`. Of `reservation`, which is the hypervisor's, `pool` may be written; all else is the OS's.
+    /// Of `reservation`, which is the hypervisor's, `pool` may be written; outside, what [`BANKS`] has is the OS's memory.
     ///
     /// # Safety
-    /// 1. All addresses from 4096 up to `end` are identity mapped and may be read as long as the value lives; those
-    ///    outside `reservation` may be written once the kernel runs under its own tables, and hold no Rust object.
+    /// 1. Once the kernel runs under its own tables, all addresses from 4096 on that [`BANKS`] has are identity mapped and
+    ///    may be accessed as long as the value lives; page 0, where [`BANKS`] has it, by way of the window that
+    ///    `map_page_zero` names. No Rust object is there outside `reservation`. Before that nobody accesses what is outside.
     /// 2. `pool` is page aligned, identity mapped for writing, and no Rust object lives in it but what the backend
     ///    places there by raw pointer.
-    pub(crate) const unsafe fn new(pool: SpaRange, reservation: SpaRange, end: u64) -> Self {
-        Self { pool, reservation, end }
+    pub(crate) const unsafe fn new(pool: SpaRange, reservation: SpaRange) -> Self {
+        Self { pool, reservation }
     }
 
-    fn readable(&self, at: Spa, size: u64) -> bool {
-        at.raw() >= PAGE_SIZE && at.raw() <= self.end.saturating_sub(size)
+    /// Where `size` bytes from `at` on, within one page, are mapped, if they are memory of the OS's.
+    fn outside(&self, at: Spa, size: u64) -> Option<u64> {
+        if !BANKS.holds(at, size) || self.reservation.overlaps(at, size) {
+            return None;
+        }
+        if at.raw() >= PAGE_SIZE {
+            return Some(at.raw());
+        }
+        let window = PAGE_ZERO.load(Ordering::Relaxed);
+        (window != 0).then(|| window + at.raw())
     }
 
     fn writable(&self, at: Spa, size: u64) -> bool {
@@ -58,10 +72,10 @@ impl IdentityMemory {
 impl PhysicalMemory for IdentityMemory {
     #[inline]
     fn read_u64(&self, at: Spa) -> u64 {
-        if !self.readable(at, 8) || !at.is_aligned(8) {
+        if !at.is_aligned(8) || !self.writable(at, 8) {
             return u64::MAX;
         }
-        // SAFETY: aligned and, by (1) of `new`, mapped; an atomic, because other processors and the
+        // SAFETY: aligned and inside the pool, which by (2) of `new` is mapped; an atomic, because other processors and the
         // hardware's walkers write there too.
         unsafe { AtomicU64::from_ptr(at.raw() as *mut u64) }.load(Ordering::Relaxed)
     }
@@ -77,12 +91,12 @@ impl PhysicalMemory for IdentityMemory {
     }
 
     fn read_bytes(&self, at: Spa, buffer: &mut [u8]) {
-        if !self.readable(at, buffer.len() as u64) {
+        if !self.writable(at, buffer.len() as u64) {
             buffer.fill(0xff);
             return;
         }
         for (offset, byte) in buffer.iter_mut().enumerate() {
-            // SAFETY: mapped by (1) of `new`; volatile, because others may write there meanwhile.
+            // SAFETY: inside the pool, which by (2) of `new` is mapped; volatile, because others may write there meanwhile.
             *byte = unsafe { core::ptr::read_volatile((at.raw() as *const u8).add(offset)) };
         }
     }
@@ -95,21 +109,39 @@ impl PhysicalMemory for IdentityMemory {
         // the two do not overlap. The extension's code comes this way, so the instruction side is told.
         unsafe {
             core::ptr::copy_nonoverlapping(bytes.as_ptr(), at.raw() as *mut u8, bytes.len());
-            crate::host::publish_code(at.raw(), bytes.len() as u64);
+            publish_code(at.raw(), bytes.len() as u64);
         }
     }
 
-    fn write_outside(&self, at: Spa, bytes: &[u8]) {
+    fn read_outside_u64(&self, at: Spa) -> Option<u64> {
+        let at = self.outside(at, 8).filter(|at| at.is_multiple_of(8))?;
+        // SAFETY: aligned and, by (1) of `new`, mapped.
+        unsafe { guarded::read_u64(at) }
+    }
+
+    fn read_outside(&self, at: Spa, buffer: &mut [u8]) -> bool {
+        let Some(at) = self.outside(at, buffer.len() as u64) else { return false };
+        (at..).zip(buffer).all(|(at, byte)| {
+            // SAFETY: mapped by (1) of `new`.
+            let read = unsafe { guarded::read_u8(at) };
+            *byte = read.unwrap_or(0xff);
+            read.is_some()
+        })
+    }
+
+    fn write_outside(&self, at: Spa, bytes: &[u8]) -> bool {
         let size = bytes.len() as u64;
-        if !self.readable(at, size) || self.reservation.overlaps(at, size) {
-            return;
+        let Some(at) = self.outside(at, size) else { return false };
+        // SAFETY: mapped, and no Rust object, by (1) of `new`.
+        let written = (at..).zip(bytes).all(|(at, byte)| unsafe { guarded::write_u8(at, *byte) });
+        if written {
+            // SAFETY: the range has just been written. It may be code of the guest, which may run without caches.
+            unsafe {
+                publish_code(at, size);
+                clean_to_memory(at, size);
+            }
         }
-        for (offset, byte) in bytes.iter().enumerate() {
-            // SAFETY: mapped, and no Rust object, by (1) of `new`; volatile, because the OS uses it meanwhile.
-            unsafe { core::ptr::write_volatile((at.raw() as *mut u8).add(offset), *byte) };
-        }
-        // SAFETY: the range has just been written. It may be code of the guest.
-        unsafe { crate::host::publish_code(at.raw(), size) };
+        written
     }
 
     fn zero_page(&self, frame: Spa) {
@@ -119,11 +151,19 @@ impl PhysicalMemory for IdentityMemory {
         }
     }
 
-    /// A guest without a translation of its own reads memory and not the caches (Arm ARM, B2.8).
+    /// A guest without a translation of its own reads memory and not the caches (Arm ARM, B2.8); and instructions of whoever
+    /// had the frame before may be cached still.
     fn write_back(&self, at: Spa, size: u64) {
         if self.writable(at, size) {
             // SAFETY: inside the pool, which is mapped by (2) of `new`.
-            unsafe { crate::host::clean_to_memory(at.raw(), size) };
+            unsafe {
+                clean_to_memory(at.raw(), size);
+                publish_code(at.raw(), size);
+            }
         }
+    }
+
+    fn map_page_zero(&self, window: Spa) {
+        PAGE_ZERO.store(window.raw(), Ordering::Relaxed);
     }
 }

@@ -145,8 +145,21 @@ mod tests {
 
         fn read_bytes(&self, _: Spa, _: &mut [u8]) {}
         fn write_bytes(&self, _: Spa, _: &[u8]) {}
-        fn write_outside(&self, _: Spa, _: &[u8]) {}
+        fn read_outside_u64(&self, _: Spa) -> Option<u64> {
+            None
+        }
+
+        fn read_outside(&self, _: Spa, _: &mut [u8]) -> bool {
+            false
+        }
+
+        fn write_outside(&self, _: Spa, _: &[u8]) -> bool {
+            false
+        }
+
         fn zero_page(&self, _: Spa) {}
+        fn write_back(&self, _: Spa, _: u64) {}
+        fn map_page_zero(&self, _: Spa) {}
     }
 
     /// A root of two tables, and two VMs' with entries 1, 600 and 1023.

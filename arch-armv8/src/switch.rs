@@ -193,7 +193,8 @@ pub(crate) unsafe fn set_emergency_stack(top: u64) {
     unsafe { write_system!("tpidr_el2", top) };
 }
 
-/// An exception of the kernel itself: to another stack. It comes back only where a test has provoked it, to a function's end.
+/// An exception of the kernel itself: to another stack. It comes back only where an access was guarded or a test has provoked
+/// it, to a function's end.
 ///
 /// # Safety
 /// Only the vectors may jump here.
@@ -219,6 +220,10 @@ extern "C" fn own_fault(stack: u64) {
         instruction: ELR_EL2.get(),
         stack,
     };
+    if let Some(next) = crate::guarded::recovery(&fault) {
+        aarch64_cpu::registers::Writeable::set(&ELR_EL2, next);
+        return;
+    }
     #[cfg(feature = "fault-injection")]
     if let Some(next) = crate::fault_injection::caught(&fault) {
         aarch64_cpu::registers::Writeable::set(&ELR_EL2, next);

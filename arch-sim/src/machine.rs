@@ -102,6 +102,9 @@ struct Line {
     wake: Condvar,
 }
 
+/// What happens before a read of so many bytes at an address.
+type ReadHook = Box<dyn Fn(Spa, usize) + Send + Sync>;
+
 /// What starts a processor, by its number.
 type ColdStart = Box<dyn Fn(usize) + Send + Sync>;
 
@@ -127,6 +130,11 @@ pub struct Machine {
     cold_starts: AtomicU64,
     states: AtomicU64,
     ticks: AtomicU64,
+    /// The kernel has a window to page 0.
+    page_zero: AtomicBool,
+    /// What the kernel has had written back from the caches, in that order.
+    written_back: Mutex<Vec<Range<u64>>>,
+    read_hook: OnceLock<ReadHook>,
 }
 
 /// Locks, whatever became of a thread that held the lock.
@@ -155,6 +163,9 @@ impl Machine {
             cold_starts: AtomicU64::new(0),
             states: AtomicU64::new(0),
             ticks: AtomicU64::new(0),
+            page_zero: AtomicBool::new(false),
+            written_back: Mutex::default(),
+            read_hook: OnceLock::new(),
         }))
     }
 
@@ -223,6 +234,16 @@ impl Machine {
             guard = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         line.asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// What the kernel has had written back from the caches since it was last asked.
+    pub fn take_written_back(&self) -> Vec<Range<u64>> {
+        std::mem::take(&mut *lock(&self.written_back))
+    }
+
+    /// Has `hook` called whenever the kernel is about to read so many bytes at an address: a processor may be slow there.
+    pub fn before_reads(&self, hook: impl Fn(Spa, usize) + Send + Sync + 'static) {
+        let _ = self.read_hook.set(Box::new(hook));
     }
 
     /// Whether a processor sleeps: it has done all that was asked of it.
@@ -385,6 +406,13 @@ pub(crate) fn wait_until(machine: &Machine, what: &str, mut done: impl FnMut() -
 #[derive(Clone, Copy)]
 pub struct Memory(pub &'static Machine);
 
+impl Memory {
+    /// Whether the kernel can access memory at `at`: page 0 only by its window.
+    fn is_outside(&self, at: Spa) -> bool {
+        self.0.ram.has(at) && (at.raw() >= PAGE_SIZE || self.0.page_zero.load(Ordering::SeqCst))
+    }
+}
+
 impl PhysicalMemory for Memory {
     fn read_u64(&self, at: Spa) -> u64 {
         self.0.ram.load(at)
@@ -396,6 +424,9 @@ impl PhysicalMemory for Memory {
     }
 
     fn read_bytes(&self, at: Spa, buffer: &mut [u8]) {
+        if let Some(hook) = self.0.read_hook.get() {
+            hook(at, buffer.len());
+        }
         self.0.ram.load_bytes(at, buffer);
     }
 
@@ -404,10 +435,26 @@ impl PhysicalMemory for Memory {
         self.0.ram.store_bytes(at, bytes);
     }
 
-    fn write_outside(&self, at: Spa, bytes: &[u8]) {
+    fn read_outside_u64(&self, at: Spa) -> Option<u64> {
+        self.is_outside(at).then(|| self.0.ram.load(at))
+    }
+
+    fn read_outside(&self, at: Spa, buffer: &mut [u8]) -> bool {
+        let there = self.is_outside(at);
+        if there {
+            self.0.ram.load_bytes(at, buffer);
+        }
+        there
+    }
+
+    fn write_outside(&self, at: Spa, bytes: &[u8]) -> bool {
         let reserved = at.raw() < RESERVATION.end && at.raw() + bytes.len() as u64 > RESERVATION.start;
         assert!(!reserved, "the kernel writes to the reservation at {at} as if it were the root VM's");
-        self.0.ram.store_bytes(at, bytes);
+        let there = self.is_outside(at);
+        if there {
+            self.0.ram.store_bytes(at, bytes);
+        }
+        there
     }
 
     fn zero_page(&self, frame: Spa) {
@@ -415,5 +462,15 @@ impl PhysicalMemory for Memory {
         for offset in (0..PAGE_SIZE).step_by(8) {
             self.write_u64(Spa::new(frame.raw() + offset), 0);
         }
+    }
+
+    fn write_back(&self, at: Spa, size: u64) {
+        self.0.ram.check_pool(at, size);
+        lock(&self.0.written_back).push(at.raw()..at.raw() + size);
+    }
+
+    fn map_page_zero(&self, window: Spa) {
+        self.0.ram.check_pool(window, PAGE_SIZE);
+        self.0.page_zero.store(true, Ordering::SeqCst);
     }
 }

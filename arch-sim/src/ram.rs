@@ -41,6 +41,11 @@ impl Ram {
         Self { banks: banks.iter().cloned().map(Bank::new).collect(), pool }
     }
 
+    /// Whether there is memory at `at`.
+    pub fn has(&self, at: Spa) -> bool {
+        self.page(at).is_some()
+    }
+
     /// Reads the aligned word at `at`: all ones where there is no memory, as on a bus that nobody drives.
     pub fn load(&self, at: Spa) -> u64 {
         match self.page(at) {

@@ -12,6 +12,9 @@ const SMALLEST_LINE: usize = 64;
 /// A page, word by word.
 pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
 
+/// Where the kernel's tables map page 0; 0 until they do.
+static PAGE_ZERO: AtomicU64 = AtomicU64::new(0);
+
 /// Physical memory on a machine whose kernel runs identity mapped: under the firmware's tables before the
 /// launch, under its own afterwards.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +30,8 @@ impl IdentityMemory {
     ///
     /// # Safety
     /// 1. All addresses from 4096 up to `end` are identity mapped and may be read as long as the value lives; those
-    ///    outside `reservation` may be written once the kernel runs under its own tables, and hold no Rust object.
+    ///    outside `reservation` may be written once the kernel runs under its own tables, and hold no Rust object. The
+    ///    same is true of page 0, by way of the window that `map_page_zero` names.
     /// 2. `pool` is page aligned, identity mapped for writing, and no Rust object lives in it but what the
     ///    backends place there by raw pointer.
     pub const unsafe fn new(pool: SpaRange, reservation: SpaRange, end: u64) -> Self {
@@ -57,6 +61,23 @@ impl IdentityMemory {
         size <= self.span && at.raw().wrapping_sub(PAGE_SIZE) <= self.span - size
     }
 
+    /// Where `size` bytes from `at` on are mapped: memory outside of the pool, page 0 by its window. The processor's bus answers
+    /// for what is no memory.
+    #[inline]
+    fn outside(&self, at: Spa, size: u64) -> Option<u64> {
+        if self.readable(at, size) {
+            return Some(at.raw());
+        }
+        self.in_page_zero(at, size)
+    }
+
+    #[cold]
+    fn in_page_zero(&self, at: Spa, size: u64) -> Option<u64> {
+        let window = PAGE_ZERO.load(Ordering::Relaxed);
+        let inside = at.raw() < PAGE_SIZE && size <= PAGE_SIZE - at.raw();
+        (inside && window != 0).then(|| window + at.raw())
+    }
+
     #[inline]
     fn writable(&self, at: Spa, size: u64) -> bool {
         size <= self.pool.size && at.raw().wrapping_sub(self.pool.start.raw()) <= self.pool.size - size
@@ -80,6 +101,21 @@ unsafe fn read_unaligned(at: u64, length: usize) -> u64 {
     low | high << (64 - shift)
 }
 
+/// Writes what the caches hold of `size` bytes from `at` on back to memory: not every processor looks into its caches for
+/// memory that it accesses uncached (Intel SDM vol. 3A, "Programming the PAT"). Instruction caches are kept coherent.
+///
+/// # Safety
+/// They are mapped.
+unsafe fn flush_lines(at: u64, size: u64) {
+    let first = at & !(SMALLEST_LINE as u64 - 1);
+    for line in (first..at + size).step_by(SMALLEST_LINE) {
+        // SAFETY: a line that holds part of the range, which is mapped; the instruction changes no memory.
+        unsafe { core::arch::asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: a barrier, behind which the lines are written back.
+    unsafe { core::arch::asm!("mfence", options(nostack, preserves_flags)) };
+}
+
 impl PhysicalMemory for IdentityMemory {
     #[inline]
     fn read_u64(&self, at: Spa) -> u64 {
@@ -101,16 +137,8 @@ impl PhysicalMemory for IdentityMemory {
     }
 
     fn read_bytes(&self, at: Spa, buffer: &mut [u8]) {
-        if !self.readable(at, buffer.len() as u64) {
+        if !self.writable(at, buffer.len() as u64) || !self.read_outside(at, buffer) {
             buffer.fill(0xff);
-            return;
-        }
-        let mut at = at.raw();
-        for chunk in buffer.chunks_mut(8) {
-            // SAFETY: the words that hold the chunk lie in pages that hold part of it, mapped by (1) of `new`.
-            let word = unsafe { read_unaligned(at, chunk.len()) };
-            chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
-            at += 8;
         }
     }
 
@@ -123,15 +151,40 @@ impl PhysicalMemory for IdentityMemory {
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), at.raw() as *mut u8, bytes.len()) };
     }
 
-    fn write_outside(&self, at: Spa, bytes: &[u8]) {
-        let size = bytes.len() as u64;
-        if !self.readable(at, size) || self.reservation.overlaps(at, size) {
-            return;
+    #[inline]
+    fn read_outside_u64(&self, at: Spa) -> Option<u64> {
+        if !at.is_aligned(8) {
+            return None;
         }
+        let at = self.outside(at, 8)?;
+        // SAFETY: aligned and, by (1) of `new`, mapped; an atomic, because the OS writes there too.
+        Some(unsafe { AtomicU64::from_ptr(at as *mut u64) }.load(Ordering::Relaxed))
+    }
+
+    fn read_outside(&self, at: Spa, buffer: &mut [u8]) -> bool {
+        let Some(mut at) = self.outside(at, buffer.len() as u64) else { return false };
+        for chunk in buffer.chunks_mut(8) {
+            // SAFETY: the words that hold the chunk lie in pages that hold part of it, mapped by (1) of `new`.
+            let word = unsafe { read_unaligned(at, chunk.len()) };
+            chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+            at += 8;
+        }
+        true
+    }
+
+    fn write_outside(&self, at: Spa, bytes: &[u8]) -> bool {
+        let size = bytes.len() as u64;
+        if self.reservation.overlaps(at, size) {
+            return false;
+        }
+        let Some(at) = self.outside(at, size) else { return false };
         for (offset, byte) in bytes.iter().enumerate() {
             // SAFETY: mapped, and no Rust object, by (1) of `new`; volatile, because the OS uses it meanwhile.
-            unsafe { core::ptr::write_volatile((at.raw() as *mut u8).add(offset), *byte) };
+            unsafe { core::ptr::write_volatile((at as *mut u8).add(offset), *byte) };
         }
+        // SAFETY: mapped by (1) of `new`.
+        unsafe { flush_lines(at, size) };
+        true
     }
 
     fn zero_page(&self, frame: Spa) {
@@ -141,17 +194,14 @@ impl PhysicalMemory for IdentityMemory {
         }
     }
 
-    /// Not every processor looks into its caches for memory that it accesses uncached (Intel SDM vol. 3A, "Programming
-    /// the PAT").
     fn write_back(&self, at: Spa, size: u64) {
-        if !self.writable(at, size) {
-            return;
+        if self.writable(at, size) {
+            // SAFETY: inside the pool, which is mapped by (2) of `new`.
+            unsafe { flush_lines(at.raw(), size) };
         }
-        for line in (at.raw()..at.raw() + size).step_by(SMALLEST_LINE) {
-            // SAFETY: inside the pool, which is mapped by (2) of `new`; the instruction changes no memory.
-            unsafe { core::arch::asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags)) };
-        }
-        // SAFETY: a barrier, behind which the lines are written back.
-        unsafe { core::arch::asm!("mfence", options(nostack, preserves_flags)) };
+    }
+
+    fn map_page_zero(&self, window: Spa) {
+        PAGE_ZERO.store(window.raw(), Ordering::Relaxed);
     }
 }

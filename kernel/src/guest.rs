@@ -1,77 +1,145 @@
-//! A VM's memory as the kernel reads it: instruction bytes and the guest's own page tables.
+//! A VM's memory as the kernel sees it: instruction bytes, the guest's own page tables, and what the extension copies.
+//!
+//! A frame that a guest VM maps is the extension's to unmap and free at any time, on any PP, and then becomes whatever the
+//! kernel makes of free frames. [`GuestPage`] is the only way to such a frame: it is found in the VM's tables, and borrows the
+//! VM for as long as it lives, so that its mapping cannot go meanwhile. A mapped frame is not freed.
+//!
+//! The root VM's memory is the machine's, one to one, and never the pool's: no walk of its nested tables is needed, only a
+//! look at whether the hypervisor's own memory is meant. No lock is held over an access to it.
 
-use plinth_hal::page_table::{Permissions, PoolTables};
-use plinth_hal::{Arch, Gpa, GuestMemory, PAGE_SIZE, PhysicalMemory, Spa};
+use core::marker::PhantomData;
 
+use plinth_extension_api::abi::Error;
+use plinth_hal::page_table::{InputAddress, Permissions, PoolTables, PtFormat};
+use plinth_hal::{Arch, Gpa, GuestMemory, PhysicalMemory, Spa};
+
+use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
 use crate::objects::Vm;
 
-/// Reads the memory of one VM.
-///
-/// The root VM's memory is the machine's, one to one: no walk of its nested tables is needed, only a look at whether
-/// the hypervisor's own memory is meant.
+/// The memory of one VM.
 pub(crate) enum GuestView<'a, A: Arch> {
     /// Guest-physical is system-physical but for the hypervisor's reservation, which reads as zeroes.
     Identity(&'a Machine<A>),
     /// By the VM's nested tables.
-    Tables { kernel: &'a Kernel<A>, machine: &'a Machine<A>, vm: crate::handle::Id },
+    Tables {
+        /// Has the VM.
+        kernel: &'a Kernel<A>,
+        /// Has the memory.
+        machine: &'a Machine<A>,
+        /// The VM.
+        vm: Id,
+    },
 }
 
 impl<A: Arch> GuestView<'_, A> {
-    fn translate(&self, at: Gpa) -> Option<Translated<A::Memory>> {
+    /// Fills `buffer`, which does not cross a page, from `at` on, whatever the VM itself may do there.
+    ///
+    /// # Errors
+    /// [`Error::NotMapped`] where the VM has no memory; [`Error::StaleId`] where there is no such VM.
+    pub(crate) fn copy_from(&self, at: Gpa, buffer: &mut [u8]) -> Result<(), Error> {
         match self {
-            Self::Identity(machine) => {
-                let spa = Spa::new(at.raw());
-                if machine.is_own(spa) {
-                    return Some(Translated::Zeroes);
-                }
-                let there = at.raw() >= PAGE_SIZE && at.raw() < machine.memory_end;
-                there.then_some(Translated::At(machine.memory, spa))
-            }
-            Self::Tables { kernel, machine, vm } => {
-                let memory = machine.memory;
-                let spa = kernel.vms.with(*vm, |vm| translate(kernel, memory, vm, at)).ok()??;
-                Some(Translated::At(memory, spa))
-            }
+            Self::Identity(machine) => read_root(machine, at, buffer).then_some(()).ok_or(Error::NotMapped),
+            Self::Tables { .. } => self.with_page(at, |page| page.read(buffer))?.ok_or(Error::NotMapped),
         }
+    }
+
+    /// Writes `bytes`, which do not cross a page, from `at` on, whatever the VM itself may do there.
+    ///
+    /// # Errors
+    /// As [`Self::copy_from`]; [`Error::Denied`] for the hypervisor's own memory, and for a page whose writes by the root VM
+    /// the kernel must see.
+    pub(crate) fn copy_to(&self, at: Gpa, bytes: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Identity(machine) => write_root(machine, at, bytes),
+            Self::Tables { .. } => self.with_page(at, |page| page.write(bytes))?.ok_or(Error::NotMapped),
+        }
+    }
+
+    /// Works on the page of a guest VM at `at`, if there is one.
+    fn with_page<R>(
+        &self,
+        at: Gpa,
+        work: impl FnOnce(&GuestPage<'_, A::Memory>) -> R,
+    ) -> Result<Option<R>, Error> {
+        let Self::Tables { kernel, machine, vm } = self else { return Ok(None) };
+        kernel.vms.with(*vm, |vm| GuestPage::find(kernel, machine.memory, vm, at).map(|page| work(&page)))
+    }
+
+    /// The same, if the guest may read it.
+    fn with_readable_page<R>(&self, at: Gpa, work: impl FnOnce(&GuestPage<'_, A::Memory>) -> R) -> Option<R> {
+        let work = |page: &GuestPage<'_, _>| page.permissions.contains(Permissions::READ).then(|| work(page));
+        self.with_page(at, work).ok()??
     }
 }
 
-/// Where a guest-physical address leads.
-enum Translated<M> {
-    Zeroes,
-    At(M, Spa),
+/// A page of a guest VM's, from some address on: its frame stays the extension's while this lives.
+struct GuestPage<'vm, M> {
+    memory: M,
+    at: Spa,
+    permissions: Permissions,
+    /// Whoever unmaps it has to have the VM first.
+    _mapped_in: PhantomData<&'vm ()>,
 }
 
-/// The frame behind a guest-physical address of `vm`, if it may be read.
-fn translate<A: Arch>(kernel: &Kernel<A>, memory: A::Memory, vm: &Vm<A>, at: Gpa) -> Option<Spa> {
-    let mut frames = kernel.kernel_frames(memory);
-    let input = plinth_hal::page_table::InputAddress::from_raw(at.raw());
-    let mapping = vm.nested.query(&PoolTables { memory, frames: &mut frames }, input)?;
-    mapping.attributes.permissions.contains(Permissions::READ).then_some(mapping.spa)
+impl<'vm, M: PhysicalMemory> GuestPage<'vm, M> {
+    fn find<A: Arch<Memory = M>>(kernel: &Kernel<A>, memory: M, vm: &'vm Vm<A>, at: Gpa) -> Option<Self> {
+        let mut frames = kernel.kernel_frames(memory);
+        let input = <A::NestedFormat as PtFormat>::Input::from_raw(at.raw());
+        let mapping = vm.nested.query(&PoolTables { memory, frames: &mut frames }, input)?;
+        let permissions = mapping.attributes.permissions;
+        Some(Self { memory, at: mapping.spa, permissions, _mapped_in: PhantomData })
+    }
+
+    fn read_u64(&self) -> u64 {
+        self.memory.read_u64(self.at)
+    }
+
+    fn read(&self, buffer: &mut [u8]) {
+        self.memory.read_bytes(self.at, buffer);
+    }
+
+    /// The guest chooses how it reads: past the caches too.
+    fn write(&self, bytes: &[u8]) {
+        self.memory.write_bytes(self.at, bytes);
+        self.memory.write_back(self.at, bytes.len() as u64);
+    }
+}
+
+fn read_root<A: Arch>(machine: &Machine<A>, at: Gpa, buffer: &mut [u8]) -> bool {
+    let spa = Spa::new(at.raw());
+    if machine.is_own(spa) {
+        buffer.fill(0);
+        return true;
+    }
+    spa.raw() < machine.memory_end && machine.memory.read_outside(spa, buffer)
+}
+
+fn write_root<A: Arch>(machine: &Machine<A>, at: Gpa, bytes: &[u8]) -> Result<(), Error> {
+    let spa = Spa::new(at.raw());
+    if machine.is_own(spa) || machine.trapped_page == Some(spa.page()) {
+        return Err(Error::Denied);
+    }
+    let written = spa.raw() < machine.memory_end && machine.memory.write_outside(spa, bytes);
+    written.then_some(()).ok_or(Error::NotMapped)
 }
 
 impl<A: Arch> GuestMemory for GuestView<'_, A> {
     #[inline]
     fn read_u64(&self, at: Gpa) -> Option<u64> {
-        // The hot case by itself: a word of the root VM. What does not exist reads as all ones, as on the bus.
+        // The hot case by itself: a word of the root VM.
         if let Self::Identity(machine) = self {
             let spa = Spa::new(at.raw());
-            return Some(if machine.is_own(spa) { 0 } else { machine.memory.read_u64(spa) });
+            return if machine.is_own(spa) { Some(0) } else { machine.memory.read_outside_u64(spa) };
         }
-        match self.translate(at)? {
-            Translated::Zeroes => Some(0),
-            Translated::At(memory, spa) => Some(memory.read_u64(spa)),
-        }
+        self.with_readable_page(at, |page| page.read_u64())
     }
 
     #[inline]
     fn read_bytes(&self, at: Gpa, buffer: &mut [u8]) -> bool {
-        match self.translate(at) {
-            None => return false,
-            Some(Translated::Zeroes) => buffer.fill(0),
-            Some(Translated::At(memory, spa)) => memory.read_bytes(spa, buffer),
+        match self {
+            Self::Identity(machine) => read_root(machine, at, buffer),
+            Self::Tables { .. } => self.with_readable_page(at, |page| page.read(buffer)).is_some(),
         }
-        true
     }
 }

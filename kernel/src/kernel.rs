@@ -146,6 +146,9 @@ impl<A: Arch> Kernel<A> {
             entry_pages: platform.entry.pages,
             turn_milliseconds: watchdog::option(platform.command_line),
         };
+        // The root VM may read the reservation past the caches.
+        memory.write_back(machine.zero_frame, PAGE_SIZE);
+        memory.write_back(machine.sink_frame, PAGE_SIZE);
         self.prepare_root_vm(&platform, &machine)?;
         self.prepare_space(platform)?;
         self.machine.call_once(|| machine);
@@ -168,6 +171,8 @@ impl<A: Arch> Kernel<A> {
     fn prepare_space(&self, platform: Platform<A>) -> Result<(), PrepareError> {
         let mut frames = self.kernel_frames(platform.memory);
         let mut space = HostSpace::build(&platform, &mut frames)?;
+        let window = frames.allocate(1)?;
+        space.map_page_zero(platform.memory, &mut frames, window)?;
         extension::load(&self.extension, &platform, &mut space, &mut frames)?;
         *self.space.lock() = Some(space);
         Ok(())

@@ -91,6 +91,7 @@ impl<A: Arch> Pp<'_, A> {
             return;
         }
         self.machine.memory.zero_page(self.machine.sink_frame);
+        self.machine.memory.write_back(self.machine.sink_frame, PAGE_SIZE);
         for page in open.into_iter().flatten() {
             self.map_reserved(page, self.machine.zero_frame, Permissions::READ);
         }

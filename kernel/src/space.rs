@@ -2,14 +2,15 @@
 //!
 //! The kernel runs where it lies in physical memory, so launching and leaving need no trampoline: the code
 //! goes on at the same address under the OS's tables and under its own. All memory is mapped, data only,
-//! for the kernel alone; the image's segments get exactly their own permissions; page 0 is left out.
+//! for the kernel alone; the image's segments get exactly their own permissions. Page 0 is left out, so that a null pointer
+//! faults; the root VM's data there is found by a window at another address.
 //!
 //! Where the hardware wants it, or leaks what it does not allow, the extension's part is a tree of its own, with nothing of
 //! the kernel in it but what [`Entry`](crate::Entry) names.
 
 use plinth_hal::page_table::{Attributes, MemoryType, NotLoaded, PageTable, Permissions, PoolTables};
 use plinth_hal::page_table::{InputAddress, PtFormat};
-use plinth_hal::{Arch, FrameSource, PAGE_SIZE, Spa, SpaRange};
+use plinth_hal::{Arch, FrameSource, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
 use plinth_launch::{SEGMENT_EXECUTE, SEGMENT_WRITE};
 
 use crate::frames::KernelFrames;
@@ -126,6 +127,23 @@ impl<A: Arch> HostSpace<A> {
         let at = HostInput::<A>::from_raw(range.start.raw());
         let tables = &mut PoolTables { memory, frames };
         Ok(self.table.protect(tables, &mut NotLoaded, at, range.size, attributes)?)
+    }
+
+    /// Maps page 0 for the kernel at the address of a frame that is used for nothing else.
+    pub(crate) fn map_page_zero(
+        &mut self,
+        memory: A::Memory,
+        frames: &mut KernelFrames<'_, A::Memory>,
+        window: Spa,
+    ) -> Result<(), PrepareError> {
+        self.guard(memory, frames, window)?;
+        let at = HostInput::<A>::from_raw(window.raw());
+        let zero = Spa::new(0);
+        let attributes = Attributes::new(DATA, A::host_memory_type(zero).0);
+        let tables = &mut PoolTables { memory, frames };
+        self.table.map(tables, &mut NotLoaded, at, zero, PAGE_SIZE, attributes)?;
+        memory.map_page_zero(window);
+        Ok(())
     }
 
     /// Takes a page out of the kernel's map, so that running into it faults.

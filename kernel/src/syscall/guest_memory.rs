@@ -1,11 +1,9 @@
 //! A guest's memory, read and written for the extension, and its own page tables.
 
-use plinth_extension_api::abi::{Error, Failure, MAX_COPY, MemoryAccess, ROOT_VM};
-use plinth_hal::page_table::{InputAddress, PoolTables, PtFormat};
-use plinth_hal::{Arch, GuestAccess, Gva, PAGE_SIZE, PhysicalMemory, Spa, UserContext, VsHw};
+use plinth_extension_api::abi::{Error, Failure, MAX_COPY, MemoryAccess};
+use plinth_hal::{Arch, Gpa, GuestAccess, Gva, PAGE_SIZE, UserContext, VsHw};
 
 use super::{Answer, DONE, about};
-use crate::frames::FrameOwner;
 use crate::handle::Id;
 use crate::pp::{Pp, guest_view};
 
@@ -16,8 +14,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Copies from a VM's memory to the extension's.
     pub(super) fn vm_read_memory(&mut self) -> Answer {
         self.copy(|pp, vm, gpa, at, buffer| {
-            let spa = pp.guest_frame(vm, gpa)?;
-            pp.machine.memory.read_bytes(spa, buffer);
+            guest_view(pp.kernel, pp.machine, vm).copy_from(gpa, buffer).map_err(about_copy)?;
             pp.copy_to_user(at, buffer).map_err(about(3))
         })
     }
@@ -25,9 +22,8 @@ impl<A: Arch> Pp<'_, A> {
     /// Copies from the extension's memory to a VM's.
     pub(super) fn vm_write_memory(&mut self) -> Answer {
         self.copy(|pp, vm, gpa, at, buffer| {
-            let spa = pp.guest_frame(vm, gpa)?;
             pp.copy_from_user(at, buffer).map_err(about(3))?;
-            pp.write_guest(spa, buffer)
+            guest_view(pp.kernel, pp.machine, vm).copy_to(gpa, buffer).map_err(about_copy)
         })
     }
 
@@ -60,7 +56,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Calls `each` for pieces that lie within one page of the VM.
-    fn copy(&mut self, each: impl Fn(&mut Self, Id, u64, u64, &mut [u8]) -> Result<(), Failure>) -> Answer {
+    fn copy(&mut self, each: impl Fn(&mut Self, Id, Gpa, u64, &mut [u8]) -> Result<(), Failure>) -> Answer {
         let (vm, gpa) = (self.id(1), self.user.argument(2));
         let (at, bytes) = (self.user.argument(3), self.user.argument(4));
         if bytes > MAX_COPY {
@@ -74,37 +70,17 @@ impl<A: Arch> Pp<'_, A> {
             let room = PAGE_SIZE - (gpa + done) % PAGE_SIZE;
             let length = room.min(bytes - done).min(CHUNK);
             let mut buffer = [0; CHUNK as usize];
-            each(self, vm, gpa + done, at + done, &mut buffer[..length as usize])?;
+            each(self, vm, Gpa::new(gpa + done), at + done, &mut buffer[..length as usize])?;
             done += length;
         }
         DONE
     }
+}
 
-    /// Where a VM's own tables lead, whatever they allow.
-    fn guest_frame(&self, vm: Id, gpa: u64) -> Result<Spa, Failure> {
-        let memory = self.machine.memory;
-        let mut frames = self.kernel.kernel_frames(memory);
-        let at = <A::NestedFormat as PtFormat>::Input::from_raw(gpa);
-        let found =
-            self.kernel.vms.with(vm, |vm| vm.nested.query(&PoolTables { memory, frames: &mut frames }, at));
-        let mapping = found.map_err(about(1))?.ok_or(Failure::argument(2, Error::NotMapped))?;
-        let outside = vm.raw() == ROOT_VM && mapping.spa.raw() >= self.machine.memory_end;
-        if outside { Err(Failure::argument(2, Error::NotMapped)) } else { Ok(mapping.spa) }
-    }
-
-    /// Writes where a guest may have memory: in pages that the extension gave it, or in the root VM's own.
-    fn write_guest(&self, spa: Spa, bytes: &[u8]) -> Result<(), Failure> {
-        let memory = self.machine.memory;
-        let pool = self.kernel.frames.lock();
-        if pool.owner(spa) == Some(FrameOwner::Extension) {
-            memory.write_bytes(spa, bytes);
-            return Ok(());
-        }
-        let trapped = self.machine.trapped_page == Some(spa.page());
-        if self.machine.is_own(spa) || trapped {
-            return Err(Failure::argument(2, Error::Denied));
-        }
-        memory.write_outside(spa, bytes);
-        Ok(())
+/// What is wrong with a copy: the VM, or its memory.
+fn about_copy(error: Error) -> Failure {
+    match error {
+        Error::StaleId => Failure::argument(1, error),
+        _ => Failure::argument(2, error),
     }
 }

@@ -77,6 +77,28 @@ pub const TIMED_LATENESS: u64 = u64::MAX;
 /// No run has ended by the timer.
 pub const NOT_ENDED: u64 = u64::MAX;
 
+/// The argument of [`TEST_HYPERCALL`] under `holes`: read a word of the root VM's memory at the address in RDX or X2. The
+/// result is one of the [`hole`] constants.
+pub const HOLE_READ: u64 = 0;
+
+/// The same: write the word that is there, its bits inverted, look whether it is there, and write the first one again.
+pub const HOLE_WRITE: u64 = 1;
+
+/// The same: translate the address by the root VM's own tables.
+pub const HOLE_TRANSLATE: u64 = 2;
+
+/// What comes of such an access.
+pub mod hole {
+    /// It was carried out, and for a read, what was found is not all ones.
+    pub const DONE: u64 = 0;
+    /// [`plinth_extension_api::abi::Error::NotMapped`], about the address.
+    pub const NOT_MAPPED: u64 = 1;
+    /// A read found ones, or a write had no effect: a bus that nobody drives.
+    pub const ONES: u64 = 2;
+    /// Another error.
+    pub const OTHER: u64 = 3;
+}
+
 /// Whether this exit is the test hypercall.
 pub fn is_test(exit: &Exit<'_>) -> bool {
     exit.is_hypercall(TEST_HYPERCALL)

@@ -25,19 +25,32 @@ pub fn hypercall(number: u64, argument: u64) -> Result<u64, Fault> {
     if is_amd() { vmmcall(number, argument) } else { vmcall(number, argument) }
 }
 
+/// The same, with a second argument in RDX.
+///
+/// # Errors
+/// As [`hypercall`].
+pub fn hypercall_with(number: u64, argument: u64, second: u64) -> Result<u64, Fault> {
+    if is_amd() { vmmcall_with(number, argument, second) } else { vmcall_with(number, argument, second) }
+}
+
 /// Defines a hypercall by the instruction of one vendor.
 macro_rules! hypercall_by {
-    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+    ($(#[$doc:meta])* $name:ident, $with:ident, $bytes:literal) => {
         $(#[$doc])*
         ///
         /// # Errors
         /// The fault that it raises: #UD where nobody takes it.
         pub fn $name(number: u64, argument: u64) -> Result<u64, Fault> {
+            $with(number, argument, 0)
+        }
+
+        fn $with(number: u64, argument: u64, second: u64) -> Result<u64, Fault> {
             let result;
             // SAFETY: It changes RAX or faults, which is caught. RBX, which the compiler keeps for itself, is put back.
             let fault = unsafe {
                 probe!("xchg rbx, {argument}", $bytes; finally "xchg rbx, {argument}";
                     argument = inout(reg) argument => _,
+                    in("rdx") second,
                     inout("rax") number => result)
             };
             fault.map_or(Ok(result), Err)
@@ -47,10 +60,10 @@ macro_rules! hypercall_by {
 
 hypercall_by! {
     /// A hypercall by AMD's instruction.
-    vmmcall, ".byte 0x0f, 0x01, 0xd9"
+    vmmcall, vmmcall_with, ".byte 0x0f, 0x01, 0xd9"
 }
 
 hypercall_by! {
     /// A hypercall by Intel's instruction.
-    vmcall, ".byte 0x0f, 0x01, 0xc1"
+    vmcall, vmcall_with, ".byte 0x0f, 0x01, 0xc1"
 }

@@ -177,7 +177,11 @@ pub(crate) const READ_MEMORY: Contract = Contract {
     ],
     why: "Looking at a guest, the root VM's OS first of all.",
     details: "Whatever the VM itself may do there. The hypervisor's own memory reads as zeroes. After an error, part may \
-              have been copied. A device's registers are not memory: reading them may do what the device likes.",
+              have been copied. Of the root VM's addresses those are memory that the machine's description says so of. With \
+              a device tree, holes, devices and what the firmware keeps for itself (`no-map`, disabled nodes) are \
+              `NotMapped`, and so is memory that answers with a bus error. On x86 all addresses below the end of the \
+              memory map count: where nothing answers, a read finds ones and a write vanishes; at a device's registers \
+              it does what the device likes.",
     ..CALL
 };
 
@@ -192,7 +196,9 @@ pub(crate) const WRITE_MEMORY: Contract = Contract {
         COPY_TOO_MUCH,
     ],
     why: "The counterpart of `VmReadMemory`.",
-    details: "Whatever the VM itself may do there. After an error, part may have been copied.",
+    details: "Whatever the VM itself may do there. After an error, part may have been copied. What is memory of the root \
+              VM is as for `VmReadMemory`. What was written is found by accesses that pass the caches by, and by \
+              instruction fetches.",
     ..CALL
 };
 

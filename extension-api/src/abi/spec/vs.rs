@@ -191,9 +191,12 @@ pub(crate) const TRANSLATE: Contract = Contract {
     errors: &[
         STALE,
         RUNS_ELSEWHERE,
-        about(2, Error::NotMapped, "the guest's tables do not map it, or do not allow the access").reached(
-            Reach::Elsewhere("the root VM's OS knows which addresses it maps; unit tests of the walks"),
-        ),
+        about(
+            2,
+            Error::NotMapped,
+            "the guest's tables do not map it, do not allow the access, or lie where it has no memory",
+        )
+        .reached(Reach::Elsewhere("the root VM's OS knows which addresses it maps; unit tests of the walks")),
         about(3, Error::InvalidArgument, "undefined bits, or more than one"),
         whole(Error::Unsupported, "tables of a form that the backend does not follow")
             .reached(Reach::Elsewhere("depends on the guest; unit tests of the walks")),

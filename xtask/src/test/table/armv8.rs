@@ -10,7 +10,7 @@ use super::boards::CONFORMANCE;
 use super::{GUEST_VM, LINUX, LONG_TURNS, POWER_DOWN, Payload, SIGNATURE, Test};
 
 /// Linux on QEMU's Arm board.
-const VIRT: Test = Test { boards: &["qemu-virt"], memory: 512, ..LINUX };
+pub(super) const VIRT: Test = Test { boards: &["qemu-virt"], memory: 512, ..LINUX };
 
 /// A guest that sets off a test extension.
 const ATTACK: Test =

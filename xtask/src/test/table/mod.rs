@@ -15,6 +15,7 @@ mod extensions;
 mod files;
 mod guests;
 mod hardening;
+mod holes;
 mod intel;
 mod linux;
 mod machines;
@@ -216,6 +217,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         linux::TESTS,
         guests::TESTS,
         hardening::TESTS,
+        holes::TESTS,
         examples::TESTS,
         machines::TESTS,
         files::TESTS,

@@ -1,0 +1,82 @@
+//! Accesses to memory that is not the hypervisor's, and so may be none: an abort of one is an answer, not a fault of the
+//! kernel's.
+//!
+//! What the device tree calls memory may be the firmware's all the same (a bus error), or fail (an uncorrectable error). Each
+//! access here is one instruction at a label of its own. Where it takes a synchronous exception, [`recovery`] has the vectors
+//! go on at the end of the function, which then says so. The vectors keep of the registers what a function keeps.
+//!
+//! ELR_EL2, SPSR_EL2, ESR_EL2 and FAR_EL2 are changed by such an exception. What a guest left there has been saved by
+//! the time that the kernel looks at its memory.
+
+use core::arch::naked_asm;
+
+use crate::own_fault::OwnFault;
+
+/// What a load answers: in X0 and X1, by the procedure call standard.
+#[repr(C)]
+struct Loaded {
+    value: u64,
+    /// 1, or 0 where the access was aborted.
+    done: u64,
+}
+
+/// Reads an aligned word; `None` where the access is aborted.
+///
+/// # Safety
+/// The address is mapped.
+pub(crate) unsafe fn read_u64(at: u64) -> Option<u64> {
+    // SAFETY: forwarded to the caller.
+    let loaded = unsafe { load_word(at) };
+    (loaded.done != 0).then_some(loaded.value)
+}
+
+/// Reads a byte; `None` where the access is aborted.
+///
+/// # Safety
+/// The address is mapped.
+pub(crate) unsafe fn read_u8(at: u64) -> Option<u8> {
+    // SAFETY: forwarded to the caller.
+    let loaded = unsafe { load_byte(at) };
+    (loaded.done != 0).then_some(loaded.value as u8)
+}
+
+/// Writes a byte. Returns whether the access was carried out, as far as that is known at once.
+///
+/// # Safety
+/// The address is mapped for writing, and no Rust object is there.
+pub(crate) unsafe fn write_u8(at: u64, value: u8) -> bool {
+    // SAFETY: forwarded to the caller.
+    unsafe { store_byte(at, value) != 0 }
+}
+
+/// Where the kernel goes on after an exception of its own, if that was an access of this file's.
+pub(crate) fn recovery(fault: &OwnFault) -> Option<u64> {
+    let accesses =
+        [load_word as *const () as u64, load_byte as *const () as u64, store_byte as *const () as u64];
+    let guarded = fault.access().is_some() && accesses.contains(&fault.instruction);
+    guarded.then_some(aborted as *const () as u64)
+}
+
+/// Its first instruction is the access.
+#[unsafe(naked)]
+unsafe extern "C" fn load_word(at: u64) -> Loaded {
+    naked_asm!("ldr x0, [x0]", "mov x1, #1", "ret")
+}
+
+/// Its first instruction is the access.
+#[unsafe(naked)]
+unsafe extern "C" fn load_byte(at: u64) -> Loaded {
+    naked_asm!("ldrb w0, [x0]", "mov x1, #1", "ret")
+}
+
+/// Its first instruction is the access. Returns 1, or 0 where that was aborted.
+#[unsafe(naked)]
+unsafe extern "C" fn store_byte(at: u64, value: u8) -> u64 {
+    naked_asm!("strb w1, [x0]", "mov x0, #1", "ret")
+}
+
+/// The end of each of them after an exception: nothing was done.
+#[unsafe(naked)]
+unsafe extern "C" fn aborted() {
+    naked_asm!("mov x0, #0", "mov x1, #0", "ret")
+}
