@@ -227,6 +227,8 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_ERROR_HARDWARE_FAULT 12u
 /* All objects of that kind are taken. */
 #define PLINTH_ERROR_OUT_OF_OBJECTS 13u
+/* Another PP has not answered in time; what it may still reach stays taken. */
+#define PLINTH_ERROR_UNRESPONSIVE 14u
 
 /* Exit classes. */
 /* Something with no portable meaning: see `code` and `info`. */

@@ -28,7 +28,8 @@ impl<'a, 'p, M: PhysicalMemory> Detached<'a, 'p, M> {
         self.tables.iter().all(Option::is_none)
     }
 
-    /// The tables that were given back. Whoever takes them has to free them.
+    /// The tables that were given back, for reuse once no processor follows them. They are the kernel's until then: one that is
+    /// not taken here stays so for ever.
     pub(crate) fn take(self) -> impl Iterator<Item = Spa> {
         self.tables.into_iter().flatten()
     }

@@ -18,7 +18,7 @@ use crate::platform::{Platform, PrepareError, range};
 use crate::pp::{PpResources, stays_off};
 use crate::space::{DATA, HostSpace};
 use crate::sync::Mutex;
-use crate::watchdog;
+use crate::{wait, watchdog};
 
 /// The most physical processors.
 pub const MAX_PPS: usize = abi::MAX_PPS as usize;
@@ -56,6 +56,8 @@ pub(crate) struct Machine<A: Arch> {
     pub(crate) sink_frame: Spa,
     /// What a turn of the extension may take; 0 for no bound.
     pub(crate) turn_milliseconds: u64,
+    /// How long a PP may take to answer another one.
+    pub(crate) answer_milliseconds: u64,
     /// A page whose writes by the root VM the kernel must see.
     pub(crate) trapped_page: Option<Spa>,
     /// How many of each PP's backend pages the extension's tables map, where they are its own.
@@ -145,6 +147,7 @@ impl<A: Arch> Kernel<A> {
             trapped_page: platform.trapped_page,
             entry_pages: platform.entry.pages,
             turn_milliseconds: watchdog::option(platform.command_line),
+            answer_milliseconds: wait::option(platform.command_line),
         };
         // The root VM may read the reservation past the caches.
         memory.write_back(machine.zero_frame, PAGE_SIZE);

@@ -38,6 +38,7 @@ mod sync;
 mod syscall;
 mod timer;
 mod user_epoch;
+mod wait;
 mod watchdog;
 
 pub use frames::{FrameOwner, FramePool, MAX_FRAMES};

@@ -2,13 +2,14 @@
 //!
 //! A sender leaves a request and, if the PP may be running a guest, kicks it. A kick is a hardware event
 //! that looks like one of the guest's own (an NMI on x86), so there is at most one in flight for each
-//! PP, and the flag that says so tells a kick from the real thing.
+//! PP, and the flag that says so tells a kick from the real thing. Waiting for the answer is `wait`'s.
 
 #[cfg(all(test, loom))]
 mod models;
 
 use plinth_hal::ExitClass;
 
+use crate::handle::Id;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::watchdog::Turn;
 
@@ -35,6 +36,8 @@ pub(crate) const INTERRUPTS: u32 = 1 << 7;
 const NOWHERE: u64 = u64::MAX;
 /// What [`Mailbox::user_epoch`] holds while the PP is not in the extension.
 const OUTSIDE: u64 = u64::MAX;
+/// What [`Mailbox::active_vm`] holds before the first VS is active.
+const NO_VM: u64 = u64::MAX;
 
 /// How far a PP is on its way under the hypervisor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +75,11 @@ pub(crate) struct Mailbox {
     /// Held while a PP starts this one.
     starts: Mutex<()>,
     in_guest: AtomicBool,
+    /// The VM of the VS that is active here.
+    active_vm: AtomicU64,
     kick_in_flight: AtomicBool,
+    /// It has not answered another PP in time, and has not been heard of since.
+    lost: AtomicBool,
     /// The host epoch in which the PP entered the extension.
     user_epoch: AtomicU64,
     /// Exits by class, written by this PP alone.
@@ -90,7 +97,9 @@ impl Mailbox {
             start_entry: AtomicU64::new(NOWHERE),
             starts: Mutex::new(()),
             in_guest: AtomicBool::new(false),
+            active_vm: AtomicU64::new(NO_VM),
             kick_in_flight: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             user_epoch: AtomicU64::new(OUTSIDE),
             counts: [const { AtomicU64::new(0) }; plinth_extension_api::abi::EXIT_CLASSES],
             turn: Mutex::new(Turn::new()),
@@ -184,15 +193,12 @@ impl Mailbox {
         (epoch.load(Ordering::SeqCst) != seen).then(|| self.note_epoch(epoch))
     }
 
+    /// Once is enough: whoever begins an epoch later finds this one here, and takes the PP for one that is behind.
     #[cold]
     fn note_epoch(&self, epoch: &AtomicU64) -> u64 {
-        loop {
-            let now = epoch.load(Ordering::SeqCst);
-            self.user_epoch.store(now, Ordering::SeqCst);
-            if epoch.load(Ordering::SeqCst) == now {
-                return now;
-            }
-        }
+        let now = epoch.load(Ordering::SeqCst);
+        self.user_epoch.store(now, Ordering::SeqCst);
+        now
     }
 
     /// Says that the extension stopped.
@@ -211,7 +217,7 @@ impl Mailbox {
         !self.kick_in_flight.swap(true, Ordering::SeqCst)
     }
 
-    /// Whether the guest still runs without having seen `request`.
+    /// Whether a guest still runs without having seen `request`.
     pub(crate) fn is_deaf_to(&self, request: u32) -> bool {
         self.in_guest.load(Ordering::SeqCst) && self.requests.load(Ordering::SeqCst) & request != 0
     }
@@ -219,6 +225,32 @@ impl Mailbox {
     /// Whether a kick is on its way here.
     pub(crate) fn expects_kick(&self) -> bool {
         self.kick_in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Says which VM the VS is of that is about to be active. Whoever sees that it runs sees this too.
+    pub(crate) fn set_active_vm(&self, vm: Id) {
+        self.active_vm.store(vm.raw(), Ordering::Relaxed);
+    }
+
+    /// Whether a VS of this VM is active here. One that becomes active later looks for requests first, and flushes.
+    pub(crate) fn runs(&self, vm: Id) -> bool {
+        self.active_vm.load(Ordering::Relaxed) == vm.raw()
+    }
+
+    /// Whether it has not answered in time, and has not been heard of since.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    /// It has not answered in time. Returns whether it had until now.
+    pub(crate) fn set_lost(&self) -> bool {
+        !self.lost.swap(true, Ordering::SeqCst)
+    }
+
+    /// It has looked for requests. Returns whether it was lost until now.
+    #[inline]
+    pub(crate) fn is_found(&self) -> bool {
+        self.is_lost() && self.lost.swap(false, Ordering::SeqCst)
     }
 
     /// A kick arrived, or what looks like one. Returns whether it really was.
@@ -279,26 +311,6 @@ impl Mailbox {
     /// Exits of a class so far.
     pub(crate) fn exits(&self, class: ExitClass) -> u64 {
         self.counts[class as usize].load(Ordering::Relaxed)
-    }
-}
-
-/// Leaves a request with each of `others`, and waits until no guest runs there that has not seen it. `kick` makes a
-/// PP's guest stop.
-pub(crate) fn tell<'a>(
-    others: impl Iterator<Item = &'a Mailbox> + Clone,
-    request: u32,
-    kick: impl Fn(&Mailbox),
-    relax: impl Fn(),
-) {
-    for mailbox in others.clone() {
-        if mailbox.post(request) && mailbox.start_kick() {
-            kick(mailbox);
-        }
-    }
-    for mailbox in others {
-        while mailbox.is_deaf_to(request) {
-            relax();
-        }
     }
 }
 

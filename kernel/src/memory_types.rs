@@ -36,7 +36,8 @@ impl<A: Arch> Pp<'_, A> {
                 Ok(()) => self.follow_memory_types(),
                 Err(error) => self.refuse_memory_types(error),
             }
-            self.flush_everywhere();
+            // A PP that is lost may use the old types still, and is named in the log.
+            let _ = self.flush_everywhere(Id::from_raw(ROOT_VM));
             self.merge_root();
         }
         None
@@ -118,7 +119,7 @@ impl<A: Arch> Pp<'_, A> {
             vm.each_table(|table| table.merge(tables, &mut Broadcast(&self.cpu), input::<A>(at), size))
         };
         let _ = self.kernel.vms.with(Id::from_raw(ROOT_VM), merge);
-        self.forget_tables(detached);
+        let _ = self.forget_tables(Id::from_raw(ROOT_VM), detached);
     }
 }
 

@@ -398,6 +398,7 @@ impl<A: Arch> Pp<'_, A> {
         let own = |vs: &Vs<A>| if vs.pp == self.index { Ok(()) } else { Err(Error::Denied) };
         let mut vs = self.kernel.vss.take(id, own)?;
         self.deactivate();
+        self.mailbox.set_active_vm(vs.vm);
         vs.hw.flush_tlb();
         vs.hw.load_registers(&self.machine.memory, self.page.writer());
         self.active = Some(Active { id, vs });

@@ -5,12 +5,13 @@ use core::sync::atomic::Ordering;
 
 use plinth_hal::{Arch, Exit, ExitClass, ExitFrame, HostCpu, PageWriter, ProcessorEvent, Target, VsHw};
 
+use crate::handle::Id;
 use crate::kernel::Kernel;
-use crate::mailbox::{
-    self, ATTENTION, FLUSH, INTERRUPTS, Mailbox, NMI, POLICY, PpCall, RESET, START, Standing,
-};
+use crate::mailbox::{ATTENTION, FLUSH, INTERRUPTS, Mailbox, NMI, POLICY, PpCall, RESET, START, Standing};
 use crate::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
+use crate::wait::{CpuClock, Question, Unheard};
+use crate::watchdog;
 
 impl<A: Arch> Pp<'_, A> {
     /// Does what others have asked for.
@@ -19,6 +20,9 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn serve_requests(&mut self) -> Option<Next> {
         let mailbox = self.mailbox;
         let requests = mailbox.take_requests();
+        if mailbox.is_found() {
+            log::warn!("pp {}: it was lost, and answers again: it goes on", self.index);
+        }
         if requests & INTERRUPTS != 0 {
             self.cpu.return_interrupts();
         }
@@ -216,23 +220,57 @@ fn start<A: Arch>(vs: &mut Vs<A>, pp: usize, entry: u64, page: PageWriter<A>) {
     }
 }
 
+/// Proof that no PP executes a guest of a VM with what it had cached of nested tables before: what only led there may be given
+/// away.
+#[must_use]
+pub(crate) struct Forgotten(());
+
+impl Forgotten {
+    /// The VM has never run: nobody has cached anything of it.
+    pub(crate) const NEVER_RUN: Self = Self(());
+}
+
 impl<A: Arch> Kernel<A> {
-    /// Makes every other PP forget what it has cached of nested tables, and waits until it has.
-    pub(crate) fn shoot_down(&self, own: usize, cpu: &A::Cpu) {
-        self.tell_others(FLUSH, own, cpu);
+    /// Makes every other PP forget what it has cached of a VM's nested tables, and waits until it has.
+    ///
+    /// # Errors
+    /// [`Unheard`]: a PP that is lost may still use it.
+    pub(crate) fn shoot_down(&self, vm: Id, own: usize, cpu: &A::Cpu) -> Result<Forgotten, Unheard> {
+        self.tell_others(FLUSH, vm, own, cpu).map(|()| Forgotten(()))
     }
 
-    /// Leaves a request with every other PP, and waits until no guest executes anything that has not seen it.
-    pub(crate) fn tell_others(&self, request: u32, own: usize, cpu: &A::Cpu) {
+    /// Leaves a request with every other PP, and waits until no guest of the VM executes anything that has not seen it.
+    ///
+    /// # Errors
+    /// [`Unheard`]: one on a PP that is lost may.
+    pub(crate) fn tell_others(&self, request: u32, vm: Id, own: usize, cpu: &A::Cpu) -> Result<(), Unheard> {
         let others = self.mailboxes.iter().enumerate().filter(|(index, _)| *index != own);
-        let others = others.map(|(_, mailbox)| mailbox);
-        for mailbox in others.clone() {
+        for (_, mailbox) in others.clone() {
             mailbox.post(request & !FLUSH);
         }
         if cpu.flush_everywhere() {
-            return;
+            return Ok(());
         }
-        let kick = |mailbox: &Mailbox| cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
-        mailbox::tell(others, request, kick, || cpu.relax());
+        let question = Question {
+            request,
+            vm,
+            kick: |mailbox: &Mailbox| cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed)),
+            clock: &CpuClock(cpu),
+            limit: self.answer_limit(cpu),
+        };
+        question.ask(others, |pp| {
+            let what = if request == FLUSH { "forget translations" } else { "take new answers" };
+            log::error!(
+                "pp {pp}: it does not answer pp {own}, which has asked it to {what} of VM {:#x}: it is lost, and nothing \
+                 that it may still reach is used again",
+                vm.raw()
+            );
+        })
+    }
+
+    /// How long a PP may take to answer another one, in ticks of the counter.
+    fn answer_limit(&self, cpu: &A::Cpu) -> u64 {
+        let milliseconds = self.machine.get().map_or(0, |machine| machine.answer_milliseconds);
+        watchdog::ticks(milliseconds, cpu)
     }
 }

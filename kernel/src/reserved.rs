@@ -95,7 +95,8 @@ impl<A: Arch> Pp<'_, A> {
         for page in open.into_iter().flatten() {
             self.map_reserved(page, self.machine.zero_frame, Permissions::READ);
         }
-        self.kernel.shoot_down(self.index, &self.cpu);
+        // A PP that is lost may write into the sink still: what is there is the root VM's own.
+        let _ = self.kernel.shoot_down(Id::from_raw(ROOT_VM), self.index, &self.cpu);
     }
 
     fn map_reserved(&self, page: u64, frame: Spa, permissions: Permissions) {

@@ -191,12 +191,17 @@ impl<A: Arch> Pp<'_, A> {
 impl<A: Arch> Kernel<A> {
     /// What a turn may take on a PP, in ticks of its counter; `u64::MAX` for no bound.
     pub(crate) fn turn_limit(milliseconds: u64, cpu: &A::Cpu) -> u64 {
-        let rate = cpu.frequency().map_or(FALLBACK_RATE, |frequency| (frequency / 1000).max(1));
         match milliseconds {
             0 => u64::MAX,
-            milliseconds => milliseconds.saturating_mul(rate),
+            milliseconds => ticks(milliseconds, cpu),
         }
     }
+}
+
+/// A time in ticks of the PP's counter.
+pub(crate) fn ticks(milliseconds: u64, cpu: &impl HostCpu) -> u64 {
+    let rate = cpu.frequency().map_or(FALLBACK_RATE, |frequency| (frequency / 1000).max(1));
+    milliseconds.saturating_mul(rate)
 }
 
 /// What the kernel's command line says, in milliseconds. The last number counts.

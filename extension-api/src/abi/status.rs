@@ -69,6 +69,8 @@ errors! {
     HardwareFault = 12, "the hardware faulted";
     /// All objects of that kind are taken.
     OutOfObjects = 13, "no object of that kind is left";
+    /// Another PP has not answered in time; what it may still reach stays taken.
+    Unresponsive = 14, "a processor does not answer";
 }
 
 /// An error and, where an argument is at fault, which.

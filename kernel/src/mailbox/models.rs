@@ -10,6 +10,23 @@ use loom::sync::{Arc, Notify};
 use loom::thread;
 
 use super::*;
+use crate::wait::{Clock, Question};
+
+/// The VM that runs.
+const VM: Id = Id::from_raw(7);
+
+/// Time stands still, so that every wait lasts until it is answered.
+struct Frozen;
+
+impl Clock for Frozen {
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn relax(&self) {
+        thread::yield_now();
+    }
+}
 
 /// A PP with a TLB, and what it shares with others.
 struct Machine {
@@ -40,6 +57,7 @@ impl Machine {
         machine.mailbox.clear();
         machine.mailbox.leave_guest();
         machine.mailbox.leave_user();
+        machine.mailbox.set_active_vm(VM);
         machine.mailbox.set_standing(Standing::Launched);
         machine.epoch.store(0, Ordering::SeqCst);
         Arc::new(machine)
@@ -63,7 +81,10 @@ impl Machine {
     }
 
     fn tell(&self, request: u32) {
-        tell([&self.mailbox].into_iter(), request, |_| self.kick(), thread::yield_now);
+        let question =
+            Question { request, vm: VM, kick: |_: &Mailbox| self.kick(), clock: &Frozen, limit: 9 };
+        let heard = question.ask([(0, &self.mailbox)].into_iter(), |_| unreachable!("no time passes"));
+        assert_eq!(heard, Ok(()));
     }
 
     /// Has it start, as another PP.

@@ -13,6 +13,7 @@ use crate::handle::Id;
 use crate::kernel::Kernel;
 use crate::objects::{View, Vm, Vs};
 use crate::pp::Pp;
+use crate::processors::Forgotten;
 
 impl<A: Arch> Pp<'_, A> {
     /// Makes a view of a VM.
@@ -35,9 +36,11 @@ impl<A: Arch> Pp<'_, A> {
     pub(super) fn vm_view_destroy(&mut self) -> Answer {
         let unused = |view: &View<A>| if view.users == 0 { Ok(()) } else { Err(Error::Busy) };
         let view = self.view(2)?.ok_or(Failure::argument(2, Error::Denied))?;
-        let removed = self.kernel.vms.with(self.id(1), |vm| vm.views.remove(view, unused));
+        let vm = self.id(1);
+        let removed = self.kernel.vms.with(vm, |vm| vm.views.remove(view, unused));
         let removed = removed.map_err(about(1))?.map_err(about(2))?;
-        self.flush_everywhere();
+        // Where a lost PP may hold its tables, they stay the kernel's.
+        let _: Forgotten = self.flush_everywhere(vm)?;
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
         removed.nested.destroy(&mut PoolTables { memory, frames: &mut frames });

@@ -13,6 +13,7 @@ use crate::handle::Id;
 use crate::mailbox::POLICY;
 use crate::objects::Vm;
 use crate::pp::Pp;
+use crate::processors::Forgotten;
 
 impl<A: Arch> Pp<'_, A> {
     /// Makes a VM without memory.
@@ -39,14 +40,14 @@ impl<A: Arch> Pp<'_, A> {
         match self.kernel.vms.insert(vm) {
             Ok(id) => Ok([id.raw(), 0]),
             Err(vm) => {
-                self.dismantle(vm);
+                self.dismantle(vm, &Forgotten::NEVER_RUN);
                 Err(Error::OutOfObjects.into())
             }
         }
     }
 
     /// Gives back all that a VM has on hardware.
-    fn dismantle(&self, vm: Vm<A>) {
+    fn dismantle(&self, vm: Vm<A>, _: &Forgotten) {
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
         while let Some(view) = vm.views.remove_where(|_| true) {
@@ -65,15 +66,16 @@ impl<A: Arch> Pp<'_, A> {
         }
         let unused = |vm: &Vm<A>| if vm.vps == 0 && vm.mapped_pages == 0 { Ok(()) } else { Err(Error::Busy) };
         let vm = self.kernel.vms.remove(id, unused).map_err(about(1))?;
-        self.kernel.shoot_down(self.index, &self.cpu);
-        self.dismantle(vm);
+        let forgotten = self.kernel.shoot_down(id, self.index, &self.cpu)?;
+        self.dismantle(vm, &forgotten);
         DONE
     }
 
     /// Makes every PP forget what it has cached of a VM's memory.
     pub(super) fn vm_flush(&mut self) -> Answer {
-        self.kernel.vms.with(self.id(1), |_| ()).map_err(about(1))?;
-        self.flush_everywhere();
+        let vm = self.id(1);
+        self.kernel.vms.with(vm, |_| ()).map_err(about(1))?;
+        let _: Forgotten = self.flush_everywhere(vm)?;
         DONE
     }
 
@@ -94,8 +96,9 @@ impl<A: Arch> Pp<'_, A> {
         });
         declared.map_err(about(1))??;
         self.kernel.bump_policy();
-        self.kernel.tell_others(POLICY, self.index, &self.cpu);
+        let told = self.kernel.tell_others(POLICY, vm, self.index, &self.cpu);
         self.refresh_policy();
+        told?;
         DONE
     }
 

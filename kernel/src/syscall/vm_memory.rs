@@ -15,6 +15,8 @@ use crate::handle::Id;
 use crate::mailbox::FLUSH;
 use crate::nested::Broadcast;
 use crate::pp::Pp;
+use crate::processors::Forgotten;
+use crate::wait::Unheard;
 
 /// Bytes of the leaves that a mapping is made of where it can be.
 const LARGE: u64 = 2 << 20;
@@ -105,7 +107,8 @@ impl<A: Arch> Pp<'_, A> {
             vm.mapped_pages += (size / PAGE_SIZE) as usize;
             Ok(())
         });
-        self.forget_tables(detached);
+        // What was mapped is; tables that a lost PP may hold stay the kernel's.
+        let _ = self.forget_tables(vm, detached);
         mapped.map_err(about(1)).and_then(|mapped| mapped.map_err(|error| map_failure(2, error)))
     }
 
@@ -132,7 +135,8 @@ impl<A: Arch> Pp<'_, A> {
         if mapped.map_err(about(1))? { Ok(()) } else { Err(Failure::argument(2, Error::NotMapped)) }
     }
 
-    /// Unmaps leaf by leaf what is mapped, and lets each frame go once no PP can reach it any more.
+    /// Unmaps leaf by leaf what is mapped, and lets each frame go once no PP can reach it any more. One that a lost PP may reach
+    /// stays counted as mapped, and so is nobody's to give away.
     fn unmap_pages(&mut self, vm: Id, gpa: u64, size: u64) -> Result<(), Failure> {
         let memory = self.machine.memory;
         let mut done = 0;
@@ -149,8 +153,8 @@ impl<A: Arch> Pp<'_, A> {
                 vm.mapped_pages -= (piece / PAGE_SIZE) as usize;
                 Ok((leaf.spa, piece))
             });
-            self.flush_everywhere();
-            self.forget_tables(detached);
+            let forgotten = self.flush_everywhere(vm)?;
+            self.release_tables(detached, &forgotten);
             let (frame, piece) = gone.map_err(about(1))?.map_err(|error| map_failure(2, error))?;
             self.kernel.frames.lock().uncount_mappings(frame, (piece / PAGE_SIZE) as usize);
             done += piece;
@@ -158,13 +162,21 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Frees tables that are linked no more, once every PP has forgotten them.
-    pub(crate) fn forget_tables(&self, detached: Detached<'_, '_, A::Memory>) {
+    /// Frees tables of a VM that are linked no more, once every PP has forgotten them.
+    ///
+    /// # Errors
+    /// [`Unheard`]: they stay the kernel's for good.
+    pub(crate) fn forget_tables(&self, vm: Id, detached: Detached<'_, '_, A::Memory>) -> Result<(), Unheard> {
         if !detached.is_empty() {
-            self.flush_everywhere();
-            let mut pool = self.kernel.frames.lock();
-            detached.take().for_each(|table| pool.release(table, 1));
+            let forgotten = self.flush_everywhere(vm)?;
+            self.release_tables(detached, &forgotten);
         }
+        Ok(())
+    }
+
+    fn release_tables(&self, detached: Detached<'_, '_, A::Memory>, _: &Forgotten) {
+        let mut pool = self.kernel.frames.lock();
+        detached.take().for_each(|table| pool.release(table, 1));
     }
 
     /// Changes what a VM may do with memory that it has, by its own tables. The root VM's can only lose: its own map
@@ -198,8 +210,9 @@ impl<A: Arch> Pp<'_, A> {
             Some(view) => vm.views.with(view, |view| change(&mut view.nested)),
         });
         let done = done.map_err(about(1))?.map_err(about(2))?;
-        self.flush_everywhere();
+        let flushed = self.flush_everywhere(vm);
         done.map_err(|error| map_failure(first, error))?;
+        let _: Forgotten = flushed?;
         DONE
     }
 
@@ -253,13 +266,16 @@ impl<A: Arch> Pp<'_, A> {
         Ok(size)
     }
 
-    /// Makes every PP forget what it holds of nested tables; this one before its next entry.
+    /// Makes every PP forget what it holds of a VM's nested tables; this one before its next entry.
     ///
     /// Not while the VM is locked: a PP that is waited for may need that lock to decode an instruction before it
     /// leaves its guest.
-    pub(crate) fn flush_everywhere(&self) {
-        self.kernel.shoot_down(self.index, &self.cpu);
+    ///
+    /// # Errors
+    /// [`Unheard`]: a PP that is lost may still use them.
+    pub(crate) fn flush_everywhere(&self, vm: Id) -> Result<Forgotten, Unheard> {
         self.mailbox.post(FLUSH);
+        self.kernel.shoot_down(vm, self.index, &self.cpu)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The loader's own arguments in grub.cfg.
 
 use core::fmt;
+use core::num::NonZeroU32;
 
 /// MiB for the hypervisor that are accepted.
 const MEMORY: core::ops::RangeInclusive<u64> = 8..=2048;
@@ -27,6 +28,8 @@ pub enum BadOption<'a> {
     Log(&'a str),
     /// `watchdog=` is no number.
     Watchdog(&'a str),
+    /// `pp-timeout=` is no number, or 0.
+    PpTimeout(&'a str),
     /// `separate-tables=` is neither `on` nor `off`.
     SeparateTables(&'a str),
 }
@@ -38,7 +41,7 @@ impl fmt::Display for BadOption<'_> {
             Self::Unknown(word) => {
                 write!(
                     f,
-                    "the loader has no argument `{word}`; in grub.cfg give it memory=MIB, log=LEVEL, watchdog=MS, separate-tables=on|off or nothing"
+                    "the loader has no argument `{word}`; in grub.cfg give it memory=MIB, log=LEVEL, watchdog=MS, pp-timeout=MS, separate-tables=on|off or nothing"
                 )
             }
             Self::Memory(value) => {
@@ -49,6 +52,9 @@ impl fmt::Display for BadOption<'_> {
             }
             Self::Watchdog(value) => {
                 write!(f, "watchdog={value} is no number of milliseconds; choose one, or 0 for no bound")
+            }
+            Self::PpTimeout(value) => {
+                write!(f, "pp-timeout={value} is no number of milliseconds; choose one from 1 on")
             }
             Self::SeparateTables(value) => {
                 write!(
@@ -82,6 +88,9 @@ impl Options {
                 Some(("watchdog", value)) => {
                     value.parse::<u32>().map_err(|_| BadOption::Watchdog(value))?;
                 }
+                Some(("pp-timeout", value)) => {
+                    value.parse::<NonZeroU32>().map_err(|_| BadOption::PpTimeout(value))?;
+                }
                 _ => return Err(BadOption::Unknown(word)),
             }
         }
@@ -111,6 +120,8 @@ mod tests {
         assert_eq!(Options::parse("separate-tables=off"), Ok(Options { memory: 32, log: 3 }));
         assert_eq!(Options::parse("separate-tables=no"), Err(BadOption::SeparateTables("no")));
         assert_eq!(Options::parse("watchdog=5s"), Err(BadOption::Watchdog("5s")));
+        assert_eq!(Options::parse("pp-timeout=0"), Err(BadOption::PpTimeout("0")));
+        assert_eq!(Options::parse("pp-timeout=20"), Ok(Options { memory: 32, log: 3 }));
         assert_eq!(Options::parse("memory=32 quiet"), Err(BadOption::Unknown("quiet")));
     }
 }

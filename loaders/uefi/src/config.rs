@@ -6,6 +6,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use core::num::NonZeroU32;
 use serde::Deserialize;
 
 /// The name of the file.
@@ -37,6 +38,9 @@ pub struct Config {
     pub launch: Launch,
     /// How long the extension may take to return, in milliseconds; 0: for ever. The kernel knows what is usual.
     pub watchdog: Option<u32>,
+    /// How long a processor may take to answer another one, in milliseconds. The kernel knows what is usual.
+    #[serde(rename = "pp-timeout")]
+    pub pp_timeout: Option<NonZeroU32>,
     /// Whether the extension has page tables of its own. The kernel knows which processors take it.
     #[serde(rename = "separate-tables")]
     pub separate_tables: Option<Switch>,
@@ -159,7 +163,8 @@ impl Config {
             Switch::On => "separate-tables=on".to_string(),
             Switch::Off => "separate-tables=off".to_string(),
         });
-        watchdog.into_iter().chain(tables).collect::<Vec<_>>().join(" ")
+        let answer = self.pp_timeout.map(|limit| alloc::format!("pp-timeout={limit}"));
+        watchdog.into_iter().chain(answer).chain(tables).collect::<Vec<_>>().join(" ")
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -208,11 +213,11 @@ mod tests {
 
     #[test]
     fn everything_can_be_said() {
-        let text = "kernel='k'\nextension='e'\nnext='a/b'\ninitrd='i'\ncmdline='c d'\nlog='trace'\nmemory=64\nlaunch=true\nwatchdog=5\nseparate-tables='on'\nstop=true";
+        let text = "kernel='k'\nextension='e'\nnext='a/b'\ninitrd='i'\ncmdline='c d'\nlog='trace'\nmemory=64\nlaunch=true\nwatchdog=5\npp-timeout=7\nseparate-tables='on'\nstop=true";
         let config = Config::parse(text).unwrap();
         assert_eq!((config.memory.0, config.log as u64, config.stop), (64, 5, true));
         assert_eq!(config.cmdline.as_deref(), Some("c d"));
-        assert_eq!(config.options(), "watchdog=5 separate-tables=on");
+        assert_eq!(config.options(), "watchdog=5 pp-timeout=7 separate-tables=on");
         let off = alloc::format!("{GOOD}separate-tables = 'off'");
         assert_eq!(Config::parse(&off).unwrap().options(), "separate-tables=off");
         assert_eq!(Config::parse(GOOD).unwrap().options(), "");
@@ -252,6 +257,7 @@ mod tests {
         assert!(fault("\nlog = 'loud'").contains("line 2: unknown variant `loud`, expected one of `off`"));
         assert!(fault("memory = 7").contains("line 1: `memory` is 7 MiB, but must be from 8 to 4096"));
         assert!(fault("\n\nmemory = -1").contains("line 3: "));
+        assert!(fault("pp-timeout = 0").contains("line 1: "));
         assert!(fault("kernel = ").contains("line 1: "));
     }
 

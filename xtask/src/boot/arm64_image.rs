@@ -9,7 +9,7 @@ use crate::payload::read;
 use crate::volume::{Format, Part, Volume};
 
 /// What the kernel's own command line may say.
-const OPTIONS: [&str; 2] = ["vhe", "watchdog"];
+const OPTIONS: [&str; 3] = ["vhe", "watchdog", "pp-timeout"];
 
 pub(super) fn volume(mut contents: Contents<'_>) -> Result<Volume> {
     let payload = contents.required_payload()?;
