@@ -208,6 +208,7 @@ impl HostCpu for SvmCpu {
             return false;
         }
         self.load_host();
+        // BOUND: the root VM's to set, which starts this processor, or nobody's. No other one waits for one that sleeps here.
         // SAFETY: the kernel's IDT and TSS are loaded and interrupts are off, as always in the kernel.
         unsafe { sleep::halt_until_nmi() };
         self.note.take()

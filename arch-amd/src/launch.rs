@@ -11,6 +11,7 @@ use plinth_arch_x86::tables::{Tables, has_pcids};
 use plinth_arch_x86::{NptFormat, msr};
 use plinth_kernel::{Departure, Kernel, PpResources, PrepareError};
 use plinth_launch::{LaunchError, LaunchStatus};
+// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
 use spin::Once;
 
 use crate::cpu::SvmCpu;

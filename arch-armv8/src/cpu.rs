@@ -472,14 +472,14 @@ impl HostCpu for El2Cpu {
     }
 
     fn flush_everywhere(&self) -> bool {
-        self.root.recall_others();
-        true
+        self.root.recall_others()
     }
 
     fn park(&mut self, wake: impl Fn() -> bool) -> bool {
         if wake() {
             return false;
         }
+        // BOUND: the root VM's to set, which starts this processor, or nobody's. No other one waits for one that sleeps here.
         aarch64_cpu::asm::wfe();
         true
     }
@@ -493,6 +493,7 @@ impl HostCpu for El2Cpu {
     }
 
     fn relax(&self) {
+        // BOUND: not a wait; those that call it have theirs.
         core::hint::spin_loop();
     }
 

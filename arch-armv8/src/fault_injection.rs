@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable, SPSR_EL2, Writeable};
 use plinth_hal::{PAGE_SIZE, UserContext};
 use plinth_kernel::KERNEL_STACK_PAGES;
+// BOUND: one processor at a time injects faults, and holds it for a copy.
 use spin::Mutex;
 
 use crate::own_fault::OwnFault;

@@ -11,6 +11,7 @@ use plinth_hal::{PAGE_SIZE, Spa, SpaRange, UserVa};
 use plinth_kernel::{Departure, Entry, Kernel, Platform, PpResources};
 use plinth_launch::image::Machine as ImageMachine;
 use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, Range};
+// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
 use spin::Once;
 
 use crate::bank::SCTLR_RESET;

@@ -52,6 +52,7 @@ fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
         }
         Request::CpuSuspend => {
             // Every state is served as the lightest one, which PSCI allows: it ends with an interrupt.
+            // BOUND: an interrupt of the root VM's, which has asked for that. No other processor waits for one that sleeps here.
             aarch64_cpu::asm::wfi();
             done(psci::SUCCESS)
         }

@@ -1,8 +1,9 @@
 //! The processors' own roots of stage 2, all of them: how one processor stops another's guest.
 
 use plinth_hal::Spa;
-use plinth_kernel::MAX_PPS;
-use spin::{Mutex, Once};
+use plinth_kernel::{Lock, LockGuard, MAX_PPS};
+// BOUND: each processor makes its own before it runs; `get` does not wait.
+use spin::Once;
 
 use crate::formats::RootShape;
 use crate::memory::IdentityMemory;
@@ -10,19 +11,19 @@ use crate::roots::{Miss, OwnRoot};
 use crate::slots::{self, SLOTS};
 use crate::tlb;
 
-static ROOTS: [Once<Mutex<OwnRoot<IdentityMemory>>>; MAX_PPS] = [const { Once::new() }; MAX_PPS];
+static ROOTS: [Once<Lock<OwnRoot<IdentityMemory>>>; MAX_PPS] = [const { Once::new() }; MAX_PPS];
 
 /// The root of the processor that has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Root {
-    own: &'static Mutex<OwnRoot<IdentityMemory>>,
+    own: &'static Lock<OwnRoot<IdentityMemory>>,
     at: Spa,
 }
 
 impl Root {
     /// That of processor `pp`, in its pages at `at`.
     pub(crate) fn new(pp: usize, memory: IdentityMemory, at: Spa, shape: RootShape) -> Self {
-        let own = ROOTS[pp].call_once(|| Mutex::new(OwnRoot::new(memory, at, shape)));
+        let own = ROOTS[pp].call_once(|| Lock::new(OwnRoot::new(memory, at, shape)));
         Self { own, at }
     }
 
@@ -33,34 +34,50 @@ impl Root {
 
     /// Makes it translate nothing, once the TLBs are told.
     pub(crate) fn empty(self) {
-        self.own.lock().empty();
+        self.lock().empty();
     }
 
     /// Copies what was needed before; see [`OwnRoot::fill`].
     pub(crate) fn fill(self, source: Spa) {
-        self.own.lock().fill(source);
+        self.lock().fill(source);
     }
 
     /// What a translation fault at `gpa` is to the guest whose root table is at `source`.
     pub(crate) fn miss(self, source: Spa, gpa: u64) -> Miss {
-        self.own.lock().miss(source, gpa)
+        self.lock().miss(source, gpa)
+    }
+
+    /// The processor cannot run a guest without its root: where another one has failed while it held it, this one fails too.
+    fn lock(self) -> LockGuard<'static, OwnRoot<IdentityMemory>> {
+        match self.own.lock() {
+            Ok(root) => root,
+            Err(lost) => panic!("its root of stage 2 is out of reach: {lost:?}"),
+        }
     }
 
     /// Has every other processor look what others want before it executes more of its guest, and all TLBs forget what
-    /// they hold of nested tables, this root included.
-    pub(crate) fn recall_others(self) {
+    /// they hold of nested tables, this root included. Returns false where a root is out of reach, because a processor has failed
+    /// while it held it.
+    pub(crate) fn recall_others(self) -> bool {
+        let mut all = true;
         for own in ROOTS.iter().filter_map(Once::get) {
-            if core::ptr::eq(own, self.own) { own.lock().empty() } else { own.lock().recall() }
+            match own.lock() {
+                Ok(mut root) if core::ptr::eq(own, self.own) => root.empty(),
+                Ok(mut root) => root.recall(),
+                Err(_) => all = false,
+            }
         }
         tlb::flush_guests();
+        all
     }
 }
 
 /// Has a processor look what others want before it executes more of its guest.
 pub(crate) fn recall(hardware_id: u32) {
     let pp = SLOTS.find(slots::affinity(hardware_id));
-    if let Some(own) = pp.and_then(|pp| ROOTS.get(pp)).and_then(Once::get) {
-        own.lock().recall();
+    let own = pp.and_then(|pp| ROOTS.get(pp)).and_then(Once::get);
+    if let Some(Ok(mut root)) = own.map(Lock::lock) {
+        root.recall();
         tlb::flush_guests();
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn power_on(pp: usize) -> i64 {
     let entry = arrive as *const () as u64;
     let call = [u64::from(psci::CPU_ON_64), SLOTS.affinity(pp), entry, cell.get() as u64];
     let begin = CNTPCT_EL0.get();
+    // BOUND: `TURNS_OFF`.
     loop {
         // SAFETY: the processor starts in `arrive` with its own arrival.
         let [answer, ..] = unsafe { firmware::call(call) };
@@ -108,6 +109,7 @@ pub(crate) unsafe fn turn_off(pp: usize) -> ! {
     // SAFETY: a processor that the root VM has started was started by the firmware, which turns it off.
     unsafe { firmware::call([u64::from(psci::CPU_OFF), 0, 0, 0]) };
     log::error!("processor {:#x}: the firmware does not turn it off; it stops", SLOTS.affinity(pp));
+    // BOUND: none. It is off for the others, who do not wait for it.
     loop {
         aarch64_cpu::asm::wfe();
     }

@@ -6,6 +6,7 @@ use plinth_arch_x86::msr;
 use plinth_arch_x86::speculation::Processor;
 use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
+// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
 use spin::Once;
 
 use crate::controls::{self, Controls, FeatureControl};

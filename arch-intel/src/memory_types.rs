@@ -15,6 +15,7 @@ use plinth_hal::{
     Exit, ExitClass, GuestMemory, HostFault, MEMORY_TYPES, PhysicalMemory, Spa, SpaRange, VsHw,
 };
 use plinth_launch::{LaunchError, LaunchStatus};
+// BOUND: its holder reads or compares types, of which there are as many as registers say, and touches nothing else.
 use spin::Mutex;
 
 use crate::bitmaps::wishes_for;

@@ -55,6 +55,7 @@ pub(crate) unsafe extern "sysv64" fn halt_until_nmi(flag: *const u32) {
         ".globl plinth_vmx_sleep_start",
         "plinth_vmx_sleep_start: cmp dword ptr [rdi], 0",
         "jne plinth_vmx_sleep_end",
+        // BOUND: those of its callers.
         "hlt",
         ".globl plinth_vmx_sleep_end",
         "plinth_vmx_sleep_end: ret",

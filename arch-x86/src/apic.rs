@@ -253,6 +253,7 @@ impl LocalApic {
     /// Waits until the last command has left, or has had time enough.
     fn wait_idle(self) {
         let idle = (0..LOOKS).any(|_| {
+            // BOUND: `LOOKS`.
             core::hint::spin_loop();
             self.read(Register::COMMAND) & PENDING == 0
         });

@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use plinth_hal::{Arch, PAGE_SIZE, Spa};
 use plinth_kernel::{Kernel, MAX_PPS, PrepareError};
 use plinth_launch::{Entry, LaunchInfo};
+// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
 use spin::Once;
 
 use crate::apic::{self, LocalApic};

@@ -9,6 +9,7 @@ use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 
 use plinth_hal::{PAGE_SIZE, Spa};
+// BOUND: made by a few CPUID instructions, whichever processor is the first.
 use spin::Once;
 
 use crate::msr;

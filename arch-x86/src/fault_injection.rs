@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use plinth_hal::{PAGE_SIZE, UserContext, UserExit};
 use plinth_kernel::KERNEL_STACK_PAGES;
+// BOUND: one processor at a time injects faults, and holds it for a copy.
 use spin::Mutex;
 
 use crate::apic::LocalApic;

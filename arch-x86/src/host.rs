@@ -38,6 +38,7 @@ macro_rules! common_host_methods {
         }
 
         fn relax(&self) {
+            // BOUND: not a wait; those that call it have theirs.
             ::core::hint::spin_loop();
         }
 

@@ -16,6 +16,7 @@ pub unsafe extern "sysv64" fn halt_until_nmi() {
     naked_asm!(
         ".globl plinth_sleep_start",
         "plinth_sleep_start: stgi",
+        // BOUND: those of its callers.
         "hlt",
         "nop",
         ".globl plinth_sleep_end",

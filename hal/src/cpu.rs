@@ -54,7 +54,7 @@ pub trait HostCpu: Sized {
     fn kick(&self, hardware_id: u32);
 
     /// Drops what the TLBs of all PPs hold of nested tables, where the hardware can tell the others by itself. Returns
-    /// false where it cannot: each PP has to be kicked. Where it can, no other PP executes more of a guest, once this
+    /// false where it cannot, or cannot this time: each PP has to be kicked. Where it can, no other PP executes more of a guest, once this
     /// returns, before it has exited with class [`crate::ExitClass::Kick`].
     fn flush_everywhere(&self) -> bool {
         false

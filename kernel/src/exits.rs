@@ -38,6 +38,7 @@ impl<A: Arch> Pp<'_, A> {
             return self.not_runnable();
         }
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
+        // BOUND: not a wait: each round runs the guest.
         loop {
             if !mailbox.enter_guest() {
                 return self.serve_requests();
@@ -188,6 +189,7 @@ impl<A: Arch> Pp<'_, A> {
         let Some(root) = self.root_vs.filter(|root| self.can_run(*root)) else {
             log::error!("pp {}: it has no root VS that can run; the processor stops", self.index);
             self.mailbox.rest();
+            // BOUND: none. It has nothing to run any more, and nobody waits for a PP that runs no guest.
             loop {
                 self.cpu.park(|| false);
             }

@@ -209,7 +209,7 @@ fn random_bias<A: Arch>(base: u64, platform: &Platform<A>, image: &Image<'_>) ->
 }
 
 fn take_frame<M: PhysicalMemory>(frames: &mut KernelFrames<'_, M>) -> Result<Spa, PrepareError> {
-    let frame = frames.pool.lock().take(1, FrameOwner::ExtensionImage)?;
+    let frame = frames.pool.lock()?.take(1, FrameOwner::ExtensionImage)?;
     frames.memory.zero_page(frame);
     Ok(frame)
 }
@@ -218,7 +218,7 @@ impl<A: Arch> Kernel<A> {
     /// Gives the extension its stacks and its exit page on a PP; returns the exit page's frame.
     pub(crate) fn map_extension_pp(&self, memory: A::Memory, pp: usize) -> Result<Spa, PrepareError> {
         let mut frames = self.kernel_frames(memory);
-        let mut space = self.space.lock();
+        let mut space = self.space.lock()?;
         let space = space.as_mut().ok_or(PrepareError::BadContract)?;
         let data = Permissions::READ | Permissions::WRITE;
         for top in [self.extension.stack(pp), self.extension.fail_stack(pp)] {

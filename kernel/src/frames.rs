@@ -5,7 +5,7 @@ use core::ops::Range;
 use plinth_extension_api::abi::Error;
 use plinth_hal::{FrameSource, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
 
-use crate::sync::Mutex;
+use crate::sync::Lock;
 
 /// The most frames a pool can have: 256 MiB of them.
 pub const MAX_FRAMES: usize = 64 * 1024;
@@ -246,14 +246,14 @@ impl Default for FramePool {
 
 /// The pool as the backends and the page-table engine see it: what they allocate is the kernel's.
 pub(crate) struct KernelFrames<'a, M> {
-    pub(crate) pool: &'a Mutex<FramePool>,
+    pub(crate) pool: &'a Lock<FramePool>,
     pub(crate) memory: M,
     pub(crate) owner: FrameOwner,
 }
 
 impl<M: PhysicalMemory> FrameSource for KernelFrames<'_, M> {
     fn allocate(&mut self, pages: usize) -> Result<Spa, OutOfFrames> {
-        let first = self.pool.lock().take(pages, self.owner)?;
+        let first = self.pool.lock()?.take(pages, self.owner)?;
         for page in 0..pages as u64 {
             self.memory.zero_page(Spa::new(first.raw() + page * PAGE_SIZE));
         }
@@ -261,7 +261,10 @@ impl<M: PhysicalMemory> FrameSource for KernelFrames<'_, M> {
     }
 
     fn free(&mut self, first: Spa, pages: usize) {
-        self.pool.lock().release(first, pages);
+        // Where the pool's lock is lost, they stay the kernel's.
+        if let Ok(mut pool) = self.pool.lock() {
+            pool.release(first, pages);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod models;
 
 use plinth_extension_api::abi::Error;
 
-use crate::sync::Mutex;
+use crate::sync::Lock;
 
 /// The id of an object: slot index in bits 15:0, generation in bits 47:16.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,12 +52,12 @@ struct Slot<T> {
 
 /// A fixed number of objects of one kind.
 pub(crate) struct Table<T, const N: usize> {
-    slots: [Mutex<Slot<T>>; N],
+    slots: [Lock<Slot<T>>; N],
 }
 
 impl<T, const N: usize> Table<T, N> {
     pub(crate) const fn new() -> Self {
-        Self { slots: [const { Mutex::new(Slot { generation: 0, content: Content::Free }) }; N] }
+        Self { slots: [const { Lock::new(Slot { generation: 0, content: Content::Free }) }; N] }
     }
 
     /// Puts an object into a free slot.
@@ -66,7 +66,7 @@ impl<T, const N: usize> Table<T, N> {
     /// The object itself where no slot is free.
     pub(crate) fn insert(&self, object: T) -> Result<Id, T> {
         for (index, slot) in self.slots.iter().enumerate() {
-            let mut slot = slot.lock();
+            let Ok(mut slot) = slot.lock() else { continue };
             if matches!(slot.content, Content::Free) {
                 slot.content = Content::Here(object);
                 return Ok(Id::new(index, slot.generation));
@@ -80,7 +80,7 @@ impl<T, const N: usize> Table<T, N> {
     /// # Errors
     /// [`Error::StaleId`]; [`Error::Busy`] where a PP has taken it.
     pub(crate) fn with<R>(&self, id: Id, work: impl FnOnce(&mut T) -> R) -> Result<R, Error> {
-        let mut slot = self.slot(id)?.lock();
+        let mut slot = self.slot(id)?.lock()?;
         match Self::current(&mut slot, id)? {
             Content::Here(object) => Ok(work(object)),
             _ => Err(Error::Busy),
@@ -92,7 +92,7 @@ impl<T, const N: usize> Table<T, N> {
     /// # Errors
     /// As [`Self::with`], or what `allowed` answers.
     pub(crate) fn take(&self, id: Id, allowed: impl FnOnce(&T) -> Result<(), Error>) -> Result<T, Error> {
-        let mut slot = self.slot(id)?.lock();
+        let mut slot = self.slot(id)?.lock()?;
         let content = Self::current(&mut slot, id)?;
         if let Content::Here(object) = content {
             allowed(object)?;
@@ -103,10 +103,10 @@ impl<T, const N: usize> Table<T, N> {
         }
     }
 
-    /// Puts back what [`Self::take`] took.
+    /// Puts back what [`Self::take`] took. Where the slot's lock is lost, it stays taken.
     pub(crate) fn put_back(&self, id: Id, object: T) {
-        if let Ok(slot) = self.slot(id) {
-            slot.lock().content = Content::Here(object);
+        if let Ok(Ok(mut slot)) = self.slot(id).map(Lock::lock) {
+            slot.content = Content::Here(object);
         }
     }
 
@@ -115,7 +115,7 @@ impl<T, const N: usize> Table<T, N> {
     /// # Errors
     /// As [`Self::with`], or what `allowed` answers.
     pub(crate) fn remove(&self, id: Id, allowed: impl FnOnce(&T) -> Result<(), Error>) -> Result<T, Error> {
-        let mut slot = self.slot(id)?.lock();
+        let mut slot = self.slot(id)?.lock()?;
         let content = Self::current(&mut slot, id)?;
         let Content::Here(object) = content else { return Err(Error::Busy) };
         allowed(object)?;
@@ -130,7 +130,7 @@ impl<T, const N: usize> Table<T, N> {
     /// Removes some object that is `wanted` and that no PP has taken.
     pub(crate) fn remove_where(&self, wanted: impl Fn(&T) -> bool) -> Option<T> {
         self.slots.iter().find_map(|slot| {
-            let mut slot = slot.lock();
+            let mut slot = slot.lock().ok()?;
             if !matches!(&slot.content, Content::Here(object) if wanted(object)) {
                 return None;
             }
@@ -144,29 +144,32 @@ impl<T, const N: usize> Table<T, N> {
 
     /// Gives up the slot of an object that was taken and is not coming back.
     pub(crate) fn forget_taken(&self, id: Id) {
-        if let Ok(slot) = self.slot(id) {
-            let mut slot = slot.lock();
-            if matches!(Self::current(&mut slot, id), Ok(Content::Taken)) {
-                slot.content = Content::Free;
-                slot.generation = slot.generation.wrapping_add(1);
-            }
+        if let Ok(Ok(mut slot)) = self.slot(id).map(Lock::lock)
+            && matches!(Self::current(&mut slot, id), Ok(Content::Taken))
+        {
+            slot.content = Content::Free;
+            slot.generation = slot.generation.wrapping_add(1);
         }
     }
 
-    /// Works on every object that no PP has taken, until one fails.
+    /// Works on every object that no PP has taken, until one fails. One whose lock is lost counts as taken.
     pub(crate) fn each<E>(&self, mut work: impl FnMut(&mut T) -> Result<(), E>) -> Result<(), E> {
-        self.slots.iter().try_for_each(|slot| match &mut slot.lock().content {
-            Content::Here(object) => work(object),
-            Content::Taken | Content::Free => Ok(()),
+        self.slots.iter().filter_map(|slot| slot.lock().ok()).try_for_each(|mut slot| {
+            match &mut slot.content {
+                Content::Here(object) => work(object),
+                Content::Taken | Content::Free => Ok(()),
+            }
         })
     }
 
     /// How many objects there are.
     pub(crate) fn count(&self) -> usize {
-        self.slots.iter().filter(|slot| !matches!(slot.lock().content, Content::Free)).count()
+        let is_free =
+            |slot: &Lock<Slot<T>>| slot.lock().is_ok_and(|slot| matches!(slot.content, Content::Free));
+        self.slots.iter().filter(|slot| !is_free(slot)).count()
     }
 
-    fn slot(&self, id: Id) -> Result<&Mutex<Slot<T>>, Error> {
+    fn slot(&self, id: Id) -> Result<&Lock<Slot<T>>, Error> {
         self.slots.get(id.index()).ok_or(Error::StaleId)
     }
 

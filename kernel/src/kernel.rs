@@ -7,6 +7,7 @@ use plinth_hal::page_table::{Attributes, InputAddress, MemoryType, NotLoaded, Pa
 use plinth_hal::page_table::{Permissions, PtFormat};
 use plinth_hal::{Arch, ExitFrame, FrameSource, PAGE_SIZE, PhysicalMemory, Spa, SpaRange, VmHw};
 use plinth_launch::LaunchStatus;
+// BOUND: what is put in is ready by then, so that the one who puts it is done at once; `get` does not wait.
 use spin::Once;
 
 use crate::extension::{self, Extension};
@@ -17,7 +18,7 @@ use crate::objects::{Vm, Vp, Vs};
 use crate::platform::{Platform, PrepareError, range};
 use crate::pp::{PpResources, stays_off};
 use crate::space::{DATA, HostSpace};
-use crate::sync::Mutex;
+use crate::sync::Lock;
 use crate::{wait, watchdog};
 
 /// The most physical processors.
@@ -75,8 +76,8 @@ impl<A: Arch> Machine<A> {
 /// The microkernel. One static of it for each backend in the image; the launched one is used.
 pub struct Kernel<A: Arch> {
     pub(crate) machine: Once<Machine<A>>,
-    pub(crate) frames: Mutex<FramePool>,
-    pub(crate) space: Mutex<Option<HostSpace<A>>>,
+    pub(crate) frames: Lock<FramePool>,
+    pub(crate) space: Lock<Option<HostSpace<A>>>,
     pub(crate) extension: Extension,
     pub(crate) vms: Table<Vm<A>, MAX_VMS>,
     pub(crate) vps: Table<Vp, MAX_VPS>,
@@ -102,8 +103,8 @@ impl<A: Arch> Kernel<A> {
     pub const fn new() -> Self {
         Self {
             machine: Once::new(),
-            frames: Mutex::new(FramePool::new()),
-            space: Mutex::new(None),
+            frames: Lock::new(FramePool::new()),
+            space: Lock::new(None),
             extension: Extension::new(),
             vms: Table::new(),
             vps: Table::new(),
@@ -126,7 +127,7 @@ impl<A: Arch> Kernel<A> {
     /// [`PrepareError`]; the machine is as it was.
     pub fn prepare(&self, platform: Platform<A>) -> Result<(), PrepareError> {
         self.check(&platform)?;
-        self.frames.lock().assign(range(platform.info.pool));
+        self.frames.lock()?.assign(range(platform.info.pool));
         self.extension.clear();
         self.extension.handle_seed.store(platform.info.entropy[1], Ordering::SeqCst);
         let memory = platform.memory;
@@ -177,7 +178,7 @@ impl<A: Arch> Kernel<A> {
         let window = frames.allocate(1)?;
         space.map_page_zero(platform.memory, &mut frames, window)?;
         extension::load(&self.extension, &platform, &mut space, &mut frames)?;
-        *self.space.lock() = Some(space);
+        *self.space.lock()? = Some(space);
         Ok(())
     }
 
@@ -274,7 +275,7 @@ impl<A: Arch> Kernel<A> {
         let memory = self.machine.get().ok_or(PrepareError::BadContract)?.memory;
         let mut frames = self.kernel_frames(memory);
         let stack = frames.allocate(KERNEL_STACK_PAGES + 1)?;
-        let mut space = self.space.lock();
+        let mut space = self.space.lock()?;
         let space = space.as_mut().ok_or(PrepareError::BadContract)?;
         space.guard(memory, &mut frames, stack)?;
         Ok(stack.nth_page(KERNEL_STACK_PAGES as u64 + 1))
@@ -290,7 +291,7 @@ impl<A: Arch> Kernel<A> {
         let stack_top = self.stack()?;
         let backend = frames.allocate(backend_pages)?;
         let exit_page = ExitFrame::new(self.map_extension_pp(machine.memory, pp)?);
-        let mut space = self.space.lock();
+        let mut space = self.space.lock()?;
         let space = space.as_mut().ok_or(PrepareError::BadContract)?;
         let entry = SpaRange::new(backend, machine.entry_pages.min(backend_pages) as u64 * PAGE_SIZE);
         space.map_entry(machine.memory, &mut frames, entry, DATA)?;
@@ -344,12 +345,12 @@ impl<A: Arch> Kernel<A> {
 
     /// How many frames of the pool are free.
     pub fn free_frames(&self) -> usize {
-        self.frames.lock().free_frames()
+        self.frames.lock().map_or(0, |pool| pool.free_frames())
     }
 
     /// How many frames the pool has.
     pub(crate) fn pool_frames(&self) -> usize {
-        self.frames.lock().frames()
+        self.frames.lock().map_or(0, |pool| pool.frames())
     }
 
     /// How many VMs, VPs and VSs there are.

@@ -46,3 +46,5 @@ pub use kernel::{KERNEL_STACK_PAGES, Kernel, MAX_PPS, MAX_VMS, MAX_VPS, MAX_VSS}
 pub use lost::{LostPp, last_words};
 pub use platform::{Entry, Platform, PrepareError};
 pub use pp::{Departure, PpResources};
+#[cfg(not(loom))]
+pub use sync::{Lock, LockGuard, LockLost};

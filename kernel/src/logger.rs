@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use plinth_launch::LaunchInfo;
+// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
 use spin::Once;
 
 /// Bytes in the ring.
@@ -64,6 +65,7 @@ impl Logger {
     /// Writes a finished line.
     fn write_line(&self, line: &[u8]) {
         let mut tries = 0;
+        // BOUND: `LOCK_TRIES`.
         while self.busy.swap(true, Ordering::Acquire) && tries < LOCK_TRIES {
             core::hint::spin_loop();
             tries += 1;

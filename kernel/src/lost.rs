@@ -43,7 +43,7 @@ impl Display for LostPp {
 
 impl<A: Arch> Kernel<A> {
     /// The kernel has failed on the PP with this hardware id, which is about to stop: nobody waits for it or kicks it any
-    /// more. A lock that it held stays locked. `None` where it is no PP of this kernel's.
+    /// more. A lock that it held stays locked, and those who wait for it give up. `None` where it is no PP of this kernel's.
     pub fn lose_pp(&self, hardware_id: u32) -> Option<LostPp> {
         let pp = self.mailboxes.iter().position(|mailbox| mailbox.is(hardware_id))?;
         let mailbox = self.mailboxes.get(pp)?;

@@ -10,7 +10,7 @@ mod models;
 use plinth_hal::ExitClass;
 
 use crate::handle::Id;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Lock, Ordering};
 use crate::watchdog::Turn;
 
 /// Forget cached translations before the next entry.
@@ -73,7 +73,7 @@ pub(crate) struct Mailbox {
     requests: AtomicU32,
     start_entry: AtomicU64,
     /// Held while a PP starts this one.
-    starts: Mutex<()>,
+    starts: Lock<()>,
     in_guest: AtomicBool,
     /// The VM of the VS that is active here.
     active_vm: AtomicU64,
@@ -85,7 +85,7 @@ pub(crate) struct Mailbox {
     /// Exits by class, written by this PP alone.
     counts: [AtomicU64; plinth_extension_api::abi::EXIT_CLASSES],
     /// What was last seen of the extension here.
-    pub(crate) turn: Mutex<Turn>,
+    pub(crate) turn: Lock<Turn>,
 }
 
 impl Mailbox {
@@ -95,14 +95,14 @@ impl Mailbox {
             hardware_id: AtomicU32::new(u32::MAX),
             requests: AtomicU32::new(0),
             start_entry: AtomicU64::new(NOWHERE),
-            starts: Mutex::new(()),
+            starts: Lock::new(()),
             in_guest: AtomicBool::new(false),
             active_vm: AtomicU64::new(NO_VM),
             kick_in_flight: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             user_epoch: AtomicU64::new(OUTSIDE),
             counts: [const { AtomicU64::new(0) }; plinth_extension_api::abi::EXIT_CLASSES],
-            turn: Mutex::new(Turn::new()),
+            turn: Lock::new(Turn::new()),
         }
     }
 
@@ -127,7 +127,7 @@ impl Mailbox {
     /// One PP at a time does that: a call that overtook the reset before it would start a processor that the reset then
     /// stops on its way.
     pub(crate) fn start(&self, entry: u64, call: impl FnOnce(PpCall) -> bool) {
-        let _one = self.starts.lock();
+        let Ok(_one) = self.starts.lock() else { return };
         let cold = self.claim_start();
         self.post_start(entry);
         match self.standing() {

@@ -94,6 +94,7 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn wait_for_start(&mut self) -> Option<Next> {
         let mailbox = self.mailbox;
         mailbox.rest();
+        // BOUND: the root VM's to set, which starts this processor. No other PP waits for one that runs no guest.
         if self.cpu.park(|| mailbox.has_requests()) {
             mailbox.finish_kick();
         }

@@ -1,15 +1,50 @@
 //! The atomics and locks of what PPs tell each other: the machine's. In a build for the model checker (`--cfg loom`) they are
 //! loom's, under which a test runs once for each order of accesses that the memory model allows.
 
+#[cfg(not(loom))]
+mod lock;
 #[cfg(loom)]
 mod model;
+
+use plinth_extension_api::abi::{Error, Failure};
+use plinth_hal::OutOfFrames;
+
+use crate::platform::PrepareError;
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 #[cfg(not(loom))]
-pub(crate) use spin::Mutex;
+pub use lock::{Lock, LockGuard};
 
 #[cfg(loom)]
-pub(crate) use model::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex};
+pub(crate) use model::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Lock};
 
 pub(crate) use core::sync::atomic::Ordering;
+
+/// A lock is held by a PP that does not let it go: what it guards is out of reach.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LockLost;
+
+impl From<LockLost> for Error {
+    fn from(_: LockLost) -> Self {
+        Self::Unresponsive
+    }
+}
+
+impl From<LockLost> for Failure {
+    fn from(lost: LockLost) -> Self {
+        Error::from(lost).into()
+    }
+}
+
+impl From<LockLost> for OutOfFrames {
+    fn from(_: LockLost) -> Self {
+        Self
+    }
+}
+
+impl From<LockLost> for PrepareError {
+    fn from(_: LockLost) -> Self {
+        Self::OutOfFrames
+    }
+}

@@ -39,7 +39,8 @@ impl<A: Arch> Kernel<A> {
     /// Gives up frames that the host's tables no longer lead to. They are free as soon as that is true of
     /// the TLBs as well.
     pub(crate) fn retire(&self, frames: impl Iterator<Item = Spa>) {
-        let mut pool = self.frames.lock();
+        // Where the pool's lock is lost, they stay whose they are.
+        let Ok(mut pool) = self.frames.lock() else { return };
         frames.for_each(|frame| pool.retire(frame));
         self.extension.epoch.fetch_add(1, Ordering::SeqCst);
         drop(pool);
@@ -48,7 +49,7 @@ impl<A: Arch> Kernel<A> {
 
     /// Frees retired frames, if it is time.
     pub(crate) fn settle(&self) {
-        let mut pool = self.frames.lock();
+        let Ok(mut pool) = self.frames.lock() else { return };
         let epoch = self.extension.epoch.load(Ordering::SeqCst);
         if pool.is_leaving() && !self.mailboxes.iter().any(|mailbox| mailbox.is_behind(epoch)) {
             pool.settle();

@@ -57,7 +57,7 @@ impl Mailbox {
     /// The ticks that are left of the PP's present turn, where one may last `limit`; 0: it is overdue.
     pub(crate) fn time_left(&self, now: u64, limit: u64) -> u64 {
         let exits = self.all_exits();
-        let mut turn = self.turn.lock();
+        let Ok(mut turn) = self.turn.lock() else { return limit };
         if turn.exits != exits {
             *turn = Turn::found(exits, Some(now));
         }
@@ -66,17 +66,23 @@ impl Mailbox {
 
     /// A turn begins that no exit tells from the one before.
     fn begin_turn(&self, now: u64) {
-        *self.turn.lock() = Turn::found(self.all_exits(), Some(now));
+        self.set_turn(Some(now));
     }
 
     /// Says that the PP waits or leaves. The next exit ends that.
     pub(crate) fn rest(&self) {
-        *self.turn.lock() = Turn::found(self.all_exits(), None);
+        self.set_turn(None);
+    }
+
+    fn set_turn(&self, since: Option<u64>) {
+        if let Ok(mut turn) = self.turn.lock() {
+            *turn = Turn::found(self.all_exits(), since);
+        }
     }
 
     /// Gives the turn its time again; once only. Returns whether that was the first time.
     fn extend_turn(&self, now: u64) -> bool {
-        let mut turn = self.turn.lock();
+        let Ok(mut turn) = self.turn.lock() else { return false };
         turn.since = Some(now);
         !core::mem::replace(&mut turn.late, true)
     }
@@ -85,7 +91,7 @@ impl Mailbox {
     /// its way a `pause` ago has come, and was not noticed: the extension was not running yet. So the next one to look waits
     /// until `kick` has sent it.
     fn kick_late(&self, now: u64, pause: u64, kick: impl FnOnce()) {
-        let mut turn = self.turn.lock();
+        let Ok(mut turn) = self.turn.lock() else { return };
         let lost = turn.kicked.is_some_and(|kicked| now.saturating_sub(kicked) >= pause);
         let kicks = self.start_kick() || lost;
         if kicks || turn.kicked.is_none() {

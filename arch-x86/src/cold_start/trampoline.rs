@@ -73,6 +73,7 @@ global_asm!(
     "dec ecx",
     "jnz 4b",
     "6: cli",
+    // BOUND: none. Nobody has called this processor, and so nobody waits for it.
     "hlt",
     "jmp 6b",
     "5: mov edi, [rsi + 4]",
@@ -145,6 +146,7 @@ pub(super) unsafe fn place(page: u64, root: u64) {
 /// Stops this processor until it is started again.
 pub(super) fn stop() -> ! {
     loop {
+        // BOUND: the root VM's to set, which may start it again. Nobody waits for it.
         // SAFETY: nothing is left to do on this processor; INIT and a startup IPI bring it back.
         unsafe { core::arch::asm!("cli", "hlt", options(nomem, nostack)) };
     }

@@ -69,6 +69,7 @@ fn start_log(info: &LaunchInfo) {
 fn panic(info: &PanicInfo<'_>) -> ! {
     last_words(info, EL2.lose_pp(own_hardware_id()));
     loop {
+        // BOUND: none. Nobody waits for a processor on which the kernel has failed: see `lose_pp`.
         // SAFETY: sleeps; nothing else is left to do on this processor.
         unsafe { core::arch::asm!("wfi", options(nomem, nostack, preserves_flags)) };
     }

@@ -91,6 +91,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     let own = LocalApic::current().id();
     last_words(info, SVM.lose_pp(own).or_else(|| VMX.lose_pp(own)));
     loop {
+        // BOUND: none. Nobody waits for a processor on which the kernel has failed: see `lose_pp`.
         // SAFETY: stops this processor; nothing else is left to do on it.
         unsafe { core::arch::asm!("cli", "hlt") };
     }

@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 use loom::sync;
 use loom::sync::atomic::{self, fence};
 
+use super::LockLost;
+
 loom::thread_local! {
     /// The thread's last `SeqCst` access has no fence behind it yet.
     static OPEN: Cell<bool> = Cell::new(false);
@@ -98,22 +100,22 @@ impl AtomicU64 {
     }
 }
 
-/// The crate spin's, under loom.
-pub(crate) struct Mutex<T> {
+/// The kernel's lock, under loom: nobody holds it for ever.
+pub(crate) struct Lock<T> {
     initial: std::sync::Mutex<Option<T>>,
     mutex: OnceLock<sync::Mutex<T>>,
 }
 
-impl<T> Mutex<T> {
+impl<T> Lock<T> {
     pub(crate) const fn new(initial: T) -> Self {
         Self { initial: std::sync::Mutex::new(Some(initial)), mutex: OnceLock::new() }
     }
 
-    pub(crate) fn lock(&self) -> sync::MutexGuard<'_, T> {
+    pub(crate) fn lock(&self) -> Result<sync::MutexGuard<'_, T>, LockLost> {
         let make = || {
             let initial = self.initial.lock().unwrap().take();
             sync::Mutex::new(initial.expect("a lock is made once"))
         };
-        self.mutex.get_or_init(make).lock().unwrap()
+        Ok(self.mutex.get_or_init(make).lock().unwrap())
     }
 }

@@ -16,13 +16,13 @@ impl<A: Arch> Pp<'_, A> {
     pub(super) fn mem_allocate_page(&mut self) -> Answer {
         let memory = self.machine.memory;
         self.kernel.settle();
-        let frame = self.kernel.frames.lock().take(1, FrameOwner::Kernel).map_err(|_| Error::OutOfMemory)?;
+        let frame = self.kernel.frames.lock()?.take(1, FrameOwner::Kernel).map_err(|_| Error::OutOfMemory)?;
         memory.zero_page(frame);
         let at = self.extension.page_address(self.machine.pool, frame).raw();
         let mut frames = self.kernel.kernel_frames(memory);
         let mut detached = Detached::new(&mut frames);
         let data = Permissions::READ | Permissions::WRITE;
-        let mapped = match self.kernel.space.lock().as_mut() {
+        let mapped = match self.kernel.space.lock()?.as_mut() {
             Some(space) => space.map_user(memory, &mut detached, at, frame, 1, data),
             None => Err(PrepareError::BadContract),
         };
@@ -30,7 +30,7 @@ impl<A: Arch> Pp<'_, A> {
             self.kernel.retire(detached.take().chain([frame]));
             return Err(Error::OutOfMemory.into());
         }
-        self.kernel.frames.lock().give(frame, 1);
+        self.kernel.frames.lock()?.give(frame, 1);
         Ok([at, 0])
     }
 
@@ -39,7 +39,7 @@ impl<A: Arch> Pp<'_, A> {
         let pages = self.run_of_pages(1)?;
         let memory = self.machine.memory;
         self.kernel.settle();
-        let taken = self.kernel.frames.lock().take(pages as usize, FrameOwner::Kernel);
+        let taken = self.kernel.frames.lock()?.take(pages as usize, FrameOwner::Kernel);
         let first = taken.map_err(|_| Error::OutOfMemory)?;
         for page in 0..pages {
             memory.zero_page(Spa::new(first.raw() + page * PAGE_SIZE));
@@ -47,16 +47,16 @@ impl<A: Arch> Pp<'_, A> {
         let at = self.extension.page_address(self.machine.pool, first).raw();
         let data = Permissions::READ | Permissions::WRITE;
         let mut frames = self.kernel.kernel_frames(memory);
-        let mapped = match self.kernel.space.lock().as_mut() {
+        let mapped = match self.kernel.space.lock()?.as_mut() {
             Some(space) => map_pages(space, memory, &mut frames, (at, first, pages), data),
             None => Err(PrepareError::BadContract),
         };
         if mapped.is_err() {
             // Those that were mapped by then may be in some TLB.
-            self.take_pages(at, first, pages);
+            self.take_pages(at, first, pages)?;
             return Err(Error::OutOfMemory.into());
         }
-        self.kernel.frames.lock().give(first, pages as usize);
+        self.kernel.frames.lock()?.give(first, pages as usize);
         Ok([at, 0])
     }
 
@@ -69,8 +69,8 @@ impl<A: Arch> Pp<'_, A> {
             return Err(bad(Error::InvalidArgument));
         }
         let (first, _) = self.user_frame(at).ok_or(bad(Error::NotMapped))?;
-        self.kernel.frames.lock().claim_run(first, pages as usize).map_err(bad)?;
-        self.take_pages(at, first, pages);
+        self.kernel.frames.lock()?.claim_run(first, pages as usize).map_err(bad)?;
+        self.take_pages(at, first, pages)?;
         DONE
     }
 
@@ -83,17 +83,18 @@ impl<A: Arch> Pp<'_, A> {
         Ok(bytes / PAGE_SIZE)
     }
 
-    /// Unmaps pages of the extension, and frees them once no TLB leads there.
-    fn take_pages(&mut self, at: u64, first: Spa, pages: u64) {
+    /// Unmaps pages of the extension, and frees them once no TLB leads there. What it cannot unmap stays the kernel's.
+    fn take_pages(&mut self, at: u64, first: Spa, pages: u64) -> Result<(), Failure> {
         let memory = self.machine.memory;
         for offset in (0..pages).map(|page| page * PAGE_SIZE) {
             let mut frames = self.kernel.kernel_frames(memory);
             let mut detached = Detached::new(&mut frames);
-            if let Some(space) = self.kernel.space.lock().as_mut() {
+            if let Some(space) = self.kernel.space.lock()?.as_mut() {
                 space.unmap_user(memory, &mut detached, at + offset);
             }
             self.kernel.retire(detached.take().chain([Spa::new(first.raw() + offset)]));
         }
+        Ok(())
     }
 
     /// How much memory there is still to be had.
@@ -111,10 +112,10 @@ impl<A: Arch> Pp<'_, A> {
         }
         let (frame, _) = self.user_frame(at).ok_or(bad(Error::NotMapped))?;
         let memory = self.machine.memory;
-        self.kernel.frames.lock().claim(frame).map_err(bad)?;
+        self.kernel.frames.lock()?.claim(frame).map_err(bad)?;
         let mut frames = self.kernel.kernel_frames(memory);
         let mut detached = Detached::new(&mut frames);
-        if let Some(space) = self.kernel.space.lock().as_mut() {
+        if let Some(space) = self.kernel.space.lock()?.as_mut() {
             space.unmap_user(memory, &mut detached, at);
         }
         self.kernel.retire(detached.take().chain([frame]));

@@ -26,7 +26,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Fills `part` from one page, which stays the extension's meanwhile.
     fn read_user_page(&self, at: u64, part: &mut [u8]) -> Result<(), Error> {
         let memory = self.machine.memory;
-        let space = self.kernel.space.lock();
+        let space = self.kernel.space.lock()?;
         let mut frames = self.kernel.kernel_frames(memory);
         let frame = space.as_ref().and_then(|space| space.user_frame(memory, &mut frames, at));
         let (spa, _) = frame.ok_or(Error::InvalidArgument)?;
@@ -51,7 +51,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Writes `part` into one page, which stays the extension's meanwhile.
     fn write_user_page(&self, at: u64, part: &[u8]) -> Result<(), Error> {
         let memory = self.machine.memory;
-        let space = self.kernel.space.lock();
+        let space = self.kernel.space.lock()?;
         let mut frames = self.kernel.kernel_frames(memory);
         let frame = space.as_ref().and_then(|space| space.user_frame(memory, &mut frames, at));
         let (spa, _) = frame.filter(|(_, writable)| *writable).ok_or(Error::InvalidArgument)?;
@@ -62,7 +62,7 @@ impl<A: Arch> Pp<'_, A> {
     /// The frame behind an address of the extension, and whether the extension may write to it.
     pub(super) fn user_frame(&self, at: u64) -> Option<(Spa, bool)> {
         let memory = self.machine.memory;
-        let space = self.kernel.space.lock();
+        let space = self.kernel.space.lock().ok()?;
         space.as_ref()?.user_frame(memory, &mut self.kernel.kernel_frames(memory), at)
     }
 }

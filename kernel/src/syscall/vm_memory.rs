@@ -61,7 +61,7 @@ impl<A: Arch> Pp<'_, A> {
         // The extension sees its pages in the order of their frames: where the last is mapped at its place, all may be.
         let size = if last.is_some_and(|last| self.user_frame(last).is_some()) { LARGE } else { PAGE_SIZE };
         let pages = (size / PAGE_SIZE) as usize;
-        let counted = self.kernel.frames.lock().count_mappings(frame, pages);
+        let counted = self.kernel.frames.lock()?.count_mappings(frame, pages);
         match counted {
             Ok(()) => {}
             Err(_) if size == LARGE => return self.map_piece(vm, gpa, at, PAGE_SIZE, attributes),
@@ -71,7 +71,7 @@ impl<A: Arch> Pp<'_, A> {
         self.machine.memory.write_back(frame, size);
         let result = self.map_frames(vm, gpa, frame, size, attributes);
         if result.is_err() {
-            self.kernel.frames.lock().uncount_mappings(frame, pages);
+            self.kernel.frames.lock()?.uncount_mappings(frame, pages);
         }
         result.map(|()| size)
     }
@@ -154,9 +154,9 @@ impl<A: Arch> Pp<'_, A> {
                 Ok((leaf.spa, piece))
             });
             let forgotten = self.flush_everywhere(vm)?;
-            self.release_tables(detached, &forgotten);
+            self.release_tables(detached, &forgotten)?;
             let (frame, piece) = gone.map_err(about(1))?.map_err(|error| map_failure(2, error))?;
-            self.kernel.frames.lock().uncount_mappings(frame, (piece / PAGE_SIZE) as usize);
+            self.kernel.frames.lock()?.uncount_mappings(frame, (piece / PAGE_SIZE) as usize);
             done += piece;
         }
         Ok(())
@@ -165,18 +165,19 @@ impl<A: Arch> Pp<'_, A> {
     /// Frees tables of a VM that are linked no more, once every PP has forgotten them.
     ///
     /// # Errors
-    /// [`Unheard`]: they stay the kernel's for good.
-    pub(crate) fn forget_tables(&self, vm: Id, detached: Detached<'_, '_, A::Memory>) -> Result<(), Unheard> {
+    /// They may still be reached, or the pool cannot: they stay the kernel's for good.
+    pub(crate) fn forget_tables(&self, vm: Id, detached: Detached<'_, '_, A::Memory>) -> Result<(), Failure> {
         if !detached.is_empty() {
             let forgotten = self.flush_everywhere(vm)?;
-            self.release_tables(detached, &forgotten);
+            self.release_tables(detached, &forgotten)?;
         }
         Ok(())
     }
 
-    fn release_tables(&self, detached: Detached<'_, '_, A::Memory>, _: &Forgotten) {
-        let mut pool = self.kernel.frames.lock();
+    fn release_tables(&self, detached: Detached<'_, '_, A::Memory>, _: &Forgotten) -> Result<(), Failure> {
+        let mut pool = self.kernel.frames.lock()?;
         detached.take().for_each(|table| pool.release(table, 1));
+        Ok(())
     }
 
     /// Changes what a VM may do with memory that it has, by its own tables. The root VM's can only lose: its own map

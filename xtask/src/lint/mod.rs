@@ -5,6 +5,7 @@
 //! | no `target_arch` in any `cfg` | `kernel/`, `hal/` |
 //! | `#![forbid(unsafe_code)]`, and no `unsafe` | `kernel/` |
 //! | a `SAFETY:` comment right above each `unsafe {` and `unsafe impl` | everywhere |
+//! | a `BOUND:` comment right above each loop that polls, each call and instruction that waits, and each use of `spin` | `kernel/`, `arch-*` but `arch-sim`, `images/` |
 //! | a `//!` module doc first | everywhere |
 //! | the exit page is read only where, and as often as, a table says | `kernel/`, `hal/`, `arch-*/` |
 //! | no note of work left to do | everywhere |
@@ -14,6 +15,7 @@ mod comment;
 mod exit_page;
 mod rules;
 mod tokens;
+mod waits;
 
 use std::fs;
 use std::path::{Path, PathBuf};

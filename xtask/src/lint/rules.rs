@@ -21,6 +21,7 @@ pub(super) fn check(path: &Path, source: &str) -> Vec<Finding> {
     findings.extend(left_to_do(source));
     findings.extend(safety(source, &tokens));
     findings.extend(exit_page::check(path, &tokens));
+    findings.extend(super::waits::check(path, source));
     if path.starts_with("kernel") || path.starts_with("hal") {
         findings.extend(neutral(&tokens));
     }

@@ -1,0 +1,100 @@
+//! The kernel's lock: whoever waits for one gives up at some time.
+//!
+//! A PP holds a lock for a short piece of kernel code, with interrupts off, and lets it go; only one on which the kernel has
+//! failed does not. What that lock guards may be half changed, so nobody takes it over: it is given up, and each call that
+//! needs it fails. A holder that was only slow lets go after all, and then the lock is as good as ever.
+
+use core::panic::Location;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+// BOUND: never waited for here but by `Lock`, which tries so many times.
+use spin::Mutex;
+// BOUND: as above.
+pub use spin::MutexGuard as LockGuard;
+
+use super::LockLost;
+
+/// How often a PP tries: some seconds' worth on a real machine.
+const TRIES: u32 = 1 << 28;
+
+/// A value that one PP at a time works on.
+#[derive(Debug)]
+pub struct Lock<T> {
+    mutex: Mutex<T>,
+    /// Somebody has waited in vain, and nobody has had it since.
+    given_up: AtomicBool,
+}
+
+impl<T> Lock<T> {
+    /// Guards `value`.
+    pub const fn new(value: T) -> Self {
+        Self { mutex: Mutex::new(value), given_up: AtomicBool::new(false) }
+    }
+
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// [`LockLost`]: its holder does not let it go.
+    #[track_caller]
+    pub fn lock(&self) -> Result<LockGuard<'_, T>, LockLost> {
+        self.lock_within(TRIES)
+    }
+
+    #[inline]
+    #[track_caller]
+    fn lock_within(&self, tries: u32) -> Result<LockGuard<'_, T>, LockLost> {
+        match self.mutex.try_lock() {
+            Some(guard) => Ok(guard),
+            None => self.wait(tries),
+        }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn wait(&self, tries: u32) -> Result<LockGuard<'_, T>, LockLost> {
+        let tries = if self.given_up.load(Ordering::Relaxed) { 1 } else { tries };
+        // BOUND: `tries`.
+        for _ in 0..tries {
+            if let Some(guard) = self.mutex.try_lock() {
+                self.given_up.store(false, Ordering::Relaxed);
+                return Ok(guard);
+            }
+            core::hint::spin_loop();
+        }
+        if !self.given_up.swap(true, Ordering::Relaxed) {
+            let place = Location::caller();
+            log::error!(
+                "the lock at {}:{} is held by a processor that does not let it go: what needs it fails",
+                place.file(),
+                place.line()
+            );
+        }
+        Err(LockLost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_has_it() {
+        let lock = Lock::new(7);
+        let guard = lock.lock().unwrap();
+        assert!(lock.lock_within(10).is_err());
+        drop(guard);
+        *lock.lock().unwrap() += 1;
+        assert_eq!(lock.lock().map(|value| *value), Ok(8));
+    }
+
+    #[test]
+    fn a_lock_that_is_given_up_is_waited_for_no_more_until_it_is_free() {
+        let lock = Lock::new(());
+        let guard = lock.lock().unwrap();
+        assert!(lock.lock_within(10).is_err());
+        assert!(lock.lock_within(u32::MAX).is_err(), "at once");
+        drop(guard);
+        assert!(lock.lock().is_ok());
+        assert!(!lock.given_up.load(Ordering::Relaxed) || lock.lock_within(1).is_ok());
+    }
+}
