@@ -127,8 +127,8 @@ unsafe extern "C" fn pen() -> ! {
         "add x0, x0, #{size}",
         "subs x3, x3, #1",
         "b.ne 1b",
-        // A processor that the device tree does not know sleeps for ever.
         "2:",
+        // BOUND: none. The device tree does not know this processor, and so nobody waits for it.
         "wfe",
         "b 2b",
         "3:",
@@ -141,6 +141,7 @@ unsafe extern "C" fn pen() -> ! {
         "4:",
         "ldr x4, [x0, #{go}]",
         "cbnz x4, {arrive}",
+        // BOUND: the root VM's to set, which starts this processor, or never does. Nobody waits for it before it has arrived.
         "wfe",
         "b 4b",
         arrivals = sym ARRIVALS,

@@ -51,6 +51,7 @@ impl Root {
     fn lock(self) -> LockGuard<'static, OwnRoot<IdentityMemory>> {
         match self.own.lock() {
             Ok(root) => root,
+            // PANIC: another processor has panicked before, which no guest and no extension can cause.
             Err(lost) => panic!("its root of stage 2 is out of reach: {lost:?}"),
         }
     }

@@ -4,7 +4,7 @@
 //! failed does not. What that lock guards may be half changed, so nobody takes it over: it is given up, and each call that
 //! needs it fails. A holder that was only slow lets go after all, and then the lock is as good as ever.
 
-use core::panic::Location;
+use core::any::type_name;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 // BOUND: never waited for here but by `Lock`, which tries so many times.
@@ -35,13 +35,11 @@ impl<T> Lock<T> {
     ///
     /// # Errors
     /// [`LockLost`]: its holder does not let it go.
-    #[track_caller]
     pub fn lock(&self) -> Result<LockGuard<'_, T>, LockLost> {
         self.lock_within(TRIES)
     }
 
     #[inline]
-    #[track_caller]
     fn lock_within(&self, tries: u32) -> Result<LockGuard<'_, T>, LockLost> {
         match self.mutex.try_lock() {
             Some(guard) => Ok(guard),
@@ -50,7 +48,6 @@ impl<T> Lock<T> {
     }
 
     #[cold]
-    #[track_caller]
     fn wait(&self, tries: u32) -> Result<LockGuard<'_, T>, LockLost> {
         let tries = if self.given_up.load(Ordering::Relaxed) { 1 } else { tries };
         // BOUND: `tries`.
@@ -62,11 +59,9 @@ impl<T> Lock<T> {
             core::hint::spin_loop();
         }
         if !self.given_up.swap(true, Ordering::Relaxed) {
-            let place = Location::caller();
             log::error!(
-                "the lock at {}:{} is held by a processor that does not let it go: what needs it fails",
-                place.file(),
-                place.line()
+                "the lock of {} is held by a processor that does not let it go: what needs it fails",
+                type_name::<T>()
             );
         }
         Err(LockLost)
