@@ -1,6 +1,7 @@
 //! What an instruction that exited takes from the general registers, each read once: see [`plinth_hal::ExitRegisters`].
 
 use crate::memory::Words;
+use crate::psci::without_hint;
 
 /// An exit page of this machine.
 pub(crate) type ExitPage = plinth_hal::ExitPage<&'static Words>;
@@ -29,10 +30,10 @@ pub(crate) fn set_result(writer: ExitPageWriter, number: u64, value: u64) {
     }
 }
 
-/// The arguments of a call by SMCCC: X0 to X3.
+/// The arguments of a call by SMCCC: X0 to X3, without what is no part of the function's number.
 #[inline]
 pub(crate) fn call_arguments(registers: ExitRegisters) -> [u64; 4] {
-    registers.take([0, 1, 2, 3])
+    without_hint(registers.take([0, 1, 2, 3]))
 }
 
 /// Sets the results of such a call: X0 to X3.

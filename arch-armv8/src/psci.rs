@@ -8,6 +8,8 @@ const FAST: u32 = 1 << 31;
 const WIDE: u32 = 1 << 30;
 /// SMCCC: bits 29:24, whose service it is.
 const OWNER_SHIFT: u32 = 24;
+/// SMCCC 1.3: in a fast call's number, no part of it: the caller has nothing to lose in its SVE registers (DEN 0028, 2.5).
+const SVE_HINT: u64 = 1 << 16;
 const OWNER_ARCHITECTURE: u32 = 0;
 const OWNER_STANDARD: u32 = 4;
 
@@ -55,6 +57,13 @@ pub(crate) const fn is_firmware_call(number: u64) -> bool {
     let number = number as u32;
     let owner = number >> OWNER_SHIFT & 0x3F;
     number & FAST != 0 && (owner == OWNER_ARCHITECTURE || owner == OWNER_STANDARD)
+}
+
+/// The registers of a call without the hint, which older firmware takes for a part of the number.
+#[inline]
+pub(crate) const fn without_hint([number, first, second, third]: [u64; 4]) -> [u64; 4] {
+    let hint = if number as u32 & FAST != 0 { SVE_HINT } else { 0 };
+    [number & !hint, first, second, third]
 }
 
 /// Reads a request from X0 to X3.
@@ -139,6 +148,15 @@ mod tests {
         assert_eq!(call(0xC400_0004), Request::AffinityInfo { target: 0x1_0000_0001 });
         assert_eq!(call(0x8400_0002), Request::CpuOff);
         assert_eq!(call(0xC400_0002), Request::Unknown, "CPU_OFF has no 64-bit form");
+    }
+
+    #[test]
+    fn the_hint_is_no_part_of_the_number() {
+        for number in [0x8400_0002, 0xC400_0003, 0xC400_0004, 0x8400_0008, 0x8400_000A, 0x8000_0001] {
+            let hinted = without_hint([number | 1 << 16, 1, 0x4020_0000, 1 << 16]);
+            assert_eq!(hinted, [number, 1, 0x4020_0000, 1 << 16], "{number:#x}: nothing else changes");
+        }
+        assert_eq!(without_hint([0x0401_0003, 0, 0, 0]), [0x0401_0003, 0, 0, 0], "a yielding call has none");
     }
 
     #[test]
