@@ -11,6 +11,7 @@ use crate::guest_walk::Stage1;
 use crate::host::{read_system, write_system};
 use crate::launch::Translation;
 use crate::memory::IdentityMemory;
+use crate::timer::{self, Ring};
 use crate::vectors;
 
 /// Where in a VS's page the bank starts, in bytes: behind the general registers.
@@ -146,6 +147,21 @@ pub(crate) const SP_EL1: u64 = 3 << 14 | 4 << 11 | 4 << 7 | 1 << 3;
 /// The encoding of MDSCR_EL1.
 pub(crate) const MDSCR_EL1: u64 = 2 << 14 | 2 << 3 | 2;
 
+/// Where the bank has CNTP and CNTV: control, and compare value. CNTVOFF_EL2 is 0, so both count alike.
+const TIMERS: [[usize; 2]; 2] = [
+    [index_of(timer::CNTP_CTL), index_of(timer::CNTP_CVAL)],
+    [index_of(timer::CNTV_CTL), index_of(timer::CNTV_CVAL)],
+];
+
+/// The place of a register that the bank has.
+const fn index_of(encoding: u64) -> usize {
+    let mut index = 0;
+    while ENCODINGS[index] != encoding {
+        index += 1;
+    }
+    index
+}
+
 /// A VS's bank.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bank {
@@ -229,6 +245,21 @@ impl Bank {
         for (encoding, value) in values {
             let _ = self.write(encoding, value);
         }
+    }
+
+    /// When EL1's timers raise their interrupts, those that are on and not masked.
+    pub(crate) fn timers(&self) -> impl Iterator<Item = Ring> + use<> {
+        let read = |index: usize| {
+            if self.is_loaded() {
+                read_one(index as u64)
+            } else {
+                self.memory.read_u64(self.at(index as u64))
+            }
+        };
+        timer::INTERRUPTS
+            .into_iter()
+            .zip(TIMERS.map(|timer| timer.map(read)))
+            .filter_map(|(ppi, [control, value])| timer::ring(ppi, control, value))
     }
 
     /// A register by its encoding.

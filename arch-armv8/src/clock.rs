@@ -34,6 +34,8 @@ const STATUS: u64 = 1 << 2;
 #[derive(Debug)]
 pub(crate) struct Clock {
     line: Line,
+    /// When the timer comes to its end, while it runs.
+    deadline: Option<u64>,
     /// What the root VM has there, while the timer runs.
     before: Option<Before>,
 }
@@ -71,7 +73,7 @@ impl Clock {
             GicKind::Bcm2836 { local, shared } => Line::Bcm2836(gic::bcm2836(local, shared)),
             _ => frame.map_or(Line::Nowhere, Line::Private),
         };
-        Self { line, before: None }
+        Self { line, deadline: None, before: None }
     }
 
     /// Has an interrupt come at `deadline`, beside the root VM's own. Returns false where it cannot.
@@ -82,9 +84,14 @@ impl Clock {
         // SAFETY: forwarded to the caller.
         let there = unsafe { self.let_in() };
         if there {
-            set(deadline);
+            self.set(deadline);
         }
         there
+    }
+
+    /// When the timer comes to its end, if it runs.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.deadline
     }
 
     /// Lets the interrupt in again, in case the root VM has set its controller up meanwhile.
@@ -106,7 +113,7 @@ impl Clock {
         // SAFETY: forwarded to the caller.
         unsafe {
             self.let_in();
-            set(CNTPCT_EL0.get().saturating_add(ticks));
+            self.set(CNTPCT_EL0.get().saturating_add(ticks));
             gic::admit_clock(kind);
         }
     }
@@ -119,12 +126,35 @@ impl Clock {
     /// Switches the timer off. Returns whether it had come to its end.
     pub(crate) fn stop(&mut self) -> bool {
         let rung = self.has_rung();
+        self.deadline = None;
         // SAFETY: the timer is the hypervisor's own.
         unsafe {
             write_system!("cnthp_ctl_el2", 0u64);
             core::arch::asm!("isb", options(nostack, preserves_flags));
         }
         rung
+    }
+
+    /// Whether the root VM lets private interrupt `ppi` of this processor in. Where that cannot be seen it counts as such.
+    ///
+    /// # Safety
+    /// As [`Clock::arm`].
+    pub(crate) unsafe fn lets_in(&self, ppi: u32) -> bool {
+        match self.line {
+            // SAFETY: forwarded to the caller.
+            Line::Private(frame) => unsafe { word(frame, SET_ENABLE).read_volatile() >> ppi & 1 != 0 },
+            Line::Bcm2836(_) | Line::Nowhere => true,
+        }
+    }
+
+    /// Sets the timer, and switches it on.
+    fn set(&mut self, deadline: u64) {
+        self.deadline = Some(deadline);
+        // SAFETY: the timer is the hypervisor's own.
+        unsafe {
+            write_system!("cnthp_cval_el2", deadline);
+            write_system!("cnthp_ctl_el2", ENABLE);
+        }
     }
 
     /// Lets the interrupt in, if it is not yet. Returns false where it cannot.
@@ -161,15 +191,6 @@ impl Clock {
                 Line::Bcm2836(own) => _ = own.let_clock_in(before.enabled),
             }
         }
-    }
-}
-
-/// Sets the timer, and switches it on.
-fn set(deadline: u64) {
-    // SAFETY: the timer is the hypervisor's own.
-    unsafe {
-        write_system!("cnthp_cval_el2", deadline);
-        write_system!("cnthp_ctl_el2", ENABLE);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A processor at EL2, while the kernel runs on it.
 
+mod step;
 mod timed;
 
 use aarch64_cpu::registers::{
@@ -8,11 +9,13 @@ use aarch64_cpu::registers::{
 };
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{
-    Exit, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserContext, UserExit, UserFault,
-    UserVa,
+    Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserContext, UserExit,
+    UserFault, UserVa,
 };
 
+use crate::bank::Bank;
 use crate::clock::Clock;
+use crate::debug_registers::Locks;
 use crate::exit_registers::{ExitPage, ExitRegisters};
 use crate::fdt::GicKind;
 use crate::features::{self, Features};
@@ -20,17 +23,13 @@ use crate::id_registers::Natives;
 use crate::inject::Place;
 use crate::recall::{self, Root};
 use crate::regime::{GuestControl, GuestEl0, Regime};
+use crate::root_error::{HCR_VIRTUAL_ERROR, RootError};
 use crate::serve::{Serving, Stop};
 use crate::switch::{self, FIQ, IRQ, SERROR, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
 use crate::user::{UserPlace, UserRegisters};
 use crate::vs::El2Vs;
 use crate::{El2, emulate, exits, firmware, gic, host, id_registers, interface, launch, processors, tlb};
-
-/// HCR_EL2.VSE: an SError waits for the guest.
-const HCR_VSE: u64 = 1 << 8;
-/// With AMO, which makes the virtual one visible; a physical one comes to EL2 meanwhile.
-const HCR_VIRTUAL_ERROR: u64 = HCR_VSE | 1 << 5;
 
 /// The processor.
 #[derive(Debug)]
@@ -45,8 +44,14 @@ pub struct El2Cpu {
     /// What HCR_EL2 has for the guest beside its VS's own: an SError waits for it ([`HCR_VIRTUAL_ERROR`]), or it has to exit
     /// at a time ([`timed`]).
     extra: u64,
+    /// An SError that waits for the root VM.
+    error: RootError,
     /// One has been logged: a guest may bring about as many as it likes.
     error_logged: bool,
+    /// The root VM's VS, once it has run here: the one whose timers go on while another VM runs.
+    root_bank: Option<Bank>,
+    /// That is the one that the processor holds.
+    holds_root: bool,
     /// What the guest has enabled, while its interrupts are held back.
     masked: Option<gic::Held>,
     /// What the root VM has enabled, while one of its interrupts waits for it and the timer may still come.
@@ -54,6 +59,8 @@ pub struct El2Cpu {
     /// See [`Self::use_interface`].
     interface_traps: u64,
     clock: Clock,
+    /// The debug locks as the root VM has them, while they are open: a VS is stepped, or was last.
+    locks: Option<Locks>,
     id: u32,
     /// The extension is translated by the kernel's own tables.
     shared_regime: bool,
@@ -100,11 +107,15 @@ impl El2Cpu {
             is_users: false,
             natives: Natives::read(),
             extra: 0,
+            error: RootError::default(),
             error_logged: false,
+            root_bank: None,
+            holds_root: false,
             masked: None,
             held: None,
             interface_traps: 0,
             clock,
+            locks: None,
             id: processors::own_hardware_id(),
             shared_regime: features.shared_regime,
             has_virtual_syndrome: features.error_records,
@@ -188,6 +199,9 @@ impl El2Cpu {
             return done;
         }
         self.exited(vs);
+        if let Some(stepped) = self.serve_debug(vs, &exit, exit_page) {
+            return Some(stepped);
+        }
         (!vs.write_through(&exit, exit_page.registers_once())).then_some(exit)
     }
 
@@ -198,8 +212,11 @@ impl El2Cpu {
         if vs.take_flush() {
             self.take_on(vs);
         }
-        if let Some(deadline) = vs.deadline() {
-            self.arm(vs, deadline);
+        self.look_after_locks(vs.is_stepping());
+        if !vs.is_root() {
+            self.watch(vs);
+        } else if let Some(deadline) = vs.deadline() {
+            self.arm(deadline);
         }
     }
 
@@ -223,6 +240,20 @@ impl El2Cpu {
         if !vs.bank().is_loaded() {
             vs.bank().load();
         }
+        self.holds(vs);
+    }
+
+    /// Takes note of whose state the processor holds. What goes on for the root VM while another VM runs is its own again.
+    fn holds(&mut self, vs: &El2Vs) {
+        self.holds_root = vs.is_root();
+        if self.holds_root {
+            self.root_bank = Some(vs.bank());
+            if self.extra & timed::OURS == 0 {
+                // SAFETY: `new` was told that the interface is there.
+                unsafe { self.clock.put_back() };
+            }
+        }
+        self.extra = self.extra & !HCR_VIRTUAL_ERROR | self.error.bits(self.holds_root);
     }
 
     #[cold]
@@ -236,25 +267,26 @@ impl El2Cpu {
         }
     }
 
-    /// Looks whether the guest has taken the SError that was left for it (Arm ARM, HCR_EL2.VSE).
+    /// Looks whether the root VM has taken the SError that was left for it.
     fn error_delivered(&mut self) {
-        if self.extra & HCR_VSE != 0 && HCR_EL2.get() & HCR_VSE == 0 {
-            self.extra &= !HCR_VIRTUAL_ERROR;
+        if self.extra & HCR_VIRTUAL_ERROR != 0 {
+            self.error.root_ran(HCR_EL2.get());
+            self.extra = self.extra & !HCR_VIRTUAL_ERROR | self.error.bits(true);
         }
     }
 
-    /// An SError came to EL2. The kernel and the extension touch only their own memory, so it is about something that
-    /// the guest did before, most likely to a device: the guest finds it.
+    /// An SError came to EL2: it is the root VM's ([`RootError`]).
     #[cold]
     fn hand_on_error(&mut self, syndrome: Syndrome) {
         if !core::mem::replace(&mut self.error_logged, true) {
             log::warn!(
-                "processor {:#x}: SError {:#x}; it is handed to the guest, and more are not logged",
+                "processor {:#x}: SError {:#x}; it is handed to the root VM, and more are not logged",
                 self.id,
                 syndrome.0
             );
         }
-        self.extra |= HCR_VIRTUAL_ERROR;
+        self.error.came();
+        self.extra |= self.error.bits(self.holds_root);
         if self.has_virtual_syndrome {
             // SAFETY: VSESR_EL2 is there by its ID field, and only says what the guest's SError is.
             unsafe { host::write_system!("S3_4_C5_C2_3", syndrome.details()) };
@@ -370,6 +402,9 @@ impl Drop for El2Cpu {
     fn drop(&mut self) {
         self.disarm();
         self.let_interrupts_through();
+        // SAFETY: as in `holds`.
+        unsafe { self.clock.put_back() };
+        self.look_after_locks(false);
     }
 }
 
@@ -442,6 +477,9 @@ impl HostCpu for El2Cpu {
                 Stop::Interrupt(SERROR) => {
                     self.exited(vs);
                     self.hand_on_error(vs.syndrome());
+                    if !vs.is_root() {
+                        return Exit::of(ExitClass::Interrupt);
+                    }
                 }
                 Stop::Interrupt(kind) => {
                     if let Some(exit) = self.guest_interrupted(vs, kind) {

@@ -16,6 +16,7 @@
 )]
 
 mod banks;
+mod debug_registers;
 mod descriptor;
 mod fdt;
 mod formats;
@@ -23,10 +24,12 @@ mod options;
 mod own_fault;
 mod psci;
 mod pstate;
+mod root_error;
 mod roots;
 mod slots;
 mod spin_table;
 mod syndrome;
+mod timer;
 mod write_traps;
 
 #[cfg(test)]

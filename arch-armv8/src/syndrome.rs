@@ -119,6 +119,11 @@ impl Syndrome {
     }
 }
 
+/// A register as the ABI numbers it.
+pub(crate) const fn register_number(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
+    op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
+}
+
 /// The number of Op0 3, Op1 0, CRn 0, CRm 0, Op2 0.
 pub(crate) const ID_REGISTER_BASE: u64 = 3 << 14;
 

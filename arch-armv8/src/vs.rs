@@ -34,6 +34,8 @@ const HCR_VF: u64 = 1 << 6;
 /// What [`El2Vs::before_entry`] says.
 const FLUSH: u8 = 1;
 const DEADLINE: u8 = 2;
+const STEP: u8 = 4;
+const GUEST: u8 = 8;
 
 /// A VS at EL2.
 #[derive(Debug)]
@@ -54,7 +56,8 @@ pub struct El2Vs {
     fault_address: u64,
     /// After a read of an ID register: what the machine has there.
     native: u64,
-    /// What is to be done before the next entry: [`FLUSH`], and [`DEADLINE`] before each.
+    /// What is to be done before the next entry: [`FLUSH`], [`STEP`] where stepping has begun or ended; before each [`DEADLINE`], and
+    /// [`GUEST`] for another VM than the root VM.
     before_entry: u8,
     /// When it has to exit.
     deadline: Option<u64>,
@@ -80,6 +83,27 @@ impl El2Vs {
         self.stepping.is_some()
     }
 
+    /// While the kernel steps it: MDSCR_EL1 as the guest has it.
+    pub(crate) fn stepped_mdscr(&self) -> Option<u64> {
+        self.stepping
+    }
+
+    /// A system register by its encoding.
+    fn system(&self, encoding: u64) -> Option<u64> {
+        self.stepping.filter(|_| encoding == MDSCR_EL1).or_else(|| self.bank().read(encoding))
+    }
+
+    /// Sets a system register by its encoding. What the guest has in MDSCR_EL1 does not end a step of the kernel's.
+    pub(crate) fn set_system(&mut self, encoding: u64, value: u64) -> Option<()> {
+        match &mut self.stepping {
+            Some(guest) if encoding == MDSCR_EL1 => {
+                *guest = value;
+                self.bank().write(encoding, value | MDSCR_STEP)
+            }
+            _ => self.bank().write(encoding, value),
+        }
+    }
+
     /// Carries out a write that is trapped only because of its neighbours. Returns false for any other exit.
     #[inline]
     pub(crate) fn write_through(&mut self, exit: &Exit, registers: ExitRegisters) -> bool {
@@ -94,7 +118,7 @@ impl El2Vs {
     /// not in the bank.
     #[inline(never)]
     pub(crate) fn write_register(&mut self, exit: &Exit, registers: ExitRegisters) -> bool {
-        let written = self.bank().write(exit.number, operand(registers, exit.detail)).is_some();
+        let written = self.set_system(exit.number, operand(registers, exit.detail)).is_some();
         if written {
             self.skip();
         }
@@ -122,7 +146,7 @@ impl El2Vs {
     /// Whether what the TLBs hold of its VM has to go before it runs; once.
     pub(crate) fn take_flush(&mut self) -> bool {
         let flush = self.before_entry & FLUSH != 0;
-        self.before_entry &= !FLUSH;
+        self.before_entry &= !(FLUSH | STEP);
         flush
     }
 
@@ -198,6 +222,7 @@ impl VsHw for El2Vs {
     ) -> Result<Self, OutOfFrames> {
         let [traps, write_mask] = vm.traps().ok_or(OutOfFrames)?;
         let page = frames.allocate(Bank::pages())?;
+        let root = vm.tag() == ROOT_TAG;
         let vs = Self {
             memory,
             page,
@@ -205,12 +230,12 @@ impl VsHw for El2Vs {
             write_mask,
             regime: of_guest(&Features::current(), vm),
             nested_root: vm.nested_root(),
-            root: vm.tag() == ROOT_TAG,
+            root,
             place: Place { pc: 0, pstate: Pstate::RESET },
             syndrome: Syndrome::default(),
             fault_address: 0,
             native: 0,
-            before_entry: FLUSH,
+            before_entry: FLUSH | if root { 0 } else { GUEST },
             deadline: None,
             stepping: None,
         };
@@ -292,7 +317,7 @@ impl VsHw for El2Vs {
         match number {
             register::INSTRUCTION_POINTER => Ok(self.place.pc),
             register::FLAGS => Ok(self.place.pstate.raw()),
-            _ => self.bank().read(system_register(number)?).ok_or(BadRegister),
+            _ => self.system(system_register(number)?).ok_or(BadRegister),
         }
     }
 
@@ -303,7 +328,7 @@ impl VsHw for El2Vs {
                 let has_32 = features::every_processor_has_aarch32();
                 self.place.pstate = self.place.pstate.checked(value, has_32).ok_or(BadRegister)?;
             }
-            _ => self.bank().write(system_register(number)?, value).ok_or(BadRegister)?,
+            _ => self.set_system(system_register(number)?, value).ok_or(BadRegister)?,
         }
         Ok(())
     }
@@ -366,12 +391,14 @@ impl VsHw for El2Vs {
         let bank = self.bank();
         match (on, self.stepping) {
             (true, None) => {
+                self.before_entry |= STEP;
                 let guest = bank.read(MDSCR_EL1).unwrap_or(0);
                 self.stepping = Some(guest);
                 self.regime.mdcr |= MDCR_TDE;
                 let _ = bank.write(MDSCR_EL1, guest | MDSCR_STEP);
             }
             (false, Some(guest)) => {
+                self.before_entry |= STEP;
                 self.stepping = None;
                 self.regime.mdcr &= !MDCR_TDE;
                 let _ = bank.write(MDSCR_EL1, guest);

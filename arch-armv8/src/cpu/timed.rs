@@ -14,6 +14,7 @@
 //!
 //! Without a time nothing of this is there, and an exit pays nothing for it.
 
+use aarch64_cpu::registers::{CNTPCT_EL0, Readable};
 use plinth_hal::{Exit, ExitClass};
 
 use super::El2Cpu;
@@ -21,26 +22,45 @@ use crate::exit_registers::{ExitPage, operand, set_result};
 use crate::fdt::GicKind;
 use crate::switch::IRQ;
 use crate::vs::{El2Vs, HCR_VI};
-use crate::{exits, gic, interface};
+use crate::{exits, gic, interface, timer};
 
 /// HCR_EL2.IMO: IRQs come to EL2.
 const HCR_IMO: u64 = 1 << 4;
 /// HCR_EL2.TWI: WFI is trapped.
 const HCR_TWI: u64 = 1 << 13;
 /// What [`El2Cpu::arm`] and what follows from it add.
-const OURS: u64 = HCR_IMO | HCR_TWI | HCR_VI;
+pub(super) const OURS: u64 = HCR_IMO | HCR_TWI | HCR_VI;
 
 impl El2Cpu {
-    /// Has the run of `vs` end at `deadline`, where that can be done; once for each run.
-    pub(super) fn arm(&mut self, vs: &El2Vs, deadline: u64) {
-        if self.extra & OURS != 0 || vs.is_root() && !self.may_watch_root() {
+    /// Has the run of the root VM end at `deadline`, where that can be done; once for each run.
+    pub(super) fn arm(&mut self, deadline: u64) {
+        if self.extra & OURS != 0 || !self.may_watch_root() {
             return;
         }
         // SAFETY: the clock was made for this processor, and the guest runs with IMO set.
         if unsafe { self.clock.arm(deadline) } {
             self.extra |= HCR_IMO;
-            if vs.is_root() {
-                self.use_interface(interface::ROOT);
+            self.use_interface(interface::ROOT);
+        }
+    }
+
+    /// Has the run of a guest VM end when its time is over, or when one of the root VM's timers rings: these are out of the
+    /// processor meanwhile, which would keep their interrupts from the root VM. The clock runs on from one of the guest's runs to
+    /// the next.
+    pub(super) fn watch(&mut self, vs: &El2Vs) {
+        // SAFETY: the clock was made for this processor.
+        let is_let_in = |ppi| unsafe { self.clock.lets_in(ppi) };
+        let root = self.root_bank.into_iter().flat_map(|bank| bank.timers());
+        let root = timer::first(root, CNTPCT_EL0.get(), is_let_in);
+        let first = root.into_iter().chain(vs.deadline()).min();
+        if first == self.clock.deadline() {
+            return;
+        }
+        // SAFETY: the clock was made for this processor, and guest VMs run with IMO set.
+        unsafe {
+            match first {
+                Some(first) => _ = self.clock.arm(first),
+                None => self.clock.put_back(),
             }
         }
     }
@@ -72,7 +92,7 @@ impl El2Cpu {
 
     /// An interrupt came to EL2 while a guest ran; `None` where that runs on.
     pub(super) fn guest_interrupted(&mut self, vs: &mut El2Vs, kind: u64) -> Option<Exit> {
-        let timed = kind == IRQ && self.extra & HCR_IMO != 0;
+        let timed = kind == IRQ && self.clock.deadline().is_some();
         let rung = timed && self.clock.has_rung();
         if timed && !rung && vs.is_root() {
             self.stays(vs);
@@ -80,10 +100,15 @@ impl El2Cpu {
             self.pass_on();
             return None;
         }
-        if rung {
+        if rung && !vs.is_root() {
+            // SAFETY: as in `watch`.
+            unsafe { self.clock.put_back() };
+        }
+        if rung && (vs.is_root() || vs.deadline().is_some_and(|deadline| deadline <= CNTPCT_EL0.get())) {
             return Some(self.timer_exit(vs));
         }
         self.exited(vs);
+        // Where it was a timer of the root VM's, that interrupt comes once the root VM's VS is in the processor again.
         Some(exits::interrupt(vs, kind))
     }
 

@@ -171,6 +171,16 @@ pub fn set_timer(milliseconds: u64) {
     }
 }
 
+/// Lets the virtual timer's interrupt of this processor in, or not.
+pub fn let_timer_in(gic: Gic, on: bool) {
+    let base = match gic {
+        Gic::None => return,
+        Gic::V2(distributor, _) => distributor,
+        Gic::V3(_, redistributors) => redistributor(redistributors) + 0x1_0000,
+    };
+    put(base, if on { 0x100 } else { 0x180 }, 1 << TIMER);
+}
+
 /// Handles an interrupt.
 pub(crate) fn interrupt() {
     let second = KIND.load(Ordering::Relaxed) == 2;

@@ -8,6 +8,7 @@
 
 mod apic;
 mod armv8;
+mod armv8_state;
 mod bios;
 mod boards;
 mod examples;
@@ -227,6 +228,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         intel::TESTS,
         separate::TESTS,
         armv8::TESTS,
+        armv8_state::TESTS,
         boards::TESTS,
         startup::TESTS,
     ];
