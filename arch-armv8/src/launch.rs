@@ -16,6 +16,7 @@ use spin::Once;
 
 use crate::bank::SCTLR_RESET;
 use crate::banks::BANKS;
+use crate::caller::CallerRegisters;
 use crate::clock::Clock;
 use crate::cpu::El2Cpu;
 use crate::fdt::{GicKind, Machine};
@@ -67,6 +68,8 @@ pub struct El2Root {
     pub(crate) pc: u64,
     /// The caller's translation, if it had any; without, the MMU is off.
     pub(crate) translation: Option<Translation>,
+    /// What else it goes on with, if it was a caller.
+    pub(crate) registers: Option<CallerRegisters>,
     /// The caller, if there is one to go back to.
     caller: Option<Caller>,
 }
@@ -117,7 +120,10 @@ struct Caller {
 
 impl El2Root {
     /// The caller of the image's entry point, as if the call had answered 0.
-    fn of_caller(frame: &EntryFrame) -> Self {
+    ///
+    /// # Safety
+    /// The caller's registers are loaded.
+    unsafe fn of_caller(frame: &EntryFrame) -> Self {
         let mut general = [0; 31];
         general[19..29].copy_from_slice(&frame.saved);
         general[29] = frame.x29;
@@ -127,14 +133,16 @@ impl El2Root {
             Caller { registers: HostRegisters::current(), traps: TrapRegisters::current(), frame: at };
         let translation = Translation::of_caller(&caller.registers);
         let sp = at + size_of::<EntryFrame>() as u64;
-        Self { general, sp, pc: frame.x30, translation, caller: Some(caller) }
+        // SAFETY: forwarded to the caller.
+        let registers = Some(unsafe { CallerRegisters::take() });
+        Self { general, sp, pc: frame.x30, translation, registers, caller: Some(caller) }
     }
 
     /// A processor that PSCI starts at `entry`.
     pub(crate) fn started(entry: u64, context: u64) -> Self {
         let mut general = [0; 31];
         general[0] = context;
-        Self { general, sp: 0, pc: entry, translation: None, caller: None }
+        Self { general, sp: 0, pc: entry, translation: None, registers: None, caller: None }
     }
 }
 
@@ -356,11 +364,14 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
         false => kernel.run_pp(resources, cpu, root),
     };
     match departure {
-        Departure::Abandon(status, El2Root { caller: Some(caller), .. }) => {
+        Departure::Abandon(status, El2Root { caller: Some(caller), registers, .. }) => {
             // SAFETY: the caller's tables mapped all of this when it called.
             unsafe {
                 caller.registers.load();
                 caller.traps.load();
+                if let Some(registers) = registers {
+                    registers.give_back();
+                }
                 return_to_caller(caller.frame, status.raw())
             }
         }

@@ -40,6 +40,8 @@ mod bank;
 #[cfg(target_arch = "aarch64")]
 mod bcm2836;
 #[cfg(target_arch = "aarch64")]
+mod caller;
+#[cfg(target_arch = "aarch64")]
 mod clock;
 #[cfg(target_arch = "aarch64")]
 pub mod console;

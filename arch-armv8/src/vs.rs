@@ -253,6 +253,9 @@ impl VsHw for El2Vs {
         // No VS has run on this processor yet: what it holds is the OS's.
         bank.save_vectors();
         let _ = bank.write(SP_EL1, root.sp);
+        if let Some(registers) = &root.registers {
+            registers.lower(&bank);
+        }
         if let Some(translation) = root.translation {
             bank.lower(&translation);
         }

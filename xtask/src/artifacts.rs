@@ -89,7 +89,7 @@ fn test_folders(board: &Board) -> Vec<(&'static str, String)> {
 fn guest_folder(board: &Board) -> Option<&'static str> {
     match board.loader {
         Loader::Uefi if board.architecture() == "x86_64" => Some("tests/guests"),
-        Loader::Uefi => None,
+        Loader::Uefi => Some("tests/guests-efi"),
         Loader::Multiboot2 => Some("tests/guests-bios"),
         Loader::Arm64Image => Some("tests/guests-armv8"),
     }

@@ -35,6 +35,15 @@ pub(super) const TESTS: &[Test] = &[
     },
     LATE,
     Test {
+        name: "firmware-timer",
+        boards: &["qemu-virt-uefi"],
+        proves: "the firmware's timer, which it set up at EL2, goes on at EL1: its events come in time",
+        payload: Payload::Guest("firmware-timer"),
+        expect: &["plinth: launched on 1", "TEST firmware-timer events=5 ok"],
+        memory: 512,
+        ..GUEST
+    },
+    Test {
         name: "late-gicv2-a53",
         proves: "the same on a Cortex-A53 with GICv2",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],

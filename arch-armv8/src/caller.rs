@@ -1,0 +1,79 @@
+//! What a caller at EL2 has in registers that it has at EL1 too, and goes on with there: above all its timer, which firmware sets
+//! again in the interrupt's handler alone.
+
+use crate::bank::Bank;
+use crate::host::{HCR_E2H, read_system, write_system};
+use crate::syndrome::register_number;
+use crate::timer::{CNTP_CTL, CNTP_CVAL, CNTV_CTL, CNTV_CVAL};
+
+const CNTKCTL: u64 = register_number(3, 0, 14, 1, 0);
+const TPIDR_EL1: u64 = register_number(3, 0, 13, 0, 4);
+const TPIDR_EL0: u64 = register_number(3, 3, 13, 0, 2);
+const TPIDRRO_EL0: u64 = register_number(3, 3, 13, 0, 3);
+const SP_EL0: u64 = register_number(3, 0, 4, 1, 0);
+
+/// The registers, by their names at EL1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallerRegisters {
+    lowered: [(u64, u64); 9],
+    /// CNTP_CTL and CNTV_CTL, if these are EL2's own.
+    own_timers: Option<[u64; 2]>,
+    /// CNTVOFF_EL2.
+    offset: u64,
+}
+
+impl CallerRegisters {
+    /// Reads them where the caller has them: in the EL2&0 regime the timers' names mean EL2's own (Arm ARM, D1.3.8), which are
+    /// switched off here, since EL1 cannot.
+    ///
+    /// # Safety
+    /// The caller's registers are loaded, and it does not run before they are EL1's.
+    pub(crate) unsafe fn take() -> Self {
+        let has_own_timers = read_system!("hcr_el2") & HCR_E2H != 0;
+        // CNTVOFF_EL2 does not count in that regime, and is going to be 0.
+        let offset = read_system!("cntvoff_el2");
+        let counted = if has_own_timers { 0 } else { offset };
+        let (physical, other) = (read_system!("cntp_ctl_el0"), read_system!("cntv_ctl_el0"));
+        let lowered = [
+            (CNTP_CTL, physical),
+            (CNTP_CVAL, read_system!("cntp_cval_el0")),
+            (CNTV_CTL, other),
+            (CNTV_CVAL, read_system!("cntv_cval_el0").wrapping_add(counted)),
+            (CNTKCTL, if has_own_timers { 0 } else { read_system!("cntkctl_el1") }),
+            (TPIDR_EL1, read_system!("tpidr_el2")),
+            (TPIDR_EL0, read_system!("tpidr_el0")),
+            (TPIDRRO_EL0, read_system!("tpidrro_el0")),
+            (SP_EL0, read_system!("sp_el0")),
+        ];
+        if has_own_timers {
+            // SAFETY: EL2's own timers, says the regime; the caller goes on with those of EL1.
+            unsafe {
+                write_system!("cntp_ctl_el0", 0_u64);
+                write_system!("cntv_ctl_el0", 0_u64);
+            }
+        }
+        Self { lowered, own_timers: has_own_timers.then_some([physical, other]), offset }
+    }
+
+    /// Gives them to the caller at EL1.
+    pub(crate) fn lower(&self, bank: &Bank) {
+        for (encoding, value) in self.lowered {
+            let _ = bank.write(encoding, value);
+        }
+    }
+
+    /// Gives the caller back what [`Self::take`] and the kernel have changed of it.
+    ///
+    /// # Safety
+    /// The caller's registers are loaded again, and it goes on at EL2.
+    pub(crate) unsafe fn give_back(&self) {
+        // SAFETY: the caller's own values.
+        unsafe {
+            write_system!("cntvoff_el2", self.offset);
+            if let Some([physical, other]) = self.own_timers {
+                write_system!("cntp_ctl_el0", physical);
+                write_system!("cntv_ctl_el0", other);
+            }
+        }
+    }
+}
