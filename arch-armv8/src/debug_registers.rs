@@ -172,7 +172,7 @@ mod tests {
         let locked = Shadow { locks: Locks::default(), mdscr: 0 };
         assert_eq!(locked.read(OSLSR, |_| Some(0xB)), Some(0x9));
         assert_eq!(
-            shadow().read(0x8004, |number| Some(number)),
+            shadow().read(0x8004, Some),
             Some(0x8004),
             "a breakpoint is the machine's"
         );
