@@ -11,7 +11,7 @@ use aarch64_cpu::registers::{CNTPCT_EL0, Readable};
 use plinth_launch::Range;
 
 use crate::bcm2836::Controller;
-use crate::fdt::GicKind;
+use crate::fdt::{GicKind, PrivateRegisters};
 use crate::gic;
 use crate::host::{read_system, write_system};
 use crate::processors::own_affinity;
@@ -62,11 +62,12 @@ impl Clock {
     ///
     /// # Safety
     /// `private` is what the device tree says of the registers of private interrupts, mapped.
-    pub(crate) unsafe fn new(kind: GicKind, private: Range) -> Self {
+    pub(crate) unsafe fn new(kind: GicKind, private: &PrivateRegisters) -> Self {
+        let mut there = private.iter().filter(|range| range.size != 0);
         let frame = match kind {
-            GicKind::V2(_) if private.size != 0 => Some(private.start),
+            GicKind::V2(_) => there.next().map(|range| range.start),
             // SAFETY: forwarded to the caller.
-            GicKind::V3 if private.size != 0 => unsafe { own_frame(private) },
+            GicKind::V3 => there.find_map(|range| unsafe { own_frame(*range) }),
             _ => None,
         };
         let line = match kind {

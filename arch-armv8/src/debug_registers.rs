@@ -171,11 +171,7 @@ mod tests {
         assert_eq!([OSLSR, OSDLR, MDSCR].map(open), [Some(0xB), Some(1), Some(0x8000)]);
         let locked = Shadow { locks: Locks::default(), mdscr: 0 };
         assert_eq!(locked.read(OSLSR, |_| Some(0xB)), Some(0x9));
-        assert_eq!(
-            shadow().read(0x8004, Some),
-            Some(0x8004),
-            "a breakpoint is the machine's"
-        );
+        assert_eq!(shadow().read(0x8004, Some), Some(0x8004), "a breakpoint is the machine's");
         assert_eq!(shadow().read(0x8001, |_| None), None);
     }
 

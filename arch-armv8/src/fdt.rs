@@ -2,10 +2,13 @@
 //! firmware.
 
 pub(crate) use plinth_device_tree::Gic as GicKind;
-use plinth_device_tree::{Firmware, Processor, Tree};
+use plinth_device_tree::{Firmware, Processor, REGIONS, Tree};
 use plinth_launch::Range;
 
 use crate::slots::AFFINITY;
+
+/// Where the registers of private interrupts are.
+pub(crate) type PrivateRegisters = [Range; REGIONS];
 
 /// The machine.
 pub(crate) struct Machine<'a> {
@@ -39,9 +42,11 @@ impl<'a> Machine<'a> {
         self.tree.gic()
     }
 
-    /// The registers of each processor's private interrupts; an empty range where there are none.
-    pub(crate) fn private_interrupts(&self) -> Range {
-        self.tree.private_interrupts().unwrap_or_default()
+    /// The registers of each processor's private interrupts; the rest of the ranges are empty.
+    pub(crate) fn private_interrupts(&self) -> PrivateRegisters {
+        let mut ranges = PrivateRegisters::default();
+        ranges.iter_mut().zip(self.tree.private_interrupts()).for_each(|(place, range)| *place = range);
+        ranges
     }
 
     /// Whether the firmware is called by SMC.

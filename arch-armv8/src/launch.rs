@@ -19,7 +19,7 @@ use crate::banks::BANKS;
 use crate::caller::CallerRegisters;
 use crate::clock::Clock;
 use crate::cpu::El2Cpu;
-use crate::fdt::{GicKind, Machine};
+use crate::fdt::{GicKind, Machine, PrivateRegisters};
 use crate::features::{self, Features};
 use crate::formats::{HostFormat, RootShape, Stage2Format};
 use crate::host::{self, HCR_E2H, HostRegisters, TrapRegisters};
@@ -206,7 +206,7 @@ unsafe fn prepare(
     HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
     let (gic, private) = (machine.gic(), machine.private_interrupts());
     // SAFETY: forwarded to the caller.
-    let platform = unsafe { platform(info, features, gic, private) };
+    let platform = unsafe { platform(info, features, gic, &private) };
     let memory = platform.memory;
     kernel.prepare(platform)?;
     let mut boot = None;
@@ -263,17 +263,23 @@ fn host_registers(features: &Features, resources: &PpResources) -> HostRegisters
 
 /// # Safety
 /// As [`launch`].
-unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind, private: Range) -> Platform<El2> {
+unsafe fn platform(
+    info: &LaunchInfo,
+    features: Features,
+    gic: GicKind,
+    private: &PrivateRegisters,
+) -> Platform<El2> {
     let pool = SpaRange::new(Spa::new(info.pool.start), info.pool.size);
     let reservation = SpaRange::new(Spa::new(info.reservation.start), info.reservation.size);
     let bits = features.physical_bits();
     let shared = features.shared_regime;
     let page = |base| Some(SpaRange::new(Spa::new(base).page(), PAGE_SIZE));
     let console = (info.console_kind != CONSOLE_NONE).then(|| page(info.console_base)).flatten();
+    let [first, second, third] = private.map(whole_pages);
     let interrupts = match gic {
-        GicKind::V2(base) => [page(base), None],
-        GicKind::Bcm2836 { local, shared } => [page(local), page(shared)],
-        GicKind::None | GicKind::V3 => [None, None],
+        GicKind::V2(base) => [page(base), first, None],
+        GicKind::Bcm2836 { local, shared } => [page(local), page(shared), None],
+        GicKind::None | GicKind::V3 => [first, second, third],
     };
     Platform {
         info: LaunchInfo { pp_count: SLOTS.count() as u64, ..*info },
@@ -290,7 +296,7 @@ unsafe fn platform(info: &LaunchInfo, features: Features, gic: GicKind, private:
         nested_format: Stage2Format::new(bits),
         elf_machine: ImageMachine::Aarch64,
         physical_end: if shared { SHARED_USER_BASE.min(1 << bits) } else { 1 << bits },
-        devices: [console, interrupts[0], interrupts[1], whole_pages(private)],
+        devices: [console, interrupts[0], interrupts[1], interrupts[2]],
         trapped_page: None,
         start_page: None,
         user_base: UserVa::new(if shared { SHARED_USER_BASE } else { USER_BASE }),
@@ -313,7 +319,7 @@ pub(crate) struct Handover {
     pub(crate) resources: PpResources,
     pub(crate) emergency_stack: Spa,
     pub(crate) gic: GicKind,
-    pub(crate) private: Range,
+    pub(crate) private: PrivateRegisters,
 }
 
 /// # Safety
@@ -357,7 +363,7 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
     let features = Features::current();
     let nested = Root::new(resources.pp, memory, resources.backend, nested_root(&features));
     // SAFETY: the kernel's registers are loaded, and the interrupt controller is mapped by its tables.
-    let cpu = unsafe { El2Cpu::new(&features, resources.user_root, nested, gic, Clock::new(gic, private)) };
+    let cpu = unsafe { El2Cpu::new(&features, resources.user_root, nested, gic, Clock::new(gic, &private)) };
     let is_called = root.caller.is_none();
     let departure = match is_called {
         true => kernel.run_called_pp(resources, cpu, root),

@@ -1,7 +1,7 @@
 //! An Arm machine that has no device tree: processors and interrupt controller from the MADT, PSCI from the FADT, the
 //! console from the SPCR (ACPI specification 6.5, 5.2.9, 5.2.12; Microsoft's Serial Port Console Redirection Table, 4).
 
-use plinth_launch::{CONSOLE_16550_MMIO, CONSOLE_16550_MMIO32, CONSOLE_NONE, CONSOLE_PL011};
+use plinth_launch::{CONSOLE_16550_MMIO, CONSOLE_16550_MMIO32, CONSOLE_NONE, CONSOLE_PL011, Range};
 
 use crate::pc::MADT_ENTRIES;
 use crate::{Table, Tables};
@@ -10,6 +10,9 @@ use crate::{Table, Tables};
 const CPU_INTERFACE: u8 = 0x0B;
 const DISTRIBUTOR: u8 = 0x0C;
 const REDISTRIBUTORS: u8 = 0x0E;
+
+/// What a redistributor takes at least, in bytes: its two frames (Arm IHI 0069, 12.10).
+const REDISTRIBUTOR: u64 = 0x2_0000;
 
 /// How the firmware's PSCI is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +33,10 @@ pub enum Gic {
         /// The processors' interface.
         interface: u64,
     },
-    /// GICv3 or later.
+    /// GICv3 or later. [`Tables::redistributors`] tells the rest.
     V3 {
         /// The distributor.
         distributor: u64,
-        /// The first redistributors.
-        redistributors: u64,
     },
 }
 
@@ -54,16 +55,28 @@ impl<R: Fn(u64, &mut [u8])> Tables<R> {
         let entry = |kind| table.entries(MADT_ENTRIES).find(|entry| entry.kind == kind);
         let processor = entry(CPU_INTERFACE)?.table;
         let distributor = entry(DISTRIBUTOR)?.table;
-        let own = processor.long(60).filter(|base| *base != 0);
-        let redistributors = entry(REDISTRIBUTORS).and_then(|entry| entry.table.long(4)).or(own);
         let (base, version) = (distributor.long(8)?, distributor.byte(20)?);
-        match (version, redistributors) {
-            (0 | 3.., Some(redistributors)) => Some(Gic::V3 { distributor: base, redistributors }),
+        match (version, self.redistributors().next()) {
+            (0 | 3.., Some(_)) => Some(Gic::V3 { distributor: base }),
             (0..=2, _) => {
                 Some(Gic::V2 { distributor: base, interface: processor.long(32).filter(|base| *base != 0)? })
             }
             _ => None,
         }
+    }
+
+    /// Where GICv3's redistributors are: ranges of many, or one for each processor that names its own.
+    pub fn redistributors(&self) -> impl Iterator<Item = Range> + '_ {
+        let entries = || self.find(b"APIC").into_iter().flat_map(|table| table.entries(MADT_ENTRIES));
+        let of_kind = move |kind| entries().filter(move |entry| entry.kind == kind).map(|entry| entry.table);
+        let shared = of_kind(REDISTRIBUTORS).filter_map(|table| {
+            let size = table.word(12).map_or(REDISTRIBUTOR, |size| u64::from(size).max(REDISTRIBUTOR));
+            Some(Range { start: table.long(4)?, size })
+        });
+        let own = of_kind(CPU_INTERFACE).filter_map(|table| {
+            Some(Range { start: table.long(60).filter(|base| *base != 0)?, size: REDISTRIBUTOR })
+        });
+        shared.chain(own)
     }
 
     /// How PSCI is called, if there is PSCI.
@@ -136,6 +149,7 @@ mod tests {
             let mut entry = std::vec![0; 16];
             put(&mut entry, 0, &[REDISTRIBUTORS, 16]);
             put(&mut entry, 4, &base.to_le_bytes());
+            put(&mut entry, 12, &0xF6_0000_u32.to_le_bytes());
             madt.extend(entry);
         }
         madt
@@ -164,7 +178,9 @@ mod tests {
         let image = image(&madt(3, Some(0x80A_0000)), 1, &spcr(3, 0, 3));
         with(&image, |tables| {
             assert_eq!(tables.affinities().collect::<Vec<_>>(), [0, 0x1_0000_0100]);
-            assert_eq!(tables.gic(), Some(Gic::V3 { distributor: 0x800_0000, redistributors: 0x80A_0000 }));
+            assert_eq!(tables.gic(), Some(Gic::V3 { distributor: 0x800_0000 }));
+            let all = Range { start: 0x80A_0000, size: 0xF6_0000 };
+            assert_eq!(tables.redistributors().collect::<Vec<_>>(), [all], "with room for all processors");
             assert_eq!(tables.conduit(), Some(Conduit::Smc));
             assert_eq!(tables.console(), (CONSOLE_PL011, 0x900_0000));
         });
@@ -177,10 +193,24 @@ mod tests {
         };
         let second = Some(Gic::V2 { distributor: 0x800_0000, interface: 0x801_0000 });
         assert_eq!([gic(2, None), gic(0, None), gic(2, Some(1 << 20))], [second; 3]);
-        let third = Some(Gic::V3 { distributor: 0x800_0000, redistributors: 1 << 20 });
+        let third = Some(Gic::V3 { distributor: 0x800_0000 });
         assert_eq!([gic(0, Some(1 << 20)), gic(4, Some(1 << 20))], [third; 2]);
         assert_eq!(gic(3, None), None, "without redistributors");
         assert_eq!(with(&image(&[0; 8], 3, &[]), |tables| tables.gic()), None);
+    }
+
+    #[test]
+    fn a_processor_may_name_a_redistributor_of_its_own() {
+        let mut madt = madt(3, None);
+        for (entry, base) in [(8, 0x80A_0000_u64), (88, 0x80C_0000), (168, 0)] {
+            put(&mut madt, entry + 60, &base.to_le_bytes());
+        }
+        let image = image(&madt, 3, &[]);
+        let own = |start| Range { start, size: 0x2_0000 };
+        with(&image, |tables| {
+            assert_eq!(tables.redistributors().collect::<Vec<_>>(), [own(0x80A_0000), own(0x80C_0000)]);
+            assert_eq!(tables.gic(), Some(Gic::V3 { distributor: 0x800_0000 }));
+        });
     }
 
     #[test]
@@ -210,6 +240,7 @@ mod tests {
                 let read = |at: u64, buffer: &mut [u8]| broken.read(at, buffer);
                 let Some(tables) = Tables::new(read, RSDP) else { continue };
                 let _ = (tables.affinities().count(), tables.gic(), tables.conduit(), tables.console());
+                let _ = tables.redistributors().count();
             }
         }
     }

@@ -23,6 +23,9 @@ pub enum Gic {
     },
 }
 
+/// As many ranges of redistributors are looked at. Boards have one, servers one for each socket.
+pub const REGIONS: usize = 3;
+
 const V2: [&str; 5] =
     ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a9-gic", "arm,cortex-a7-gic", "arm,pl390"];
 
@@ -37,14 +40,19 @@ impl Tree<'_> {
     }
 
     /// Where a GIC's registers of each processor's private interrupts are: GICv2's distributor, which shows each processor
-    /// its own, or GICv3's first redistributors.
-    pub fn private_interrupts(&self) -> Option<Range> {
-        Place::root(self.fdt).search(&|place: &Place<'_>| {
-            if place.is_any(&["arm,gic-v3"]) {
-                return place.range(1);
-            }
-            place.is_any(&V2).then(|| place.range(0))?
-        })
+    /// its own, or GICv3's ranges of redistributors (Linux, bindings of `arm,gic-v3`), at most [`REGIONS`] of them.
+    pub fn private_interrupts(&self) -> impl Iterator<Item = Range> + use<> {
+        let ranges =
+            Place::root(self.fdt).search(&|place: &Place<'_>| {
+                if place.is_any(&["arm,gic-v3"]) {
+                    let count = place.cell("#redistributor-regions").unwrap_or(1) as usize;
+                    return Some(core::array::from_fn(|index| {
+                        if index < count { place.range(1 + index) } else { None }
+                    }));
+                }
+                place.is_any(&V2).then(|| core::array::from_fn(|index| place.range(0).filter(|_| index == 0)))
+            });
+        ranges.unwrap_or([None; REGIONS]).into_iter().flatten()
     }
 
     /// The interrupt controller.

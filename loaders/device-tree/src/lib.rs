@@ -18,7 +18,7 @@ mod processors;
 mod seeds;
 
 pub use check::{Broken, total_size};
-pub use gic::Gic;
+pub use gic::{Gic, REGIONS};
 pub use modules::{Module, ModuleKind};
 pub use processors::{Firmware, Processor, Startup, start_by_psci};
 

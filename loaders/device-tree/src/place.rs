@@ -69,6 +69,12 @@ impl<'a> Place<'a> {
 }
 
 impl Place<'_> {
+    /// A property of one cell.
+    pub(crate) fn cell(&self, name: &str) -> Option<u32> {
+        let property = self.node().property(name)?;
+        Some(u32::from_be_bytes(dtoolkit::Property::value(&property).try_into().ok()?))
+    }
+
     /// Register range `index`, as [`Place::address`] has it.
     pub(crate) fn range(&self, index: usize) -> Option<Range> {
         let size = self.node().reg().ok()??.nth(index)?.size::<u64>().ok()?;

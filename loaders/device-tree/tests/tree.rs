@@ -138,6 +138,7 @@ fn read_all(tree: Tree<'_>) -> usize {
         + ModuleKind::ALL.into_iter().filter_map(|kind| tree.module(kind)).count()
         + kind as usize
         + usize::from(tree.gic() == Gic::V3)
+        + tree.private_interrupts().count()
         + usize::from(tree.firmware() == Firmware::Smc)
         + tree.memory_end() as usize % 2
 }
@@ -152,7 +153,7 @@ fn a_board_is_read() {
     assert_eq!(tree.module(ModuleKind::Kernel), Some(kernel));
     assert_eq!(tree.gic(), Gic::V2(0xFF84_2000));
     let distributor = Range { start: 0xFF84_1000, size: 0x1000 };
-    assert_eq!(tree.private_interrupts(), Some(distributor), "translated too");
+    assert!(tree.private_interrupts().eq([distributor]), "translated too");
     assert_eq!(tree.firmware(), Firmware::None);
     let processor =
         |affinity, release| Processor { affinity, startup: Startup::SpinTable(release), failed: false };
@@ -163,6 +164,26 @@ fn a_board_is_read() {
     assert_eq!(tree.memory_end(), 0x1_4000_0000);
     let reserved = [Range { start: 0, size: 0x1000 }, Range { start: 0x3B00_0000, size: 0x10_0000 }];
     assert_eq!(tree.reserved().collect::<Vec<_>>(), reserved);
+}
+
+#[test]
+fn every_range_of_redistributors_is_found() {
+    let ranges = |regions: Option<u32>| {
+        let blob = Writer::tree(|root| {
+            root.sizes(1, 1);
+            root.node("interrupt-controller", |gic| {
+                gic.text("compatible", "arm,gic-v3");
+                if let Some(regions) = regions {
+                    gic.cells("#redistributor-regions", &[regions]);
+                }
+                gic.cells("reg", &[0x1000, 1, 0x2000, 2, 0x3000, 3, 0x4000, 4, 0x5000, 5]);
+            });
+        });
+        Tree::new(&blob).unwrap().private_interrupts().map(|range| range.start).collect::<Vec<_>>()
+    };
+    assert_eq!(ranges(None), [0x2000], "what follows is the CPU interface's");
+    assert_eq!(ranges(Some(2)), [0x2000, 0x3000]);
+    assert_eq!(ranges(Some(u32::MAX)), [0x2000, 0x3000, 0x4000]);
 }
 
 #[test]

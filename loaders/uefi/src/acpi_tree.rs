@@ -48,7 +48,7 @@ pub fn device_tree<R: Fn(u64, &mut [u8])>(tables: &Tables<R>, banks: &[Range]) -
         tree.end();
     }
     processors(&mut tree, tables.affinities(), conduit.is_some()).ok_or(Missing::Processors)?;
-    gic(&mut tree, tables.gic().ok_or(Missing::Gic)?);
+    gic(&mut tree, tables.gic().ok_or(Missing::Gic)?, merged(tables.redistributors().collect()));
     for bank in banks {
         tree.begin(&format!("memory@{:x}", bank.start));
         tree.text("device_type", "memory");
@@ -92,17 +92,36 @@ fn processors(tree: &mut Writer, affinities: impl Iterator<Item = u64>, by_psci:
     Some(())
 }
 
-fn gic(tree: &mut Writer, gic: Gic) {
-    let (name, ranges) = match gic {
-        Gic::V2 { distributor, interface } => ("arm,gic-400", [distributor, 0x1000, interface, 0x2000]),
-        Gic::V3 { distributor, redistributors } => {
-            ("arm,gic-v3", [distributor, 0x1_0000, redistributors, 0x2_0000])
-        }
-    };
+fn gic(tree: &mut Writer, gic: Gic, redistributors: Vec<Range>) {
     tree.begin("interrupt-controller");
-    tree.text("compatible", name);
-    tree.numbers("reg", &ranges);
+    match gic {
+        Gic::V2 { distributor, interface } => {
+            tree.text("compatible", "arm,gic-400");
+            tree.numbers("reg", &[distributor, 0x1000, interface, 0x2000]);
+        }
+        Gic::V3 { distributor } => {
+            tree.text("compatible", "arm,gic-v3");
+            tree.property("#redistributor-regions", &(redistributors.len() as u32).to_be_bytes());
+            let regions = redistributors.iter().flat_map(|range| [range.start, range.size]);
+            let ranges: Vec<u64> = [distributor, 0x1_0000].into_iter().chain(regions).collect();
+            tree.numbers("reg", &ranges);
+        }
+    }
     tree.end();
+}
+
+/// Ranges that touch each other, as those of processors that name their own do, as one.
+fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let end = last.start.saturating_add(last.size);
+        let touches = next.start <= end;
+        if touches {
+            last.size = last.size.max(next.start.saturating_add(next.size) - last.start);
+        }
+        touches
+    });
+    ranges
 }
 
 /// A tree under way: its structure block, and its strings block.
@@ -215,7 +234,8 @@ mod tests {
         ];
         let signature = if bare { b"NONE" } else { b"APIC" };
         table(&mut memory, 0x800, signature, &madt, 244);
-        memory[0x800 + 228..][..16].copy_from_slice(&[0x0E, 16, 0, 0, 0, 0, 0x0A, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+        memory[0x800 + 228..][..16]
+            .copy_from_slice(&[0x0E, 16, 0, 0, 0, 0, 0x0A, 8, 0, 0, 0, 0, 0, 0, 0xF6, 0]);
         memory[0x40..0x48].copy_from_slice(b"RSD PTR ");
         memory[0x4F] = 2;
         memory[0x58..0x5A].copy_from_slice(&[0, 1]);
@@ -239,6 +259,8 @@ mod tests {
         assert_eq!(tree.console(), (CONSOLE_PL011, 0x900_0000));
         assert_eq!((tree.firmware(), tree.gic()), (Firmware::Smc, TreeGic::V3));
         assert_eq!(tree.gic_ranges(), Some([0x800_0000, 0x80A_0000]));
+        let all = Range { start: 0x80A_0000, size: 0xF6_0000 };
+        assert!(tree.private_interrupts().eq([all]), "those of every processor");
         let affinities: Vec<u64> = tree.processors().map(|processor| processor.affinity).collect();
         assert_eq!(affinities, [0, 1]);
         assert!(tree.banks().eq(banks));
@@ -252,6 +274,15 @@ mod tests {
         let tree = Tree::new(&blob).unwrap();
         assert_eq!(tree.firmware(), Firmware::None);
         assert!(tree.processors().all(|processor| processor.startup == Startup::Unknown));
+    }
+
+    #[test]
+    fn redistributors_side_by_side_are_one_range() {
+        let range = |start, size| Range { start, size };
+        let own = [range(0x8C_0000, 0x2_0000), range(0x8A_0000, 0x2_0000), range(0xA0_0000, 0x2_0000)];
+        assert_eq!(merged(own.into()), [range(0x8A_0000, 0x4_0000), range(0xA0_0000, 0x2_0000)]);
+        assert_eq!(merged(vec![range(0, 16), range(4, 4)]), [range(0, 16)]);
+        assert_eq!(merged(vec![range(0, u64::MAX), range(u64::MAX, 9)]).len(), 1);
     }
 
     #[test]
