@@ -118,6 +118,16 @@ impl SvmCpu {
 
     plinth_arch_x86::interrupt_methods!();
 
+    /// Takes the interrupts that are pending, NMIs too.
+    fn accept_interrupts() {
+        // SAFETY: the kernel's IDT and TSS are loaded, with a stub for every interrupt, and interrupts are off. EFER.SVME is set.
+        unsafe {
+            switch::stgi();
+            sleep::accept_interrupts();
+            switch::clgi();
+        }
+    }
+
     #[inline]
     fn load_guest(&mut self, vs: &mut SvmVs) {
         let vmcb = vs.physical();
@@ -212,15 +222,6 @@ impl HostCpu for SvmCpu {
         // SAFETY: the kernel's IDT and TSS are loaded and interrupts are off, as always in the kernel.
         unsafe { sleep::halt_until_nmi() };
         self.note.take()
-    }
-
-    fn reset_interrupts(&mut self) -> bool {
-        self.load_host();
-        self.apic.reset(|| {
-            // SAFETY: the kernel's IDT and TSS are loaded, with a stub for every interrupt; interrupts are off.
-            unsafe { sleep::accept_interrupts() };
-            self.note.take()
-        })
     }
 
     fn emulate(

@@ -327,6 +327,8 @@ impl VsHw for SvmVs {
         (self.nmi_blocked, self.nmi_pending) = (false, false);
         // The kernel says it again before the VS runs.
         self.set_deadline(None);
+        // SAFETY: the VS runs on this processor alone, and the kernel runs at privilege level 0 with no breakpoint on.
+        unsafe { self.extended.reset_debug() };
         self.vmcb.control.intercept_misc &= !misc::IRET;
         self.vmcb.control.event_injection = 0;
         self.vmcb.control.interrupt_shadow = 0;

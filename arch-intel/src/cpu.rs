@@ -9,6 +9,7 @@ use plinth_arch_x86::interrupts::Interrupts;
 use plinth_arch_x86::msr;
 use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::PerCpu;
+use plinth_arch_x86::sleep;
 use plinth_arch_x86::speculation::Processor;
 use plinth_arch_x86::user::UserRegisters;
 use plinth_hal::{Exit, ExitClass, GuestMemory, IdPolicy, UserExit};
@@ -70,6 +71,12 @@ impl VmxCpu {
     }
 
     plinth_arch_x86::interrupt_methods!();
+
+    /// Takes the interrupts that are pending. NMIs come in anyway.
+    fn accept_interrupts() {
+        // SAFETY: the kernel's IDT and TSS are loaded, with a stub for every interrupt, and interrupts are off.
+        unsafe { sleep::accept_interrupts() };
+    }
 
     #[inline]
     fn load_guest(&mut self, vs: &mut VmxVs) {

@@ -25,9 +25,8 @@ pub(crate) const BLOCKED_ONE: u32 = 3;
 /// Interruptibility: an NMI is being handled.
 pub(crate) const BLOCKED_NMI: u32 = 1 << 3;
 
-/// Activity states.
+/// The activity state of a processor that executes instructions.
 pub(crate) const ACTIVE: u32 = 0;
-pub(crate) const WAIT_FOR_SIPI: u32 = 3;
 
 /// Pending debug exceptions: a single step.
 const SINGLE_STEP: u64 = 1 << 14;

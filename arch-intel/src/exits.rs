@@ -16,7 +16,6 @@ pub(crate) mod reason {
     pub(crate) const INTERRUPT: u32 = 1;
     pub(crate) const TRIPLE_FAULT: u32 = 2;
     pub(crate) const INIT: u32 = 3;
-    pub(crate) const SIPI: u32 = 4;
     pub(crate) const INTERRUPT_WINDOW: u32 = 7;
     pub(crate) const NMI_WINDOW: u32 = 8;
     pub(crate) const CPUID: u32 = 10;
@@ -98,7 +97,8 @@ pub(crate) fn classify(vs: &VmxVs, exit_reason: u32) -> Exit {
         reason::INVD => Exit::of(ExitClass::Cache),
         reason::INTERRUPT => Exit::of(ExitClass::Interrupt),
         reason::HLT => Exit::of(ExitClass::Wait),
-        reason::TRIPLE_FAULT => Exit::of(ExitClass::Shutdown),
+        // INIT by a command of the guest's never arrives here: this one is the chipset's way to restart.
+        reason::TRIPLE_FAULT | reason::INIT => Exit::of(ExitClass::Shutdown),
         other => {
             let detail = vs.with(|vmcs| vmcs.read(QUALIFICATION));
             Exit { class: ExitClass::Other, number: u64::from(other), detail }

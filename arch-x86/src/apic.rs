@@ -155,9 +155,16 @@ impl LocalApic {
     /// and in service dropped. `accept` takes what is pending and says whether an NMI came; so does the result.
     pub fn reset(self, mut accept: impl FnMut() -> bool) -> bool {
         const ENABLED: u32 = 1 << 8;
+        /// In the version: the number of the last local vector. That of corrected machine checks is the seventh, by number 6.
+        const LAST_VECTOR_SHIFT: u32 = 16;
+        const CMCI_VECTOR: u32 = 6;
         self.set(Register::SPURIOUS, SPURIOUS_RESET | ENABLED);
         Register::LOCAL_VECTORS.into_iter().for_each(|vector| self.set(vector, MASKED));
+        if self.get(Register::VERSION) >> LAST_VECTOR_SHIFT & 0xFF >= CMCI_VECTOR {
+            self.set(Register::CMCI, MASKED);
+        }
         self.set(Register::TIMER_COUNT, 0);
+        self.set(Register::TIMER_DIVISOR, 0);
         self.set(Register::TASK_PRIORITY, 0);
         let nmi = self.drop_interrupts(&mut accept);
         if !self.x2apic() {

@@ -206,6 +206,19 @@ impl ExtendedState {
         }
     }
 
+    /// Does to it what INIT does: the debug addresses are zero. The rest keeps its value (Intel SDM vol. 3A, "Processor State
+    /// After Reset"; AMD APM vol. 2, table 14-1).
+    ///
+    /// # Safety
+    /// As [`Self::save`]; DR7 enables no breakpoint.
+    pub unsafe fn reset_debug(&mut self) {
+        self.values().debug = [0; 4];
+        if self.loaded {
+            // SAFETY: forwarded to the caller.
+            unsafe { write_debug([0; 4]) };
+        }
+    }
+
     /// # Safety
     /// As [`Self::load`].
     #[cold]
@@ -378,10 +391,23 @@ mod tests {
         assert_eq!(image_of(0, |_| [u32::MAX; 4]), (0, LEGACY_AND_HEADER));
     }
 
+    #[repr(align(4096))]
+    struct Page([u8; 4096]);
+
+    #[test]
+    fn init_forgets_the_debug_addresses_and_keeps_the_rest() {
+        let mut page = Page([0; 4096]);
+        // SAFETY: without `prepare` one page is all it takes.
+        let mut state = unsafe { ExtendedState::new(Spa::new(page.0.as_mut_ptr() as u64)) };
+        state.values().debug = [1, 2, 3, 4];
+        state.values().msrs[1] = 5;
+        // SAFETY: it is at rest: only memory changes.
+        unsafe { state.reset_debug() };
+        assert_eq!((state.values().debug, state.values().msrs[1], state.values().xcr0), ([0; 4], 5, 1));
+    }
+
     #[test]
     fn a_new_one_has_the_initial_configuration() {
-        #[repr(align(4096))]
-        struct Page([u8; 4096]);
         let mut page = Page([0; 4096]);
         // SAFETY: without `prepare` one page is all it takes.
         let mut state = unsafe { ExtendedState::new(Spa::new(page.0.as_mut_ptr() as u64)) };

@@ -1,8 +1,9 @@
 //! What a processor does the same whichever vendor's it is: kicks, time, registers, starting others.
 
 /// The methods of [`HostCpu`](plinth_hal::HostCpu) that both vendors' processors have in common. The type has a field
-/// `apic`, its [`LocalApic`](crate::apic::LocalApic), a field `id`, which is that one's, and fields `interrupts` and `per_cpu`;
-/// in scope is a constant `READABLE` with the MSRs that the extension may read.
+/// `apic`, its [`LocalApic`](crate::apic::LocalApic), a field `id`, which is that one's, and fields `interrupts`, `per_cpu` and
+/// `note`; `load_host` brings what the processor holds of a guest back to that, and `accept_interrupts` takes what is pending.
+/// In scope is a constant `READABLE` with the MSRs that the extension may read.
 #[macro_export]
 macro_rules! common_host_methods {
     () => {
@@ -12,6 +13,15 @@ macro_rules! common_host_methods {
 
         fn kick(&self, hardware_id: u32) {
             self.apic.send_nmi(hardware_id);
+        }
+
+        fn reset_interrupts(&mut self) -> bool {
+            self.load_host();
+            let note = self.note;
+            self.apic.reset(|| {
+                Self::accept_interrupts();
+                note.take()
+            })
         }
 
         fn end_turn_after(&mut self, ticks: u64) {

@@ -34,23 +34,21 @@ pub unsafe extern "sysv64" fn take_pending_nmi() {
     naked_asm!("stgi", "nop", "nop", "clgi", "ret")
 }
 
-/// Lets pending interrupts in, as far as the APIC's priorities allow, and forbids them and NMIs again: they are only taken,
-/// not served.
+/// Lets pending interrupts in, as far as the APIC's priorities allow, and forbids them again: they are only taken, not served.
 ///
 /// # Safety
-/// As [`halt_until_nmi`]; the IDT has a stub for every interrupt, which asks [`accepts_interrupts`].
+/// The kernel's IDT and TSS are loaded, with a stub for every interrupt, which asks [`accepts_interrupts`]. Maskable interrupts
+/// are off; where there is a global interrupt flag, it is set.
 #[unsafe(naked)]
 pub unsafe extern "sysv64" fn accept_interrupts() {
     naked_asm!(
-        "stgi",
         "sti",
         ".globl plinth_accept_start",
         "plinth_accept_start: nop",
         "nop",
         "cli",
         ".globl plinth_accept_end",
-        "plinth_accept_end: clgi",
-        "ret",
+        "plinth_accept_end: ret",
     )
 }
 

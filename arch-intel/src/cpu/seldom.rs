@@ -1,7 +1,7 @@
 //! Exits that the kernel serves and that a guest at work causes seldom.
 
 use plinth_arch_x86::broken_entry::{self, Answer};
-use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters, NumberedWrite, msr_number};
+use plinth_arch_x86::exit_registers::{ExitRegisters, NumberedWrite, msr_number};
 use plinth_arch_x86::msr;
 use plinth_arch_x86::stopped_guest::StoppedGuest;
 use plinth_hal::{Exit, ExitClass, GuestMemory, PhysicalMemory, VsHw};
@@ -9,7 +9,7 @@ use plinth_hal::{Exit, ExitClass, GuestMemory, PhysicalMemory, VsHw};
 use super::VmxCpu;
 use crate::bitmaps::wishes_for;
 use crate::exits::{self, reason};
-use crate::field::{ACTIVITY, PHYSICAL_ADDRESS, QUALIFICATION};
+use crate::field::PHYSICAL_ADDRESS;
 use crate::processor::GENERAL_PROTECTION;
 use crate::vs::{VmxVs, timer};
 use crate::{control_registers, events, failure, memory_types};
@@ -27,11 +27,6 @@ impl VmxCpu {
         match exit_reason {
             reason::NMI_WINDOW => vs.nmi_window_opened(),
             reason::INTERRUPT_WINDOW => vs.interrupt_window_opened(),
-            reason::INIT => wait_for_startup(vs, registers.writer()),
-            reason::SIPI => {
-                let page = vs.with(|vmcs| vmcs.read(QUALIFICATION)) & 0xff;
-                vs.start(page, registers.writer());
-            }
             reason::CR_ACCESS if !vs.with(control_registers::is_task_priority) => {
                 control_register_access(vs, guest, registers);
             }
@@ -118,12 +113,6 @@ impl VmxCpu {
 /// Skips an instruction that the exit was caused by, so that its length is known.
 fn skip(vs: &mut VmxVs, guest: &impl GuestMemory) {
     let _ = vs.advance(guest);
-}
-
-/// An INIT signal that no interrupt command of the guest's sent: it waits for a startup IPI, as the bare processor.
-fn wait_for_startup(vs: &mut VmxVs, exit_page: ExitPageWriter) {
-    vs.reset(exit_page);
-    vs.with(|vmcs| vmcs.write(ACTIVITY, events::WAIT_FOR_SIPI));
 }
 
 /// The kernel's own tables are broken: see [`plinth_arch_x86::broken_entry`].

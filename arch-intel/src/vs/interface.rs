@@ -212,6 +212,10 @@ impl VsHw for VmxVs {
         let features = self.features;
         self.with(|vmcs| reset::initialize(vmcs, features));
         (self.nmi_pending, self.interrupt_pending, self.guest_rsp) = (false, None, 0);
+        let Hidden { cr2, dr6, .. } = Hidden::reset();
+        self.set_hidden(Hidden { cr2, dr6, ..self.hidden_copy() });
+        // SAFETY: the VS runs on this processor alone, and the kernel runs at privilege level 0 with no breakpoint on.
+        unsafe { self.extended.reset_debug() };
         self.flush_tlb();
         self.refresh();
         page.set_all(|_| 0);

@@ -11,11 +11,14 @@ pub(crate) struct Register(u16);
 
 impl Register {
     pub(crate) const ID: Self = Self(0x20);
+    pub(crate) const VERSION: Self = Self(0x30);
     pub(crate) const TASK_PRIORITY: Self = Self(0x80);
     pub(crate) const END_OF_INTERRUPT: Self = Self(0xB0);
     pub(crate) const LOGICAL_DESTINATION: Self = Self(0xD0);
     pub(crate) const DESTINATION_FORMAT: Self = Self(0xE0);
     pub(crate) const SPURIOUS: Self = Self(0xF0);
+    /// The local vector of corrected machine checks, where there is one.
+    pub(crate) const CMCI: Self = Self(0x2F0);
     /// The low half of the interrupt command register: writing it sends.
     pub(crate) const COMMAND: Self = Self(0x300);
     /// Its high half.
@@ -94,6 +97,8 @@ mod tests {
     fn those_with_names_are_in_the_list() {
         let named = [
             Register::ID,
+            Register::VERSION,
+            Register::CMCI,
             Register::TASK_PRIORITY,
             Register::END_OF_INTERRUPT,
             Register::LOGICAL_DESTINATION,

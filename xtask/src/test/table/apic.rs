@@ -20,6 +20,8 @@ const ESCAPE: &str = "no write around the APIC's command register starts a proce
 /// One whose second processor changes its APIC in every way, and is kicked by an extension.
 const KICK_MODES: &str =
     "a kick reaches a processor that has given its APIC another id, turned it off, or changed its mode";
+/// One whose second processor is reset with all of that changed.
+const INIT_RESETS: &str = "INIT resets the local APIC, with an interrupt in service and a running timer, CR2 and the debug registers";
 
 pub(super) const TESTS: &[Test] = &[
     Test {
@@ -50,6 +52,28 @@ pub(super) const TESTS: &[Test] = &[
         payload: Payload::Guest("kick-modes"),
         extension: Some("kicks"),
         expect: &["TEST kick-modes kick-in-x2apic-mode ok", "TEST kick-modes done ", " passed, 0 failed"],
+        ..INTEL
+    },
+    Test {
+        name: "init-resets",
+        proves: INIT_RESETS,
+        payload: Payload::Guest("init-resets"),
+        expect: &["TEST init-resets done "],
+        ..AMD
+    },
+    Test {
+        name: "init-resets-bare",
+        proves: "what the guest checks holds on the bare machine too",
+        payload: Payload::Guest("init-resets"),
+        bare: true,
+        expect: &["TEST init-resets done "],
+        ..AMD
+    },
+    Test {
+        name: "init-resets",
+        proves: INIT_RESETS,
+        payload: Payload::Guest("init-resets"),
+        expect: &["TEST init-resets done ", " passed, 0 failed"],
         ..INTEL
     },
 ];
