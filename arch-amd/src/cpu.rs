@@ -87,9 +87,9 @@ impl SvmCpu {
                 // SAFETY: the kernel's IDT is loaded (#VMEXIT restored it), interrupts are off, and so is the TSS with the
                 // NMI's stack.
                 unsafe { sleep::take_pending_nmi() };
-                self.note.take();
-                return Some(Exit::of(ExitClass::Kick));
+                return Some(NmiNote::kick(self.note.take()));
             }
+            exit::EXCEPTION_DB => return vs.debug_exception(),
             exit::INTR if vs.deadline.is_some() => return timer::exit(vs),
             exit::NESTED_PAGE_FAULT if exits::is_broken_entry(vs) => return broken_entry(vs),
             _ => return Some(exits::classify(vs, registers)),
@@ -175,7 +175,7 @@ impl HostCpu for SvmCpu {
             called
         };
         let exit = if called { UserExit::Call } else { self.not_called(context) };
-        if self.note.take() {
+        if self.note.take() != 0 {
             self.meet_again();
         }
         #[cfg(feature = "fault-injection")]
@@ -221,7 +221,7 @@ impl HostCpu for SvmCpu {
         // BOUND: the root VM's to set, which starts this processor, or nobody's. No other one waits for one that sleeps here.
         // SAFETY: the kernel's IDT and TSS are loaded and interrupts are off, as always in the kernel.
         unsafe { sleep::halt_until_nmi() };
-        self.note.take()
+        self.note.take() != 0
     }
 
     fn emulate(

@@ -32,7 +32,6 @@ pub(crate) fn classify(vs: &mut SvmVs, registers: ExitRegisters) -> Exit {
         | exit::CLGI
         | exit::SKINIT
         | exit::INVLPGA => Exit::of(ExitClass::Virtualization),
-        exit::EXCEPTION_DB if vs.is_stepping() => Exit::of(ExitClass::Reserved),
         exit::INVD => Exit::of(ExitClass::Cache),
         // INIT by a command of the guest's never arrives here: this one is the chipset's way to restart.
         exit::SHUTDOWN | exit::INIT => Exit::of(ExitClass::Shutdown),

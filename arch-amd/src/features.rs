@@ -18,6 +18,8 @@ pub(crate) struct Features {
     pub(crate) next_rip: bool,
     /// The VMCB holds the instruction's bytes after a nested page fault.
     pub(crate) decode_assists: bool,
+    /// The processor delivers NMIs to a guest, and holds them back, by itself.
+    pub(crate) virtual_nmi: bool,
     /// One ASID can be flushed alone.
     pub(crate) flush_by_asid: bool,
     /// How many ASIDs there are, the host's 0 included.
@@ -35,6 +37,7 @@ impl Features {
     pub(crate) const NONE: Self = Self {
         next_rip: false,
         decode_assists: false,
+        virtual_nmi: false,
         flush_by_asid: false,
         asids: 2,
         giant_leaves: false,
@@ -91,12 +94,20 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
     Ok(Features {
         next_rip: svm.has_nrip(),
         decode_assists: svm.has_decode_assists(),
+        virtual_nmi: has_virtual_nmi(),
         flush_by_asid: svm.has_flush_by_asid(),
         asids: svm.supported_asids(),
         giant_leaves: extended.has_1gib_pages(),
         physical_bits: address_size.map_or(36, |info| info.physical_address_bits()).min(46),
         hardening: hardening(&cpuid),
     })
+}
+
+/// CPUID leaf 8000_000Ah, EDX (AMD APM vol. 3, E.4.9).
+fn has_virtual_nmi() -> bool {
+    const SVM_FEATURES: u32 = 0x8000_000A;
+    const VIRTUAL_NMI: u32 = 1 << 25;
+    core::arch::x86_64::__cpuid(SVM_FEATURES).edx & VIRTUAL_NMI != 0
 }
 
 /// Why SVM is missing on a processor of a vendor that builds it into all its 64-bit ones.

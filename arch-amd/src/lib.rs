@@ -10,6 +10,7 @@ mod cpu;
 mod emulate;
 mod exits;
 mod features;
+mod guest_nmi;
 mod instruction;
 mod launch;
 mod permission_maps;

@@ -36,7 +36,7 @@ pub(crate) fn exit(vs: &mut SvmVs) -> Option<Exit> {
 
 /// Intercepts interrupts or the return from them, or neither; IRET also for the sake of NMIs.
 fn intercept(vs: &mut SvmVs, kind: u32) {
-    let kind = kind | if vs.nmi_blocked { misc::IRET } else { 0 };
+    let kind = kind | if vs.nmi.intercepts_return() { misc::IRET } else { 0 };
     let control = &mut vs.vmcb().control;
     control.intercept_misc = control.intercept_misc & !(misc::INTR | misc::IRET) | kind;
     vs.changed(clean::INTERCEPTS);

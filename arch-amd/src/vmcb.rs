@@ -134,6 +134,12 @@ pub(crate) const VIRTUAL_INTERRUPT: u64 = 1 << 8 | 1 << 20;
 pub(crate) const VIRTUAL_VECTOR_SHIFT: u32 = 32;
 pub(crate) const VIRTUAL_MASKING: u64 = 1 << 24;
 
+/// More of [`Control::interrupt_control`], for virtual NMIs (AMD APM vol. 2, 15.21.10): one waits, one is being handled, and
+/// the processor delivers them.
+pub(crate) const VIRTUAL_NMI: u64 = 1 << 11;
+pub(crate) const VIRTUAL_NMI_BLOCKED: u64 = 1 << 12;
+pub(crate) const VIRTUAL_NMI_ENABLED: u64 = 1 << 26;
+
 /// Bits of [`Control::clean`] (AMD APM vol. 2, 15.15.3): what memory holds is what the processor has cached.
 pub(crate) mod clean {
     pub(crate) const ALL: u64 = 0x3FF;

@@ -8,31 +8,34 @@ use plinth_arch_x86::apic::GuestApic;
 use plinth_arch_x86::exit_registers::number::{RAX, RDX, RSP};
 use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
+use plinth_arch_x86::msr;
 use plinth_arch_x86::root_state::{RootState, Segment, TableRegister};
+use plinth_arch_x86::single_step::{self, RESUME_FLAG, STEP_CAUSE, Step, TRAP_FLAG};
 use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
 use plinth_extension_api::abi::ExitPage;
 use plinth_hal::{
-    BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
-    PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
+    BadInstruction, BadRegister, Event, Exit, ExitClass, FrameSource, Gpa, GuestAccess, GuestMemory, Gva,
+    OutOfFrames, PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
 
 use crate::features::Features;
+use crate::guest_nmi::{Delivery, GuestNmi};
 use crate::launch::{SvmRoot, copy_hidden_state};
 use crate::permission_maps::{ROOT_TAG, SvmVm};
-use crate::vmcb::{self, EFER_SVME, Vmcb, clean, misc};
+use crate::vmcb::{self, EFER_SVME, EVENT_VALID, Vmcb, clean, misc};
 use crate::{Svm, instruction, processor, registers, timer};
 
 /// The VMCB, and behind it the page of the saved general registers. Behind these the extended state.
 const PAGES: usize = 2;
 
-/// RFLAGS.TF.
-pub(crate) const TRAP_FLAG: u64 = 1 << 8;
 /// RFLAGS bit 1 reads as 1.
 const FLAGS_RESET: u64 = 1 << 1;
 /// CR0.ET, and caches disabled: the state after INIT (AMD APM vol. 2, table 14-1).
 const CR0_RESET: u64 = 0x6000_0010;
 /// The PAT after a reset.
 const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// The vector of NMIs.
+const NMI_VECTOR: u64 = 2;
 /// Exception vector 1.
 const DEBUG_VECTOR: u32 = 1;
 
@@ -46,12 +49,11 @@ pub struct SvmVs {
     asid: u32,
     pub(crate) is_root: bool,
     pub(crate) extended: ExtendedState,
-    /// An NMI was injected and the guest's handler has not ended: IRET is intercepted.
-    pub(crate) nmi_blocked: bool,
-    /// Another NMI came meanwhile.
-    nmi_pending: bool,
-    /// The trap flag is the kernel's; what the guest's was.
-    stepping: Option<bool>,
+    pub(crate) nmi: GuestNmi,
+    /// The trap flag is the kernel's.
+    step: Option<Step>,
+    /// The kernel single-steps beside what NMIs need.
+    is_stepping: bool,
     /// How the guest has its local APIC.
     pub(crate) apic: GuestApic,
     /// When the guest has to exit: see [`crate::timer`].
@@ -89,31 +91,112 @@ impl SvmVs {
     pub(crate) fn advance_to(&mut self, next: u64) {
         self.vmcb.save.rip = next;
         self.vmcb.control.interrupt_shadow = 0;
-        if self.vmcb.save.rflags & TRAP_FLAG != 0 && self.stepping.is_none() {
-            const SINGLE_STEP: u64 = 1 << 14;
-            self.vmcb.save.dr6 |= SINGLE_STEP;
-            self.changed(clean::DEBUG_REGISTERS);
-            self.inject(Event::Exception { vector: DEBUG_VECTOR as u8, error_code: None });
+        if self.vmcb.save.rflags & (TRAP_FLAG | RESUME_FLAG) != 0 {
+            self.complete();
         }
     }
 
-    /// The guest's NMI handler is about to end.
+    /// What comes of the flags that are about debugging at the end of an instruction that has been carried out.
+    #[cold]
+    fn complete(&mut self) {
+        // Without virtualization of last branches the register stays in the processor (AMD APM vol. 2, 15.23).
+        let debug_control = msr::read_guarded(msr::index::DEBUG_CONTROL).unwrap_or(0);
+        let flags = self.vmcb.save.rflags;
+        self.vmcb.save.rflags &= !RESUME_FLAG;
+        if self.step.is_none() && single_step::traps(flags, debug_control) {
+            self.raise_debug(self.vmcb.save.dr6 | STEP_CAUSE);
+        }
+    }
+
+    /// Delivers a debug exception whose handler finds this in DR6.
+    fn raise_debug(&mut self, status: u64) {
+        self.vmcb.save.dr6 = status;
+        self.vmcb.control.interrupt_shadow = 0;
+        self.changed(clean::DEBUG_REGISTERS);
+        self.inject(Event::Exception { vector: DEBUG_VECTOR as u8, error_code: None });
+    }
+
+    /// An IRET is about to be executed: the guest's NMI handler may end.
     pub(crate) fn interrupt_return(&mut self) {
-        self.nmi_blocked = false;
         self.vmcb.control.intercept_misc &= !misc::IRET;
         self.changed(clean::INTERCEPTS);
-        if core::mem::take(&mut self.nmi_pending) {
-            self.inject(Event::Nmi);
+        if self.nmi.returns(self.vmcb.save.rip) {
+            self.begin_step();
         }
     }
 
-    /// Puts the guest's own trap flag back after a single step.
-    fn end_step(&mut self, guest_flag: bool) {
+    /// Delivers an NMI as soon as the guest can take it.
+    fn raise_nmi(&mut self) {
+        if self.features.virtual_nmi {
+            self.vmcb.control.interrupt_control |= vmcb::VIRTUAL_NMI;
+            return self.changed(clean::VIRTUAL_INTERRUPT);
+        }
+        let busy = self.vmcb.control.event_injection & EVENT_VALID != 0;
+        match self.nmi.raise(self.vmcb.save.rip, busy) {
+            Delivery::Now => self.vmcb.control.event_injection = EVENT_VALID | vmcb::EVENT_NMI | NMI_VECTOR,
+            Delivery::AfterStep => self.begin_step(),
+            Delivery::AfterReturn => {}
+        }
+        self.intercept_returns();
+    }
+
+    /// Has IRET exit, if an NMI needs that.
+    fn intercept_returns(&mut self) {
+        if self.nmi.intercepts_return() {
+            self.vmcb.control.intercept_misc |= misc::IRET;
+            self.changed(clean::INTERCEPTS);
+        }
+    }
+
+    /// Has the guest exit after its next instruction.
+    fn begin_step(&mut self) {
+        if self.step.is_some() {
+            return;
+        }
+        let save = &mut self.vmcb.save;
+        let step = Step::begin(save.rflags, save.dr6);
+        save.rflags |= TRAP_FLAG;
+        save.dr6 = step.clear_status();
+        self.vmcb.control.intercept_exceptions |= 1 << DEBUG_VECTOR;
+        self.step = Some(step);
+        self.changed(clean::INTERCEPTS | clean::DEBUG_REGISTERS);
+    }
+
+    /// A debug exception, which exits during a single step alone. Returns an exit where the kernel steps for more than an NMI.
+    #[cold]
+    pub(crate) fn debug_exception(&mut self) -> Option<Exit> {
+        let step = self.step?;
+        let exception = step.sort(self.vmcb.save.dr6);
+        let returned = exception.ends_step && self.nmi.stepped();
+        // The flags that an IRET has loaded are the guest's own.
+        let guest_flag = if returned { self.vmcb.save.rflags & TRAP_FLAG != 0 } else { step.guest_flag };
+        self.end_step(exception.status, guest_flag);
+        if exception.is_guests {
+            self.raise_debug(exception.status);
+        }
+        if returned {
+            self.raise_nmi();
+        } else {
+            // An IRET that has not been executed exits again, after the handler of what came instead.
+            self.nmi.is_not_executed();
+            self.intercept_returns();
+        }
+        if !self.is_stepping {
+            return None;
+        }
+        self.begin_step();
+        Some(Exit::of(ExitClass::Reserved))
+    }
+
+    /// Ends a single step, with the guest's own trap flag and DR6.
+    fn end_step(&mut self, status: u64, guest_flag: bool) {
+        self.step = None;
+        self.vmcb.save.dr6 = status;
         self.vmcb.control.intercept_exceptions &= !(1 << DEBUG_VECTOR);
         if !guest_flag {
             self.vmcb.save.rflags &= !TRAP_FLAG;
         }
-        self.changed(clean::INTERCEPTS);
+        self.changed(clean::INTERCEPTS | clean::DEBUG_REGISTERS);
     }
 
     /// The state of the processor that the guest takes back: the inverse of [`VsHw::init_root`].
@@ -180,9 +263,9 @@ impl VsHw for SvmVs {
             is_root: vm.tag() == ROOT_TAG,
             // SAFETY: fresh pages of the pool, zeroed and identity mapped, which nobody but this VS knows.
             extended: unsafe { ExtendedState::new(Spa::new(first.raw() + PAGES as u64 * PAGE_SIZE)) },
-            nmi_blocked: false,
-            nmi_pending: false,
-            stepping: None,
+            nmi: GuestNmi::default(),
+            step: None,
+            is_stepping: false,
             apic: GuestApic::default(),
             deadline: None,
         };
@@ -245,23 +328,14 @@ impl VsHw for SvmVs {
     fn inject(&mut self, event: Event) {
         const UNDEFINED_VECTOR: u64 = 6;
         let raw = match event {
-            Event::Nmi if self.nmi_blocked => {
-                self.nmi_pending = true;
-                return;
-            }
-            Event::Nmi => {
-                self.nmi_blocked = true;
-                self.vmcb.control.intercept_misc |= misc::IRET;
-                self.changed(clean::INTERCEPTS);
-                vmcb::EVENT_NMI | 2
-            }
+            Event::Nmi => return self.raise_nmi(),
             Event::Undefined => vmcb::EVENT_EXCEPTION | UNDEFINED_VECTOR,
             Event::Exception { vector, error_code: None } => vmcb::EVENT_EXCEPTION | u64::from(vector),
             Event::Exception { vector, error_code: Some(code) } => {
                 vmcb::EVENT_EXCEPTION | vmcb::EVENT_ERROR_CODE | u64::from(vector) | u64::from(code) << 32
             }
         };
-        self.vmcb.control.event_injection = vmcb::EVENT_VALID | raw;
+        self.vmcb.control.event_injection = EVENT_VALID | raw;
     }
 
     fn interrupt(&mut self, number: u8) -> bool {
@@ -324,7 +398,8 @@ impl VsHw for SvmVs {
 
     fn reset(&mut self, page: ExitPageWriter) {
         self.init_reset_state();
-        (self.nmi_blocked, self.nmi_pending) = (false, false);
+        self.nmi = GuestNmi::default();
+        self.vmcb.control.interrupt_control &= !(vmcb::VIRTUAL_NMI | vmcb::VIRTUAL_NMI_BLOCKED);
         // The kernel says it again before the VS runs.
         self.set_deadline(None);
         // SAFETY: the VS runs on this processor alone, and the kernel runs at privilege level 0 with no breakpoint on.
@@ -332,8 +407,9 @@ impl VsHw for SvmVs {
         self.vmcb.control.intercept_misc &= !misc::IRET;
         self.vmcb.control.event_injection = 0;
         self.vmcb.control.interrupt_shadow = 0;
-        if self.stepping.take().is_some() {
-            self.end_step(false);
+        self.is_stepping = false;
+        if self.step.is_some() {
+            self.end_step(self.vmcb.save.dr6, false);
         }
         page.set_all(|_| 0);
         // RDX holds the processor's family, model and stepping after a reset (AMD APM vol. 2, table 14-1).
@@ -351,17 +427,10 @@ impl VsHw for SvmVs {
     }
 
     fn single_step(&mut self, on: bool) {
-        match (on, self.stepping) {
-            (true, None) => {
-                self.stepping = Some(self.vmcb.save.rflags & TRAP_FLAG != 0);
-                self.vmcb.save.rflags |= TRAP_FLAG;
-                self.vmcb.control.intercept_exceptions |= 1 << DEBUG_VECTOR;
-                self.changed(clean::INTERCEPTS);
-            }
-            (false, Some(guest_flag)) => {
-                self.stepping = None;
-                self.end_step(guest_flag);
-            }
+        self.is_stepping = on;
+        match self.step {
+            None if on => self.begin_step(),
+            Some(step) if !on && !self.nmi.is_stepping() => self.end_step(step.status(), step.guest_flag),
             _ => {}
         }
     }
@@ -400,6 +469,9 @@ impl SvmVs {
             control.intercept_misc |= misc::INTR | misc::HLT | misc::RDPMC;
             control.intercept_svm |= vmcb::MONITOR_AND_MWAIT;
             control.interrupt_control = vmcb::VIRTUAL_MASKING;
+        }
+        if self.features.virtual_nmi {
+            control.interrupt_control |= vmcb::VIRTUAL_NMI_ENABLED;
         }
         control.intercept_svm |= vmcb::SVM_INSTRUCTIONS;
         control.msrpm_base = vm.msrpm().raw();
@@ -446,10 +518,5 @@ impl SvmVs {
     pub(crate) fn store_rax_rsp(&self, exit_page: ExitPageWriter) {
         exit_page.set_general(RAX, self.vmcb.save.rax);
         exit_page.set_general(RSP, self.vmcb.save.rsp);
-    }
-
-    /// Whether the kernel single-steps the guest.
-    pub(crate) fn is_stepping(&self) -> bool {
-        self.stepping.is_some()
     }
 }

@@ -121,8 +121,7 @@ impl VmxCpu {
                 if !launched {
                     vs.not_entered();
                 }
-                self.note.take();
-                Err(Exit::of(ExitClass::Kick))
+                Err(NmiNote::kick(self.note.take()))
             }
             Outcome::Failed => {
                 let exit = instruction_failed(vs);

@@ -18,7 +18,7 @@ pub(crate) unsafe extern "sysv64" fn handler() {
     naked_asm!(
         "test byte ptr [rsp + 8], 3",
         "jnz {ends_turn}",
-        "mov dword ptr [rsp + 40], 1",
+        "inc dword ptr [rsp + 40]",
         "push rax",
         "push rcx",
         "mov rax, [rsp + 16]",

@@ -128,7 +128,7 @@ fn takes_nmi(nowhere: u64, nmis: Nmis) -> bool {
     unsafe {
         take_nmi(nowhere, nmis.note.flag(), apic.page(), u64::from(apic.id()) << 24, nmis.held_back.into())
     };
-    let taken = nmis.note.take();
+    let taken = nmis.note.take() != 0;
     let verdict = if taken { "taken on its own stack" } else { "not taken" };
     log::info!("fault injection: an NMI with the stack pointer at {nowhere:#x}: {verdict}");
     taken

@@ -20,7 +20,7 @@ macro_rules! common_host_methods {
             let note = self.note;
             self.apic.reset(|| {
                 Self::accept_interrupts();
-                note.take()
+                note.take() != 0
             })
         }
 

@@ -31,6 +31,7 @@ pub mod per_cpu;
 pub mod processor;
 pub mod reset;
 pub mod root_state;
+pub mod single_step;
 pub mod sleep;
 pub mod speculation;
 pub mod stopped_guest;

@@ -10,6 +10,8 @@
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use plinth_hal::{Exit, ExitClass};
+
 use crate::user;
 
 /// The vector.
@@ -39,10 +41,15 @@ impl NmiNote {
         stack_end - size_of::<Self>() as u64
     }
 
-    /// Whether an NMI has been noted since the last call.
+    /// How many NMIs have been noted since the last call.
     #[inline]
-    pub fn take(&self) -> bool {
-        self.arrived.load(Ordering::SeqCst) != 0 && self.arrived.swap(0, Ordering::SeqCst) != 0
+    pub fn take(&self) -> u32 {
+        if self.arrived.load(Ordering::SeqCst) == 0 { 0 } else { self.arrived.swap(0, Ordering::SeqCst) }
+    }
+
+    /// An exit for `count` NMIs, of which the kernel tells kicks from the guest's own.
+    pub fn kick(count: u32) -> Exit {
+        Exit { number: u64::from(count.saturating_sub(1)), ..Exit::of(ExitClass::Kick) }
     }
 
     /// What assembly code looks at.
@@ -64,7 +71,7 @@ pub unsafe extern "sysv64" fn handler() {
     naked_asm!(
         "test byte ptr [rsp + 8], 3",
         "jnz {ends_turn}",
-        "mov dword ptr [rsp + 40], 1",
+        "inc dword ptr [rsp + 40]",
         "push rax",
         "push rcx",
         "mov rax, [rsp + 16]",

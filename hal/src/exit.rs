@@ -8,7 +8,7 @@ pub use plinth_extension_api::abi::ExitClass;
 pub struct Exit {
     /// What kind it is.
     pub class: ExitClass,
-    /// By class: MSR or system register, port, guest-physical address.
+    /// By class: MSR or system register, port, guest-physical address; of a kick, how many more came with it that look like one.
     pub number: u64,
     /// By class: access size or [`plinth_extension_api::abi::MemoryAccess`] bits.
     pub detail: u64,

@@ -132,7 +132,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline]
     fn serve_exit(&mut self, exit: Exit) -> Option<Next> {
         match exit.class {
-            ExitClass::Kick => self.kicked(),
+            ExitClass::Kick => self.kicked(exit),
             ExitClass::Processor => self.processor_control(exit),
             ExitClass::Cache => self.cache_control(exit),
             ExitClass::Reserved => self.end_reserved_writes(),
@@ -156,8 +156,9 @@ impl<A: Arch> Pp<'_, A> {
     /// Another PP's kick; or, where that is an NMI, one of the guest's own.
     #[cold]
     #[inline(never)]
-    fn kicked(&mut self) -> Option<Next> {
-        if self.mailbox.finish_kick() || !A::Cpu::KICK_IS_NMI {
+    fn kicked(&mut self, exit: Exit) -> Option<Next> {
+        let is_alone = exit.number == 0;
+        if self.mailbox.finish_kick() && is_alone || !A::Cpu::KICK_IS_NMI {
             return None;
         }
         Some(self.decide(Exit::of(ExitClass::Nmi)))

@@ -65,7 +65,7 @@ impl HostCpu for VmxCpu {
             // SAFETY: the kernel's IDT is loaded and interrupts are off, as always in the kernel.
             unsafe { nmi::halt_until_nmi(self.note.flag()) };
         }
-        self.note.take()
+        self.note.take() != 0
     }
 
     fn emulate(

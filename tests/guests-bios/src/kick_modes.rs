@@ -7,7 +7,7 @@
 use core::arch::global_asm;
 
 use plinth_test_extensions::{KICK_OTHERS, KICKS_SEEN, TEST_HYPERCALL};
-use plinth_test_guests::apic::Apic;
+use plinth_test_guests::apic::{Apic, ID};
 use plinth_test_guests::{Report, check, cpu, plinth, trap};
 use plinth_test_guests_bios::boot_parameters::BootParameters;
 use plinth_test_guests_bios::real_mode::{NOTES, RealModePage, TOLD};
@@ -63,9 +63,8 @@ const ID_REGISTER: u64 = TOLD + 4;
 const STAYS: u64 = TOLD + 8;
 const SET: u64 = TOLD + 12;
 
-/// The local APIC's id of the second processor, its id register, INIT and startup IPI.
+/// The local APIC's id of the second processor, INIT and startup IPI.
 const SECOND: u32 = 1;
-const ID: u64 = 0x20;
 const INIT: u32 = 0x4500;
 const STARTUP: u32 = 0x4600;
 /// IA32_APIC_BASE, its bits that turn the APIC on and have it in x2APIC mode, and CPUID leaf 1's ECX bit that says there is one.
@@ -124,7 +123,7 @@ impl Kicked {
         } else {
             self.by_x2apic(report);
         }
-        self.from_one_that_is_off(report);
+        self.by_one_that_is_off(report);
     }
 
     fn by_x2apic(&mut self, report: &mut Report) {
@@ -137,7 +136,7 @@ impl Kicked {
     }
 
     /// This processor's APIC is off, that of the second one on.
-    fn from_one_that_is_off(&mut self, report: &mut Report) {
+    fn by_one_that_is_off(&mut self, report: &mut Report) {
         let base = cpu::read_msr(BASE).unwrap_or(0);
         // SAFETY: no interrupt is waited for.
         let off = unsafe { cpu::write_msr(BASE, base & !u64::from(ON)) };

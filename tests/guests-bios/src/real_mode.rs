@@ -48,7 +48,8 @@ impl RealModePage {
             core::ptr::copy_nonoverlapping(start, page as *mut u8, end as usize - start as usize);
         }
         let placed = Self { page };
-        placed.put_wide(TABLE_POINTER, FLAT_DATA_AT + 7 | (page + TABLE) << 16);
+        let limit = FLAT_DATA_AT + 7;
+        placed.put_wide(TABLE_POINTER, limit | ((page + TABLE) << 16));
         placed.put_wide(TABLE + FLAT_DATA_AT, FLAT_DATA);
         placed
     }

@@ -95,6 +95,14 @@ pub fn install() {
     load(TABLE.as_ptr() as u64, (size_of_val(&TABLE) - 1) as u16);
 }
 
+/// Takes over a vector with a handler of the caller's.
+///
+/// # Safety
+/// The handler keeps what an interrupt must keep, takes the error code off the stack where there is one, and ends by IRET.
+pub unsafe fn set_handler(vector: usize, handler: unsafe extern "C" fn()) {
+    set_gate(vector, handler);
+}
+
 /// Takes over all interrupts, the firmware's too: each is ended and counted, and nothing else comes of it.
 pub fn take_all_interrupts() {
     for vector in FIRST_INTERRUPT..GATES {

@@ -11,7 +11,7 @@ mod stub;
 
 use core::arch::asm;
 
-use plinth_test_guests::apic::Apic;
+use plinth_test_guests::apic::{Apic, COMMAND, DESTINATION};
 use plinth_test_guests::{Report, check, plinth, trap};
 use plinth_test_guests_bios::boot_parameters::BootParameters;
 use plinth_test_guests_bios::low_pages;
@@ -24,9 +24,6 @@ const SECOND: u32 = 1;
 /// INIT, asserted; startup IPI, which has the page's number in its low byte.
 const INIT: u32 = 0x4500;
 const STARTUP: u32 = 0x4600;
-/// The interrupt command register, and its half with the destination.
-const COMMAND: u64 = 0x300;
-const DESTINATION: u64 = 0x310;
 
 /// Where the entry code arrives in 64-bit mode, interrupts off.
 #[unsafe(no_mangle)]
@@ -52,13 +49,13 @@ fn attack(report: &mut Report, apic: Apic, stub: Stub) {
     apic.write(DESTINATION, SECOND << 24);
     for command in [STARTUP | stub.vector(), INIT, STARTUP | stub.vector()] {
         for offset in (COMMAND - 15..COMMAND + 16).filter(|offset| *offset != COMMAND) {
-            write_4(apic.address(offset), command);
+            apic.store(offset, 4, command.into());
             // DESTINATION lies in reach of the last ones.
             apic.write(DESTINATION, SECOND << 24);
         }
-        write_8(apic.address(COMMAND), u64::from(SECOND) << 56 | u64::from(command));
-        write_8(apic.address(COMMAND - 4), u64::from(command) << 32);
-        write_2(apic.address(COMMAND), command as u16);
+        apic.store(COMMAND, 8, u64::from(SECOND) << 56 | u64::from(command));
+        apic.store(COMMAND - 4, 8, u64::from(command) << 32);
+        apic.store(COMMAND, 2, command.into());
         exchange(apic.address(COMMAND + 4), command);
         a_while();
         check!(report, "no-start-around-the-command-register", stub.starts(), 0);
@@ -76,21 +73,8 @@ fn start(report: &mut Report, apic: Apic, stub: Stub) {
     check!(report, "what-it-writes-there-does-not-stay", stub.read_back(), 0);
 }
 
-macro_rules! store {
-    ($name:ident, $type:ty, $text:literal, $class:ident) => {
-        fn $name(at: u64, value: $type) {
-            // SAFETY: the page is the local APIC's. A write that is not the command register's starts nobody, or the test fails.
-            unsafe { asm!($text, at = in(reg) at, value = in($class) value, options(nostack)) }
-        }
-    };
-}
-
-store!(write_2, u16, "mov [{at}], {value:x}", reg);
-store!(write_4, u32, "mov [{at}], {value:e}", reg);
-store!(write_8, u64, "mov [{at}], {value}", reg);
-
-/// The same, as an instruction that reads too.
+/// A store by an instruction that reads too.
 fn exchange(at: u64, value: u32) {
-    // SAFETY: as for the stores.
+    // SAFETY: the page is the local APIC's. A write that is not the command register's starts nobody, or the test fails.
     unsafe { asm!("xchg [{}], {:e}", in(reg) at, inout(reg) value => _, options(nostack)) }
 }

@@ -21,11 +21,12 @@ const OTHERS: u32 = 3 << 18;
 
 /// Carries out one command. Whether what can be seen of it at once is right.
 pub(super) fn carry_out(storm: &Storm, random: &mut Random) -> bool {
-    match random.below(12) {
+    match random.below(13) {
         0 => pokes::memory(storm.reservation, random),
         1 => pokes::instruction(random),
         2 => pokes::register(random),
         3 => pokes::hypercall(random),
+        4 => pokes::apic(storm, random),
         _ => {
             let (destination, command) = interrupt(storm, random);
             storm.apic.send_to(destination, command);

@@ -2,6 +2,8 @@
 
 use plinth_test_extensions::random::Random;
 
+use super::{Storm, commands};
+use crate::apic::{self, Apic};
 use crate::{cpu, plinth, probe, trap, virtualization};
 
 const PATTERN: u64 = 0x5A5A_5A5A_5A5A_5A5A;
@@ -60,6 +62,20 @@ pub(super) fn instruction(random: &mut Random) -> bool {
 /// Makes a hypercall that nobody knows. Whether it is undefined.
 pub(super) fn hypercall(random: &mut Random) -> bool {
     plinth::hypercall(random.next(), random.next()) == Err(trap::Fault::undefined(3))
+}
+
+/// Writes to the interrupt controller's page where, or by widths with which, nothing is defined, and to its id. Whether nothing
+/// comes of it; a start or an INIT that came of it would show in the end.
+pub(super) fn apic(storm: &Storm, random: &mut Random) -> bool {
+    let (apic, width) = (storm.apic, 1 << random.below(4));
+    // Mostly around the interrupt command register.
+    let offset = if random.below(2) == 0 { 0x2F0 + random.below(0x30) } else { random.below(4096 - 7) };
+    let offset = if Apic::is_defined(offset, width) { apic::ID } else { offset };
+    let commands = [commands::START | storm.stub.vector(), commands::INIT | commands::ASSERT, apic::NMI];
+    let command = u64::from(commands[random.below(3) as usize]);
+    let before = apic.state();
+    apic.store(offset, width, command << (8 * random.below(4)) | 1 << 56);
+    apic.state() == before
 }
 
 /// Touches the registers that are the virtualization extension's, or that it shares with all else.

@@ -22,6 +22,9 @@ const KICK_MODES: &str =
     "a kick reaches a processor that has given its APIC another id, turned it off, or changed its mode";
 /// One whose second processor is reset with all of that changed.
 const INIT_RESETS: &str = "INIT resets the local APIC, with an interrupt in service and a running timer, CR2 and the debug registers";
+/// One that sends itself an NMI while it handles one.
+const NESTED_NMI: &str =
+    "an NMI that comes while one is handled is delivered behind the handler's IRET, and none is lost";
 
 pub(super) const TESTS: &[Test] = &[
     Test {
@@ -74,6 +77,31 @@ pub(super) const TESTS: &[Test] = &[
         proves: INIT_RESETS,
         payload: Payload::Guest("init-resets"),
         expect: &["TEST init-resets done ", " passed, 0 failed"],
+        ..INTEL
+    },
+    Test {
+        name: "nested-nmi",
+        proves: NESTED_NMI,
+        payload: Payload::Guest("nested-nmi"),
+        cpus: 1,
+        expect: &["TEST nested-nmi done "],
+        ..AMD
+    },
+    Test {
+        name: "nested-nmi-bare",
+        proves: "what the guest checks holds on the bare machine too",
+        payload: Payload::Guest("nested-nmi"),
+        cpus: 1,
+        bare: true,
+        expect: &["TEST nested-nmi done "],
+        ..AMD
+    },
+    Test {
+        name: "nested-nmi",
+        proves: NESTED_NMI,
+        payload: Payload::Guest("nested-nmi"),
+        cpus: 1,
+        expect: &["TEST nested-nmi done ", " passed, 0 failed"],
         ..INTEL
     },
 ];

@@ -5,8 +5,8 @@
 
 use core::arch::asm;
 
-use plinth_test_guests::apic::{Apic, TASK_PRIORITY};
-use plinth_test_guests::{Report, check, cpu};
+use plinth_test_guests::apic::{Apic, DESTINATION, ID, SELF, TASK_PRIORITY};
+use plinth_test_guests::{Report, check, cpu, plinth, trap};
 
 /// The zero flag.
 const ZERO: u8 = 1 << 6;
@@ -37,6 +37,9 @@ pub(super) fn run(report: &mut Report) {
     modifications(report, apic);
     exchange(report, apic);
     flags(report, apic);
+    registers(report, apic);
+    read_only(report, apic);
+    undefined(report, apic);
     let found = apic.read(TASK_PRIORITY);
     check!(report, "apic-restored", found, 0);
 }
@@ -91,4 +94,63 @@ fn flags(report: &mut Report, apic: Apic) {
         flags
     });
     check!(report, "apic-flags", (flags >> 8) as u8 & ZERO != 0);
+}
+
+/// Registers that keep what is written to them: of logical ids, spurious vector, destination, LINT0 and the timer's divisor.
+fn registers(report: &mut Report, apic: Apic) {
+    let values = [
+        ("apic-logical-destination", 0xD0, 0x0200_0000),
+        ("apic-destination-format", 0xE0, 0x0FFF_FFFF),
+        ("apic-spurious-vector", 0xF0, 0x1EF),
+        ("apic-destination", DESTINATION, 0x5500_0000),
+        ("apic-lint0", 0x350, 0x1_0033),
+        ("apic-timer-divisor", 0x3E0, 0xB),
+    ];
+    for (name, register, value) in values {
+        let found = cpu::without_interrupts(|| {
+            let before = apic.read(register);
+            apic.write(register, value);
+            let found = apic.read(register);
+            apic.write(register, before);
+            (found, apic.read(register) == before)
+        });
+        check!(report, name, found, (value, true));
+    }
+}
+
+/// Registers that only show something: version, processor priority, interrupts in service.
+fn read_only(report: &mut Report, apic: Apic) {
+    for register in [0x30, 0xA0, 0x100, 0x170] {
+        let kept = cpu::without_interrupts(|| {
+            let before = apic.read(register);
+            apic.write(register, !before);
+            apic.read(register) == before
+        });
+        check!(report, "apic-read-only", kept);
+    }
+}
+
+/// Every offset with every width of which the manuals say nothing, and the id, by which processors find each other. What is written
+/// would be an interrupt in the command register, and show in the others.
+fn undefined(report: &mut Report, apic: Apic) {
+    if !plinth::is_there() {
+        return report.skip("apic-undefined", "each machine does what it will");
+    }
+    const VALUE: u64 = 0x4000 | SELF as u64 | trap::TEST_VECTOR as u64;
+    let interrupts = trap::interrupts();
+    let changed = cpu::without_interrupts(|| {
+        let before = apic.state();
+        let accesses = (0..4096).flat_map(|offset| [1, 2, 4, 8].map(|width| (offset, width)));
+        let accesses = accesses.filter(|(offset, width)| offset + width <= 4096);
+        let undefined =
+            accesses.filter(|(offset, width)| *offset == ID || !Apic::is_defined(*offset, *width));
+        undefined
+            .filter(|(offset, width)| {
+                apic.store(*offset, *width, VALUE | VALUE << 32);
+                apic.state() != before
+            })
+            .count()
+    });
+    check!(report, "apic-undefined-changes-nothing", changed, 0);
+    check!(report, "apic-undefined-sends-nothing", trap::interrupts(), interrupts);
 }
