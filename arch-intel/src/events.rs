@@ -29,10 +29,7 @@ pub(crate) const BLOCKED_NMI: u32 = 1 << 3;
 pub(crate) const ACTIVE: u32 = 0;
 
 /// Pending debug exceptions: a single step.
-const SINGLE_STEP: u64 = 1 << 14;
-
-/// RFLAGS.TF.
-pub(crate) const TRAP_FLAG: u64 = 1 << 8;
+const SINGLE_STEP: u64 = plinth_arch_x86::single_step::STEP_CAUSE;
 
 /// An event whose delivery was cut off by the exit is delivered again, unless it was a software interrupt or
 /// exception: the instruction runs again and raises it anew.
@@ -139,15 +136,16 @@ pub(crate) fn forget_step(vmcs: &Current) {
     }
 }
 
-/// What the processor does after an instruction that has been carried out for the guest, which `traps` if it has the
-/// trap flag set.
+/// What the processor does after an instruction that has been carried out for the guest.
 #[inline]
-pub(crate) fn instruction_done(vmcs: &Current, traps: bool) {
+pub(crate) fn instruction_done(vmcs: &Current) {
     let blocked = vmcs.read(INTERRUPTIBILITY);
     if blocked & BLOCKED_ONE != 0 {
         vmcs.write(INTERRUPTIBILITY, blocked & !BLOCKED_ONE);
     }
-    if traps {
-        vmcs.write(PENDING_DEBUG, vmcs.read(PENDING_DEBUG) | SINGLE_STEP);
-    }
+}
+
+/// The instruction that has been carried out ends with a single-step trap.
+pub(crate) fn trap(vmcs: &Current) {
+    vmcs.write(PENDING_DEBUG, vmcs.read(PENDING_DEBUG) | SINGLE_STEP);
 }

@@ -13,12 +13,15 @@ use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::mtrr::MtrrWrite;
 use plinth_arch_x86::root_state::RSP;
+use plinth_arch_x86::single_step::{self, RESUME_FLAG, TRAP_FLAG};
 use plinth_hal::{Event, Spa};
 
 use crate::current::Current;
-use crate::events::{self, TRAP_FLAG};
+use crate::events;
 use crate::features::Features;
-use crate::field::{EXCEPTIONS, EXIT_REASON, GUEST_RFLAGS, GUEST_RIP, GUEST_RSP, INTERRUPTIBILITY};
+use crate::field::{
+    EXCEPTIONS, EXIT_REASON, GUEST_DEBUG_CONTROL, GUEST_RFLAGS, GUEST_RIP, GUEST_RSP, INTERRUPTIBILITY,
+};
 use crate::hidden::Hidden;
 use crate::vmx::{self, Scope};
 use crate::{exits, setup};
@@ -239,12 +242,27 @@ impl VmxVs {
     /// Moves RIP past an instruction that was carried out for the guest: what the hardware does then.
     #[inline]
     pub(crate) fn advance_to(&mut self, next: u64) {
-        let traps = self.stepping.is_none() && self.last.flags & TRAP_FLAG != 0;
         self.with(|vmcs| {
             vmcs.write(GUEST_RIP, next);
-            events::instruction_done(vmcs, traps);
+            events::instruction_done(vmcs);
         });
         self.last.rip = next;
+        if self.last.flags & (TRAP_FLAG | RESUME_FLAG) != 0 {
+            self.complete();
+        }
+    }
+
+    /// What comes of the flags that are about debugging at the end of an instruction that has been carried out.
+    #[cold]
+    fn complete(&mut self) {
+        let (flags, is_stepping) = (self.last.flags, self.is_stepping());
+        self.with(|vmcs| {
+            vmcs.write(GUEST_RFLAGS, flags & !RESUME_FLAG);
+            if !is_stepping && single_step::traps(flags, vmcs.read(GUEST_DEBUG_CONTROL)) {
+                events::trap(vmcs);
+            }
+        });
+        self.last.flags = flags & !RESUME_FLAG;
     }
 
     /// The guest can take an NMI now.

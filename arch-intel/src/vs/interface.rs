@@ -7,6 +7,7 @@ use plinth_arch_x86::apic::GuestApic;
 use plinth_arch_x86::exit_registers::number::RDX;
 use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
+use plinth_arch_x86::single_step::TRAP_FLAG;
 use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
 use plinth_extension_api::abi::{ExitPage, register as number};
 use plinth_hal::{
@@ -17,7 +18,6 @@ use plinth_hal::{
 use super::{FLUSH, LastExit, VmxVs, timer};
 use crate::bitmaps::{ROOT_TAG, VmxVm, ept_pointer};
 use crate::current::Current;
-use crate::events::TRAP_FLAG;
 use crate::features::Features;
 use crate::field::{
     EPT_POINTER, GUEST_PAT, GUEST_RFLAGS, GUEST_RIGHTS, INSTRUCTION_LENGTH, PHYSICAL_ADDRESS, QUALIFICATION,
