@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | no `target_arch` in any `cfg` | `kernel/`, `hal/` |
 //! | `#![forbid(unsafe_code)]`, and no `unsafe` | `kernel/` |
+//! | bytes of frames are accessed only by those who keep the frame | `kernel/` |
 //! | a `SAFETY:` comment right above each `unsafe {` and `unsafe impl` | everywhere |
 //! | a `BOUND:` comment right above each loop that polls, each call and instruction that waits, and each use of `spin` | `kernel/`, `arch-*` but `arch-sim`, `images/` |
 //! | a `//!` module doc first | everywhere |
