@@ -9,8 +9,9 @@ use plinth_hal::{FrameSource, OutOfFrames, PhysicalMemory, Spa};
 use crate::frames::KernelFrames;
 use crate::objects::MAX_VIEWS;
 
-/// Room for the tables of one path from each root of a VM: more than an operation on a single page can give back.
-const ROOM: usize = 4 * (MAX_VIEWS + 1);
+/// Room for the tables of two paths from each root of a VM: more than an operation on the two ends of a range, or merging
+/// within [`crate::syscall::MERGED`] bytes of one root, can give back.
+const ROOM: usize = 8 * (MAX_VIEWS + 1);
 
 /// The kernel's frames, where freeing is put off.
 pub(crate) struct Detached<'a, 'p, M> {

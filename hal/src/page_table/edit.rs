@@ -39,7 +39,7 @@ impl<F: PtFormat> PageTable<F> {
     /// # Errors
     ///
     /// `NotMapped`, `Misaligned` or `OutOfRange`; `OutOfFrames` when a leaf can't be split. Every
-    /// translation is as it was.
+    /// translation is as it was, and no more frames are used.
     pub fn unmap<M: TableMemory, T: TlbSink<F::Input>>(
         &mut self,
         memory: &mut M,
@@ -50,10 +50,30 @@ impl<F: PtFormat> PageTable<F> {
         let range = self.format.offsets(at, size)?;
         let mut editor = Editor::new(self, memory, tlb);
         editor.check_mapped(range.clone())?;
-        let result = editor.split_edges(range.clone());
+        let result = editor.split(range.clone(), None);
         if result.is_ok() {
             editor.clear(range);
         }
+        editor.finish();
+        result.map_err(MapError::from)
+    }
+
+    /// Does of [`unmap`](Self::unmap) what can fail: afterwards that takes no frame. Translations stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`unmap`](Self::unmap).
+    pub fn prepare_unmap<M: TableMemory, T: TlbSink<F::Input>>(
+        &mut self,
+        memory: &mut M,
+        tlb: &mut T,
+        at: F::Input,
+        size: u64,
+    ) -> Result<(), MapError> {
+        let range = self.format.offsets(at, size)?;
+        let mut editor = Editor::new(self, memory, tlb);
+        editor.check_mapped(range.clone())?;
+        let result = editor.split(range, None);
         editor.finish();
         result.map_err(MapError::from)
     }
@@ -64,7 +84,7 @@ impl<F: PtFormat> PageTable<F> {
     /// # Errors
     ///
     /// `NotMapped`, `Misaligned`, `OutOfRange` or `Unsupported`; `OutOfFrames` when a leaf can't be
-    /// split. Every translation is as it was.
+    /// split. Every translation is as it was, and no more frames are used.
     pub fn protect<M: TableMemory, T: TlbSink<F::Input>>(
         &mut self,
         memory: &mut M,
@@ -80,6 +100,48 @@ impl<F: PtFormat> PageTable<F> {
         let result = editor.protect(range, attributes);
         editor.finish();
         result.map_err(MapError::from)
+    }
+
+    /// Does of [`protect`](Self::protect) what can fail: afterwards that takes no frame. Translations stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`protect`](Self::protect).
+    pub fn prepare_protect<M: TableMemory, T: TlbSink<F::Input>>(
+        &mut self,
+        memory: &mut M,
+        tlb: &mut T,
+        at: F::Input,
+        size: u64,
+        attributes: Attributes,
+    ) -> Result<(), MapError> {
+        let range = self.format.offsets(at, size)?;
+        self.check_attributes(attributes)?;
+        let mut editor = Editor::new(self, memory, tlb);
+        editor.check_mapped(range.clone())?;
+        let result = editor.prepare_protect(range, attributes);
+        editor.finish();
+        result.map(|_| ()).map_err(MapError::from)
+    }
+
+    /// Re-forms large leaves from the tables on the way to each address of the range, also where a leaf reaches beyond it: what
+    /// splitting for a smaller range has used comes back. Translations stay as they are. Returns when the TLBs are flushed.
+    ///
+    /// # Errors
+    ///
+    /// `Misaligned` or `OutOfRange`.
+    pub fn merge_along<M: TableMemory, T: TlbSink<F::Input>>(
+        &mut self,
+        memory: &mut M,
+        tlb: &mut T,
+        at: F::Input,
+        size: u64,
+    ) -> Result<(), MapError> {
+        let range = self.format.offsets(at, size)?;
+        let mut editor = Editor::new(self, memory, tlb);
+        editor.merge_along(range);
+        editor.finish();
+        Ok(())
     }
 
     /// Re-forms large leaves from tables that lie within `size` bytes from `at` on and map one contiguous

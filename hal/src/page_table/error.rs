@@ -17,7 +17,7 @@ pub enum MapError {
     OutOfRange,
     /// The format has no encoding for these attributes.
     Unsupported(Attributes),
-    /// No frame is left for a table. Leaves may have been split, with the same translations.
+    /// No frame is left for a table.
     OutOfFrames,
 }
 

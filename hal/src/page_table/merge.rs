@@ -1,7 +1,7 @@
 //! Re-forming large leaves.
 
 use super::editor::Editor;
-use super::geometry::{Geometry, pieces};
+use super::geometry::{Geometry, next_boundary, pieces};
 use super::{Attributes, Entry, PtFormat, TableMemory, TlbSink};
 use crate::addr::Spa;
 use core::ops::Range;
@@ -22,11 +22,11 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         }
     }
 
-    /// Puts a leaf into the place of `child`, if one says the same.
-    fn merge_entry(&mut self, table: Spa, index: usize, child: Spa, level: u8, piece: Range<u64>) {
+    /// Puts a leaf into the place of `child`, if one says the same. Returns whether it did.
+    fn merge_entry(&mut self, table: Spa, index: usize, child: Spa, level: u8, piece: Range<u64>) -> bool {
         let whole = piece.end - piece.start == F::span(level);
         if !whole {
-            return;
+            return false;
         }
         if let Some((spa, attributes)) = self.uniform(child, F::below(level))
             && self.format.leaf_allowed(level, attributes)
@@ -35,7 +35,29 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
             self.replace(table, index, entry, piece.clone());
             self.stale(piece);
             self.retire(child);
+            return true;
         }
+        false
+    }
+
+    /// Merges what can be merged of the tables on the way to each offset of `range`: also where a
+    /// leaf that is re-formed reaches beyond the range.
+    pub(super) fn merge_along(&mut self, range: Range<u64>) {
+        let mut offset = range.start;
+        while offset < range.end {
+            let seen = self.merge_to(self.root, self.format.top(), offset);
+            offset = next_boundary(offset, seen);
+        }
+    }
+
+    /// Merges on the way from `table` to `offset`. Returns the bytes of the multiple around it that has been dealt with.
+    fn merge_to(&mut self, table: Spa, level: u8, offset: u64) -> u64 {
+        let (index, span) = (self.format.index(offset, level), F::span(level));
+        let Entry::Table(child) = self.entry(table, index, level) else { return span };
+        let seen = if level > 1 { self.merge_to(child, F::below(level), offset) } else { span };
+        let start = offset & !span.wrapping_sub(1);
+        let merged = self.merge_entry(table, index, child, level, start..start.saturating_add(span));
+        if merged { span } else { seen }
     }
 
     /// Where `table` leads, if that is one aligned stretch with the same attributes throughout.

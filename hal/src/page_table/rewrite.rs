@@ -10,13 +10,22 @@ use core::ops::Range;
 impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
     /// Gives `range`, which is mapped, other attributes; splits and flushes only if they differ somewhere.
     pub(super) fn protect(&mut self, range: Range<u64>, new: Attributes) -> Result<(), OutOfFrames> {
-        if self.view().find(range.clone(), |entry| differs(entry, new)).is_none() {
-            return Ok(());
+        if self.prepare_protect(range.clone(), new)? {
+            self.rewrite_table(self.root, self.format.top(), range, new);
         }
-        self.split_edges(range.clone())?;
-        self.split_for(range.clone(), new)?;
-        self.rewrite_table(self.root, self.format.top(), range, new);
         Ok(())
+    }
+
+    /// Splits what [`Self::protect`] needs split. Returns whether it has anything to do.
+    pub(super) fn prepare_protect(
+        &mut self,
+        range: Range<u64>,
+        new: Attributes,
+    ) -> Result<bool, OutOfFrames> {
+        if self.view().find(range.clone(), |entry| differs(entry, new)).is_none() {
+            return Ok(false);
+        }
+        self.split(range, Some(new)).map(|()| true)
     }
 
     fn rewrite_table(&mut self, table: Spa, level: u8, range: Range<u64>, new: Attributes) {

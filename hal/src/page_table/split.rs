@@ -9,14 +9,25 @@ use crate::addr::Spa;
 use core::ops::Range;
 
 impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
+    /// Splits the leaves that lie across an end of `range`, and those within that are too large for the attributes `new`, if
+    /// it is to get some. If frames run out, undoes that.
+    pub(super) fn split(&mut self, range: Range<u64>, new: Option<Attributes>) -> Result<(), OutOfFrames> {
+        let edges = self.split_edges(range.clone());
+        let result = edges.and_then(|()| new.map_or(Ok(()), |new| self.split_for(range.clone(), new)));
+        if result.is_err() {
+            self.merge_along(range.start..range.end.saturating_add(1).min(self.format.input_end()));
+        }
+        result
+    }
+
     /// Splits the leaves that lie across an end of `range`.
-    pub(super) fn split_edges(&mut self, range: Range<u64>) -> Result<(), OutOfFrames> {
+    fn split_edges(&mut self, range: Range<u64>) -> Result<(), OutOfFrames> {
         self.split_at(range.start)?;
         self.split_at(range.end)
     }
 
     /// Splits the leaves within `range` that are too large for the attributes `new`.
-    pub(super) fn split_for(&mut self, range: Range<u64>, new: Attributes) -> Result<(), OutOfFrames> {
+    fn split_for(&mut self, range: Range<u64>, new: Attributes) -> Result<(), OutOfFrames> {
         let mut offset = range.start;
         while offset < range.end {
             let slot = self.view().probe(offset);

@@ -98,3 +98,26 @@ fn an_id_never_names_a_later_object() {
         assert!(matches!(seen, Ok(1) | Err(Error::StaleId)), "{seen:?}");
     });
 }
+
+/// A guest's page: while the object's value is 1, it maps the frame. A reader finds and reads the frame under the lock; another PP
+/// unmaps it, and then has it for something else.
+#[test]
+fn a_frame_that_is_read_where_its_mapping_was_found_is_not_reused_meanwhile() {
+    loom::model(|| {
+        let (table, id) = table();
+        let frame = Arc::new(UnsafeCell::new(()));
+        let reader = {
+            let (table, frame) = (Arc::clone(&table), Arc::clone(&frame));
+            thread::spawn(move || {
+                table.with(id, |vm| {
+                    if vm.read() == 1 {
+                        frame.with(|_| ());
+                    }
+                })
+            })
+        };
+        assert_eq!(table.with(id, |vm| vm.value = 0), Ok(()));
+        frame.with_mut(|_| ());
+        assert_eq!(reader.join().unwrap(), Ok(()));
+    });
+}

@@ -80,7 +80,7 @@ impl<A: Arch> Pp<'_, A> {
 /// What is wrong with a copy: the VM, or its memory.
 fn about_copy(error: Error) -> Failure {
     match error {
-        Error::StaleId => Failure::argument(1, error),
-        _ => Failure::argument(2, error),
+        Error::NotMapped | Error::Denied => Failure::argument(2, error),
+        _ => Failure::argument(1, error),
     }
 }

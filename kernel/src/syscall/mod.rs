@@ -11,6 +11,7 @@ mod guest_memory;
 mod intrinsic;
 mod machine;
 mod mem;
+mod protect;
 mod registers;
 mod user_memory;
 mod view;

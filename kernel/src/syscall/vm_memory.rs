@@ -5,7 +5,6 @@ use plinth_extension_api::abi::{
 };
 use plinth_hal::page_table::{
     Attributes, InputAddress, MapError, MemoryType, NotLoaded, PageTable, Permissions, PoolTables, PtFormat,
-    TableMemory,
 };
 use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa, UserContext};
 
@@ -14,14 +13,24 @@ use crate::detached::Detached;
 use crate::handle::Id;
 use crate::mailbox::FLUSH;
 use crate::nested::Broadcast;
+use crate::objects::Vm;
 use crate::pp::Pp;
 use crate::processors::Forgotten;
 use crate::wait::Unheard;
 
 /// Bytes of the leaves that a mapping is made of where it can be.
-const LARGE: u64 = 2 << 20;
+pub(super) const LARGE: u64 = 2 << 20;
 
-type Input<A> = <<A as Arch>::NestedFormat as PtFormat>::Input;
+/// A VM's tables in the pool, where those that are given back are set aside.
+type Tables<'t, 'd, 'p, A> = PoolTables<'t, <A as Arch>::Memory, Detached<'d, 'p, <A as Arch>::Memory>>;
+
+pub(super) type Input<A> = <<A as Arch>::NestedFormat as PtFormat>::Input;
+
+/// A piece that is no more mapped, whose frames are the caller's to let go.
+struct Gone {
+    frame: Spa,
+    size: u64,
+}
 
 impl<A: Arch> Pp<'_, A> {
     /// Maps pages that the extension allocated into a VM.
@@ -38,7 +47,9 @@ impl<A: Arch> Pp<'_, A> {
             match self.map_piece(vm, gpa + done, at, size - done, attributes) {
                 Ok(mapped) => done += mapped,
                 Err(failure) => {
-                    let _ = self.unmap_pages(vm, gpa, done);
+                    if done != 0 {
+                        let _ = self.unmap_pages(vm, gpa, done);
+                    }
                     return Err(failure);
                 }
             }
@@ -119,47 +130,96 @@ impl<A: Arch> Pp<'_, A> {
         if vm.raw() == ROOT_VM {
             return Err(Failure::argument(1, Error::Denied));
         }
-        self.check_mapped(vm, gpa, size)?;
         self.unmap_pages(vm, gpa, size)?;
         DONE
     }
 
-    fn check_mapped(&self, vm: Id, gpa: u64, size: u64) -> Result<(), Failure> {
-        let memory = self.machine.memory;
-        let mut frames = self.kernel.kernel_frames(memory);
-        let mapped = self.kernel.vms.with(vm, |vm| {
-            let tables = &PoolTables { memory, frames: &mut frames };
-            let page = |offset| vm.nested.query(tables, Input::<A>::from_raw(gpa + offset)).is_some();
-            (0..size).step_by(PAGE_SIZE as usize).all(page)
-        });
-        if mapped.map_err(about(1))? { Ok(()) } else { Err(Failure::argument(2, Error::NotMapped)) }
-    }
-
-    /// Unmaps leaf by leaf what is mapped, and lets each frame go once no PP can reach it any more. One that a lost PP may reach
-    /// stays counted as mapped, and so is nobody's to give away.
+    /// Unmaps what is mapped, all of it or nothing, and lets each frame go once no PP can reach it any more. One that a lost PP may
+    /// reach stays counted as mapped, and so is nobody's to give away.
+    ///
+    /// What can run out comes first: the leaves that reach beyond the range are split in each of the VM's tables. Then the
+    /// range loses its two ends, so that no other call re-forms such a leaf, and what is between takes no frame.
     fn unmap_pages(&mut self, vm: Id, gpa: u64, size: u64) -> Result<(), Failure> {
-        let memory = self.machine.memory;
-        let mut done = 0;
-        while done < size {
-            let mut frames = self.kernel.kernel_frames(memory);
-            let mut detached = Detached::new(&mut frames);
-            let gone = self.kernel.vms.with(vm, |vm| {
-                let at = Input::<A>::from_raw(gpa + done);
-                let tables = &mut PoolTables { memory, frames: &mut detached };
-                let leaf = vm.nested.query(tables, at).ok_or(MapError::NotMapped(gpa + done))?;
-                let whole = (gpa + done).is_multiple_of(leaf.size) && leaf.size <= size - done;
-                let piece = if whole { leaf.size } else { PAGE_SIZE };
-                vm.each_table(|table| table.unmap(tables, &mut Broadcast(&self.cpu), at, piece))?;
-                vm.mapped_pages -= (piece / PAGE_SIZE) as usize;
-                Ok((leaf.spa, piece))
-            });
-            let forgotten = self.flush_everywhere(vm)?;
-            self.release_tables(detached, &forgotten)?;
-            let (frame, piece) = gone.map_err(about(1))?.map_err(|error| map_failure(2, error))?;
-            self.kernel.frames.lock()?.uncount_mappings(frame, (piece / PAGE_SIZE) as usize);
-            done += piece;
+        let end = gpa.saturating_add(size);
+        let (mut start, mut last) = (gpa, end);
+        self.take_out(vm, |pp, vm, tables| {
+            pp.prepare_unmap(vm, tables, gpa, size)?;
+            let first = pp.unmap_piece(vm, tables, gpa, end)?;
+            start = gpa.saturating_add(first.size);
+            let page = end.saturating_sub(PAGE_SIZE);
+            let piece = largest_leaf(vm, tables, page);
+            last = page & !piece.wrapping_sub(1);
+            let other = if last >= start { Some(pp.unmap_piece(vm, tables, last, end)?) } else { None };
+            Ok([Some(first), other])
+        })?;
+        while start < last {
+            self.take_out(vm, |pp, vm, tables| {
+                let piece = pp.unmap_piece(vm, tables, start, last)?;
+                start = start.saturating_add(piece.size);
+                Ok([Some(piece), None])
+            })?;
         }
         Ok(())
+    }
+
+    /// Has `work` unmap something of a VM; then tells all PPs, and lets go what is gone.
+    fn take_out(
+        &self,
+        vm: Id,
+        work: impl FnOnce(&Self, &mut Vm<A>, &mut Tables<'_, '_, '_, A>) -> Result<[Option<Gone>; 2], MapError>,
+    ) -> Result<(), Failure> {
+        let memory = self.machine.memory;
+        let mut frames = self.kernel.kernel_frames(memory);
+        let mut detached = Detached::new(&mut frames);
+        let gone =
+            self.kernel.vms.with(vm, |vm| work(self, vm, &mut PoolTables { memory, frames: &mut detached }));
+        let forgotten = self.flush_everywhere(vm)?;
+        self.release_tables(detached, &forgotten)?;
+        let gone = gone.map_err(about(1))?.map_err(|error| map_failure(2, error))?;
+        let mut pool = self.kernel.frames.lock()?;
+        for Gone { frame, size } in gone.into_iter().flatten() {
+            pool.uncount_mappings(frame, (size / PAGE_SIZE) as usize);
+        }
+        Ok(())
+    }
+
+    /// Splits what reaches beyond a range in each of a VM's tables: in all or in none.
+    fn prepare_unmap(
+        &self,
+        vm: &mut Vm<A>,
+        tables: &mut Tables<'_, '_, '_, A>,
+        gpa: u64,
+        size: u64,
+    ) -> Result<(), MapError> {
+        let tlb = &mut Broadcast(&self.cpu);
+        let at = Input::<A>::from_raw(gpa);
+        let prepared = vm.each_table(|table| table.prepare_unmap(tables, tlb, at, size));
+        if prepared.is_err() {
+            for edge in [gpa, gpa.saturating_add(size).saturating_sub(PAGE_SIZE)] {
+                let edge = Input::<A>::from_raw(edge);
+                let _ = vm.each_table(|table| table.merge_along(tables, tlb, edge, PAGE_SIZE));
+            }
+        }
+        prepared
+    }
+
+    /// Unmaps the largest leaf at `gpa` that some table of the VM's has; none reaches beyond `end`.
+    fn unmap_piece(
+        &self,
+        vm: &mut Vm<A>,
+        tables: &mut Tables<'_, '_, '_, A>,
+        gpa: u64,
+        end: u64,
+    ) -> Result<Gone, MapError> {
+        let at = Input::<A>::from_raw(gpa);
+        let frame = vm.nested.query(tables, at).ok_or(MapError::NotMapped(gpa))?.spa;
+        let leaf = largest_leaf(vm, tables, gpa);
+        let fits = gpa.is_multiple_of(leaf) && leaf <= end.saturating_sub(gpa);
+        let size = if fits { leaf } else { PAGE_SIZE };
+        self.prepare_unmap(vm, tables, gpa, size)?;
+        vm.each_table(|table| table.unmap(tables, &mut Broadcast(&self.cpu), at, size))?;
+        vm.mapped_pages = vm.mapped_pages.saturating_sub((size / PAGE_SIZE) as usize);
+        Ok(Gone { frame, size })
     }
 
     /// Frees tables of a VM that are linked no more, once every PP has forgotten them.
@@ -174,57 +234,14 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    fn release_tables(&self, detached: Detached<'_, '_, A::Memory>, _: &Forgotten) -> Result<(), Failure> {
+    pub(super) fn release_tables(
+        &self,
+        detached: Detached<'_, '_, A::Memory>,
+        _: &Forgotten,
+    ) -> Result<(), Failure> {
         let mut pool = self.kernel.frames.lock()?;
         detached.take().for_each(|table| pool.release(table, 1));
         Ok(())
-    }
-
-    /// Changes what a VM may do with memory that it has, by its own tables. The root VM's can only lose: its own map
-    /// gives all.
-    pub(super) fn vm_protect(&mut self) -> Answer {
-        self.protect(None, 2)
-    }
-
-    /// Changes what a VM may do with memory that it has, by a view.
-    pub(super) fn vm_view_protect(&mut self) -> Answer {
-        let view = self.view(2)?.ok_or(Failure::argument(2, Error::Denied))?;
-        self.protect(Some(view), 3)
-    }
-
-    /// Changes permissions; address, size and permissions are the arguments from REG`first` on.
-    fn protect(&mut self, view: Option<Id>, first: u8) -> Answer {
-        let (vm, gpa) = (self.id(1), self.user.argument(usize::from(first)));
-        let size = self.range(first, gpa, first + 1)?;
-        let permissions = permissions(self.user.argument(usize::from(first) + 2)).ok_or(bad(first + 2))?;
-        if vm.raw() == ROOT_VM && !self.is_roots_own(gpa, size) {
-            return Err(Failure::argument(first, Error::Denied));
-        }
-        let memory = self.machine.memory;
-        let mut frames = self.kernel.kernel_frames(memory);
-        let mut change = |table: &mut PageTable<A::NestedFormat>| {
-            let tables = &mut PoolTables { memory, frames: &mut frames };
-            protect_table::<A>(table, tables, &self.cpu, gpa, size, permissions)
-        };
-        let done = self.kernel.vms.with(vm, |vm| match view {
-            None => Ok(change(&mut vm.nested)),
-            Some(view) => vm.views.with(view, |view| change(&mut view.nested)),
-        });
-        let done = done.map_err(about(1))?.map_err(about(2))?;
-        let flushed = self.flush_everywhere(vm);
-        done.map_err(|error| map_failure(first, error))?;
-        let _: Forgotten = flushed?;
-        DONE
-    }
-
-    /// Whether a range of the root VM is the extension's to decide: not the hypervisor's, nor a page whose
-    /// writes the kernel must see.
-    fn is_roots_own(&self, gpa: u64, size: u64) -> bool {
-        let overlaps = |start: u64, end: u64| gpa < end && start < gpa + size;
-        let trapped = self.machine.trapped_page.map(Spa::raw);
-        let own = [self.machine.reservation, self.machine.low_page];
-        !own.iter().any(|own| overlaps(own.start.raw(), own.end().raw()))
-            && !trapped.is_some_and(|page| overlaps(page, page + PAGE_SIZE))
     }
 
     /// What a VM may do at a guest-physical address, by its own tables.
@@ -256,7 +273,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// The size in REG`register`, if it makes a range with `start` in REG`start_register`.
-    fn range(&self, start_register: u8, start: u64, register: u8) -> Result<u64, Failure> {
+    pub(super) fn range(&self, start_register: u8, start: u64, register: u8) -> Result<u64, Failure> {
         let size = self.user.argument(usize::from(register));
         if !start.is_multiple_of(PAGE_SIZE) || start.checked_add(size).is_none() {
             return Err(bad(start_register));
@@ -280,7 +297,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 }
 
-fn bad(register: u8) -> Failure {
+pub(super) fn bad(register: u8) -> Failure {
     Failure::argument(register, Error::InvalidArgument)
 }
 
@@ -289,7 +306,7 @@ fn attributes(raw: u64) -> Option<Attributes> {
     Some(Attributes::new(permissions(raw & !MEMORY_TYPES)?, MemoryType::of_flags(raw)?))
 }
 
-fn permissions(raw: u64) -> Option<Permissions> {
+pub(super) fn permissions(raw: u64) -> Option<Permissions> {
     let wanted = AbiPermissions::from_bits(raw)?;
     let mut permissions = Permissions::empty();
     permissions.set(Permissions::READ, wanted.contains(AbiPermissions::READ));
@@ -298,53 +315,19 @@ fn permissions(raw: u64) -> Option<Permissions> {
     Some(permissions)
 }
 
-/// Changes permissions and nothing else: each piece of the range keeps its memory type.
-///
-/// Fails before it changes anything, but for frames that run out where the range has several memory types.
-fn protect_table<A: Arch>(
-    table: &mut PageTable<A::NestedFormat>,
-    tables: &mut impl TableMemory,
-    cpu: &A::Cpu,
-    gpa: u64,
-    size: u64,
-    permissions: Permissions,
-) -> Result<(), MapError> {
-    let end = gpa + size;
-    let mut start = gpa;
-    while start < end {
-        let (memory, same_until) = same_type::<A>(table, tables, start, end);
-        // Where something is not mapped the engine says what is wrong with the whole.
-        let (from, until) = same_until.map_or((gpa, end), |until| (start, until));
-        let attributes = Attributes::new(permissions, memory);
-        table.protect(tables, &mut Broadcast(cpu), Input::<A>::from_raw(from), until - from, attributes)?;
-        start = until;
-    }
-    Ok(())
-}
-
-/// The memory type at `start`, and how far it is the same; `None` where something is not mapped.
-fn same_type<A: Arch>(
-    table: &PageTable<A::NestedFormat>,
-    tables: &impl TableMemory,
-    start: u64,
-    end: u64,
-) -> (MemoryType, Option<u64>) {
-    let mut memory = None;
-    let mut at = start;
-    while at < end {
-        let Some(mapping) = table.query(tables, Input::<A>::from_raw(at)) else {
-            return (MemoryType::WriteBack, None);
-        };
-        if *memory.get_or_insert(mapping.attributes.memory) != mapping.attributes.memory {
-            break;
-        }
-        at = (at / mapping.size + 1) * mapping.size;
-    }
-    (memory.unwrap_or_default(), Some(at.min(end)))
+/// The size of the largest leaf around `gpa` in the tables of a VM.
+fn largest_leaf<A: Arch>(vm: &mut Vm<A>, tables: &Tables<'_, '_, '_, A>, gpa: u64) -> u64 {
+    let mut largest = PAGE_SIZE;
+    let _ = vm.each_table(|table| {
+        let leaf = table.query(tables, Input::<A>::from_raw(gpa));
+        largest = leaf.map_or(largest, |leaf| largest.max(leaf.size));
+        Ok::<(), MapError>(())
+    });
+    largest
 }
 
 /// What a failure of the engine means for a call whose guest-physical address is REG`register`.
-fn map_failure(register: u8, error: MapError) -> Failure {
+pub(super) fn map_failure(register: u8, error: MapError) -> Failure {
     match error {
         MapError::AlreadyMapped(_) => Failure::argument(register, Error::AlreadyMapped),
         MapError::NotMapped(_) => Failure::argument(register, Error::NotMapped),

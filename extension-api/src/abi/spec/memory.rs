@@ -65,7 +65,7 @@ pub(crate) const UNMAP: Contract = Contract {
         whole(Error::OutOfMemory, "part of a large leaf is to go, and the pool has no page for a table"),
     ],
     why: "A guest's memory can be taken back, and used for something else.",
-    details: "Returns once no PP can reach the pages any more. After `OutOfMemory`, what lies before is unmapped.",
+    details: "Returns once no PP can reach the pages any more. After an error nothing is unmapped.",
     ..CALL
 };
 
