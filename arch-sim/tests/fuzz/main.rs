@@ -280,7 +280,7 @@ fn a_long_run() {
     println!("{calls} calls, {} of them succeeded, 0 leaks", succeeded.values().sum::<u64>());
     for call in common::returning_calls().filter(|call| !NEVER.contains(call)) {
         let count = succeeded.get(&call.number()).copied().unwrap_or(0);
-        assert!(count >= (calls / 20_000).clamp(1, 5), "{call:?} is hardly tested: {count} times");
+        assert!(count >= (calls / 20_000).min(5), "{call:?} is hardly tested: {count} times");
     }
 }
 
