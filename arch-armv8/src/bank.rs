@@ -6,11 +6,14 @@
 
 use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa};
 
+use crate::bank_registers::{EVERY_VMS, REGISTERS, bank_registers, is_kept};
+use crate::buffers;
 use crate::features::Features;
 use crate::guest_walk::Stage1;
 use crate::host::{read_system, write_system};
 use crate::launch::Translation;
 use crate::memory::IdentityMemory;
+use crate::register_table::Id;
 use crate::timer::{self, Ring};
 use crate::vectors;
 
@@ -22,11 +25,11 @@ const LOADED: u64 = 0xFF8;
 /// Reads a register of EL1 or EL0. In the EL2&0 regime EL2 finds its own under many of their names, and theirs under
 /// others, with Op1 5 (Arm ARM, D1.3.8): those are `moved`.
 macro_rules! read {
-    (plain, $name:literal, $($encoding:literal),*) => {
+    ($shared:expr, plain, $name:literal, $($encoding:literal),*) => {
         read_system!($name)
     };
-    (moved, $name:literal, $op0:literal, $crn:literal, $crm:literal, $op2:literal) => {
-        if Features::current().shared_regime {
+    ($shared:expr, moved, $name:literal, $op0:literal, $crn:literal, $crm:literal, $op2:literal) => {
+        if $shared {
             read_system!(concat!("S", $op0, "_5_C", $crn, "_C", $crm, "_", $op2))
         } else {
             read_system!($name)
@@ -36,11 +39,11 @@ macro_rules! read {
 
 /// Writes a register of EL1 or EL0, as [`read`].
 macro_rules! write {
-    (plain, $name:literal, $op0:literal, $crn:literal, $crm:literal, $op2:literal, $value:expr) => {
+    ($shared:expr, plain, $name:literal, $op0:literal, $crn:literal, $crm:literal, $op2:literal, $value:expr) => {
         write_system!($name, $value)
     };
-    (moved, $name:literal, $op0:literal, $crn:literal, $crm:literal, $op2:literal, $value:expr) => {
-        if Features::current().shared_regime {
+    ($shared:expr, moved, $name:literal, $op0:literal, $crn:literal, $crm:literal, $op2:literal, $value:expr) => {
+        if $shared {
             write_system!(concat!("S", $op0, "_5_C", $crn, "_C", $crm, "_", $op2), $value)
         } else {
             write_system!($name, $value)
@@ -49,92 +52,75 @@ macro_rules! write {
 }
 
 macro_rules! bank {
-    ($($name:literal = $op0:literal $op1:literal $crn:literal $crm:literal $op2:literal, $reset:expr, $how:ident;)*) => {
-        /// The registers by their encoding, in the order of the bank.
-        const ENCODINGS: &[u64] = &[$($op0 << 14 | $op1 << 11 | $crn << 7 | $crm << 3 | $op2,)*];
-        /// Their values after a reset.
-        const RESET: &[u64] = &[$($reset,)*];
-
-        /// Reads them all from the processor.
-        fn read_all(mut store: impl FnMut(u64, u64)) {
+    ($($group:ident { $($name:literal = $op0:literal $op1:literal $crn:literal $crm:literal $op2:literal, $reset:expr, $how:ident;)* })*) => {
+        /// Reads all that the processor has from it.
+        fn read_all(features: &Features, mut store: impl FnMut(u64, u64)) {
+            let shared = features.shared_regime;
             let mut index = 0;
             $(
-                store(index, read!($how, $name, $op0, $crn, $crm, $op2));
-                index += 1;
+                let first = index;
+                if is_kept(features, Id::$group) {
+                    let mut index = first;
+                    $(
+                        store(index, read!(shared, $how, $name, $op0, $crn, $crm, $op2));
+                        index += 1;
+                    )*
+                    let _ = index;
+                }
+                index = first + [$($name),*].len() as u64;
             )*
             let _ = index;
         }
 
-        /// Writes them all to the processor.
-        fn write_all(fetch: impl Fn(u64) -> u64) {
+        /// Writes all that the processor has to it.
+        fn write_all(features: &Features, fetch: impl Fn(u64) -> u64) {
+            let shared = features.shared_regime;
             let mut index = 0;
             $(
-                // SAFETY: a register of EL1 or EL0, which acts only once a guest runs.
-                unsafe { write!($how, $name, $op0, $crn, $crm, $op2, fetch(index)) };
-                index += 1;
+                let first = index;
+                if is_kept(features, Id::$group) {
+                    let mut index = first;
+                    $(
+                        // SAFETY: a register of EL1 or EL0, which acts only once a guest runs.
+                        unsafe { write!(shared, $how, $name, $op0, $crn, $crm, $op2, fetch(index)) };
+                        index += 1;
+                    )*
+                    let _ = index;
+                }
+                index = first + [$($name),*].len() as u64;
             )*
             let _ = index;
         }
 
-        fn read_one(wanted: u64) -> u64 {
+        /// Reads one that the processor has.
+        fn read_one(shared: bool, wanted: u64) -> u64 {
             let mut index = 0;
-            $(
+            $($(
                 if index == wanted {
-                    return read!($how, $name, $op0, $crn, $crm, $op2);
+                    return read!(shared, $how, $name, $op0, $crn, $crm, $op2);
                 }
                 index += 1;
-            )*
+            )*)*
             let _ = index;
             0
         }
 
-        fn write_one(wanted: u64, value: u64) {
+        /// Writes one that the processor has.
+        fn write_one(shared: bool, wanted: u64, value: u64) {
             let mut index = 0;
-            $(
+            $($(
                 if index == wanted {
                     // SAFETY: a register of EL1 or EL0, which acts only once a guest runs.
-                    unsafe { write!($how, $name, $op0, $crn, $crm, $op2, value) };
+                    unsafe { write!(shared, $how, $name, $op0, $crn, $crm, $op2, value) };
                 }
                 index += 1;
-            )*
+            )*)*
             let _ = index;
         }
     };
 }
 
-/// SCTLR_EL1 with the MMU and the caches off: its RES1 bits (Arm ARM, SCTLR_EL1).
-pub(crate) const SCTLR_RESET: u64 = 0x30D0_0800;
-
-bank! {
-    "sctlr_el1" = 3 0 1 0 0, SCTLR_RESET, moved;
-    "cpacr_el1" = 3 0 1 0 2, 0, moved;
-    "ttbr0_el1" = 3 0 2 0 0, 0, moved;
-    "ttbr1_el1" = 3 0 2 0 1, 0, moved;
-    "tcr_el1" = 3 0 2 0 2, 0, moved;
-    "spsr_el1" = 3 0 4 0 0, 0, moved;
-    "elr_el1" = 3 0 4 0 1, 0, moved;
-    "sp_el0" = 3 0 4 1 0, 0, plain;
-    "afsr0_el1" = 3 0 5 1 0, 0, moved;
-    "afsr1_el1" = 3 0 5 1 1, 0, moved;
-    "esr_el1" = 3 0 5 2 0, 0, moved;
-    "far_el1" = 3 0 6 0 0, 0, moved;
-    "par_el1" = 3 0 7 4 0, 0, plain;
-    "mair_el1" = 3 0 10 2 0, 0, moved;
-    "amair_el1" = 3 0 10 3 0, 0, moved;
-    "vbar_el1" = 3 0 12 0 0, 0, moved;
-    "contextidr_el1" = 3 0 13 0 1, 0, moved;
-    "tpidr_el1" = 3 0 13 0 4, 0, plain;
-    "cntkctl_el1" = 3 0 14 1 0, 0, moved;
-    "csselr_el1" = 3 2 0 0 0, 0, plain;
-    "tpidr_el0" = 3 3 13 0 2, 0, plain;
-    "tpidrro_el0" = 3 3 13 0 3, 0, plain;
-    "cntp_ctl_el0" = 3 3 14 2 1, 0, moved;
-    "cntp_cval_el0" = 3 3 14 2 2, 0, moved;
-    "cntv_ctl_el0" = 3 3 14 3 1, 0, moved;
-    "cntv_cval_el0" = 3 3 14 3 2, 0, moved;
-    "sp_el1" = 3 4 4 1 0, 0, plain;
-    "mdscr_el1" = 2 0 0 2 2, 0, plain;
-}
+bank_registers!(bank);
 
 const SCTLR_EL1: u64 = 3 << 14 | 1 << 7;
 const CPACR_EL1: u64 = SCTLR_EL1 | 2;
@@ -156,7 +142,7 @@ const TIMERS: [[usize; 2]; 2] = [
 /// The place of a register that the bank has.
 const fn index_of(encoding: u64) -> usize {
     let mut index = 0;
-    while ENCODINGS[index] != encoding {
+    while REGISTERS[index].encoding != encoding {
         index += 1;
     }
     index
@@ -203,7 +189,10 @@ impl Bank {
     /// Takes it from the processor, if that holds it. Called on the processor that it was loaded on.
     pub(crate) fn save(&self) {
         if self.is_loaded() {
-            read_all(|index, value| self.memory.write_u64(self.at(index), value));
+            let features = Features::current();
+            buffers::drain(&features);
+            read_all(&features, |index, value| self.memory.write_u64(self.at(index), value));
+            buffers::stop(&features);
             self.save_vectors();
             self.memory.write_u64(Spa::new(self.page.raw() + LOADED), 0);
         }
@@ -212,10 +201,17 @@ impl Bank {
     /// Puts it into the processor. The one that was there has been saved.
     #[cold]
     pub(crate) fn load(&self) {
-        write_all(|index| self.memory.read_u64(self.at(index)));
+        write_all(&Features::current(), |index| self.memory.read_u64(self.at(index)));
         // SAFETY: the pages are the VS's own, says `new`, and the kernel runs at EL2.
         unsafe { vectors::load(self.vectors()) };
         self.memory.write_u64(Spa::new(self.page.raw() + LOADED), 1);
+    }
+
+    /// Has the processor begin no translation by tables of EL1's before it holds the bank, if it does not yet.
+    pub(crate) fn stop_walks(&self) {
+        if !self.is_loaded() {
+            buffers::stop_walks(Features::current().shared_regime);
+        }
     }
 
     /// Takes over the FP, SIMD and SVE registers that the processor holds.
@@ -226,8 +222,10 @@ impl Bank {
 
     /// Gives every register its value after a reset.
     pub(crate) fn reset(&self) {
-        for (index, value) in RESET.iter().enumerate() {
-            self.write_index(index as u64, *value);
+        let features = Features::current();
+        for (index, register) in REGISTERS.iter().enumerate().filter(|(_, own)| is_kept(&features, own.group))
+        {
+            self.write_index(&features, index as u64, register.reset);
         }
     }
 
@@ -249,13 +247,8 @@ impl Bank {
 
     /// When EL1's timers raise their interrupts, those that are on and not masked.
     pub(crate) fn timers(&self) -> impl Iterator<Item = Ring> + use<> {
-        let read = |index: usize| {
-            if self.is_loaded() {
-                read_one(index as u64)
-            } else {
-                self.memory.read_u64(self.at(index as u64))
-            }
-        };
+        let features = Features::current();
+        let read = |index: usize| self.read_index(&features, index as u64);
         timer::INTERRUPTS
             .into_iter()
             .zip(TIMERS.map(|timer| timer.map(read)))
@@ -264,18 +257,58 @@ impl Bank {
 
     /// A register by its encoding.
     pub(crate) fn read(&self, encoding: u64) -> Option<u64> {
-        let index = ENCODINGS.iter().position(|known| *known == encoding)? as u64;
-        Some(if self.is_loaded() { read_one(index) } else { self.memory.read_u64(self.at(index)) })
+        let features = Features::current();
+        let index = Self::find(&features, encoding, REGISTERS.len())?;
+        Some(self.read_index(&features, index))
+    }
+
+    /// As [`Self::read`], where the VM has the register.
+    pub(crate) fn read_own(&self, encoding: u64, is_root: bool) -> Option<u64> {
+        let features = Features::current();
+        let index = Self::find(&features, encoding, Self::reach(is_root))?;
+        Some(self.read_index(&features, index))
     }
 
     /// Sets a register by its encoding.
     pub(crate) fn write(&self, encoding: u64, value: u64) -> Option<()> {
-        let index = ENCODINGS.iter().position(|known| *known == encoding)? as u64;
-        self.write_index(index, value);
+        let features = Features::current();
+        let index = Self::find(&features, encoding, REGISTERS.len())?;
+        self.write_index(&features, index, value);
         Some(())
     }
 
-    fn write_index(&self, index: u64, value: u64) {
-        if self.is_loaded() { write_one(index, value) } else { self.memory.write_u64(self.at(index), value) }
+    /// As [`Self::write`], where the VM has the register.
+    pub(crate) fn write_own(&self, encoding: u64, value: u64, is_root: bool) -> Option<()> {
+        let features = Features::current();
+        let index = Self::find(&features, encoding, Self::reach(is_root))?;
+        self.write_index(&features, index, value);
+        Some(())
+    }
+
+    /// How many registers of the bank a VM has.
+    fn reach(is_root: bool) -> usize {
+        if is_root { REGISTERS.len() } else { EVERY_VMS }
+    }
+
+    /// The place of a register among the first `reach`, if the processor has it.
+    fn find(features: &Features, encoding: u64, reach: usize) -> Option<u64> {
+        let index = REGISTERS[..reach].iter().position(|known| known.encoding == encoding)?;
+        is_kept(features, REGISTERS[index].group).then_some(index as u64)
+    }
+
+    fn read_index(&self, features: &Features, index: u64) -> u64 {
+        if self.is_loaded() {
+            read_one(features.shared_regime, index)
+        } else {
+            self.memory.read_u64(self.at(index))
+        }
+    }
+
+    fn write_index(&self, features: &Features, index: u64, value: u64) {
+        if self.is_loaded() {
+            write_one(features.shared_regime, index, value);
+        } else {
+            self.memory.write_u64(self.at(index), value);
+        }
     }
 }

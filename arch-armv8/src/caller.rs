@@ -2,7 +2,8 @@
 //! again in the interrupt's handler alone.
 
 use crate::bank::Bank;
-use crate::host::{HCR_E2H, read_system, write_system};
+use crate::host::{read_system, write_system};
+use crate::regime::HCR_E2H;
 use crate::syndrome::register_number;
 use crate::timer::{CNTP_CTL, CNTP_CVAL, CNTV_CTL, CNTV_CVAL};
 

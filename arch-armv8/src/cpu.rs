@@ -27,9 +27,12 @@ use crate::root_error::{HCR_VIRTUAL_ERROR, RootError};
 use crate::serve::{Serving, Stop};
 use crate::switch::{self, FIQ, IRQ, SERROR, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
+use crate::traps::Opened;
 use crate::user::{UserPlace, UserRegisters};
 use crate::vs::El2Vs;
-use crate::{El2, emulate, exits, firmware, gic, host, id_registers, interface, launch, processors, tlb};
+use crate::{
+    El2, buffers, emulate, exits, firmware, gic, host, id_registers, interface, launch, processors, tlb,
+};
 
 /// The processor.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct El2Cpu {
     /// EL2 is set up for the extension.
     is_users: bool,
     natives: Natives,
+    opened: Opened,
+    features: Features,
     /// What HCR_EL2 has for the guest beside its VS's own: an SError waits for it ([`HCR_VIRTUAL_ERROR`]), or it has to exit
     /// at a time ([`timed`]).
     extra: u64,
@@ -97,7 +102,7 @@ impl El2Cpu {
         clock: Clock,
     ) -> Self {
         // SAFETY: at EL2, and no guest runs yet.
-        unsafe { host::open_el1(features, gic) };
+        let gic = unsafe { host::open_el1(features, gic) };
         tlb::flush_guests();
         features::note_execution_states();
         Self {
@@ -105,7 +110,9 @@ impl El2Cpu {
             root,
             user: Regime::user(features, user_root),
             is_users: false,
-            natives: Natives::read(),
+            natives: Natives::of(&id_registers::facts()),
+            opened: Opened::to_root(features, gic),
+            features: *features,
             extra: 0,
             error: RootError::default(),
             error_logged: false,
@@ -131,7 +138,8 @@ impl El2Cpu {
 
     #[inline]
     fn use_users(&mut self) {
-        self.user.load();
+        buffers::drain(&self.features);
+        self.user.load_user();
         self.is_users = true;
     }
 
@@ -232,6 +240,9 @@ impl El2Cpu {
     fn take_on(&mut self, vs: &mut El2Vs) {
         self.root.empty();
         vs.translate_by(self.root.at());
+        vs.bank().stop_walks();
+        // SAFETY: at EL2, for the VM that runs next.
+        unsafe { self.opened.open_to(vs.is_root()) };
         let regime = vs.regime();
         self.use_guest(regime);
         self.use_interface(if regime.has_virtual_interrupts() { interface::ALL } else { 0 });
@@ -460,7 +471,7 @@ impl HostCpu for El2Cpu {
                 }
                 Stop::IdRead(exit) => {
                     self.exited(vs);
-                    vs.set_native(self.natives.get(exit.number));
+                    vs.set_native(self.natives.get(vs.is_root(), exit.number));
                     return exit;
                 }
                 Stop::System(exit) => {

@@ -1,12 +1,14 @@
 //! Exceptions from a guest and what they mean everywhere.
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::registers::{FAR_EL2, HPFAR_EL2, Readable};
 use plinth_extension_api::abi::MemoryAccess;
-use plinth_hal::{Exit, ExitClass};
+use plinth_hal::{Event, Exit, ExitClass, VsHw};
 
 use crate::host::{read_system, write_system};
+use crate::processors::own_hardware_id;
 use crate::recall::Root;
 use crate::roots::Miss;
 use crate::switch::{FIQ, IRQ};
@@ -30,8 +32,27 @@ pub(crate) fn classify(vs: &mut El2Vs, root: Root) -> Option<Exit> {
             vs.reflect();
             Some(Exit::of(ExitClass::Reserved))
         }
+        // What the root VM's ID registers hide. Another VM's extension may want to know.
+        number if vs.is_root() && class::is_hidden(number) => {
+            hidden(vs, number);
+            None
+        }
         number => Some(Exit { class: ExitClass::Other, number, detail: syndrome.details() }),
     }
+}
+
+/// An instruction that the processor has and the root VM's ID registers do not show: it is undefined. The first one is logged.
+#[cold]
+fn hidden(vs: &mut El2Vs, class: u64) {
+    static LOGGED: AtomicBool = AtomicBool::new(false);
+    if !LOGGED.swap(true, Ordering::Relaxed) {
+        log::warn!(
+            "processor {:#x}: the root VM executes at {:#x} what its ID registers do not show (class {class:#x}); it is undefined, and more are not logged",
+            own_hardware_id(),
+            vs.entry().pc
+        );
+    }
+    vs.inject(Event::Undefined);
 }
 
 /// A physical interrupt, or an error. They are EL1's in the root VM; one that comes here all the same is nobody's.

@@ -1,14 +1,19 @@
 //! What the processor can do, from its ID registers.
 
+#[cfg(target_arch = "aarch64")]
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use aarch64_cpu::registers::{
-    CurrentEL, ID_AA64DFR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64PFR0_EL1,
-    ID_AA64PFR1_EL1, Readable,
-};
+#[cfg(target_arch = "aarch64")]
+use aarch64_cpu::registers::{CurrentEL, Readable};
+#[cfg(target_arch = "aarch64")]
 use plinth_launch::{LaunchError, LaunchStatus};
 
+use crate::controls::{Controls, Who};
+use crate::facts::{DFR0, Facts, MMFR0, MMFR1, MMFR3, MMFR4, PFR0, PFR1};
+#[cfg(target_arch = "aarch64")]
 use crate::formats::USER_BITS;
+use crate::id_table;
+use crate::register_table::{self, Groups, Id};
 
 /// What the backend asks of a processor or uses where it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,39 +31,56 @@ pub(crate) struct Features {
     pub(crate) sve: bool,
     /// SME.
     pub(crate) sme: bool,
-    /// Pointer authentication.
-    pub(crate) pointer_authentication: bool,
-    /// Memory tagging with tags in memory (FEAT_MTE2).
-    pub(crate) tagging: bool,
+    /// What the processor has of [`register_table`].
+    pub(crate) present: Groups,
+    /// How many event counters a performance monitor with the architecture's registers has (PMCR_EL0.N).
+    pub(crate) counters: u64,
+    /// EL2 may have no event counters of its own, and all are its own with MDCR_EL2.HPMN 0 (FEAT_HPMN0).
+    pub(crate) no_counters: bool,
+    /// MDCR_EL2.HPMD (FEAT_PMUv3p1).
+    pub(crate) stops_events: bool,
+    /// MDCR_EL2.HCCD (FEAT_PMUv3p5).
+    pub(crate) stops_cycles: bool,
     /// Fine-grained traps (FEAT_FGT).
     pub(crate) fine_traps: bool,
+    /// The second set of them (FEAT_FGT2).
+    pub(crate) more_fine_traps: bool,
     /// HCRX_EL2 (FEAT_HCX).
     pub(crate) extended_hcr: bool,
-    /// Statistical profiling.
+    /// TCR2_EL2 (FEAT_TCR2).
+    pub(crate) extended_tcr: bool,
+    /// SCTLR2_EL2 (FEAT_SCTLR2).
+    pub(crate) extended_sctlr: bool,
+    /// The profiling buffer is this security state's to use (PMBIDR_EL1.P is 0), and so are the registers of EL2 and EL1 about it.
     pub(crate) profiling: bool,
-    /// The trace buffer.
+    /// The trace buffer is (TRBIDR_EL1.P is 0).
     pub(crate) trace_buffer: bool,
-    /// A performance monitor with the architecture's registers.
-    pub(crate) monitor: bool,
+    /// One of the two.
+    pub(crate) records: bool,
+    /// SMPRIMAP_EL2 (SMIDR_EL1.SMPS).
+    pub(crate) streaming_priorities: bool,
+    /// CPTR_EL2 with which all vectors are open, to the root VM and to the kernel.
+    pub(crate) open_cptr: u64,
+    /// The root VM's ID registers hide something that this processor has.
+    pub(crate) hides_ids: bool,
 }
 
 /// Whether a processor was met on which EL0 is AArch64 alone (ID_AA64PFR0_EL1.EL0): not all of a machine's need be alike.
+#[cfg(target_arch = "aarch64")]
 static LACKS_AARCH32: AtomicBool = AtomicBool::new(false);
 
 /// Takes note of the processor that runs this.
+#[cfg(target_arch = "aarch64")]
 pub(crate) fn note_execution_states() {
-    if field(ID_AA64PFR0_EL1.get(), 0) != 2 {
+    if crate::id_registers::facts().field(PFR0, 0) != 2 {
         LACKS_AARCH32.store(true, Ordering::Relaxed);
     }
 }
 
 /// Whether EL0 may be AArch32 on every processor that has come under Plinth.
+#[cfg(target_arch = "aarch64")]
 pub(crate) fn every_processor_has_aarch32() -> bool {
     !LACKS_AARCH32.load(Ordering::Relaxed)
-}
-
-const fn field(register: u64, shift: u32) -> u64 {
-    register >> shift & 0xF
 }
 
 impl Features {
@@ -74,50 +96,67 @@ impl Features {
         }
     }
 
-    /// Reads the ID registers.
-    fn read(choice: Option<bool>) -> Self {
-        let (mmfr0, mmfr1) = (ID_AA64MMFR0_EL1.get(), ID_AA64MMFR1_EL1.get());
-        let (pfr0, pfr1) = (ID_AA64PFR0_EL1.get(), ID_AA64PFR1_EL1.get());
-        let (dfr0, isar1) = (ID_AA64DFR0_EL1.get(), ID_AA64ISAR1_EL1.get());
-        let authentication = [4, 8, 24, 28].into_iter().any(|shift| field(isar1, shift) != 0);
-        Self {
-            range: field(mmfr0, 0).min(5),
-            shared_regime: shares_regime(choice, mmfr1, pfr0),
-            wide_vmid: field(mmfr1, 4) == 2,
-            error_records: field(pfr0, 28) != 0,
-            sve: field(pfr0, 32) != 0,
-            sme: field(pfr1, 24) != 0,
-            pointer_authentication: authentication || crate::host::has_qarma3(),
-            tagging: field(pfr1, 8) >= 2,
-            fine_traps: field(mmfr0, 56) != 0,
-            extended_hcr: field(mmfr1, 40) != 0,
-            profiling: field(dfr0, 32) != 0,
-            trace_buffer: field(dfr0, 44) != 0,
-            monitor: !matches!(field(dfr0, 8), 0 | 0xF),
-        }
+    /// Those of a processor. `choice` is the command line's about the EL2&0 regime.
+    pub(crate) fn of(facts: &Facts, choice: Option<bool>) -> Self {
+        const SMPS: u64 = 1 << 15;
+        const P: u64 = 1 << 4;
+        let present = register_table::present(facts);
+        let monitor = facts.field(DFR0, 8);
+        let monitor = if monitor == 0xF { 0 } else { monitor };
+        let features = Self {
+            range: facts.field(MMFR0, 0).min(5),
+            shared_regime: shares_regime(choice, facts),
+            wide_vmid: facts.field(MMFR1, 4) == 2,
+            error_records: facts.has(PFR0, 28, 1),
+            sve: facts.has(PFR0, 32, 1),
+            sme: facts.has(PFR1, 24, 1),
+            present,
+            counters: if monitor != 0 { facts.details.monitor >> 11 & 0x1F } else { 0 },
+            no_counters: facts.has(DFR0, 60, 1),
+            stops_events: monitor >= 4,
+            stops_cycles: monitor >= 6,
+            fine_traps: facts.has(MMFR0, 56, 1),
+            more_fine_traps: facts.has(MMFR0, 56, 2),
+            extended_hcr: facts.has(MMFR1, 40, 1),
+            extended_tcr: facts.has(MMFR3, 0, 1),
+            extended_sctlr: facts.has(MMFR3, 4, 1),
+            profiling: present.has(Id::Profiling) && facts.details.profiling & P == 0,
+            trace_buffer: present.has(Id::TraceBuffer) && facts.details.trace & P == 0,
+            records: false,
+            streaming_priorities: facts.details.streaming & SMPS != 0,
+            open_cptr: 0,
+            hides_ids: id_table::hides_from_root(facts),
+        };
+        let records = features.profiling || features.trace_buffer;
+        Self { records, open_cptr: Controls::new(present, Who::Root).cptr(&features), ..features }
     }
 }
 
 /// Whether the kernel and the extension share one translation regime: where the processor can do that and does not
 /// speculate past permissions (FEAT_CSV3), because the extension's tables then map the kernel too. `choice` overrides the
 /// latter; a processor that cannot clear HCR_EL2.E2H has no choice. FEAT_PAN keeps the kernel from the extension's pages.
-fn shares_regime(choice: Option<bool>, mmfr1: u64, pfr0: u64) -> bool {
-    let (present, safe) = (field(mmfr1, 8) != 0 && field(mmfr1, 20) != 0, field(pfr0, 60) != 0);
-    // ID_AA64MMFR4_EL1.E2H0: not 0 where E2H is fixed to 1.
-    let fixed = field(crate::host::read_system!("S3_0_C0_C7_4"), 24) != 0;
-    present && (fixed || choice.unwrap_or(safe))
+fn shares_regime(choice: Option<bool>, facts: &Facts) -> bool {
+    let present = facts.has(MMFR1, 8, 1) && facts.has(MMFR1, 20, 1);
+    // E2H0: not 0 where E2H is fixed to 1.
+    let fixed = facts.has(MMFR4, 24, 1);
+    present && (fixed || choice.unwrap_or(facts.has(PFR0, 60, 1)))
 }
 
 /// Looks whether this processor can be launched.
+#[cfg(target_arch = "aarch64")]
 pub(crate) fn probe(choice: Option<bool>) -> Result<Features, LaunchStatus> {
     let level = CurrentEL.read(CurrentEL::EL);
     if level != 2 {
         return Err(LaunchStatus::failed(LaunchError::WrongExceptionLevel, level));
     }
-    let features = Features::read(choice);
-    let granule = field(ID_AA64MMFR0_EL1.get(), 28) != 0xF;
+    let facts = crate::id_registers::facts();
+    let features = Features::of(&facts, choice);
+    let granule = facts.field(MMFR0, 28) != 0xF;
     if !granule || features.physical_bits() < USER_BITS {
-        return Err(LaunchStatus::failed(LaunchError::MissingFeature, ID_AA64MMFR0_EL1.get() & 0xFFFF_FFFF));
+        return Err(LaunchStatus::failed(
+            LaunchError::MissingFeature,
+            facts.ids[MMFR0.index()] & 0xFFFF_FFFF,
+        ));
     }
     Ok(features)
 }

@@ -3,16 +3,18 @@
 use core::arch::asm;
 
 use aarch64_cpu::registers::{
-    CNTHCTL_EL2, CNTVOFF_EL2, HAFGRTR_EL2, HDFGRTR_EL2, HDFGWTR_EL2, HFGITR_EL2, HFGRTR_EL2, HFGWTR_EL2,
-    ICC_SRE_EL2, ICH_HCR_EL2, MAIR_EL2, MIDR_EL1, MPIDR_EL1, Readable, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
+    CNTVOFF_EL2, ICH_HCR_EL2, MAIR_EL2, MIDR_EL1, MPIDR_EL1, Readable, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
     VBAR_EL2, VMPIDR_EL2, Writeable,
 };
 
-use crate::bank::SCTLR_RESET;
+use crate::controls::{Controls, El2, Who};
 use crate::descriptor::MAIR;
 use crate::fdt::GicKind;
 use crate::features::Features;
 use crate::formats::KERNEL_BITS;
+use crate::regime::{HCR_E2H, HCR_RW, HCR_TGE, SCTLR_RESET};
+use crate::register_table::Id;
+use crate::traps::Traps;
 
 /// Reads a system register by its assembler name.
 macro_rules! read_system {
@@ -45,16 +47,23 @@ pub(crate) struct HostRegisters {
     pub(crate) sctlr: u64,
     pub(crate) vbar: u64,
     pub(crate) hcr: u64,
+    /// Which of the two that follow there are: [`HAS_TCR2`], [`HAS_SCTLR2`].
+    pub(crate) extensions: u64,
+    /// TCR2_EL2 and SCTLR2_EL2. The kernel's are 0: they would change what its tables mean.
+    pub(crate) tcr2: u64,
+    pub(crate) sctlr2: u64,
 }
 
-/// HCR_EL2.E2H: EL2&0 is the regime of EL2.
-pub(crate) const HCR_E2H: u64 = 1 << 34;
-/// HCR_EL2.TGE: EL0 is EL2's, and EL1 is out of use.
-pub(crate) const HCR_TGE: u64 = 1 << 27;
-/// HCR_EL2.RW: EL1 is AArch64.
-pub(crate) const HCR_RW: u64 = 1 << 31;
+/// [`HostRegisters::extensions`]: TCR2_EL2, by its bit.
+pub(crate) const HAS_TCR2: u64 = 0;
+/// SCTLR2_EL2.
+pub(crate) const HAS_SCTLR2: u64 = 1;
 
 impl HostRegisters {
+    /// None yet.
+    pub(crate) const NONE: Self =
+        Self { mair: 0, tcr: 0, ttbr: 0, sctlr: 0, vbar: 0, hcr: 0, extensions: 0, tcr2: 0, sctlr2: 0 };
+
     /// The kernel's, with its tables at `root`.
     pub(crate) fn kernel(features: &Features, root: u64, vectors: u64) -> Self {
         // RES1 bits 31 and 23; write-back walks, inner shareable, 4 KiB granule (Arm ARM, TCR_EL2).
@@ -65,7 +74,17 @@ impl HostRegisters {
             return Self::shared(features, root, vectors);
         }
         let tcr = TCR | features.range << 16;
-        Self { mair: MAIR, tcr, ttbr: root, sctlr: SCTLR, vbar: vectors, hcr: HCR_RW }
+        let extensions = Self::extensions(features);
+        Self {
+            mair: MAIR,
+            tcr,
+            ttbr: root,
+            sctlr: SCTLR,
+            vbar: vectors,
+            hcr: HCR_RW,
+            extensions,
+            ..Self::NONE
+        }
     }
 
     /// The kernel's in the EL2&0 regime, where TCR_EL2 and SCTLR_EL2 are laid out as those of EL1.
@@ -82,12 +101,22 @@ impl HostRegisters {
             sctlr: SCTLR,
             vbar: vectors,
             hcr: HCR_RW | HCR_E2H | HCR_TGE,
+            extensions: Self::extensions(features),
+            ..Self::NONE
         }
+    }
+
+    fn extensions(features: &Features) -> u64 {
+        u64::from(features.extended_tcr) << HAS_TCR2 | u64::from(features.extended_sctlr) << HAS_SCTLR2
     }
 
     /// What the caller had.
     pub(crate) fn current() -> Self {
+        let features = Features::current();
         Self {
+            extensions: Self::extensions(&features),
+            tcr2: if features.extended_tcr { read_system!("S3_4_C2_C0_3") } else { 0 },
+            sctlr2: if features.extended_sctlr { read_system!("S3_4_C1_C0_3") } else { 0 },
             mair: MAIR_EL2.get(),
             tcr: TCR_EL2.get(),
             ttbr: TTBR0_EL2.get(),
@@ -118,7 +147,11 @@ impl HostRegisters {
                 "msr tcr_el2, {tcr}",
                 "msr ttbr0_el2, {ttbr}",
                 "msr vbar_el2, {vbar}",
-                "isb",
+                "tbz {extensions}, #{has_tcr2}, 2f",
+                "msr S3_4_C2_C0_3, {tcr2}",
+                "2: tbz {extensions}, #{has_sctlr2}, 3f",
+                "msr S3_4_C1_C0_3, {sctlr2}",
+                "3: isb",
                 "tlbi alle2",
                 "dsb sy",
                 "isb",
@@ -130,6 +163,11 @@ impl HostRegisters {
                 tcr = in(reg) self.tcr,
                 ttbr = in(reg) self.ttbr,
                 vbar = in(reg) self.vbar,
+                extensions = in(reg) self.extensions,
+                has_tcr2 = const HAS_TCR2,
+                has_sctlr2 = const HAS_SCTLR2,
+                tcr2 = in(reg) self.tcr2,
+                sctlr2 = in(reg) self.sctlr2,
                 sctlr = in(reg) self.sctlr,
                 options(nostack, preserves_flags)
             );
@@ -142,22 +180,22 @@ impl HostRegisters {
 pub(crate) struct TrapRegisters {
     cptr: u64,
     mdcr: u64,
-    cnthctl: u64,
     vttbr: u64,
     vtcr: u64,
     tpidr: u64,
+    traps: Traps,
 }
 
 impl TrapRegisters {
-    /// What the caller had.
+    /// What the caller had. The interface of a GICv3 stays as it is made at launch, which any caller can work with.
     pub(crate) fn current() -> Self {
         Self {
             cptr: read_system!("cptr_el2"),
             mdcr: read_system!("mdcr_el2"),
-            cnthctl: read_system!("cnthctl_el2"),
             vttbr: read_system!("vttbr_el2"),
             vtcr: read_system!("vtcr_el2"),
             tpidr: read_system!("tpidr_el2"),
+            traps: Traps::current(&Features::current(), GicKind::None),
         }
     }
 
@@ -170,57 +208,63 @@ impl TrapRegisters {
         unsafe {
             write_system!("cptr_el2", self.cptr);
             write_system!("mdcr_el2", self.mdcr);
-            write_system!("cnthctl_el2", self.cnthctl);
             write_system!("vttbr_el2", self.vttbr);
             write_system!("vtcr_el2", self.vtcr);
             write_system!("tpidr_el2", self.tpidr);
+            self.traps.load();
             asm!("isb", options(nostack, preserves_flags));
         }
     }
 }
 
-/// Whether there is pointer authentication by QARMA3 (ID_AA64ISAR2_EL1.APA3 and GPA3).
-pub(crate) fn has_qarma3() -> bool {
-    read_system!("S3_0_C0_C6_2") & 0xFF00 != 0
-}
-
-/// Sets what EL2 keeps from EL1, once for each processor: nothing but what [`crate::vs`] says at each entry.
+/// Sets what EL2 keeps from EL1, once for each processor: nothing but what [`crate::vs`] and [`Traps`] say. Returns what there is of
+/// an interrupt controller: one whose system registers do not work counts as none.
 ///
 /// # Safety
 /// At EL2, before any guest runs on this processor.
-pub(crate) unsafe fn open_el1(features: &Features, gic: GicKind) {
-    // EL1PCTEN, EL1PCEN (EL1PTEN): the physical counter and timer are EL1's.
-    CNTHCTL_EL2.set(if features.shared_regime { 3 << 10 } else { 3 });
+pub(crate) unsafe fn open_el1(features: &Features, gic: GicKind) -> GicKind {
     CNTVOFF_EL2.set(0);
     VMPIDR_EL2.set(MPIDR_EL1.get());
-    // SAFETY: registers of EL2 that only say what EL1 sees; each optional one is there by its ID field.
+    // SAFETY: registers of EL2 that only say what EL1 sees, and of EL1's that nobody uses yet; each optional one is there by
+    // its ID field; the vector lengths may be written once CPTR_EL2 lets EL2 at them.
     unsafe {
         write_system!("vpidr_el2", MIDR_EL1.get());
         write_system!("hstr_el2", 0u64);
-        if features.extended_hcr {
-            // SMPME: streaming priorities are EL1's.
-            write_system!("S3_4_C1_C2_2", u64::from(features.sme) << 5);
+        if features.error_records {
+            // VSESR_EL2, VDISR_EL2: no virtual error.
+            write_system!("S3_4_C5_C2_3", 0u64);
+            write_system!("S3_4_C12_C1_1", 0u64);
         }
-    }
-    if features.fine_traps {
-        // nTPIDR2_EL0 and nSMPRI_EL1: where set, no trap.
-        let open = if features.sme { 3 << 54 } else { 0 };
-        HFGRTR_EL2.set(open);
-        HFGWTR_EL2.set(open);
-        HFGITR_EL2.set(0);
-        HDFGRTR_EL2.set(0);
-        HDFGWTR_EL2.set(0);
-        if read_system!("id_aa64pfr0_el1") >> 44 & 0xF != 0 {
-            HAFGRTR_EL2.set(0);
+        if features.present.has(Id::OrderingRegions) {
+            // LORC_EL1: off, as an OS expects that cannot know what was there before it.
+            write_system!("S3_0_C10_C4_3", 0u64);
         }
+        Traps::new(features, gic, Who::Root).load();
+        open_vectors(features);
+        open_interface(gic)
     }
-    if gic == GicKind::V3 {
-        // SRE, DFB, DIB, Enable: EL1 uses the system registers; nothing is virtualized.
-        ICC_SRE_EL2.set(0xF);
-        ICH_HCR_EL2.set(0);
+}
+
+/// Lets EL1 at the system registers of a GICv3, where they work: firmware may have left ICC_SRE_EL2.SRE fixed at 0, and then
+/// they are undefined at EL2 too (Arm IHI 0069, ICC_SRE_EL2).
+///
+/// # Safety
+/// As [`open_el1`], which has written ICC_SRE_EL2.
+unsafe fn open_interface(gic: GicKind) -> GicKind {
+    const SRE: u64 = 1;
+    if gic != GicKind::V3 {
+        return gic;
     }
-    // SAFETY: as above; the vector lengths may be written once CPTR_EL2 lets EL2 at them.
-    unsafe { open_vectors(features) };
+    // SAFETY: a barrier, so that the registers are there that ICC_SRE_EL2 enables.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
+    if read_system!("S3_4_C12_C9_5") & SRE == 0 {
+        log::warn!(
+            "the firmware keeps the system registers of the GICv3 from EL2: the extension is not interrupted"
+        );
+        return GicKind::None;
+    }
+    ICH_HCR_EL2.set(0);
+    gic
 }
 
 /// Gives EL1 the longest vectors there are.
@@ -228,32 +272,20 @@ pub(crate) unsafe fn open_el1(features: &Features, gic: GicKind) {
 /// # Safety
 /// At EL2; CPTR_EL2 is set again before a guest runs.
 unsafe fn open_vectors(features: &Features) {
+    const FA64: u64 = 1 << 31;
+    let controls = Controls::new(features.present, Who::Root);
     let whole = if features.sme { read_system!("S3_0_C0_C4_5") >> 63 & 1 } else { 0 };
     // SAFETY: CPTR_EL2 traps nothing of EL2's for these writes; each register is there by its ID field.
     unsafe {
-        write_system!("cptr_el2", guest_cptr(features));
+        write_system!("cptr_el2", features.open_cptr);
         asm!("isb", options(nostack, preserves_flags));
         if features.sve {
             write_system!("S3_4_C1_C2_0", 0xFu64);
         }
         if features.sme {
-            const FA64: u64 = 1 << 31;
-            write_system!("S3_4_C1_C2_6", 0xF | (FA64 * whole));
+            write_system!("S3_4_C1_C2_6", controls.get(El2::Smcr) | (FA64 * whole));
         }
     }
-}
-
-/// CPTR_EL2 while a guest runs: no trap of FP, SVE or SME; RES1 where they are not there (Arm ARM, CPTR_EL2).
-///
-/// In the EL2&0 regime it is laid out as CPACR_EL1, and one value serves the extension too: FP, SVE and SME are trapped
-/// at EL0 while that is EL2's, and nowhere else.
-pub(crate) fn guest_cptr(features: &Features) -> u64 {
-    if features.shared_regime {
-        return 1 << 20 | u64::from(features.sve) << 16 | u64::from(features.sme) << 24;
-    }
-    const RES1: u64 = 0x22FF;
-    let (no_sve, no_sme) = (u64::from(!features.sve), u64::from(!features.sme));
-    RES1 | no_sve << 8 | no_sme << 12
 }
 
 /// Sets PSTATE.PAN: EL2 reads and writes nothing that EL0 may. An exception from EL0 sets it (SCTLR_EL2.SPAN is 0), one from

@@ -1,18 +1,24 @@
-//! The machine's own values of the ID registers that can be trapped.
+//! The machine's own values of the ID registers that can be trapped, and what VMs see of them.
 
-use crate::host::read_system;
+#[cfg(target_arch = "aarch64")]
+use crate::facts::{DFR0, Details, PFR0, PFR1};
+use crate::facts::{Facts, ID_REGISTERS, IdRegister};
+use crate::id_table;
+#[cfg(target_arch = "aarch64")]
 use crate::syndrome::{ID_REGISTER_BASE, is_id_register};
 
+#[cfg(target_arch = "aarch64")]
 macro_rules! id_registers {
     ($register:expr; $($crm:literal: $($op2:literal)*;)*) => {
         match ($register >> 3 & 0xF, $register & 7) {
-            $($(($crm, $op2) => read_system!(concat!("S3_0_C0_C", stringify!($crm), "_", stringify!($op2))),)*)*
+            $($(($crm, $op2) => $crate::host::read_system!(concat!("S3_0_C0_C", stringify!($crm), "_", stringify!($op2))),)*)*
             _ => 0,
         }
     };
 }
 
 /// Reads one; those that the architecture reserves are zero. `None` for what is no ID register.
+#[cfg(target_arch = "aarch64")]
 pub(crate) fn native(register: u64) -> Option<u64> {
     if !is_id_register(register) {
         return None;
@@ -28,23 +34,47 @@ pub(crate) fn native(register: u64) -> Option<u64> {
     })
 }
 
-/// What they all are on one processor, where they never change: found by a load, while reading one by its number takes
+/// What the processor that the caller runs on says about itself.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn facts() -> Facts {
+    use crate::host::read_system;
+    let ids = core::array::from_fn(|index| native(ID_REGISTER_BASE + index as u64).unwrap_or(0));
+    let mut facts = Facts { ids, details: Details::default() };
+    // Each is there by its ID field, and none is firmware's to keep but MPAMIDR_EL1, which Linux reads too.
+    let details = Details {
+        monitor: if matches!(facts.field(DFR0, 8), 0 | 0xF) { 0 } else { read_system!("pmcr_el0") },
+        profiling: if facts.has(DFR0, 32, 1) { read_system!("S3_0_C9_C10_7") } else { 0 },
+        trace: if facts.has(DFR0, 44, 1) { read_system!("S3_0_C9_C11_7") } else { 0 },
+        partitioning: if facts.has(PFR0, 40, 1) { read_system!("S3_0_C10_C4_4") } else { 0 },
+        streaming: if facts.has(PFR1, 24, 1) { read_system!("S3_1_C0_C0_6") } else { 0 },
+    };
+    facts.details = details;
+    facts
+}
+
+/// What the VMs of one processor see, where that never changes: found by a load, while reading one by its number takes
 /// a search for the instruction.
 #[derive(Debug)]
-pub(crate) struct Natives([u64; SLOTS]);
-
-/// As many as the low six bits of their numbers can tell apart; the first eight stay empty.
-const SLOTS: usize = 64;
+pub(crate) struct Natives {
+    root: [u64; ID_REGISTERS],
+    guests: [u64; ID_REGISTERS],
+}
 
 impl Natives {
-    /// Those of the processor that the caller runs on.
-    pub(crate) fn read() -> Self {
-        Self(core::array::from_fn(|slot| native(ID_REGISTER_BASE + slot as u64).unwrap_or(0)))
+    /// Those of a processor.
+    pub(crate) fn of(facts: &Facts) -> Self {
+        let seen = |to_root| {
+            core::array::from_fn(|index| {
+                id_table::shown(IdRegister::of(index as u64), facts.ids[index], to_root)
+            })
+        };
+        Self { root: seen(true), guests: seen(false) }
     }
 
     /// One of them. `register` is an ID register.
     #[inline]
-    pub(crate) fn get(&self, register: u64) -> u64 {
-        self.0[register as usize % SLOTS]
+    pub(crate) fn get(&self, is_root: bool, register: u64) -> u64 {
+        let seen = if is_root { &self.root } else { &self.guests };
+        seen[IdRegister::of(register).index()]
     }
 }

@@ -14,7 +14,6 @@ use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, Range};
 // BOUND: the boot processor makes it, before another one looks; `get` does not wait.
 use spin::Once;
 
-use crate::bank::SCTLR_RESET;
 use crate::banks::BANKS;
 use crate::caller::CallerRegisters;
 use crate::clock::Clock;
@@ -22,9 +21,10 @@ use crate::cpu::El2Cpu;
 use crate::fdt::{GicKind, Machine, PrivateRegisters};
 use crate::features::{self, Features};
 use crate::formats::{HostFormat, RootShape, Stage2Format};
-use crate::host::{self, HCR_E2H, HostRegisters, TrapRegisters};
+use crate::host::{self, HostRegisters, TrapRegisters};
 use crate::memory::IdentityMemory;
 use crate::recall::Root;
+use crate::regime::{HCR_E2H, SCTLR_RESET};
 use crate::slots::SLOTS;
 use crate::spin_table::Spinning;
 use crate::{El2, options, pen, processors, secondary, switch};

@@ -6,7 +6,7 @@
 //! and the timers: at rest it takes no exit. What stays with the kernel is stage 2 and the firmware interface
 //! (PSCI), because starting a processor means entering EL2.
 //!
-//! What only computes (formats, PSCI numbers) compiles everywhere and is tested on the host; what executes system
+//! What only computes (formats, PSCI numbers, what EL2 opens and closes) compiles everywhere and is tested on the host; what executes system
 //! instructions only for AArch64.
 
 #![no_std]
@@ -15,15 +15,23 @@
     allow(dead_code, reason = "elsewhere only the tests use what the system instructions would")
 )]
 
+mod bank_registers;
 mod banks;
+mod controls;
 mod debug_registers;
 mod descriptor;
+mod facts;
 mod fdt;
+mod features;
 mod formats;
+mod id_registers;
+mod id_table;
 mod options;
 mod own_fault;
 mod psci;
 mod pstate;
+mod regime;
+mod register_table;
 mod root_error;
 mod roots;
 mod slots;
@@ -39,6 +47,8 @@ mod format_tests;
 mod bank;
 #[cfg(target_arch = "aarch64")]
 mod bcm2836;
+#[cfg(target_arch = "aarch64")]
+mod buffers;
 #[cfg(target_arch = "aarch64")]
 mod caller;
 #[cfg(target_arch = "aarch64")]
@@ -56,8 +66,6 @@ mod exits;
 #[cfg(all(target_arch = "aarch64", feature = "fault-injection"))]
 mod fault_injection;
 #[cfg(target_arch = "aarch64")]
-mod features;
-#[cfg(target_arch = "aarch64")]
 mod firmware;
 #[cfg(target_arch = "aarch64")]
 mod gic;
@@ -67,8 +75,6 @@ mod guarded;
 mod guest_walk;
 #[cfg(target_arch = "aarch64")]
 mod host;
-#[cfg(target_arch = "aarch64")]
-mod id_registers;
 #[cfg(target_arch = "aarch64")]
 mod inject;
 #[cfg(target_arch = "aarch64")]
@@ -84,8 +90,6 @@ mod processors;
 #[cfg(target_arch = "aarch64")]
 mod recall;
 #[cfg(target_arch = "aarch64")]
-mod regime;
-#[cfg(target_arch = "aarch64")]
 mod secondary;
 #[cfg(target_arch = "aarch64")]
 mod serve;
@@ -93,6 +97,8 @@ mod serve;
 mod switch;
 #[cfg(target_arch = "aarch64")]
 mod tlb;
+#[cfg(target_arch = "aarch64")]
+mod traps;
 #[cfg(target_arch = "aarch64")]
 mod user;
 #[cfg(target_arch = "aarch64")]

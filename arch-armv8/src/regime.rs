@@ -1,40 +1,45 @@
 //! What EL2 and the registers that EL0 shares hold while a guest or the extension runs.
+//!
+//! What is opened and closed follows from [`crate::controls`]; here is what says where EL1 and EL0 run, and which event counters
+//! count. All of it is a pure function of what the processor has.
 
+#[cfg(target_arch = "aarch64")]
 use aarch64_cpu::registers::{
     CPTR_EL2, HCR_EL2, MDCR_EL2, MDSCR_EL1, Readable, SCTLR_EL1, SP_EL0, TPIDR_EL0, VTCR_EL2, VTTBR_EL2,
     Writeable,
 };
 use plinth_hal::Spa;
 
-use crate::bank::SCTLR_RESET;
+use crate::controls::{Controls, El2, Who};
 use crate::features::Features;
 use crate::formats::Stage2Format;
-use crate::host::{HCR_E2H, HCR_RW, HCR_TGE, guest_cptr, read_system};
-use crate::vm::{El2Vm, ROOT_TAG};
 
-/// HCR_EL2 for every guest: VM, SWIO, TSC (SMC is trapped), RW. Interrupts, errors and WFx stay EL1's in the root VM.
-const HCR: u64 = 1 << 0 | 1 << 1 | 1 << 19 | 1 << 31;
-/// HCR_EL2 for other VMs: FMO, IMO and AMO (physical interrupts and errors come to EL2, virtual ones to EL1), TWI; TIDCP,
-/// TACR and TSW: what an implementation defines, and maintenance of whole caches, is the machine's.
-const HCR_OTHERS: u64 = 7 << 3 | 1 << 13 | 7 << 20;
-/// HCR_EL2.APK and API: pointer authentication is not trapped.
-const HCR_AUTHENTICATION: u64 = 3 << 40;
-/// HCR_EL2.ATA: memory tags are not trapped.
-const HCR_TAGS: u64 = 1 << 56;
+/// HCR_EL2.E2H: EL2&0 is the regime of EL2.
+pub(crate) const HCR_E2H: u64 = 1 << 34;
+/// HCR_EL2.TGE: EL0 is EL2's, and EL1 is out of use.
+pub(crate) const HCR_TGE: u64 = 1 << 27;
+/// HCR_EL2.RW: EL1 is AArch64.
+pub(crate) const HCR_RW: u64 = 1 << 31;
+/// HCR_EL2.VM: there is a stage 2. SWIO: what is invalidated by set and way is cleaned too.
+const HCR_STAGE_2: u64 = 1 << 0 | 1 << 1;
+/// HCR_EL2.DC: EL0 has no stage 1, and its memory is cached.
+const HCR_DC: u64 = 1 << 12;
+/// HCR_EL2.TID3: reads of ID registers are trapped.
+pub(crate) const HCR_TID3: u64 = 1 << 18;
+/// HCR_EL2.IMO: IRQs come to EL2, and EL1 has virtual ones.
+const HCR_IMO: u64 = 1 << 4;
 
 /// MDCR_EL2.TDE: debug exceptions go to EL2.
 pub(crate) const MDCR_TDE: u64 = 1 << 8;
-/// MDCR_EL2.E2PB and E2TB: profiling and trace buffers are EL1's.
-const MDCR_PROFILING: u64 = 3 << 12;
-const MDCR_TRACE: u64 = 3 << 24;
+/// MDCR_EL2.HPMD and HCCD: EL1's event counters, and the cycle counter, do not count at EL2.
+const MDCR_HPMD: u64 = 1 << 17;
+const MDCR_HCCD: u64 = 1 << 23;
 
-/// MDCR_EL2 for other VMs: TPM and TPMCR, TDA, TDOSA and TDRA: performance monitor and debug registers are the root VM's.
-const MDCR_OTHERS: u64 = 1 << 5 | 1 << 6 | 7 << 9;
-/// MDCR_EL2.HPMN.
-const MDCR_COUNTERS: u64 = 0x1F;
+/// SCTLR_EL1 with the MMU and the caches off: its RES1 bits (Arm ARM, SCTLR_EL1).
+pub(crate) const SCTLR_RESET: u64 = 0x30D0_0800;
 
 /// What EL2 holds for the lower level that runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Regime {
     pub(crate) hcr: u64,
     pub(crate) vttbr: u64,
@@ -47,34 +52,85 @@ impl Regime {
     /// The extension's: EL0 alone (TGE), without a stage 1 (DC), on a stage 2 with the tag 0. FP, SVE, SME, debug and
     /// performance monitors are trapped: an extension that uses them faults, so nothing leaks either way.
     pub(crate) fn user(features: &Features, root: Spa) -> Self {
-        const HCR: u64 = 1 << 0 | 1 << 1 | 1 << 12 | HCR_TGE | HCR_RW;
-        const CPTR: u64 = 0x33FF | 1 << 10 | 1 << 20;
-        const MDCR: u64 = 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11;
+        let controls = Controls::new(features.present, Who::Extension);
+        let (cptr, mdcr) = (controls.cptr(features), mdcr(features, &controls, Who::Extension) | MDCR_TDE);
         if features.shared_regime {
             // EL0 is translated by the kernel's own tables; what is there of stage 2 is out of use.
-            let hcr = HCR_RW | HCR_E2H | HCR_TGE;
-            return Self { hcr, vttbr: 0, vtcr: 1 << 31, cptr: guest_cptr(features), mdcr: MDCR };
+            return Self { hcr: HCR_RW | HCR_E2H | HCR_TGE, vttbr: 0, vtcr: 1 << 31, cptr, mdcr };
         }
         let format = Stage2Format::user(features.physical_bits());
         Self {
-            hcr: HCR,
+            hcr: HCR_RW | HCR_TGE | HCR_DC | HCR_STAGE_2,
             vttbr: root.raw(),
             vtcr: format.control(features.range, features.wide_vmid),
-            cptr: CPTR,
-            mdcr: MDCR,
+            cptr,
+            mdcr,
         }
     }
 
-    /// Whether EL1's interrupts are virtual ones (HCR_EL2.IMO).
-    #[inline]
-    pub(crate) fn has_virtual_interrupts(&self) -> bool {
-        self.hcr & 1 << 4 != 0
+    /// A VM's, but for the root of stage 2, which is the processor's own. `tag` is the VM's.
+    pub(crate) fn of_vm(features: &Features, is_root: bool, tag: u16) -> Self {
+        let who = if is_root { Who::Root } else { Who::Guest };
+        let controls = Controls::new(features.present, who);
+        let format = Stage2Format::new(features.physical_bits());
+        let mut hcr = HCR_RW | HCR_STAGE_2 | controls.get(El2::Hcr);
+        if features.shared_regime {
+            hcr |= HCR_E2H;
+        }
+        if is_root && features.hides_ids {
+            hcr |= HCR_TID3;
+        }
+        Self {
+            hcr,
+            vttbr: u64::from(tag) << 48,
+            vtcr: format.control(features.range, features.wide_vmid),
+            cptr: controls.cptr(features),
+            mdcr: mdcr(features, &controls, who),
+        }
     }
 
-    /// Puts it into the processor. What follows must be a context synchronization, as ERET is.
+    /// Whether EL1's interrupts are virtual ones.
+    #[inline]
+    pub(crate) fn has_virtual_interrupts(&self) -> bool {
+        self.hcr & HCR_IMO != 0
+    }
+}
+
+/// MDCR_EL2. Event counters from HPMN on are EL2's, which never counts (HPME is 0): all are the root VM's while that runs, and as
+/// few as the processor allows while others do, so that it counts no event of theirs. The cycle counter goes on for them.
+fn mdcr(features: &Features, controls: &Controls, who: Who) -> u64 {
+    let least = u64::from(!features.no_counters).min(features.counters);
+    let counters = if who == Who::Root { features.counters } else { least };
+    let events = if features.stops_events { MDCR_HPMD } else { 0 };
+    let cycles = if features.stops_cycles { MDCR_HCCD } else { 0 };
+    controls.get(El2::Mdcr) | counters | events | cycles
+}
+
+/// Puts a regime into the processor.
+///
+/// The order matters where the processor may begin a translation of EL1's by speculation (Cortex-A57 and A72, erratum
+/// 1319367): between its two halves it sees the stage 2 of the one with the stage 1 of the other, and keeps what it finds with the
+/// tag in VTTBR_EL2. So HCR_EL2 changes while that is the extension's, whose stage 2 leads to its own pages alone.
+#[cfg(target_arch = "aarch64")]
+impl Regime {
+    /// A guest's. What follows must be a context synchronization, as ERET is.
     #[inline]
     pub(crate) fn load(&self) {
         HCR_EL2.set(self.hcr);
+        synchronize();
+        self.load_rest();
+    }
+
+    /// The extension's. The same.
+    #[inline]
+    pub(crate) fn load_user(&self) {
+        self.load_rest();
+        synchronize();
+        HCR_EL2.set(self.hcr);
+    }
+
+    #[inline(always)]
+    fn load_rest(&self) {
         VTTBR_EL2.set(self.vttbr);
         VTCR_EL2.set(self.vtcr);
         CPTR_EL2.set(self.cptr);
@@ -82,13 +138,22 @@ impl Regime {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn synchronize() {
+    // SAFETY: a barrier.
+    unsafe { core::arch::asm!("isb", options(nostack, preserves_flags)) };
+}
+
 /// What the guest has in the registers that EL0 uses too.
+#[cfg(target_arch = "aarch64")]
 #[derive(Clone, Copy)]
 pub(crate) struct GuestEl0 {
     sp: u64,
     thread: u64,
 }
 
+#[cfg(target_arch = "aarch64")]
 impl GuestEl0 {
     /// Takes it out and gives EL0 the extension's stack and thread register.
     #[inline]
@@ -106,12 +171,14 @@ impl GuestEl0 {
 }
 
 /// SCTLR_EL1 and MDSCR_EL1 of a guest, where what it has there would disturb the extension.
+#[cfg(target_arch = "aarch64")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GuestControl {
     sctlr: Option<u64>,
     mdscr: u64,
 }
 
+#[cfg(target_arch = "aarch64")]
 impl GuestControl {
     /// Whether the guest's control registers would disturb the extension: by alignment checks or big-endian data
     /// (SCTLR_EL1, which governs EL0 too unless the regime is EL2&0), or by debug exceptions.
@@ -143,43 +210,5 @@ impl GuestControl {
     }
 }
 
-/// The regime of a VM's states, but for the root of stage 2, which is the processor's own.
-pub(crate) fn of_guest(features: &Features, vm: &El2Vm) -> Regime {
-    let format = Stage2Format::new(features.physical_bits());
-    let mut hcr = HCR | if features.shared_regime { HCR_E2H } else { 0 };
-    if features.pointer_authentication {
-        hcr |= HCR_AUTHENTICATION;
-    }
-    if features.tagging {
-        hcr |= HCR_TAGS;
-    }
-    let mut regime = Regime {
-        hcr,
-        vttbr: u64::from(vm.tag()) << 48,
-        vtcr: format.control(features.range, features.wide_vmid),
-        cptr: guest_cptr(features),
-        mdcr: guest_mdcr(features),
-    };
-    if vm.tag() != ROOT_TAG {
-        regime.hcr |= HCR_OTHERS;
-        regime.cptr = without_scalable(features, regime.cptr);
-        regime.mdcr = regime.mdcr & MDCR_COUNTERS | MDCR_OTHERS;
-    }
-    regime
-}
-
-/// CPTR_EL2 for other VMs than the root VM: FP and SIMD are not trapped, SVE and SME are.
-fn without_scalable(features: &Features, root: u64) -> u64 {
-    if features.shared_regime {
-        return root & !(3 << 16 | 3 << 24) | 3 << 20;
-    }
-    root | 1 << 8 | 1 << 12
-}
-
-/// MDCR_EL2 while a guest runs: all event counters and both buffers are EL1's, nothing is trapped.
-fn guest_mdcr(features: &Features) -> u64 {
-    let counters = if features.monitor { read_system!("pmcr_el0") >> 11 & 0x1F } else { 0 };
-    let profiling = if features.profiling { MDCR_PROFILING } else { 0 };
-    let trace = if features.trace_buffer { MDCR_TRACE } else { 0 };
-    counters | profiling | trace
-}
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,13 @@
 
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
+use core::mem::offset_of;
 use core::sync::atomic::AtomicU64;
 
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
 use plinth_kernel::MAX_PPS;
 
-use crate::host::HostRegisters;
+use crate::host::{self, HostRegisters};
 use crate::launch::{self, El2Root, Handover};
 use crate::slots::SLOTS;
 use crate::{firmware, pen, psci};
@@ -36,7 +37,7 @@ unsafe impl Sync for Arrivals {}
 pub(crate) static ARRIVALS: Arrivals = Arrivals(
     [const {
         UnsafeCell::new(Arrival {
-            registers: HostRegisters { mair: 0, tcr: 0, ttbr: 0, sctlr: 0, vbar: 0, hcr: 0 },
+            registers: HostRegisters::NONE,
             stack_top: 0,
             go: AtomicU64::new(0),
             affinity: u64::MAX,
@@ -127,7 +128,8 @@ pub(crate) unsafe extern "C" fn arrive() -> ! {
         "ldp x1, x2, [x0]",
         "ldp x3, x4, [x0, #16]",
         "ldp x5, x6, [x0, #32]",
-        "ldr x7, [x0, #48]",
+        "ldr x7, [x0, #{stack}]",
+        "ldr x8, [x0, #{extensions}]",
         // The regime first: the registers that follow mean something else in the other.
         "msr hcr_el2, x6",
         "isb",
@@ -135,7 +137,11 @@ pub(crate) unsafe extern "C" fn arrive() -> ! {
         "msr tcr_el2, x2",
         "msr ttbr0_el2, x3",
         "msr vbar_el2, x5",
-        "isb",
+        "tbz x8, #{has_tcr2}, 1f",
+        "msr S3_4_C2_C0_3, xzr",
+        "1: tbz x8, #{has_sctlr2}, 2f",
+        "msr S3_4_C1_C0_3, xzr",
+        "2: isb",
         "tlbi alle2",
         "ic iallu",
         "dsb sy",
@@ -146,6 +152,10 @@ pub(crate) unsafe extern "C" fn arrive() -> ! {
         "mov x29, xzr",
         "mov x30, xzr",
         "b {live}",
+        stack = const offset_of!(Arrival, stack_top),
+        extensions = const offset_of!(Arrival, registers) + offset_of!(HostRegisters, extensions),
+        has_tcr2 = const host::HAS_TCR2,
+        has_sctlr2 = const host::HAS_SCTLR2,
         live = sym live,
     )
 }

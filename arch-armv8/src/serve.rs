@@ -67,7 +67,14 @@ impl Serving<'_> {
                 if exit.class != ExitClass::IdRead {
                     return Some(Stop::System(exit));
                 }
-                if self.declared_answer(&exit) { None } else { Some(Stop::IdRead(exit)) }
+                if self.declared_answer(&exit) {
+                    return None;
+                }
+                if self.vs.shows_id_reads() {
+                    return Some(Stop::IdRead(exit));
+                }
+                self.answer_id(&exit, self.natives.get(self.vs.is_root(), exit.number));
+                None
             }
             number @ (class::HVC | class::SMC) => self.call(number, syndrome).map(Stop::Call),
             _ => Some(Stop::Exception),
@@ -79,11 +86,16 @@ impl Serving<'_> {
     fn declared_answer(&self, exit: &Exit) -> bool {
         let Some(found) = self.policy.find(exit.number as u32, 0) else { return false };
         let word = |words: &[u32; 4]| u64::from(words[0]) | u64::from(words[1]) << 32;
-        let value = self.natives.get(exit.number) & word(&found.keep) | word(&found.set);
+        let native = self.natives.get(self.vs.is_root(), exit.number);
+        self.answer_id(exit, native & word(&found.keep) | word(&found.set));
+        true
+    }
+
+    #[inline]
+    fn answer_id(&self, exit: &Exit, value: u64) {
         // 31 is XZR, whose place in the page nobody reads.
         self.exit_page.writer().set_general(exit.detail as usize, value);
         skip();
-        true
     }
 
     /// A call: the firmware's, which are the root VM's to make, or the hypervisor's. By SMCCC an immediate other than 0 is

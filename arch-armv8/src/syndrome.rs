@@ -16,6 +16,15 @@ pub(crate) mod class {
     pub(crate) const INSTRUCTION_ABORT: u64 = 0x20;
     /// A data access from a lower exception level.
     pub(crate) const DATA_ABORT: u64 = 0x24;
+    /// An instruction of pointer authentication, or of the stores of 64 bytes.
+    pub(crate) const POINTER_AUTHENTICATION: u64 = 0x09;
+    pub(crate) const WIDE_STORE: u64 = 0x0A;
+    /// MSRR, MRRS or a system instruction with 128 bits.
+    pub(crate) const SYSTEM_128: u64 = 0x14;
+    /// An instruction of SVE, of transactions, of SME.
+    pub(crate) const SVE: u64 = 0x19;
+    pub(crate) const TRANSACTION: u64 = 0x1B;
+    pub(crate) const SME: u64 = 0x1D;
     /// A hardware breakpoint at a lower exception level.
     pub(crate) const BREAKPOINT: u64 = 0x30;
     /// Software step from a lower exception level.
@@ -32,6 +41,11 @@ pub(crate) mod class {
     /// Whether there are two classes, one for a lower exception level's and one for the own.
     pub(crate) const fn has_levels(class: u64) -> bool {
         matches!(class, INSTRUCTION_ABORT | DATA_ABORT | BREAKPOINT | STEP | WATCHPOINT)
+    }
+
+    /// Whether it is an instruction that EL2 has closed, and would be undefined on a processor that lacks it.
+    pub(crate) const fn is_hidden(class: u64) -> bool {
+        matches!(class, POINTER_AUTHENTICATION | WIDE_STORE | SYSTEM_128 | SVE | TRANSACTION | SME)
     }
 
     /// Whether FAR says where.

@@ -11,7 +11,7 @@ use aarch64_cpu::registers::{CPTR_EL2, Readable, Writeable};
 use plinth_hal::{PAGE_SIZE, Spa};
 
 use crate::features::Features;
-use crate::host::{guest_cptr, read_system, write_system};
+use crate::host::{read_system, write_system};
 
 /// The registers, in 32 of the longest vectors, 16 predicates and one more, or in 32 of 16 bytes.
 const REGISTERS: u64 = 64;
@@ -88,7 +88,7 @@ pub(crate) unsafe fn load(area: Spa) {
 /// Lets EL2 at the registers. Returns what [`close`] takes.
 fn open(features: &Features) -> u64 {
     let closed = CPTR_EL2.get();
-    CPTR_EL2.set(guest_cptr(features));
+    CPTR_EL2.set(features.open_cptr);
     synchronize();
     closed
 }

@@ -8,13 +8,12 @@ use plinth_hal::{
 
 use crate::El2;
 use crate::memory::IdentityMemory;
+use crate::regime::HCR_TID3;
 use crate::syndrome::is_id_register;
 use crate::write_traps;
 
 /// The root VM's tag.
 pub(crate) const ROOT_TAG: u16 = 1;
-/// HCR_EL2.TID3: reads of ID registers are trapped.
-const TRAP_IDS: u64 = 1 << 18;
 /// HCR_EL2.TVM: writes of the registers of [`write_traps`] are trapped.
 const TRAP_WRITES: u64 = 1 << 26;
 
@@ -82,7 +81,7 @@ impl VmHw for El2Vm {
     ) -> Result<(), InterceptError> {
         match (intercepts, write_traps::bit(register)) {
             (Intercepts { writes: false, reads }, None) if is_id_register(register) => {
-                self.set_traps(TRAP_IDS, reads);
+                self.set_traps(HCR_TID3, reads);
             }
             (Intercepts { reads: false, writes }, Some(bit)) => {
                 let mask = self.write_mask() & !bit | if writes { bit } else { 0 };

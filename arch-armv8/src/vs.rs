@@ -17,7 +17,7 @@ use crate::inject::{self, Exception, Place};
 use crate::launch::El2Root;
 use crate::memory::IdentityMemory;
 use crate::pstate::Pstate;
-use crate::regime::{MDCR_TDE, Regime, of_guest};
+use crate::regime::{HCR_TID3, MDCR_TDE, Regime};
 use crate::slots::SLOTS;
 use crate::syndrome::{Syndrome, class};
 use crate::vm::{El2Vm, ROOT_TAG};
@@ -90,7 +90,7 @@ impl El2Vs {
 
     /// A system register by its encoding.
     fn system(&self, encoding: u64) -> Option<u64> {
-        self.stepping.filter(|_| encoding == MDSCR_EL1).or_else(|| self.bank().read(encoding))
+        self.stepping.filter(|_| encoding == MDSCR_EL1).or_else(|| self.bank().read_own(encoding, self.root))
     }
 
     /// Sets a system register by its encoding. What the guest has in MDSCR_EL1 does not end a step of the kernel's.
@@ -100,7 +100,7 @@ impl El2Vs {
                 *guest = value;
                 self.bank().write(encoding, value | MDSCR_STEP)
             }
-            _ => self.bank().write(encoding, value),
+            _ => self.bank().write_own(encoding, value, self.root),
         }
     }
 
@@ -130,6 +130,12 @@ impl El2Vs {
     pub(crate) fn regime(&self) -> Regime {
         let hcr = self.regime.hcr | self.traps.load(Ordering::Relaxed);
         Regime { hcr, ..self.regime }
+    }
+
+    /// Whether its VM's extension wants to see reads of ID registers; else the kernel answers those that are trapped.
+    #[inline]
+    pub(crate) fn shows_id_reads(&self) -> bool {
+        self.traps.load(Ordering::Relaxed) & HCR_TID3 != 0
     }
 
     /// The root of the tables that it translates by.
@@ -228,7 +234,7 @@ impl VsHw for El2Vs {
             page,
             traps,
             write_mask,
-            regime: of_guest(&Features::current(), vm),
+            regime: Regime::of_vm(&Features::current(), vm.tag() == ROOT_TAG, vm.tag()),
             nested_root: vm.nested_root(),
             root,
             place: Place { pc: 0, pstate: Pstate::RESET },
