@@ -14,22 +14,11 @@ use plinth_arch_x86::user::{self, UserRegisters};
 use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, Spa, UserExit, VsHw};
 
 use crate::launch::BackendPages;
+use crate::msr_table::TABLE;
 use crate::serve::Serving;
 use crate::vmcb::{EVENT_VALID, Vmcb, exit};
 use crate::vs::SvmVs;
-use crate::{Svm, emulate, exits, switch, timer};
-
-/// MSRs that the extension may read: they tell about the machine, and nothing about the kernel.
-const READABLE: [u32; 8] = [
-    0x10,        // TSC
-    0xFE,        // MTRR capabilities
-    0x277,       // PAT
-    0x2FF,       // MTRR default type
-    0xC001_0010, // SYSCFG
-    0xC001_0015, // HWCR
-    0xC001_001A, // TOP_MEM
-    0xC001_001D, // TOP_MEM2
-];
+use crate::{Svm, emulate, exits, msr_exits, switch, timer};
 
 /// The processor.
 #[derive(Debug)]
@@ -90,9 +79,10 @@ impl SvmCpu {
                 return Some(NmiNote::kick(self.note.take()));
             }
             exit::EXCEPTION_DB => return vs.debug_exception(),
+            exit::MSR => return msr_exits::serve(vs, registers, guest),
             exit::INTR if vs.deadline.is_some() => return timer::exit(vs),
             exit::NESTED_PAGE_FAULT if exits::is_broken_entry(vs) => return broken_entry(vs),
-            _ => return Some(exits::classify(vs, registers)),
+            _ => return Some(exits::classify(vs)),
         }
         None
     }

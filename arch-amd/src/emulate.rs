@@ -2,14 +2,11 @@
 //! the extension is gone.
 
 use plinth_arch_x86::cpuid::without_virtualization;
-use plinth_arch_x86::exit_registers::{CpuidQuery, ExitRegisters, answer_cpuid, answer_rdmsr, msr_value};
-use plinth_arch_x86::msr;
+use plinth_arch_x86::exit_registers::{CpuidQuery, ExitRegisters, answer_cpuid};
 use plinth_hal::{Event, Exit, ExitClass, GuestMemory, VsHw};
 
-use crate::vmcb::EFER_SVME;
+use crate::msr_exits::GENERAL_PROTECTION;
 use crate::vs::SvmVs;
-
-const GENERAL_PROTECTION: Event = Event::Exception { vector: 13, error_code: Some(0) };
 
 /// Answers an exit. Returns false for one that it does not know.
 pub(crate) fn as_bare_machine(
@@ -23,16 +20,12 @@ pub(crate) fn as_bare_machine(
             cpuid(vs, registers);
             vs.advance(guest).is_ok()
         }
-        ExitClass::RegisterRead if exit.number == u64::from(msr::index::EFER) => {
-            let efer = vs.view().save.efer & !EFER_SVME;
-            answer_rdmsr(registers.writer(), efer);
-            vs.advance(guest).is_ok()
-        }
-        ExitClass::RegisterWrite if exit.number == u64::from(msr::index::EFER) => {
-            write_efer(vs, guest, msr_value(registers))
-        }
+        // It exits because the extension asked to see it: now the guest gets what the table says.
         ExitClass::RegisterRead | ExitClass::RegisterWrite => {
-            vs.inject(GENERAL_PROTECTION);
+            let asked = u32::try_from(exit.number).is_ok_and(|register| vs.maps.forget_request(register));
+            if !asked {
+                vs.inject(GENERAL_PROTECTION);
+            }
             true
         }
         ExitClass::Virtualization => {
@@ -47,24 +40,6 @@ fn cpuid(vs: &SvmVs, registers: ExitRegisters) {
     let writer = registers.writer();
     let CpuidQuery { leaf, subleaf } = CpuidQuery::take(registers);
     answer_cpuid(writer, without_virtualization(leaf, subleaf, vs.view().save.cr4));
-}
-
-/// EFER as a processor without SVM takes it (AMD APM vol. 2, 3.1.7): LME cannot change while paging is on.
-fn write_efer(vs: &mut SvmVs, guest: &impl GuestMemory, value: u64) -> bool {
-    const KNOWN: u64 = 0x1 | 1 << 8 | 1 << 10 | 1 << 11 | 1 << 13 | 1 << 14 | 1 << 15;
-    const LME: u64 = 1 << 8;
-    const LMA: u64 = 1 << 10;
-    const CR0_PG: u64 = 1 << 31;
-    let save = &vs.view().save;
-    let flips_long_mode = (value ^ save.efer) & LME != 0 && save.cr0 & CR0_PG != 0;
-    if value & !KNOWN != 0 || flips_long_mode {
-        vs.inject(GENERAL_PROTECTION);
-        return true;
-    }
-    let kept = save.efer & LMA | EFER_SVME;
-    vs.vmcb().save.efer = value & !LMA | kept;
-    vs.changed(crate::vmcb::clean::CONTROL_REGISTERS);
-    vs.advance(guest).is_ok()
 }
 
 /// Writes all caches back and empties them.

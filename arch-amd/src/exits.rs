@@ -1,7 +1,5 @@
 //! Exit codes and what they mean everywhere.
 
-use plinth_arch_x86::exit_registers::{ExitRegisters, msr_number};
-use plinth_arch_x86::processor::owns;
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass};
 
@@ -13,13 +11,12 @@ pub(crate) const BY_MSR: u64 = 1;
 
 /// Sorts the exit that has just happened.
 #[inline]
-pub(crate) fn classify(vs: &mut SvmVs, registers: ExitRegisters) -> Exit {
+pub(crate) fn classify(vs: &mut SvmVs) -> Exit {
     let control = &vs.view().control;
     let (code, info) = (control.exit_code as u32, control.exit_info);
     match code {
         exit::CPUID => Exit::of(ExitClass::IdRead),
         exit::NESTED_PAGE_FAULT => nested_page_fault(vs, info),
-        exit::MSR => msr_access(vs, info[0], registers),
         exit::NMI => Exit::of(ExitClass::Kick),
         exit::VMMCALL => {
             Exit { class: ExitClass::Hypercall, number: 0, detail: u64::from(vs.view().save.cpl) }
@@ -39,16 +36,6 @@ pub(crate) fn classify(vs: &mut SvmVs, registers: ExitRegisters) -> Exit {
         exit::HLT => Exit::of(ExitClass::Wait),
         exit::INVALID => Exit::of(ExitClass::EntryRefused),
         _ => Exit { class: ExitClass::Other, number: u64::from(code), detail: info[0] },
-    }
-}
-
-fn msr_access(vs: &SvmVs, info: u64, registers: ExitRegisters) -> Exit {
-    let number = u64::from(msr_number(registers));
-    let write = info & 1 != 0;
-    match (write, owns(number) && vs.is_root) {
-        (true, true) => Exit { class: ExitClass::Processor, number, detail: BY_MSR },
-        (true, false) => Exit { class: ExitClass::RegisterWrite, number, detail: 0 },
-        (false, _) => Exit { class: ExitClass::RegisterRead, number, detail: 0 },
     }
 }
 

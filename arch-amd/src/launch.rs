@@ -8,7 +8,7 @@ use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
 use plinth_arch_x86::speculation::Processor;
 use plinth_arch_x86::tables::{Tables, has_pcids};
-use plinth_arch_x86::{NptFormat, msr};
+use plinth_arch_x86::{NptFormat, msr, msr_access};
 use plinth_kernel::{Departure, Kernel, PpResources, PrepareError};
 use plinth_launch::{LaunchError, LaunchStatus};
 // BOUND: the boot processor makes it, before another one looks; `get` does not wait.
@@ -16,9 +16,10 @@ use spin::Once;
 
 use crate::cpu::SvmCpu;
 use crate::features::{self, Features};
+use crate::msr_table::QUIET;
 use crate::permission_maps::{VM_CR, VM_CR_R_INIT, VM_HSAVE_PA};
 use crate::vmcb::{EFER_SVME, Vmcb};
-use crate::{Svm, switch};
+use crate::{Svm, memory_types, switch};
 
 static FEATURES: Once<Features> = Once::new();
 
@@ -110,6 +111,7 @@ unsafe fn prepare(
     features: Features,
 ) -> Result<(), PrepareError> {
     let bits = features.physical_bits;
+    memory_types::start(&features);
     let nested_format = NptFormat::new(features.giant_leaves, bits);
     // SAFETY: forwarded to the caller. Where the loader launches one processor alone, the others run nothing that is
     // needed.
@@ -173,6 +175,7 @@ unsafe fn take_over(
 /// The kernel's whole life on this processor.
 extern "sysv64" fn run(handover: &mut Handover) -> ! {
     extended_state::prepare();
+    msr_access::make_quiet(&QUIET);
     // SAFETY: `take_over` has loaded everything.
     let cpu = unsafe { SvmCpu::new(handover.pages) };
     let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };

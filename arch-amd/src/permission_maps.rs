@@ -1,11 +1,12 @@
 //! What all VSs of a VM share: the MSR and I/O permission maps, the nested table's root and the TLB tag.
 
-use plinth_arch_x86::{IdentityMemory, msr};
+use plinth_arch_x86::{IdentityMemory, MSR_REQUEST_PAGES, MsrRequests, port_table};
 use plinth_hal::{
     Authority, FrameSource, InterceptError, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw,
 };
 
 use crate::Svm;
+use crate::msr_table::TABLE;
 
 /// Pages of the MSR permission map (AMD APM vol. 2, 15.11).
 const MSRPM_PAGES: usize = 2;
@@ -22,31 +23,77 @@ pub(crate) const VM_CR_R_INIT: u64 = 1 << 1;
 /// VM_HSAVE_PA: the processor keeps the host's state there.
 pub(crate) const VM_HSAVE_PA: u32 = 0xC001_0117;
 
-/// MSRs that the kernel itself must see, whatever the extension wants: number, reads, writes.
-const OWNED: [(u32, Intercepts); 6] = [
-    (msr::index::EFER, BOTH),
-    (VM_CR, BOTH),
-    (VM_HSAVE_PA, BOTH),
-    (msr::index::APIC_BASE, Intercepts { reads: false, writes: true }),
-    (msr::index::X2APIC_ICR, Intercepts { reads: false, writes: true }),
-    (msr::index::X2APIC_LINT0, Intercepts { reads: false, writes: true }),
-];
+/// The map of MSRs that exit, and what of it the extension has asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MsrMaps {
+    memory: IdentityMemory,
+    msrpm: Spa,
+    pub(crate) requests: MsrRequests,
+}
 
-const BOTH: Intercepts = Intercepts { reads: true, writes: true };
+impl MsrMaps {
+    /// The maps of the root VM: what the table says, and nothing that the extension has asked for.
+    fn of_root(self) {
+        // Reads pass, writes exit: the rule for an MSR that is not in the table.
+        const WRITES: u64 = 0xAAAA_AAAA_AAAA_AAAA;
+        fill(&self.memory, self.msrpm, MSRPM_PAGES, WRITES);
+        for register in TABLE.ranges().flat_map(|range| range.first..=range.last) {
+            self.set_exits(register, TABLE.root_exits(register));
+        }
+    }
+
+    /// The maps of another VM: everything exits to the extension.
+    fn of_guest(self, requests: Spa) {
+        fill(&self.memory, self.msrpm, MSRPM_PAGES, u64::MAX);
+        fill(&self.memory, requests, MSR_REQUEST_PAGES, u64::MAX);
+    }
+
+    /// Sets which accesses exit, where the processor's map covers the MSR: the others always do.
+    fn set_exits(&self, register: u32, exits: Intercepts) {
+        if let Some((offset, shift)) = msr_position(register) {
+            let bits = u64::from(exits.reads) | u64::from(exits.writes) << 1;
+            set_bits(&self.memory, Spa::new(self.msrpm.raw() + offset), 3 << shift, bits << shift);
+        }
+    }
+
+    /// Has the root VM get what the table says for an MSR that an extension has asked for which is gone. Returns false where
+    /// it has not asked.
+    pub(crate) fn forget_request(&self, register: u32) -> bool {
+        const NONE: Intercepts = Intercepts { reads: false, writes: false };
+        let asked = self.requests.has(register, false) || self.requests.has(register, true);
+        if asked && self.requests.set(register, NONE) {
+            self.set_exits(register, TABLE.root_exits(register));
+        }
+        asked
+    }
+}
+
+fn fill(memory: &IdentityMemory, map: Spa, pages: usize, value: u64) {
+    for word in 0..pages as u64 * PAGE_SIZE / 8 {
+        memory.write_u64(Spa::new(map.raw() + word * 8), value);
+    }
+}
+
+fn set_bits(memory: &IdentityMemory, at: Spa, mask: u64, bits: u64) {
+    memory.write_u64(at, memory.read_u64(at) & !mask | bits);
+}
 
 /// A VM on SVM.
 #[derive(Debug)]
 pub struct SvmVm {
-    memory: IdentityMemory,
-    msrpm: Spa,
+    maps: MsrMaps,
     iopm: Spa,
     nested_root: Spa,
     tag: u16,
 }
 
 impl SvmVm {
+    pub(crate) fn maps(&self) -> MsrMaps {
+        self.maps
+    }
+
     pub(crate) fn msrpm(&self) -> Spa {
-        self.msrpm
+        self.maps.msrpm
     }
 
     pub(crate) fn iopm(&self) -> Spa {
@@ -61,23 +108,8 @@ impl SvmVm {
         self.tag
     }
 
-    /// Sets two bits for an MSR, or says that no map covers it: those always exit.
-    fn set_register(&mut self, register: u32, intercepts: Intercepts) -> Result<(), InterceptError> {
-        let (offset, shift) = msr_position(register).ok_or(InterceptError::Unknown)?;
-        let bits = u64::from(intercepts.reads) | u64::from(intercepts.writes) << 1;
-        self.set_bits(self.msrpm, offset, 3 << shift, bits << shift);
-        Ok(())
-    }
-
-    fn set_bits(&self, map: Spa, word_offset: u64, mask: u64, bits: u64) {
-        let at = Spa::new(map.raw() + word_offset);
-        self.memory.write_u64(at, self.memory.read_u64(at) & !mask | bits);
-    }
-
-    fn fill(&self, map: Spa, pages: usize, value: u64) {
-        for word in 0..pages as u64 * PAGE_SIZE / 8 {
-            self.memory.write_u64(Spa::new(map.raw() + word * 8), value);
-        }
+    fn is_root(&self) -> bool {
+        self.tag == ROOT_TAG
     }
 }
 
@@ -102,22 +134,23 @@ impl VmHw for SvmVm {
         nested_root: Spa,
         tag: u16,
     ) -> Result<Self, OutOfFrames> {
-        let msrpm = frames.allocate(MSRPM_PAGES)?;
-        let iopm = frames.allocate(IOPM_PAGES).inspect_err(|_| frames.free(msrpm, MSRPM_PAGES))?;
-        let mut vm = Self { memory, msrpm, iopm, nested_root, tag };
-        if tag != ROOT_TAG {
-            vm.fill(msrpm, MSRPM_PAGES, u64::MAX);
-            vm.fill(iopm, IOPM_PAGES, u64::MAX);
+        let msrpm = frames.allocate(MSRPM_PAGES + MSR_REQUEST_PAGES)?;
+        let iopm = frames
+            .allocate(IOPM_PAGES)
+            .inspect_err(|_| frames.free(msrpm, MSRPM_PAGES + MSR_REQUEST_PAGES))?;
+        let request_map = Spa::new(msrpm.raw() + MSRPM_PAGES as u64 * PAGE_SIZE);
+        let maps = MsrMaps { memory, msrpm, requests: MsrRequests::new(memory, request_map) };
+        if tag == ROOT_TAG {
+            maps.of_root();
+        } else {
+            maps.of_guest(request_map);
+            fill(&memory, iopm, IOPM_PAGES, u64::MAX);
         }
-        for (register, intercepts) in OWNED {
-            // All of them lie in the map's ranges.
-            let _ = vm.set_register(register, intercepts);
-        }
-        Ok(vm)
+        Ok(Self { maps, iopm, nested_root, tag })
     }
 
     fn destroy(self, frames: &mut impl FrameSource) {
-        frames.free(self.msrpm, MSRPM_PAGES);
+        frames.free(self.maps.msrpm, MSRPM_PAGES + MSR_REQUEST_PAGES);
         frames.free(self.iopm, IOPM_PAGES);
     }
 
@@ -127,16 +160,12 @@ impl VmHw for SvmVm {
         intercepts: Intercepts,
         authority: Authority,
     ) -> Result<(), InterceptError> {
-        let opens = !intercepts.reads || !intercepts.writes;
-        if opens && self.tag != ROOT_TAG && authority != Authority::Machine {
-            return Err(InterceptError::Denied);
-        }
-        let register = u32::try_from(register).map_err(|_| InterceptError::Unknown)?;
-        let owned = OWNED.iter().find(|(owned, _)| *owned == register);
-        let floor = owned.map_or(Intercepts { reads: false, writes: false }, |(_, floor)| *floor);
-        let joint =
-            Intercepts { reads: intercepts.reads || floor.reads, writes: intercepts.writes || floor.writes };
-        self.set_register(register, joint)
+        let register = MsrRequests::covered(register).ok_or(InterceptError::Unknown)?;
+        TABLE.check(register, self.is_root(), intercepts, authority)?;
+        let _ = self.maps.requests.set(register, intercepts);
+        let floor = if self.is_root() { TABLE.root_exits(register) } else { TABLE.guest_exits(register) };
+        self.maps.set_exits(register, intercepts.or(floor));
+        Ok(())
     }
 
     fn intercept_port(
@@ -145,17 +174,17 @@ impl VmHw for SvmVm {
         intercept: bool,
         authority: Authority,
     ) -> Result<(), InterceptError> {
-        if !intercept && self.tag != ROOT_TAG && authority != Authority::Machine {
-            return Err(InterceptError::Denied);
-        }
-        let (offset, bit) = (u64::from(port) / 64 * 8, port % 64);
-        self.set_bits(self.iopm, offset, 1 << bit, u64::from(intercept) << bit);
+        port_table::check(port, self.is_root(), intercept, authority)?;
+        let at = Spa::new(self.iopm.raw() + u64::from(port) / 64 * 8);
+        set_bits(&self.maps.memory, at, 1 << (port % 64), u64::from(intercept) << (port % 64));
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use plinth_arch_x86::msr;
+
     use super::*;
 
     #[test]

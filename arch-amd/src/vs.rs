@@ -21,7 +21,7 @@ use plinth_hal::{
 use crate::features::Features;
 use crate::guest_nmi::{Delivery, GuestNmi};
 use crate::launch::{SvmRoot, copy_hidden_state};
-use crate::permission_maps::{ROOT_TAG, SvmVm};
+use crate::permission_maps::{MsrMaps, ROOT_TAG, SvmVm};
 use crate::vmcb::{self, EFER_SVME, EVENT_VALID, Vmcb, clean, misc};
 use crate::{Svm, instruction, processor, registers, timer};
 
@@ -49,6 +49,7 @@ pub struct SvmVs {
     asid: u32,
     pub(crate) is_root: bool,
     pub(crate) extended: ExtendedState,
+    pub(crate) maps: MsrMaps,
     pub(crate) nmi: GuestNmi,
     /// The trap flag is the kernel's.
     step: Option<Step>,
@@ -260,6 +261,7 @@ impl VsHw for SvmVs {
             registers,
             features,
             asid,
+            maps: vm.maps(),
             is_root: vm.tag() == ROOT_TAG,
             // SAFETY: fresh pages of the pool, zeroed and identity mapped, which nobody but this VS knows.
             extended: unsafe { ExtendedState::new(Spa::new(first.raw() + PAGES as u64 * PAGE_SIZE)) },

@@ -1,6 +1,5 @@
 //! Exit reasons and what they mean everywhere (Intel SDM vol. 3D, appendix C).
 
-use plinth_arch_x86::processor::owns;
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass};
 
@@ -108,16 +107,6 @@ pub(crate) fn classify(vs: &VmxVs, exit_reason: u32) -> Exit {
 
 fn privilege(vs: &VmxVs) -> u64 {
     u64::from(vs.with(|vmcs| vmcs.read(GUEST_RIGHTS.nth(segments::SS))) >> 5 & 3)
-}
-
-/// The exit of an access to an MSR, whose number has been taken from the registers.
-pub(crate) fn msr_access(vs: &VmxVs, write: bool, register: u32) -> Exit {
-    let number = u64::from(register);
-    match (write, owns(number) && vs.is_root) {
-        (true, true) => Exit { class: ExitClass::Processor, number, detail: BY_MSR },
-        (true, false) => Exit { class: ExitClass::RegisterWrite, number, detail: 0 },
-        (false, _) => Exit { class: ExitClass::RegisterRead, number, detail: 0 },
-    }
 }
 
 /// Qualification: size less 1 in bits 2:0, bit 3 for IN, port in bits 31:16.

@@ -7,7 +7,7 @@ use plinth_arch_x86::mtrr::Mtrrs;
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
 use plinth_arch_x86::tables::{Tables, has_pcids};
-use plinth_arch_x86::{EptFormat, msr};
+use plinth_arch_x86::{EptFormat, msr, msr_access};
 use plinth_kernel::{Departure, Kernel, PpResources, PrepareError};
 use plinth_launch::{LaunchError, LaunchStatus};
 
@@ -16,6 +16,7 @@ use crate::cpu::VmxCpu;
 use crate::features::{self, CR4_VMXE, Features};
 use crate::hidden::VmxRoot;
 use crate::memory_types;
+use crate::msr_table::QUIET;
 use crate::nmi;
 use crate::setup::HostState;
 use crate::vmx::{self, Scope};
@@ -141,6 +142,7 @@ unsafe fn take_over(
 extern "sysv64" fn run(handover: &mut Handover) -> ! {
     let Some(mut root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
     root.capture_rest();
+    msr_access::make_quiet(&QUIET);
     extended_state::prepare();
     let Handover { kernel, resources, pages, host, .. } = *handover;
     // SAFETY: CR0, CR4 and IA32_FEATURE_CONTROL are as VMXON wants them; the region has the revision.

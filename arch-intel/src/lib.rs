@@ -22,6 +22,8 @@ mod field;
 mod hidden;
 mod launch;
 mod memory_types;
+mod msr_exits;
+mod msr_table;
 mod nmi;
 mod processor;
 mod registers;

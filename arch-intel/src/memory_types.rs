@@ -8,17 +8,13 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use plinth_arch_x86::exit_registers::NumberedWrite;
 use plinth_arch_x86::mtrr::{MtrrWrite, Mtrrs};
 use plinth_hal::page_table::MemoryType;
-use plinth_hal::{
-    Exit, ExitClass, GuestMemory, HostFault, MEMORY_TYPES, PhysicalMemory, Spa, SpaRange, VsHw,
-};
+use plinth_hal::{Exit, ExitClass, GuestMemory, HostFault, MEMORY_TYPES, Spa, SpaRange, VsHw};
 use plinth_launch::{LaunchError, LaunchStatus};
 // BOUND: its holder reads or compares types, of which there are as many as registers say, and touches nothing else.
 use spin::Mutex;
 
-use crate::bitmaps::wishes_for;
 use crate::features::Features;
 use crate::processor::GENERAL_PROTECTION;
 use crate::vs::VmxVs;
@@ -49,13 +45,7 @@ pub(crate) fn type_at(at: Spa) -> (MemoryType, Spa) {
     TYPES.lock().now.type_at(at)
 }
 
-/// The write of an MTRR, where a WRMSR that exited is one and the kernel's to carry out.
-pub(crate) fn written(vs: &VmxVs, write: NumberedWrite) -> Option<MtrrWrite> {
-    let wished = |register| wishes_for(vs.memory().read_u64(vs.wishes()), register);
-    MtrrWrite::new(write).filter(|mtrr| vs.is_root && !wished(mtrr.register()))
-}
-
-/// Carries it out. Returns an exit where the kernel has to follow.
+/// Carries out a write of an MTRR. Returns an exit where the kernel has to follow.
 pub(crate) fn write(vs: &mut VmxVs, guest: &impl GuestMemory, mtrr: MtrrWrite) -> Option<Exit> {
     match change(mtrr, vs.memory().reservation()) {
         Err(HostFault) => vs.inject(GENERAL_PROTECTION),

@@ -16,6 +16,7 @@ use plinth_arch_x86::root_state::RSP;
 use plinth_arch_x86::single_step::{self, RESUME_FLAG, TRAP_FLAG};
 use plinth_hal::{Event, Spa};
 
+use crate::bitmaps::MsrMaps;
 use crate::current::Current;
 use crate::events;
 use crate::features::Features;
@@ -50,8 +51,8 @@ pub struct VmxVs {
     memory: IdentityMemory,
     registers: Spa,
     pub(crate) extended: ExtendedState,
-    /// The VM's list of MSRs whose writes the extension wants to see.
-    wishes: Spa,
+    /// Which accesses of MSRs exit, and which of them the extension has asked to see.
+    pub(crate) maps: MsrMaps,
     pub(crate) features: &'static Features,
     vpid: u16,
     ept_pointer: u64,
@@ -90,11 +91,6 @@ impl VmxVs {
     /// Where the nested tables start by which it sees memory.
     pub(crate) fn nested_root(&self) -> Spa {
         Spa::new(self.ept_pointer).page()
-    }
-
-    /// Where the VM's wishes about MSRs are: see [`crate::bitmaps`].
-    pub(crate) fn wishes(&self) -> Spa {
-        self.wishes
     }
 
     /// Works on the VMCS.

@@ -3,18 +3,15 @@
 
 use core::arch::x86_64::__cpuid_count;
 
+use plinth_extension_api::abi::cpuid::visible;
 use plinth_hal::IdPolicy;
 
-/// Leaf 1 ECX: VMX.
-const VMX: u32 = 1 << 5;
 /// Leaf 1 ECX: the OS has set CR4.OSXSAVE.
 const OSXSAVE: u32 = 1 << 27;
 const CR4_OSXSAVE: u64 = 1 << 18;
 /// Leaf 7 ECX: the OS has set CR4.PKE.
 const OSPKE: u32 = 1 << 4;
 const CR4_PKE: u64 = 1 << 22;
-/// Leaf 8000_0001 ECX: SVM.
-const SVM: u32 = 1 << 2;
 
 /// EAX, EBX, ECX and EDX of this processor.
 pub fn native(leaf: u32, subleaf: u32) -> [u32; 4] {
@@ -30,14 +27,12 @@ pub fn declared(policy: &IdPolicy, leaf: u32, subleaf: u32) -> Option<[u32; 4]> 
     Some(core::array::from_fn(|index| native[index] & answer.keep[index] | answer.set[index]))
 }
 
-/// What a guest with this CR4 gets on the bare machine, but for VMX and SVM.
+/// What a guest with this CR4 gets on the bare machine, but for what is hidden from the root VM.
 pub fn without_virtualization(leaf: u32, subleaf: u32, cr4: u64) -> [u32; 4] {
-    let [eax, ebx, ecx, edx] = native(leaf, subleaf);
+    let [eax, ebx, ecx, edx] = visible(leaf, subleaf, native(leaf, subleaf));
     match leaf {
-        1 => [eax, ebx, mirror(ecx & !VMX, OSXSAVE, cr4 & CR4_OSXSAVE != 0), edx],
+        1 => [eax, ebx, mirror(ecx, OSXSAVE, cr4 & CR4_OSXSAVE != 0), edx],
         7 if subleaf == 0 => [eax, ebx, mirror(ecx, OSPKE, cr4 & CR4_PKE != 0), edx],
-        0x8000_0001 => [eax, ebx, ecx & !SVM, edx],
-        0x8000_000A => [0; 4],
         _ => [eax, ebx, ecx, edx],
     }
 }

@@ -20,12 +20,10 @@ const XFD: u32 = 0x1C4;
 
 /// MSRs that stay in the processor from one VS to the next, and that a VM sees or feels: a VS has its own value of each,
 /// 0 at first. Writes of them do not exit in the root VM. [`XFD`] is the first.
-const MSRS: [u32; 23] = [
+pub const MSRS: [u32; 21] = [
     XFD,
     0x1C5, // XFD_ERR
     msr::index::DEBUG_CONTROL,
-    0x570,       // RTIT_CTL: processor trace
-    0x14CE,      // LBR_CTL
     0x6A0,       // U_CET
     0x6A2,       // S_CET
     0x6A4,       // PL0_SSP

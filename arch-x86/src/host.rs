@@ -3,7 +3,7 @@
 /// The methods of [`HostCpu`](plinth_hal::HostCpu) that both vendors' processors have in common. The type has a field
 /// `apic`, its [`LocalApic`](crate::apic::LocalApic), a field `id`, which is that one's, and fields `interrupts`, `per_cpu` and
 /// `note`; `load_host` brings what the processor holds of a guest back to that, and `accept_interrupts` takes what is pending.
-/// In scope is a constant `READABLE` with the MSRs that the extension may read.
+/// In scope is its [`MsrTable`](crate::msr_table::MsrTable), `TABLE`.
 #[macro_export]
 macro_rules! common_host_methods {
     () => {
@@ -62,7 +62,7 @@ macro_rules! common_host_methods {
         }
 
         fn may_read(register: u64) -> bool {
-            READABLE.iter().any(|readable| u64::from(*readable) == register)
+            TABLE.is_readable(register)
         }
 
         fn may_write(_: u64) -> bool {

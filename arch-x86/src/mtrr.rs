@@ -74,6 +74,14 @@ impl MtrrWrite {
         self.register
     }
 
+    /// Whether it changes where accesses to the first MiB go: bits 4 and 3 of each byte of a fixed-range MTRR, RdMem and WrMem
+    /// (AMD APM vol. 2, 7.9.1). Reserved on other vendors' processors.
+    pub fn redirects(&self, current: &Mtrrs) -> bool {
+        const READ_AND_WRITE_MEMORY: u64 = 0x1818_1818_1818_1818;
+        let place = FIXED.iter().position(|(register, ..)| *register == self.register);
+        place.is_some_and(|place| (current.fixed[place] ^ self.value) & READ_AND_WRITE_MEMORY != 0)
+    }
+
     /// Carries it out on this processor. Returns the write that undoes it.
     ///
     /// # Errors
@@ -395,6 +403,16 @@ mod tests {
             all = all.after(0x200 + 2 * index, base).after(0x201 + 2 * index, 0x3FFF_FFFF_F000 | VALID);
         }
         assert!(!all.are_scattered());
+    }
+
+    #[test]
+    fn the_first_mib_is_not_redirected() {
+        let write = |register, value| MtrrWrite::new(NumberedWrite { register, value }).unwrap();
+        let current = mtrrs();
+        assert!(!write(0x268, 0x0505_0505_0505_0505).redirects(&current), "only the type changes");
+        assert!(write(0x268, 0x0606_0606_0606_061E).redirects(&current));
+        assert!(write(0x250, 0x0E06_0606_0606_0606).redirects(&current));
+        assert!(!write(0x200, 0x18).redirects(&current), "no fixed range");
     }
 
     #[test]

@@ -140,6 +140,32 @@ static inline int plinth_argument(plinth_status status)
 /* The result of a hypercall that is not known or not allowed; on AArch64 also SMCCC's NOT_SUPPORTED. */
 #define PLINTH_HYPERCALL_REFUSED UINT64_C(0xffffffffffffffff)
 
+/* What CPUID does not show to the root VM, on x86: may differ from version to version. */
+/* Leaf 1 ECX: DTES64 and DS-CPL of the debug store, VMX, SMX. */
+#define PLINTH_CPUID_HIDDEN_1_ECX UINT64_C(0x74)
+/* Leaf 1 EDX: the debug store. */
+#define PLINTH_CPUID_HIDDEN_1_EDX UINT64_C(0x200000)
+/* Leaf 6 EAX: hardware feedback, thread director. */
+#define PLINTH_CPUID_HIDDEN_6_EAX UINT64_C(0x880000)
+/* Leaf 7 sub-leaf 0 EBX: processor trace. */
+#define PLINTH_CPUID_HIDDEN_7_EBX UINT64_C(0x2000000)
+/* Leaf 7 sub-leaf 0 EDX: last-branch records of the architecture. */
+#define PLINTH_CPUID_HIDDEN_7_EDX UINT64_C(0x80000)
+/* Leaf 7 sub-leaf 1 EAX: leaf 23H, which tells of the newer PEBS. */
+#define PLINTH_CPUID_HIDDEN_7_1_EAX UINT64_C(0x100)
+/* Leaf DH sub-leaf 1 ECX: XSAVES of processor trace and of last-branch records. */
+#define PLINTH_CPUID_HIDDEN_D_1_ECX UINT64_C(0x8100)
+/* Leaf 80000001H ECX: SVM, IBS, SKINIT, lightweight profiling. */
+#define PLINTH_CPUID_HIDDEN_80000001_ECX UINT64_C(0x9404)
+/* Leaf 8000001FH EAX: all but SME and its coherency; SEV and SNP belong to SVM. */
+#define PLINTH_CPUID_HIDDEN_8000001F_EAX UINT64_C(0xfffffbfe)
+/* Leaf 8000001FH ECX: how many encrypted guests there can be. */
+#define PLINTH_CPUID_HIDDEN_8000001F_ECX UINT64_C(0xffffffff)
+/* Leaf 80000021H EAX: CPUID faulting. */
+#define PLINTH_CPUID_HIDDEN_80000021_EAX UINT64_C(0x20000)
+/* Leaf 80000022H EAX: last-branch records, and their freeze. */
+#define PLINTH_CPUID_HIDDEN_80000022_EAX UINT64_C(0x6)
+
 /* Registers of a VS besides the general ones, 0 to 31. */
 /* Address of the next instruction: x86 RIP, Arm PC. */
 #define PLINTH_REGISTER_INSTRUCTION_POINTER UINT64_C(0x100)

@@ -63,6 +63,26 @@ pub struct RegisterRange<R, W> {
 }
 
 impl<R, W> RegisterRange<R, W> {
+    /// The same, which an extension may open to a guest VM so.
+    #[must_use]
+    pub const fn opened(self, read: Opening, write: Opening) -> Self
+    where
+        R: Copy,
+        W: Copy,
+    {
+        Self { guest_read: read, guest_write: write, ..self }
+    }
+
+    /// The same, which the extension may read by `IntrinsicRead`.
+    #[must_use]
+    pub const fn readable(self) -> Self
+    where
+        R: Copy,
+        W: Copy,
+    {
+        Self { readable: true, ..self }
+    }
+
     /// Whether the range has `register`.
     #[must_use]
     pub const fn contains(&self, register: u32) -> bool {
@@ -86,7 +106,7 @@ pub fn assert_is_a_table<R: Debug, W: Debug>(table: &[RegisterRange<R, W>]) {
     for range in table {
         assert!(range.first <= range.last, "{:#x} is empty", range.first);
         assert!(
-            range.name.len() > 3 && range.reason.len() > 10,
+            range.name.len() >= 3 && range.reason.len() > 8,
             "{:#x} lacks a name or a reason",
             range.first
         );

@@ -38,6 +38,14 @@ pub struct Intercepts {
     pub writes: bool,
 }
 
+impl Intercepts {
+    /// Those of both.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self { reads: self.reads || other.reads, writes: self.writes || other.writes }
+    }
+}
+
 /// Why the accesses that exit cannot be set so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InterceptError {

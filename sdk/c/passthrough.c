@@ -5,11 +5,7 @@
 
 #if defined(__x86_64__)
 
-/* The MSR, its bits, and CR4 (AMD64 APM vol. 2, 3.1.3 and 3.1.7). */
-#define EFER 0xC0000080u
-#define EFER_LME (UINT64_C(1) << 8)
-#define EFER_LMA (UINT64_C(1) << 10)
-#define EFER_SVME (UINT64_C(1) << 12)
+/* CR4 (AMD64 APM vol. 2, 3.1.3). */
 #define CR4_OSXSAVE (UINT64_C(1) << 18)
 #define CR4_PKE (UINT64_C(1) << 22)
 
@@ -38,24 +34,61 @@ static uint32_t mirror(uint32_t word, uint32_t bit, uint64_t set)
     return set ? word | bit : word & ~bit;
 }
 
+/* Clears what the root VM does not get of the processor. */
+static struct words visible(uint32_t leaf, uint32_t subleaf, struct words words)
+{
+    switch (leaf) {
+    case 1:
+        words.ecx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_1_ECX;
+        words.edx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_1_EDX;
+        break;
+    case 6:
+        words.eax &= ~(uint32_t)PLINTH_CPUID_HIDDEN_6_EAX;
+        break;
+    case 7:
+        words.ebx &= subleaf == 0 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_EBX : ~0u;
+        words.edx &= subleaf == 0 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_EDX : ~0u;
+        words.eax &= subleaf == 1 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_1_EAX : ~0u;
+        break;
+    case 0xD:
+        words.ecx &= subleaf == 1 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_D_1_ECX : ~0u;
+        return subleaf == 8 || subleaf == 15 ? (struct words){0, 0, 0, 0} : words;
+    case 0x80000001:
+        words.ecx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_80000001_ECX;
+        break;
+    case 0x8000001F:
+        words.eax &= ~(uint32_t)PLINTH_CPUID_HIDDEN_8000001F_EAX;
+        words.ecx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_8000001F_ECX;
+        break;
+    case 0x80000021:
+        words.eax &= ~(uint32_t)PLINTH_CPUID_HIDDEN_80000021_EAX;
+        break;
+    case 0x80000022:
+        words.eax &= ~(uint32_t)PLINTH_CPUID_HIDDEN_80000022_EAX;
+        break;
+    case 0x14: case 0x1C: case 0x23: case 0x8000000A: case 0x8000001B: case 0x8000001C: case 0x80000025:
+        return (struct words){0, 0, 0, 0};
+    default:
+        break;
+    }
+    return words;
+}
+
 /* CPUID here sees the host's CR4, so bits that mirror it are put right. */
 static void id_read(struct plinth_exit_page *exit)
 {
     uint32_t leaf = (uint32_t)exit->registers[0], subleaf = (uint32_t)exit->registers[1];
-    struct words words = cpuid(leaf, subleaf);
+    struct words words = visible(leaf, subleaf, cpuid(leaf, subleaf));
     if (leaf == 1) {
-        /* No VMX; a hypervisor. */
-        words.ecx = (words.ecx & ~(1u << 5)) | 1u << 31;
+        /* A hypervisor. */
+        words.ecx |= 1u << 31;
         words.ecx = mirror(words.ecx, 1u << 27, vs_register(exit->vs, PLINTH_REGISTER_X86_CR4) & CR4_OSXSAVE);
     } else if (leaf == 7 && subleaf == 0) {
         words.ecx = mirror(words.ecx, 1u << 4, vs_register(exit->vs, PLINTH_REGISTER_X86_CR4) & CR4_PKE);
-    } else if (leaf == 0x80000001) {
-        /* No SVM, no SKINIT. */
-        words.ecx &= ~(1u << 2 | 1u << 12);
     } else if (leaf == 0x40000000) {
         /* "PlinthPlinth" */
         words = (struct words){0x40000001, 0x6e696c50, 0x6c506874, 0x68746e69};
-    } else if (leaf == 0x8000000A || (leaf & ~0xffu) == 0x40000000) {
+    } else if ((leaf & ~0xffu) == 0x40000000) {
         words = (struct words){0, 0, 0, 0};
     }
     exit->registers[0] = words.eax;
@@ -64,43 +97,17 @@ static void id_read(struct plinth_exit_page *exit)
     exit->registers[2] = words.edx;
 }
 
-/* The bits of EFER that this processor has: bit, leaf, its EDX or else ECX, feature bit (APM vol. 3, appendix E). */
-static uint64_t efer_bits(void)
-{
-    struct words words = cpuid(0x80000001, 0);
-    uint64_t bits = EFER_LME | EFER_LMA;
-    bits |= words.edx >> 11 & 1;                        /* SCE */
-    bits |= (uint64_t)(words.edx >> 20 & 1) << 11;      /* NXE */
-    bits |= (uint64_t)(words.edx >> 25 & 1) << 14;      /* FFXSR */
-    bits |= (uint64_t)(words.ecx >> 17 & 1) << 15;      /* TCE */
-    if (cpuid(0x80000000, 0).eax >= 0x80000021) {
-        bits |= (uint64_t)(cpuid(0x80000021, 0).eax >> 8 & 1) << 21; /* automatic IBRS */
-    }
-    return bits;
-}
-
+/* The kernel answers MSRs, but those that this extension asked to see. */
 static enum plinth_resume register_read(struct plinth_exit_page *exit)
 {
-    if (exit->number != EFER) {
-        return PLINTH_INJECT_REFUSED;
-    }
-    uint64_t value = vs_register(exit->vs, PLINTH_REGISTER_X86_EFER) & ~EFER_SVME;
-    exit->registers[0] = value & 0xffffffff;
-    exit->registers[2] = value >> 32;
-    return PLINTH_ADVANCE;
+    (void)exit;
+    return PLINTH_INJECT_REFUSED;
 }
 
 static enum plinth_resume register_write(struct plinth_exit_page *exit)
 {
-    uint64_t value = exit->registers[2] << 32 | (exit->registers[0] & 0xffffffff);
-    uint64_t old = vs_register(exit->vs, PLINTH_REGISTER_X86_EFER);
-    uint64_t paging = vs_register(exit->vs, PLINTH_REGISTER_X86_CR0) >> 31 & 1;
-    if (exit->number != EFER || value & ~efer_bits() || (paging && (value ^ old) & EFER_LME)) {
-        return PLINTH_INJECT_REFUSED;
-    }
-    value = (value & ~EFER_LMA) | (old & EFER_LMA);
-    plinth_status status = plinth_vs_write(plinth_handle, exit->vs, PLINTH_REGISTER_X86_EFER, value);
-    return status == 0 ? PLINTH_ADVANCE : PLINTH_INJECT_REFUSED;
+    (void)exit;
+    return PLINTH_INJECT_REFUSED;
 }
 
 #define KERNEL_PRIVILEGE 0u

@@ -9,17 +9,10 @@ use plinth_arch_x86::user::{self, UserRegisters};
 use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, UserExit, VsHw};
 
 use super::VmxCpu;
+use crate::msr_table::TABLE;
 use crate::processor::GENERAL_PROTECTION;
 use crate::vs::VmxVs;
 use crate::{Vmx, control_registers, nmi};
-
-/// MSRs that the extension may read: they tell about the machine, and nothing about the kernel.
-const READABLE: [u32; 4] = [
-    0x10,  // TSC
-    0xFE,  // MTRR capabilities
-    0x277, // PAT
-    0x2FF, // MTRR default type
-];
 
 impl HostCpu for VmxCpu {
     type Arch = Vmx;
@@ -80,8 +73,12 @@ impl HostCpu for VmxCpu {
                 bare_cpuid(vs, registers);
                 vs.advance(guest).is_ok()
             }
+            // It exits because the extension asked to see it: now the guest gets what the table says.
             ExitClass::RegisterRead | ExitClass::RegisterWrite => {
-                vs.inject(GENERAL_PROTECTION);
+                let asked = u32::try_from(exit.number).is_ok_and(|register| vs.maps.forget_request(register));
+                if !asked {
+                    vs.inject(GENERAL_PROTECTION);
+                }
                 true
             }
             ExitClass::Virtualization => {

@@ -1,18 +1,17 @@
 //! Exits that the kernel serves and that a guest at work causes seldom.
 
 use plinth_arch_x86::broken_entry::{self, Answer};
-use plinth_arch_x86::exit_registers::{ExitRegisters, NumberedWrite, msr_number};
+use plinth_arch_x86::exit_registers::{ExitRegisters, NumberedWrite};
 use plinth_arch_x86::msr;
 use plinth_arch_x86::stopped_guest::StoppedGuest;
-use plinth_hal::{Exit, ExitClass, GuestMemory, PhysicalMemory, VsHw};
+use plinth_hal::{Exit, ExitClass, GuestMemory, VsHw};
 
 use super::VmxCpu;
-use crate::bitmaps::wishes_for;
 use crate::exits::{self, reason};
 use crate::field::PHYSICAL_ADDRESS;
 use crate::processor::GENERAL_PROTECTION;
 use crate::vs::{VmxVs, timer};
-use crate::{control_registers, events, failure, memory_types};
+use crate::{control_registers, events, failure};
 
 impl VmxCpu {
     #[cold]
@@ -30,8 +29,8 @@ impl VmxCpu {
             reason::CR_ACCESS if !vs.with(control_registers::is_task_priority) => {
                 control_register_access(vs, guest, registers);
             }
-            reason::WRMSR => return self.write_msr(vs, guest, NumberedWrite::take(registers)),
-            reason::RDMSR => return Some(exits::msr_access(vs, false, msr_number(registers))),
+            reason::WRMSR => return self.write_msr(vs, NumberedWrite::take(registers), guest),
+            reason::RDMSR => return Self::read_msr(vs, registers, guest),
             reason::XSETBV => Self::write_xcr(vs, guest, NumberedWrite::take(registers)),
             reason::TIMER => return timer::exit(vs),
             reason::EPT_MISCONFIGURATION => return broken_entry(vs),
@@ -72,40 +71,23 @@ impl VmxCpu {
         skip(vs, guest);
     }
 
-    /// WRMSR: carries out what is the kernel's. Returns an exit for the rest, and where the kernel has to follow.
-    fn write_msr(&mut self, vs: &mut VmxVs, guest: &impl GuestMemory, write: NumberedWrite) -> Option<Exit> {
-        if self.write_system_call_register(vs, guest, write) {
-            return None;
-        }
-        match memory_types::written(vs, write) {
-            Some(mtrr) => memory_types::write(vs, guest, mtrr),
-            None => Some(exits::msr_access(vs, true, write.register)),
-        }
-    }
-
-    /// Carries out WRMSR of a system-call register, unless the extension wants to see it. Returns whether it was one.
-    fn write_system_call_register(
+    /// Writes a register of system calls that the kernel keeps a copy of. Returns false where the processor refuses the value.
+    pub(crate) fn write_system_call_register(
         &mut self,
         vs: &mut VmxVs,
-        guest: &impl GuestMemory,
         NumberedWrite { register: number, value }: NumberedWrite,
     ) -> bool {
         // SAFETY: the place is the VS's, which is borrowed here and not touched through it meanwhile.
         let hidden = unsafe { &mut *vs.hidden() };
         let Some(register) = hidden.system_call_register(number) else { return false };
-        if wishes_for(vs.memory().read_u64(vs.wishes()), number) {
-            return false;
-        }
         // SAFETY: the processor holds the guest's value now, and gets the kernel's back before it enters the extension.
         if unsafe { msr::write_guarded(number, value) }.is_err() {
-            vs.inject(GENERAL_PROTECTION);
-            return true;
+            return false;
         }
         *register = value;
         if number == msr::index::CSTAR {
             self.cstar = value;
         }
-        skip(vs, guest);
         true
     }
 }

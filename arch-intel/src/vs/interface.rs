@@ -46,7 +46,7 @@ impl VsHw for VmxVs {
             registers: Spa::new(first.raw() + PAGE_SIZE),
             // SAFETY: fresh pages of the pool, zeroed and identity mapped, which nobody but this VS knows.
             extended: unsafe { ExtendedState::new(Spa::new(first.raw() + PAGES as u64 * PAGE_SIZE)) },
-            wishes: vm.wishes(),
+            maps: vm.maps(),
             features,
             vpid: vm.tag(),
             ept_pointer: vm.ept_pointer(),

@@ -5,6 +5,7 @@
 //! abi` writes them). A number, once released, never changes its meaning.
 
 mod call;
+pub mod cpuid;
 mod exit_page;
 mod hypercall;
 mod manifest;
@@ -15,6 +16,7 @@ mod structures;
 mod table;
 
 pub use call::*;
+pub use cpuid::CPUID_HIDDEN;
 pub use exit_page::*;
 pub use hypercall::*;
 pub use manifest::*;

@@ -5,6 +5,7 @@
 
 use core::arch::x86_64::__cpuid_count;
 
+use crate::abi::cpuid::{hides, visible};
 use crate::abi::{CPUID_SIGNATURE, CPUID_SIGNATURE_LEAF, CPUID_VERSION_LEAF, VERSION, register};
 use crate::exit::Exit;
 use crate::id::VsId;
@@ -19,16 +20,12 @@ pub type Words = [u32; 4];
 const HYPERVISOR_FIRST: u32 = CPUID_SIGNATURE_LEAF;
 const HYPERVISOR_LAST: u32 = CPUID_SIGNATURE_LEAF + 0xff;
 
-/// Leaf 1 ECX: VMX (Intel SDM vol. 2, CPUID); reserved on AMD.
-const VMX: u32 = 1 << 5;
 /// Leaf 1 ECX: CR4.OSXSAVE (AMD64 APM vol. 3, E.3.2).
 const OSXSAVE: u32 = 1 << 27;
 /// Leaf 1 ECX: a hypervisor is present; reserved for it by both vendors.
 const HYPERVISOR: u32 = 1 << 31;
 /// Leaf 7 sub-leaf 0 ECX: CR4.PKE (AMD64 APM vol. 3, E.3.6).
 const OSPKE: u32 = 1 << 4;
-/// Leaf 8000_0001 ECX: SVM and SKINIT (AMD64 APM vol. 3, E.4.2).
-const SVM: u32 = 1 << 2 | 1 << 12;
 /// CR4.OSXSAVE and CR4.PKE (AMD64 APM vol. 2, 3.1.3).
 const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_PKE: u64 = 1 << 22;
@@ -74,19 +71,18 @@ pub fn native(leaf: u32, subleaf: u32) -> Words {
 /// Whether the guest gets another answer than the machine's.
 #[inline]
 const fn is_changed(leaf: u32) -> bool {
-    matches!(leaf, 1 | 7 | 0x8000_0001 | 0x8000_000A | HYPERVISOR_FIRST..=HYPERVISOR_LAST)
+    hides(leaf) || matches!(leaf, HYPERVISOR_FIRST..=HYPERVISOR_LAST)
 }
 
 /// Makes the guest's answer of the machine's.
 fn change(leaf: u32, subleaf: u32, native: Words, cr4: impl FnOnce() -> u64, launched: u32) -> Words {
-    let [eax, ebx, ecx, edx] = native;
+    let shown = visible(leaf, subleaf, native);
+    let [eax, ebx, ecx, edx] = shown;
     match leaf {
-        1 => [eax, ebx, mirror(ecx & !VMX | HYPERVISOR, OSXSAVE, cr4() & CR4_OSXSAVE != 0), edx],
+        1 => [eax, ebx, mirror(ecx | HYPERVISOR, OSXSAVE, cr4() & CR4_OSXSAVE != 0), edx],
         7 if subleaf == 0 => [eax, ebx, mirror(ecx, OSPKE, cr4() & CR4_PKE != 0), edx],
-        0x8000_0001 => [eax, ebx, ecx & !SVM, edx],
-        0x8000_000A => [0; 4],
         HYPERVISOR_FIRST..=HYPERVISOR_LAST => hypervisor(leaf, launched),
-        _ => native,
+        _ => shown,
     }
 }
 
@@ -118,20 +114,21 @@ mod tests {
     #[test]
     fn leaf_1_follows_the_guests_cr4() {
         assert_eq!(changed(1, [0; 4], u64::MAX)[2], HYPERVISOR | OSXSAVE);
-        assert_eq!(changed(1, ALL, !CR4_OSXSAVE)[2], !(OSXSAVE | VMX));
+        assert_eq!(changed(1, ALL, !CR4_OSXSAVE)[2], visible(1, 0, ALL)[2] & !OSXSAVE);
     }
 
     #[test]
     fn leaf_7_follows_the_guests_cr4_in_subleaf_0() {
         assert_eq!(changed(7, [0; 4], CR4_PKE), [0, 0, OSPKE, 0]);
-        assert_eq!(changed(7, ALL, 0), [u32::MAX, u32::MAX, !OSPKE, u32::MAX]);
-        assert_eq!(change(7, 1, ALL, || unreachable!(), 0), ALL);
+        assert_eq!(changed(7, ALL, 0)[2], !OSPKE);
+        assert_eq!(change(7, 2, ALL, || unreachable!(), 0), ALL);
     }
 
     #[test]
-    fn svm_is_hidden() {
-        assert_eq!(changed(0x8000_0001, ALL, 0), [u32::MAX, u32::MAX, !0x1004, u32::MAX]);
-        assert_eq!(changed(0x8000_000A, ALL, 0), [0; 4]);
+    fn what_the_root_vm_does_not_get_is_hidden() {
+        for leaf in [0x8000_0001, 0x8000_000A, 0x14, 6] {
+            assert_eq!(changed(leaf, ALL, 0), visible(leaf, 0, ALL));
+        }
     }
 
     #[test]
@@ -146,7 +143,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_the_machines() {
-        for leaf in [0, 2, 0xD, 0x3fff_ffff, 0x4000_0100, 0x8000_0000, 0x8000_0008, u32::MAX] {
+        for leaf in [0, 2, 0xB, 0x3fff_ffff, 0x4000_0100, 0x8000_0000, 0x8000_0008, u32::MAX] {
             assert!(!is_changed(leaf));
             assert_eq!(changed(leaf, ALL, 0), ALL);
         }

@@ -12,6 +12,7 @@ pub mod apic;
 pub mod code;
 pub mod cpu;
 pub mod driver;
+pub mod msrs;
 pub mod plinth;
 pub mod report;
 #[cfg(feature = "firmware")]

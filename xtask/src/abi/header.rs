@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use plinth_extension_api::abi::spec::{Contract, Ending};
 use plinth_extension_api::abi::{
-    Call, Constant, EVENTS, Error, ExitClass, FLAGS, HYPERCALLS, LAYOUTS, LIMITS, Layout, MANIFESTS,
-    MEMORY_ACCESS, VERSION, register,
+    CPUID_HIDDEN, Call, Constant, EVENTS, Error, ExitClass, FLAGS, HYPERCALLS, LAYOUTS, LIMITS, Layout,
+    MANIFESTS, MEMORY_ACCESS, VERSION, register,
 };
 
 use super::tables::{element, failure, one_line, snake};
@@ -26,6 +26,7 @@ pub(super) fn text() -> String {
         ("How a guest accessed memory: detail of a memory exit", MEMORY_ACCESS),
         ("Manifests", MANIFESTS),
         ("Hypercalls", HYPERCALLS),
+        ("What CPUID does not show to the root VM, on x86: may differ from version to version", CPUID_HIDDEN),
     ] {
         text += &constants(title, "", table);
     }

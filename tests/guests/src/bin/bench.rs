@@ -108,9 +108,9 @@ fn measure(ticks: u64) {
     } else {
         say!("no declared CPUID leaf: the extension is not \"bench\"");
     }
-    // The extension reads EFER of the VS: one system call more than in the figures before. On Intel EFER does not exit.
+    // The kernel answers EFER by its table. On Intel EFER does not exit.
     if cpu::is_amd() {
-        figure!("rdmsr-extension-with-register-read", ticks, "rdmsr", 0, cpu::EFER);
+        figure!("rdmsr-by-kernel", ticks, "rdmsr", 0, cpu::EFER);
     }
 }
 

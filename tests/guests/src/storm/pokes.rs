@@ -4,7 +4,7 @@ use plinth_test_extensions::random::Random;
 
 use super::{Storm, commands};
 use crate::apic::{self, Apic};
-use crate::{cpu, plinth, probe, trap, virtualization};
+use crate::{cpu, msrs, plinth, probe, trap, virtualization};
 
 const PATTERN: u64 = 0x5A5A_5A5A_5A5A_5A5A;
 
@@ -84,37 +84,60 @@ pub(super) fn register(random: &mut Random) -> bool {
         0 => absent(random),
         1 => control(random),
         2 => efer(random),
-        // Whatever comes of it.
-        _ => {
-            let _ = cpu::read_msr(random.next() as u32 & 0xC000_1FFF);
-            true
-        }
+        _ => any(random),
     }
 }
 
-/// The extension's own registers: not there, or none that keep anything.
+/// Any MSR: writing back what it holds changes nothing, whether the write passes or faults.
+fn any(random: &mut Random) -> bool {
+    let index = random.below(msrs::COUNT as u64) as usize;
+    let Some(number) = msrs::all().nth(index) else { return false };
+    let found = msrs::poke(number);
+    msrs::is_volatile(number) || cpu::read_msr(number).ok() == found.value
+}
+
+/// The extension's own registers: not there, or with the extension off and locked; and a write leaves them so.
 fn absent(random: &mut Random) -> bool {
+    const GENERAL_PROTECTION: trap::Fault = trap::Fault::general_protection(2);
+    const SVM_OFF: u64 = 0x18;
+    const FEATURE_CONTROL: u32 = 0x3A;
+    const LOCKED_WITHOUT_VMX: u64 = 1;
     let capability = 0x480 + random.below(0x14) as u32;
-    let numbers = if cpu::is_amd() { [cpu::VM_CR, cpu::VM_HSAVE_PA] } else { [capability, 0x3A] };
+    let numbers = if cpu::is_amd() { [cpu::VM_CR, cpu::VM_HSAVE_PA] } else { [capability, FEATURE_CONTROL] };
     let number = numbers[random.below(2) as usize];
     let before = cpu::read_msr(number);
     // SAFETY: It must fault, or change nothing.
-    let _ = unsafe { cpu::write_msr(number, random.next()) };
-    cpu::read_msr(number) == before
+    let written = unsafe { cpu::write_msr(number, random.next()) };
+    let (is_right, takes_writes) = match number {
+        cpu::VM_CR => (before == Ok(SVM_OFF), true),
+        FEATURE_CONTROL => (before.is_ok_and(|value| value & 7 == LOCKED_WITHOUT_VMX), false),
+        _ => (before == Err(GENERAL_PROTECTION), false),
+    };
+    let ended = if takes_writes { Ok(()) } else { Err(GENERAL_PROTECTION) };
+    is_right && written == ended && cpu::read_msr(number) == before
 }
 
-/// CR4 with one more or less of the bits that nothing here depends on: PVI, TSD, DE, PCE; on Intel also VMXE, SMXE, and three
-/// that are reserved. QEMU's AMD would take reserved bits, and then refuse to enter the guest.
+/// CR4 with one more or less of the bits that nothing here depends on: PVI, TSD, DE, PCE are the guest's, and change. On Intel
+/// also VMXE, which must fault, and SMXE and three that are reserved: those change, or fault. QEMU's AMD would take reserved
+/// bits, and then refuse to enter the guest.
 fn control(random: &mut Random) -> bool {
     const BITS: [u32; 9] = [1, 2, 3, 8, 13, 14, 31, 32, 63];
+    const KNOWN: u64 = 4;
+    const VMXE: u64 = 1 << 13;
     let before = cpu::read_cr4();
-    let known = if cpu::is_amd() { 4 } else { BITS.len() as u64 };
-    let bit = 1 << BITS[random.below(known) as usize];
+    let index = random.below(if cpu::is_amd() { KNOWN } else { BITS.len() as u64 });
+    let bit = 1 << BITS[index as usize];
     // SAFETY: Nothing here depends on the bit; a fault is caught.
-    unsafe { probe!("mov cr4, rax"; in("rax") before ^ bit) };
+    let fault = unsafe { probe!("mov cr4, rax"; in("rax") before ^ bit) };
+    let after = cpu::read_cr4();
     // SAFETY: As it was.
     unsafe { cpu::write_cr4(before) };
-    cpu::read_cr4() == before
+    let takes = match fault {
+        None => index < KNOWN || bit != VMXE,
+        Some(fault) => index >= KNOWN && fault == trap::Fault::general_protection(3),
+    };
+    let expected = if fault.is_none() { before ^ bit } else { before };
+    takes && after == expected && cpu::read_cr4() == before
 }
 
 /// EFER with SVME or reserved bits set: they are not there.

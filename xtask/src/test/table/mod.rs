@@ -20,6 +20,7 @@ mod holes;
 mod intel;
 mod linux;
 mod machines;
+mod registers;
 mod separate;
 mod startup;
 
@@ -221,6 +222,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         holes::TESTS,
         examples::TESTS,
         machines::TESTS,
+        registers::TESTS,
         files::TESTS,
         extensions::TESTS,
         bios::TESTS,

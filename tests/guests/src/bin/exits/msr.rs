@@ -5,6 +5,8 @@ use plinth_test_guests::{Report, check, cpu, plinth};
 
 /// In none of the ranges that AMD and Intel use.
 const UNKNOWN: u32 = 0x4000_1000;
+/// VM_CR where firmware has switched SVM off: SVMDIS and LOCK (AMD64 APM vol. 2, 15.30.1).
+const SVM_OFF: u64 = 0x18;
 /// IA32_PAT: not intercepted.
 const PAT: u32 = 0x277;
 /// A bit of EFER that no processor has.
@@ -58,15 +60,19 @@ fn efer_without_svm(report: &mut Report) {
 }
 
 fn absent(report: &mut Report) {
-    for (name, number) in [
-        ("msr-vm-cr-absent", cpu::VM_CR),
-        ("msr-vm-hsave-pa-absent", cpu::VM_HSAVE_PA),
-        ("msr-unknown-absent", UNKNOWN),
-    ] {
-        let read = cpu::read_msr(number).map(|_| ());
-        // SAFETY: The write must fault; if it does not, the hypervisor is broken and so is this test.
-        let written = unsafe { cpu::write_msr(number, 0) };
-        let result = [read, written];
-        check!(report, name, result, [Err(ABSENT); 2]);
+    // SAFETY: Each write must fault or vanish; if one does not, the hypervisor is broken and so is this test.
+    let write = |number| unsafe { cpu::write_msr(number, 1) };
+    let host_save = [cpu::read_msr(cpu::VM_HSAVE_PA).map(|_| ()), write(cpu::VM_HSAVE_PA)];
+    check!(report, "msr-vm-hsave-pa-absent", host_save, [Err(ABSENT); 2]);
+    // A register that the kernel does not know reads as on the machine, which may have it.
+    let unknown = cpu::read_msr(UNKNOWN);
+    check!(report, "msr-unknown-is-not-written", write(UNKNOWN), Err(ABSENT));
+    check!(report, "msr-unknown-unchanged", cpu::read_msr(UNKNOWN), unknown);
+    if cpu::is_amd() {
+        check!(report, "msr-vm-cr-says-off", cpu::read_msr(cpu::VM_CR), Ok(SVM_OFF));
+        check!(report, "msr-vm-cr-write-vanishes", write(cpu::VM_CR), Ok(()));
+        check!(report, "msr-vm-cr-still-off", cpu::read_msr(cpu::VM_CR), Ok(SVM_OFF));
+    } else {
+        check!(report, "msr-vm-cr-absent", cpu::read_msr(cpu::VM_CR).map(|_| ()), Err(ABSENT));
     }
 }

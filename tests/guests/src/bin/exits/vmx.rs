@@ -28,14 +28,23 @@ fn extension_hidden(report: &mut Report) {
     check!(report, "cr4-vmxe-unchanged", after, before);
 }
 
-/// IA32_FEATURE_CONTROL and the capability MSRs are those of a processor without VMX: not there.
+/// The capability MSRs are not there, and IA32_FEATURE_CONTROL is that of a processor whose firmware has locked VMX off.
 fn registers_absent(report: &mut Report) {
     const FEATURE_CONTROL: u32 = 0x3a;
     if !plinth::is_there() {
         return report.skip("vmx-registers", "the bare machine may have them");
     }
     const ABSENT: Fault = Fault::general_protection(2);
-    for number in (0x480..=0x493).chain([FEATURE_CONTROL]) {
+    const LOCKED: u64 = 1 << 0;
+    const VMX: u64 = 1 << 1 | 1 << 2;
+    let control = cpu::read_msr(FEATURE_CONTROL);
+    check!(report, "feature-control-locked", control.is_ok_and(|value| value & (LOCKED | VMX) == LOCKED));
+    for value in [control.unwrap_or(0), LOCKED | VMX] {
+        // SAFETY: The register is locked: the write must fault.
+        let written = unsafe { cpu::write_msr(FEATURE_CONTROL, value) };
+        check!(report, "feature-control-refused", written, Err(ABSENT));
+    }
+    for number in 0x480..=0x493 {
         let read = cpu::read_msr(number).map(|_| ());
         // SAFETY: The write must fault; all of these are read-only or locked on a processor that has them.
         let written = unsafe { cpu::write_msr(number, 0) };

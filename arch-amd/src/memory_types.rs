@@ -1,0 +1,53 @@
+//! The root VM's writes to the MTRRs: the hypervisor's memory keeps the type that it had at the launch, or becomes write-back.
+//!
+//! Nested paging combines the MTRRs' types with those of the tables (AMD APM vol. 2, 15.25.8), so that the kernel has nothing to
+//! bring up to date. But they hold for the kernel's own accesses too: write-combining stores arrive in any order.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use plinth_arch_x86::cpuid::native;
+use plinth_arch_x86::mtrr::{MtrrWrite, Mtrrs};
+use plinth_hal::{HostFault, SpaRange};
+// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
+use spin::Once;
+
+use crate::features::Features;
+
+/// What the first processor's MTRRs are at the launch.
+static AT_LAUNCH: Once<Mtrrs> = Once::new();
+
+/// Begins with the MTRRs of the first processor, if it has any.
+pub(crate) fn start(features: &Features) {
+    const MTRR: u32 = 1 << 12;
+    if native(1, 0)[3] & MTRR != 0 {
+        AT_LAUNCH.call_once(|| Mtrrs::read(features.physical_bits));
+    }
+}
+
+/// Writes an MTRR of this processor.
+///
+/// # Errors
+/// [`HostFault`] where the processor has no MTRRs or refuses the value, and where `own` memory would get another type, or be redirected to
+/// devices.
+pub(crate) fn write(mtrr: MtrrWrite, own: SpaRange) -> Result<(), HostFault> {
+    let at_launch = AT_LAUNCH.get().ok_or(HostFault)?;
+    let current = Mtrrs::read(Features::current().physical_bits);
+    let next = current.with(mtrr);
+    if mtrr.redirects(&current) || next.are_on() && (next.are_scattered() || !next.keeps(own, at_launch)) {
+        refused(mtrr);
+        return Err(HostFault);
+    }
+    // SAFETY: the hypervisor's own memory keeps its type, or becomes write-back; while MTRRs are off it is uncached, which is
+    // only slow.
+    unsafe { mtrr.carry_out() }.map(drop)
+}
+
+/// Logs the first write that is refused: the root VM can repeat it as often as it likes.
+fn refused(mtrr: MtrrWrite) {
+    static LOGGED: AtomicBool = AtomicBool::new(false);
+    if !LOGGED.swap(true, Ordering::Relaxed) {
+        log::warn!(
+            "the root VM wants another memory type for the hypervisor's memory ({mtrr:#x?}): refused, and more are not logged"
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! Which accesses of MSRs an extension has asked to see, by VM: a bitmap of its own beside the processor's.
+//!
+//! The processor's map says more than that: it also makes those accesses exit that the kernel answers by its table. And it
+//! covers less: some MSRs exit whatever it says.
+
+use plinth_hal::{Intercepts, PhysicalMemory, Spa};
+
+use crate::IdentityMemory;
+
+/// Pages of the bitmap.
+pub const MSR_REQUEST_PAGES: usize = 2;
+
+/// The MSRs that can be asked for, and how many numbers of them come before in the bitmap.
+const RANGES: [(u32, u32, u32); 4] = [
+    (0, 0x1FFF, 0),
+    (0x4000_0000, 0x4000_0FFF, 0x2000),
+    (0xC000_0000, 0xC000_2FFF, 0x3000),
+    (0xC001_0000, 0xC001_1FFF, 0x6000),
+];
+
+/// The bitmap of one VM: two bits for an MSR, reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct MsrRequests {
+    memory: IdentityMemory,
+    map: Spa,
+}
+
+impl MsrRequests {
+    /// The bitmap in [`MSR_REQUEST_PAGES`] pages at `map`.
+    pub const fn new(memory: IdentityMemory, map: Spa) -> Self {
+        Self { memory, map }
+    }
+
+    /// The MSR of this number, if an extension can ask for it.
+    pub fn covered(register: u64) -> Option<u32> {
+        u32::try_from(register).ok().filter(|register| index(*register).is_some())
+    }
+
+    /// Whether the extension has asked to see such an access.
+    pub fn has(&self, register: u32, write: bool) -> bool {
+        let Some((word, shift)) = self.place(register) else { return false };
+        self.memory.read_u64(word) >> shift >> u32::from(write) & 1 != 0
+    }
+
+    /// Keeps what the extension asks to see. Returns false for an MSR that it cannot ask for.
+    #[must_use]
+    pub fn set(&self, register: u32, exits: Intercepts) -> bool {
+        let Some((word, shift)) = self.place(register) else { return false };
+        let bits = u64::from(exits.reads) | u64::from(exits.writes) << 1;
+        self.memory.write_u64(word, self.memory.read_u64(word) & !(3 << shift) | bits << shift);
+        true
+    }
+
+    /// The word that holds an MSR's bits, and where they begin in it.
+    fn place(&self, register: u32) -> Option<(Spa, u32)> {
+        let bit = u64::from(index(register)?) * 2;
+        Some((Spa::new(self.map.raw() + bit / 64 * 8), (bit % 64) as u32))
+    }
+}
+
+/// The number of an MSR among those that can be asked for.
+fn index(register: u32) -> Option<u32> {
+    let (first, _, before) = RANGES.iter().find(|(first, last, _)| (*first..=*last).contains(&register))?;
+    Some(register - first + before)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use plinth_hal::{PAGE_SIZE, SpaRange};
+
+    use super::*;
+
+    #[test]
+    fn every_register_has_a_place_of_its_own() {
+        let registers = RANGES.iter().flat_map(|(first, last, _)| *first..=*last);
+        assert!(registers.enumerate().all(|(number, register)| index(register) == Some(number as u32)));
+        let bits = (index(0xC001_1FFF).unwrap() + 1) * 2;
+        assert_eq!(u64::from(bits), MSR_REQUEST_PAGES as u64 * PAGE_SIZE * 8);
+        for register in [0x2000, 0x4000_1000, 0xC000_3000, 0xC001_2000, u32::MAX] {
+            assert_eq!(index(register), None);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_kept() {
+        #[repr(align(4096))]
+        struct Pages([u64; 1024]);
+        let mut pages = std::boxed::Box::new(Pages([0; 1024]));
+        let map = Spa::new(pages.0.as_mut_ptr() as u64);
+        let range = SpaRange::new(map, 2 * PAGE_SIZE);
+        // SAFETY: The pages are the test's own and stay; the kernel's tables are the host's.
+        let memory = unsafe { IdentityMemory::new(range, range, u64::MAX) };
+        let requests = MsrRequests::new(memory, map);
+        assert!(!requests.has(0xC000_2001, false));
+        assert!(requests.set(0xC000_2001, Intercepts { reads: true, writes: false }));
+        assert!(requests.set(0xC000_2002, Intercepts { reads: false, writes: true }));
+        let seen =
+            [0xC000_2000, 0xC000_2001, 0xC000_2002].map(|msr| [false, true].map(|w| requests.has(msr, w)));
+        assert_eq!(seen, [[false, false], [true, false], [false, true]]);
+        assert!(!requests.set(0xC000_3000, Intercepts { reads: true, writes: true }));
+    }
+}
