@@ -12,7 +12,7 @@ use core::panic::PanicInfo;
 
 use plinth_arm64_image::uart;
 use plinth_device_tree::Tree;
-use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchStatus};
+use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchStatus, Range};
 
 use load::LoadError;
 
@@ -52,8 +52,10 @@ extern "C" fn start(fdt: u64, base: u64, level: u64) -> ! {
 unsafe fn prepare(tree: Tree<'_>, base: u64, console: (u64, u64)) -> Result<load::Loaded, LoadError> {
     // Where nothing says that the code lies in memory, it would be mapped as a device, and not run on.
     load::bank(tree, base)?;
+    // Relocations, stack, and what the loader keeps.
+    let written = Range { start: base, size: entry::archive_start() - base };
     // SAFETY: forwarded to the caller; the tree tells what is memory.
-    unsafe { mmu::enable(tree.banks()) };
+    unsafe { mmu::enable(tree.banks(), written) };
     load::load(tree, base, console)
 }
 

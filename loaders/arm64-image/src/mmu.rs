@@ -29,11 +29,12 @@ unsafe impl Sync for Table {}
 
 static TABLE: Table = Table(UnsafeCell::new([0; 512]));
 
-/// Maps 512 GiB one to one, what overlaps `banks` as memory, and turns MMU and caches on.
+/// Maps 512 GiB one to one, what overlaps `banks` as memory, and turns MMU and caches on. `written` is what the loader has written
+/// so far, past the caches.
 ///
 /// # Safety
-/// At EL2 with the MMU off, on the boot processor.
-pub(crate) unsafe fn enable(banks: impl Iterator<Item = Range>) {
+/// At EL2 with the MMU off, on the boot processor; `written` is memory.
+pub(crate) unsafe fn enable(banks: impl Iterator<Item = Range>, written: Range) {
     // SAFETY: nobody else has a reference; the MMU does not walk it yet.
     let table = unsafe { &mut *TABLE.0.get() };
     for (index, entry) in table.iter_mut().enumerate() {
@@ -45,6 +46,8 @@ pub(crate) unsafe fn enable(banks: impl Iterator<Item = Range>) {
             table[index as usize] = index << BLOCK_SHIFT | MEMORY;
         }
     }
+    // SAFETY: all of it is in memory, since no cache was on.
+    unsafe { drop_from_caches(written) };
     // SAFETY: the map is one to one, and what was written without caches is in memory.
     unsafe {
         asm!(
@@ -68,13 +71,30 @@ pub(crate) unsafe fn enable(banks: impl Iterator<Item = Range>) {
     }
 }
 
+/// Has caches forget a range. By the boot protocol firmware has written back what it loaded, and may have left it in caches (Linux,
+/// Documentation/arch/arm64/booting.rst): once they are on, that would win over what was written past them.
+///
+/// # Safety
+/// The range is memory, and no cache holds anything of it that is newer.
+unsafe fn drop_from_caches(range: Range) {
+    let mut at = range.start & !(LINE - 1);
+    while at < range.start + range.size {
+        // SAFETY: what is dropped is older than memory, says the caller.
+        unsafe { asm!("dc ivac, {}", in(reg) at, options(nostack, preserves_flags)) };
+        at += LINE;
+    }
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+/// The smallest line that the architecture allows, in bytes.
+const LINE: u64 = 16;
+
 /// Writes a range back to memory, where the payload, which starts without caches, finds it.
 ///
 /// # Safety
 /// The range is memory.
 pub(crate) unsafe fn clean(range: Range) {
-    // The smallest line that the architecture allows.
-    const LINE: u64 = 16;
     let mut at = range.start & !(LINE - 1);
     while at < range.start + range.size {
         // SAFETY: cleaning loses nothing.
