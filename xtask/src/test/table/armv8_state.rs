@@ -1,6 +1,6 @@
 //! What a VM on Arm can do with its own state, and with its time, to what the hypervisor does with them.
 
-use super::{LINUX, Payload, Test};
+use super::{LINUX, POWER_DOWN, Payload, Test};
 
 /// A guest at EL1.
 const GUEST: Test = Test { boards: &["qemu-virt"], command_line: "", memory: 256, timeout: 60, ..LINUX };
@@ -32,6 +32,19 @@ pub(super) const TESTS: &[Test] = &[
         proves: "the same in the EL2&0 regime",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..LOCK
+    },
+    Test {
+        name: "linux-ticks-acpi-2",
+        boards: &["qemu-virt-uefi"],
+        proves: "where ACPI's tables tell of the machine, the second processor has a timer of the hypervisor's too",
+        command_line: "plinth.test=smoke",
+        extension: Some("ticks"),
+        arguments: &["-machine", "acpi=on"],
+        cpus: 2,
+        expect: &["plinth: pp 1: launched", "ticks: pp 1: 1000 of them", "TEST smoke cpus=2 ok", POWER_DOWN],
+        memory: 1024,
+        timeout: 300,
+        ..LINUX
     },
     LATE,
     Test {
