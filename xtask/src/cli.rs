@@ -204,6 +204,9 @@ pub(crate) struct TestOptions {
     /// Only the host part: no emulator
     #[arg(long)]
     pub(crate) fast: bool,
+    /// The long forms of attacks too: a million rounds on the host, 100,000 on each board
+    #[arg(long)]
+    pub(crate) full: bool,
     /// Only the board tests whose name contains TEXT, or one of several
     #[arg(long, value_name = "TEXT[,TEXT…]", conflicts_with = "fast")]
     pub(crate) only: Option<String>,

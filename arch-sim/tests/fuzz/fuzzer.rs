@@ -149,6 +149,23 @@ const REGISTERS: [u64; 8] = [
     register::X86_EFER,
 ];
 
+/// Calls by which one processor gets in the way of another one's.
+const STRIKES: [Call; 13] = [
+    Call::VsDestroy,
+    Call::VpDestroy,
+    Call::VmDestroy,
+    Call::MemFreePage,
+    Call::VmUnmap,
+    Call::VmProtect,
+    Call::VmViewDestroy,
+    Call::VsMigrate,
+    Call::VsSetView,
+    Call::VsActivate,
+    Call::VsWriteMany,
+    Call::VmFlush,
+    Call::PpKick,
+];
+
 /// Objects that the fuzzer remembers of each kind.
 const MEMORY: usize = 1000;
 
@@ -248,6 +265,30 @@ impl Fuzzer {
             _ => call.number(),
         };
         (number, arguments)
+    }
+
+    /// Any number: for what no call writes.
+    pub(crate) fn any(&mut self) -> u64 {
+        self.random.next()
+    }
+
+    /// A call that takes away, moves or changes what another processor's fuzzer has made and is about to use.
+    pub(crate) fn strike(&mut self, handle: u64, victim: &Self) -> (u64, [u64; 6]) {
+        self.calls += 1;
+        let call = STRIKES[self.random.below(STRIKES.len())];
+        let mut arguments = [handle, 0, 0, 0, 0, 0];
+        for (index, kind) in kinds(call).iter().enumerate() {
+            let theirs = victim.known.get(kind).map_or(&[][..], Vec::as_slice);
+            arguments[index + 1] = match theirs.len() {
+                0 => self.argument(*kind),
+                _ => self.random.pick(theirs),
+            };
+        }
+        if matches!(call, Call::VmUnmap | Call::VmProtect) && !victim.mapped.is_empty() {
+            let [vm, gpa, size] = victim.mapped[self.random.below(victim.mapped.len())];
+            arguments[1..4].copy_from_slice(&[vm, gpa, size]);
+        }
+        (call.number(), arguments)
     }
 
     /// What is learnt from an answer.

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex};
 
 /// A fuzzing extension on all processors.
 struct Campaign {
+    seed: u64,
     standard: Arc<Standard>,
     fuzzers: Vec<Mutex<Fuzzer>>,
     roots: Vec<AtomicU64>,
@@ -26,6 +27,8 @@ struct Campaign {
     exit_pages: Vec<AtomicU64>,
     made: Mutex<Vec<(Call, u64)>>,
     goal: u64,
+    /// All processors but 0 get in the way of that one's calls.
+    is_feud: bool,
     /// Only processor 0 is left.
     others_are_done: AtomicBool,
 }
@@ -42,14 +45,16 @@ fn undoing(number: u64) -> Option<Call> {
 }
 
 impl Campaign {
-    fn new(seed: u64, pps: usize, goal: u64) -> Arc<Self> {
+    fn new(seed: u64, pps: usize, goal: u64, is_feud: bool) -> Arc<Self> {
         Arc::new(Self {
+            seed,
             standard: Standard::with_fail(),
             fuzzers: (0..pps as u64).map(|pp| Mutex::new(Fuzzer::new(seed + pp))).collect(),
             roots: (0..pps).map(|_| AtomicU64::new(0)).collect(),
             exit_pages: (0..pps).map(|_| AtomicU64::new(0)).collect(),
             made: Mutex::default(),
             goal,
+            is_feud,
             others_are_done: AtomicBool::new(false),
         })
     }
@@ -63,8 +68,16 @@ impl Campaign {
                 if fuzzer.calls >= self.goal {
                     return;
                 }
-                fuzzer.next_call(self.standard.handle())
+                if self.is_feud && pp != 0 {
+                    let victim = self.fuzzers[0].lock().unwrap();
+                    fuzzer.strike(self.standard.handle(), &victim)
+                } else {
+                    fuzzer.next_call(self.standard.handle())
+                }
             };
+            if self.is_feud && pp != 0 {
+                self.scribble(user, pp);
+            }
             if self.is_allowed(number, arguments) {
                 self.make(user, pp, number, arguments);
             }
@@ -81,6 +94,20 @@ impl Campaign {
             fuzzer.learn(Kind::Vs, root.load(Ordering::SeqCst));
         }
         fuzzer.learn(Kind::Vm, ROOT_VM);
+    }
+
+    /// Overwrites a word of processor 0's exit page, whose calls go on meanwhile.
+    fn scribble(&self, user: &User, pp: usize) {
+        const WORDS: u64 = (size_of::<ExitPage>() / 8) as u64;
+        let page = self.exit_pages[0].load(Ordering::SeqCst);
+        let victim_is_done = self.fuzzers[0].lock().unwrap().calls >= self.goal;
+        if page != 0 && !victim_is_done {
+            let (word, value) = {
+                let mut fuzzer = self.fuzzers[pp].lock().unwrap();
+                (fuzzer.any() % WORDS, fuzzer.any())
+            };
+            user.store(page + word * 8, value);
+        }
     }
 
     /// The processor that an exit page belongs to.
@@ -137,6 +164,15 @@ impl Campaign {
         }
         standard.expect(user, Call::VsWrite, &[root, register::INSTRUCTION_POINTER, at]);
         standard.expect(user, Call::VsRun, &[root]);
+    }
+
+    /// Waits until a processor has made its calls, as long as it makes any.
+    fn goes_on(&self, pp: usize) {
+        let calls = || self.fuzzers[pp].lock().unwrap().calls;
+        while calls() < self.goal {
+            let before = calls();
+            eventually("another call", || calls() > before);
+        }
     }
 
     /// Destroys all that was made.
@@ -240,7 +276,11 @@ const fn end_program(pp: usize) -> u64 {
 
 /// Runs `goal` calls on each of `pps` processors at once.
 fn fuzz(seed: u64, pps: usize, goal: u64) -> Arc<Campaign> {
-    let campaign = Campaign::new(seed, pps, goal);
+    run(Campaign::new(seed, pps, goal, false))
+}
+
+fn run(campaign: Arc<Campaign>) -> Arc<Campaign> {
+    let (pps, goal) = (campaign.fuzzers.len(), campaign.goal);
     let mut lab = Lab::new(campaign.extension());
     lab.load(
         end_program(0),
@@ -258,14 +298,16 @@ fn fuzz(seed: u64, pps: usize, goal: u64) -> Arc<Campaign> {
     let before = lab.kernel.free_frames();
     meet(&lab, 1);
     for pp in 1..pps {
+        campaign.goes_on(pp);
         promoted(&lab.end(pp));
     }
+    campaign.goes_on(0);
     eventually("the first processor", || campaign.fuzzers[0].lock().unwrap().calls >= goal);
     campaign.others_are_done.store(true, Ordering::SeqCst);
     meet(&lab, 2);
     promoted(&lab.end(0));
-    assert_eq!(lab.kernel.object_counts(), [1, 0, 0], "seed {seed:#x}");
-    assert_eq!(lab.kernel.free_frames(), before, "seed {seed:#x}");
+    assert_eq!(lab.kernel.object_counts(), [1, 0, 0], "seed {:#x}", campaign.seed);
+    assert_eq!(lab.kernel.free_frames(), before, "seed {:#x}", campaign.seed);
     campaign
 }
 
@@ -301,4 +343,19 @@ fn two_processors_at_once() {
 #[test]
 fn four_processors_at_once() {
     fuzz(0xCAFE, 4, 5_000);
+}
+
+/// How many calls each side makes, where `PLINTH_FEUD_CALLS` does not say: `cargo xtask test --full` wants a million.
+const FEUD_CALLS: u64 = 20_000;
+
+#[test]
+fn processors_that_attack_one_anothers_calls() {
+    let calls = std::env::var("PLINTH_FEUD_CALLS").map_or(FEUD_CALLS, |text| text.parse().unwrap());
+    let campaign = run(Campaign::new(0xFE0D, 2, calls, true));
+    let [caller, striker] = [0, 1].map(|pp: usize| campaign.fuzzers[pp].lock().unwrap().succeeded.clone());
+    let succeeded = [&caller, &striker].map(|succeeded| succeeded.values().sum::<u64>());
+    println!("{calls} calls and as many against them, {succeeded:?} of them succeeded, 0 leaks");
+    for call in [Call::VsDestroy, Call::VpDestroy, Call::VmDestroy, Call::MemFreePage, Call::VsMigrate] {
+        assert!(striker.contains_key(&call.number()), "{call:?} has never met what the other one made");
+    }
 }

@@ -9,7 +9,7 @@ use crate::workspace::Workspace;
 use crate::{artifacts, board, lint};
 
 /// Runs it all, stopping at the first that fails.
-pub(super) fn run(workspace: &Workspace) -> Result<()> {
+pub(super) fn run(workspace: &Workspace, full: bool) -> Result<()> {
     let shell = &workspace.shell;
     toolchain::add_lint_tools(shell)?;
     cmd!(shell, "cargo fmt --all --check").run().context("rustfmt would change files; run `cargo fmt`")?;
@@ -18,6 +18,7 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     freestanding(workspace)?;
     cmd!(shell, "cargo test --quiet")
         .env("PLINTH_FUZZ_CALLS", "1000000")
+        .env("PLINTH_FEUD_CALLS", if full { "1000000" } else { "20000" })
         .run()
         .context("a host test failed")?;
     // No default members, since their programs only build for firmware; their libraries have host tests nevertheless.

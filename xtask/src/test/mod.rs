@@ -45,7 +45,7 @@ pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
         bail!("board {name} has no emulator, so it has no tests of its own; see `cargo xtask boards`");
     }
     if options.board.is_none() && options.only.is_none() {
-        host::run(workspace)?;
+        host::run(workspace, options.full)?;
         if !options.fast {
             miri_if_installed(workspace)?;
         }
@@ -53,7 +53,7 @@ pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     if options.fast {
         return Ok(());
     }
-    board::run(workspace, &boards, options.only.as_deref(), options.jobs)
+    board::run(workspace, &boards, options)
 }
 
 fn list() -> Result<()> {

@@ -10,6 +10,7 @@ use anyhow::{Result, anyhow, bail};
 use super::Bench;
 use crate::artifacts::{self, Images};
 use crate::board::Board;
+use crate::cli::TestOptions;
 use crate::test::table::{self, Test};
 use crate::workspace::Workspace;
 use crate::{payload, setup};
@@ -36,21 +37,18 @@ struct Tally {
     failed: AtomicUsize,
 }
 
-/// Runs the boards' tests, or those whose name contains one of the texts of `only`, so many at a time.
-pub(in crate::test) fn run(
-    workspace: &Workspace,
-    boards: &[Board],
-    only: Option<&str>,
-    jobs: Option<usize>,
-) -> Result<()> {
-    let wanted = |board: &&Board| tests(board, only).next().is_some();
+/// Runs the boards' tests that the options select, so many at a time.
+pub(in crate::test) fn run(workspace: &Workspace, boards: &[Board], options: &TestOptions) -> Result<()> {
+    let wanted = |board: &&Board| tests(board, options).next().is_some();
     let ready: Vec<_> =
         boards.iter().filter(wanted).map(|board| prepare(workspace, board)).collect::<Result<_>>()?;
     let mut queue: Vec<_> = ready
         .iter()
-        .flat_map(|ready| tests(ready.board, only).map(move |test| Job { ready, test }))
+        .flat_map(|ready| tests(ready.board, options).map(move |test| Job { ready, test }))
         .collect();
-    let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cpus| cpus.get().min(MOST)));
+    let jobs = options
+        .jobs
+        .unwrap_or_else(|| thread::available_parallelism().map_or(1, |cpus| cpus.get().min(MOST)));
     if jobs > 1 {
         // The long ones first, so that no CPU of the host is idle in the end.
         queue.sort_by_key(|job| Reverse(job.test.timeout));
@@ -66,9 +64,10 @@ pub(in crate::test) fn run(
     tally.verdict()
 }
 
-/// The board's tests that `only` selects.
-fn tests<'a>(board: &'a Board, only: Option<&'a str>) -> impl Iterator<Item = &'static Test> + 'a {
-    table::of(board).filter(move |test| selected(test.name, only))
+/// The board's tests that the options select.
+fn tests<'a>(board: &'a Board, options: &'a TestOptions) -> impl Iterator<Item = &'static Test> + 'a {
+    let only = options.only.as_deref();
+    table::of(board).filter(move |test| selected(test.name, only) && (options.full || !test.full))
 }
 
 /// Whether a test's name contains one of the texts of `only`, which commas separate.

@@ -80,6 +80,8 @@ pub(super) struct Test {
     pub(super) end: End,
     /// Seconds it may take.
     pub(super) timeout: u64,
+    /// The long form of another one, which only `--full` wants.
+    pub(super) full: bool,
     /// A closer look at the console, after all else was well.
     pub(super) check: Option<Check>,
 }
@@ -160,6 +162,7 @@ pub(super) const LINUX: Test = Test {
     in_memory: None,
     end: End::PowerOff,
     timeout: 180,
+    full: false,
     check: None,
 };
 
