@@ -185,3 +185,13 @@ fn the_timer_is_taken_where_it_is_offered() {
         assert_eq!(without.choose().unwrap().timer_bit, None);
     }
 }
+
+#[test]
+fn each_instruction_that_a_control_enables_is_in_the_table_of_features() {
+    use plinth_extension_api::passthrough::cpuid::features::{FEATURES, Switch};
+    let named = FEATURES.iter().fold(0, |named, feature| match feature.switch {
+        Switch::SecondaryControl(bit) => named | 1 << bit,
+        Switch::Off | Switch::WhereShown(_) => named,
+    });
+    assert_eq!(named, INSTRUCTIONS);
+}

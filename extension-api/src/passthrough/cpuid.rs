@@ -3,6 +3,8 @@
 //! CPUID executed here sees this machine with the *host's* CR4, so bits that mirror CR4 are put right. Leaf 0xD,
 //! which depends on XCR0, is right as it is: XCR0 is the guest's while the extension runs.
 
+pub mod features;
+
 use core::arch::x86_64::__cpuid_count;
 
 use crate::abi::cpuid::{hides, visible};
@@ -58,7 +60,8 @@ pub fn id_value(exit: &Exit<'_>) -> Words {
 /// The answer that [`answer`] gives for a leaf and a sub-leaf, to the VS `vs`.
 pub fn lookup(leaf: u32, subleaf: u32, vs: VsId) -> Words {
     let cr4 = || Plinth::opened().vs_read(vs, register::X86_CR4).unwrap_or(0);
-    change(leaf, subleaf, native(leaf, subleaf), cr4, root::launched())
+    let words = features::without_unusable(leaf, subleaf, native(leaf, subleaf), native);
+    change(leaf, subleaf, words, cr4, root::launched())
 }
 
 /// The machine's own answer, as this code sees it.
@@ -71,7 +74,7 @@ pub fn native(leaf: u32, subleaf: u32) -> Words {
 /// Whether the guest gets another answer than the machine's.
 #[inline]
 const fn is_changed(leaf: u32) -> bool {
-    hides(leaf) || matches!(leaf, HYPERVISOR_FIRST..=HYPERVISOR_LAST)
+    features::has_hidden(leaf) || hides(leaf) || matches!(leaf, HYPERVISOR_FIRST..=HYPERVISOR_LAST)
 }
 
 /// Makes the guest's answer of the machine's.
@@ -143,7 +146,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_the_machines() {
-        for leaf in [0, 2, 0xB, 0x3fff_ffff, 0x4000_0100, 0x8000_0000, 0x8000_0008, u32::MAX] {
+        for leaf in [0, 2, 0xB, 0x3fff_ffff, 0x4000_0100, 0x8000_0000, 0x8000_0007, u32::MAX] {
             assert!(!is_changed(leaf));
             assert_eq!(changed(leaf, ALL, 0), ALL);
         }
