@@ -72,19 +72,36 @@ impl SvmCpu {
                 }
             }
             exit::NMI => {
-                self.load_host();
-                // SAFETY: the kernel's IDT is loaded (#VMEXIT restored it), interrupts are off, and so is the TSS with the
-                // NMI's stack.
-                unsafe { sleep::take_pending_nmi() };
-                return Some(NmiNote::kick(self.note.take()));
+                return Some(NmiNote::kick(self.take_pending_nmis()));
             }
-            exit::EXCEPTION_DB => return vs.debug_exception(),
             exit::MSR => return msr_exits::serve(vs, registers, guest),
+            exit::EXCEPTION_DB if vs.has_step() => return vs.debug_exception(),
+            exit::EXCEPTION_DB | exit::EXCEPTION_AC => return self.exception(vs),
             exit::INTR if vs.deadline.is_some() => return timer::exit(vs),
             exit::NESTED_PAGE_FAULT if exits::is_broken_entry(vs) => return broken_entry(vs),
             _ => return Some(exits::classify(vs)),
         }
         None
+    }
+
+    /// An exception that the guest gets. Between two of these kicks, the timer and, for a guest VM, interrupts have their turn.
+    #[cold]
+    fn exception(&mut self, vs: &mut SvmVs) -> Option<Exit> {
+        let ends_turn = vs.reflect();
+        match self.take_pending_nmis() {
+            0 => {}
+            count => return Some(NmiNote::kick(count)),
+        }
+        timer::reached(vs).or(ends_turn.then_some(Exit::of(ExitClass::Interrupt)))
+    }
+
+    /// Takes NMIs that are held back. Returns how many there were.
+    fn take_pending_nmis(&mut self) -> u32 {
+        self.load_host();
+        // SAFETY: the kernel's IDT is loaded (#VMEXIT restored it), interrupts are off, and so is the TSS with the NMI's
+        // stack.
+        unsafe { sleep::take_pending_nmi() };
+        self.note.take()
     }
 
     /// Puts the guest's hidden state away and the host's in its place.

@@ -1,7 +1,8 @@
 //! What this processor offers, and whether it can launch.
 
 use plinth_arch_x86::apic::LocalApic;
-use plinth_arch_x86::msr;
+use plinth_arch_x86::{cpuid, msr};
+use plinth_extension_api::passthrough::cpuid::features::INVLPGB;
 use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 
@@ -22,6 +23,8 @@ pub(crate) struct Features {
     pub(crate) virtual_nmi: bool,
     /// One ASID can be flushed alone.
     pub(crate) flush_by_asid: bool,
+    /// Guests can execute INVLPGB and TLBSYNC.
+    pub(crate) broadcast_flush: bool,
     /// How many ASIDs there are, the host's 0 included.
     pub(crate) asids: u32,
     /// Leaves of 1 GiB.
@@ -39,6 +42,7 @@ impl Features {
         decode_assists: false,
         virtual_nmi: false,
         flush_by_asid: false,
+        broadcast_flush: false,
         asids: 2,
         giant_leaves: false,
         physical_bits: 36,
@@ -96,6 +100,7 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
         decode_assists: svm.has_decode_assists(),
         virtual_nmi: has_virtual_nmi(),
         flush_by_asid: svm.has_flush_by_asid(),
+        broadcast_flush: has_broadcast_flush(),
         asids: svm.supported_asids(),
         giant_leaves: extended.has_1gib_pages(),
         physical_bits: address_size.map_or(36, |info| info.physical_address_bits()).min(46),
@@ -108,6 +113,11 @@ fn has_virtual_nmi() -> bool {
     const SVM_FEATURES: u32 = 0x8000_000A;
     const VIRTUAL_NMI: u32 = 1 << 25;
     core::arch::x86_64::__cpuid(SVM_FEATURES).edx & VIRTUAL_NMI != 0
+}
+
+/// Whether the processor has INVLPGB and TLBSYNC, and the VMCB's switch for guests.
+fn has_broadcast_flush() -> bool {
+    INVLPGB.bit.is_set(cpuid::native) && INVLPGB.is_usable(cpuid::native)
 }
 
 /// Why SVM is missing on a processor of a vendor that builds it into all its 64-bit ones.

@@ -26,12 +26,18 @@ pub(crate) fn set(vs: &mut SvmVs, deadline: Option<u64>) {
 /// An interrupt is there, or a handler is about to return. Returns an exit at the deadline.
 #[cold]
 pub(crate) fn exit(vs: &mut SvmVs) -> Option<Exit> {
-    if vs.deadline.is_some_and(|deadline| time::counter() >= deadline) {
-        return Some(Exit::of(ExitClass::Timer));
+    if let Some(exit) = reached(vs) {
+        return Some(exit);
     }
     let is_interrupt = vs.view().control.exit_code as u32 == exit::INTR;
     intercept(vs, if is_interrupt { misc::IRET } else { misc::INTR });
     None
+}
+
+/// An exit at the deadline.
+pub(crate) fn reached(vs: &SvmVs) -> Option<Exit> {
+    let reached = vs.deadline.is_some_and(|deadline| time::counter() >= deadline);
+    reached.then_some(Exit::of(ExitClass::Timer))
 }
 
 /// Intercepts interrupts or the return from them, or neither; IRET also for the sake of NMIs.

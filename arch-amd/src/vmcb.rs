@@ -128,6 +128,10 @@ pub(crate) const SVM_INSTRUCTIONS: u32 = 0x7F;
 /// More of [`Control::intercept_svm`]: MONITOR and MWAIT, the latter also where nothing is monitored.
 pub(crate) const MONITOR_AND_MWAIT: u32 = 7 << 10;
 
+/// Bits of [`Control::nested_enable`]: nested paging; and INVLPGB and TLBSYNC, which are undefined without.
+pub(crate) const NESTED_PAGING: u64 = 1 << 0;
+pub(crate) const BROADCAST_FLUSH: u64 = 1 << 7;
+
 /// Bits of [`Control::interrupt_control`] (AMD APM vol. 2, 15.21): an interrupt waits, whatever the task priority, and its
 /// vector; and the guest's interrupt flag and task priority are about such interrupts alone.
 pub(crate) const VIRTUAL_INTERRUPT: u64 = 1 << 8 | 1 << 20;
@@ -167,6 +171,7 @@ pub(crate) const EVENT_EXCEPTION: u64 = 3 << 8;
 /// Exit codes (AMD APM vol. 2, appendix C).
 pub(crate) mod exit {
     pub(crate) const EXCEPTION_DB: u32 = 0x41;
+    pub(crate) const EXCEPTION_AC: u32 = 0x51;
     pub(crate) const INTR: u32 = 0x60;
     pub(crate) const NMI: u32 = 0x61;
     pub(crate) const INIT: u32 = 0x63;

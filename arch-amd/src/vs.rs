@@ -22,8 +22,9 @@ use crate::features::Features;
 use crate::guest_nmi::{Delivery, GuestNmi};
 use crate::launch::{SvmRoot, copy_hidden_state};
 use crate::permission_maps::{MsrMaps, ROOT_TAG, SvmVm};
+use crate::reflect::CutOff;
 use crate::vmcb::{self, EFER_SVME, EVENT_VALID, Vmcb, clean, misc};
-use crate::{Svm, instruction, processor, registers, timer};
+use crate::{Svm, instruction, processor, reflect, registers, setup, timer};
 
 /// The VMCB, and behind it the page of the saved general registers. Behind these the extended state.
 const PAGES: usize = 2;
@@ -37,7 +38,9 @@ const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// The vector of NMIs.
 const NMI_VECTOR: u64 = 2;
 /// Exception vector 1.
-const DEBUG_VECTOR: u32 = 1;
+const DEBUG_VECTOR: u8 = 1;
+/// A guest VM's turn ends with each of so many exceptions that the kernel delivers for it: see [`SvmVs::reflect`].
+const REFLECTIONS: u8 = 64;
 
 /// A VS on SVM.
 #[derive(Debug)]
@@ -57,6 +60,8 @@ pub struct SvmVs {
     is_stepping: bool,
     /// How the guest has its local APIC.
     pub(crate) apic: GuestApic,
+    /// Counts exceptions that the kernel delivers.
+    reflections: u8,
     /// When the guest has to exit: see [`crate::timer`].
     pub(crate) deadline: Option<u64>,
 }
@@ -114,7 +119,7 @@ impl SvmVs {
         self.vmcb.save.dr6 = status;
         self.vmcb.control.interrupt_shadow = 0;
         self.changed(clean::DEBUG_REGISTERS);
-        self.inject(Event::Exception { vector: DEBUG_VECTOR as u8, error_code: None });
+        self.inject(Event::Exception { vector: DEBUG_VECTOR, error_code: None });
     }
 
     /// An IRET is about to be executed: the guest's NMI handler may end.
@@ -158,12 +163,11 @@ impl SvmVs {
         let step = Step::begin(save.rflags, save.dr6);
         save.rflags |= TRAP_FLAG;
         save.dr6 = step.clear_status();
-        self.vmcb.control.intercept_exceptions |= 1 << DEBUG_VECTOR;
         self.step = Some(step);
-        self.changed(clean::INTERCEPTS | clean::DEBUG_REGISTERS);
+        self.changed(clean::DEBUG_REGISTERS);
     }
 
-    /// A debug exception, which exits during a single step alone. Returns an exit where the kernel steps for more than an NMI.
+    /// A debug exception during a single step. Returns an exit where the kernel steps for more than an NMI.
     #[cold]
     pub(crate) fn debug_exception(&mut self) -> Option<Exit> {
         let step = self.step?;
@@ -189,15 +193,32 @@ impl SvmVs {
         Some(Exit::of(ExitClass::Reserved))
     }
 
+    /// Whether the trap flag is the kernel's.
+    pub(crate) fn has_step(&self) -> bool {
+        self.step.is_some()
+    }
+
+    /// Delivers the exception that has just exited: see [`crate::reflect`]. Returns whether the turn of a guest VM has to end.
+    ///
+    /// If each delivery raises another exception, that comes before pending interrupts, which would end the turn.
+    pub(crate) fn reflect(&mut self) -> bool {
+        match reflect::reflect(&mut self.vmcb.control) {
+            CutOff::Interrupt(vector) => self.set_virtual_interrupt(Some(vector)),
+            CutOff::Nmi => self.raise_nmi(),
+            CutOff::Nothing => {}
+        }
+        self.reflections = self.reflections.wrapping_add(1);
+        !self.is_root && self.reflections.is_multiple_of(REFLECTIONS)
+    }
+
     /// Ends a single step, with the guest's own trap flag and DR6.
     fn end_step(&mut self, status: u64, guest_flag: bool) {
         self.step = None;
         self.vmcb.save.dr6 = status;
-        self.vmcb.control.intercept_exceptions &= !(1 << DEBUG_VECTOR);
         if !guest_flag {
             self.vmcb.save.rflags &= !TRAP_FLAG;
         }
-        self.changed(clean::INTERCEPTS | clean::DEBUG_REGISTERS);
+        self.changed(clean::DEBUG_REGISTERS);
     }
 
     /// The state of the processor that the guest takes back: the inverse of [`VsHw::init_root`].
@@ -269,6 +290,7 @@ impl VsHw for SvmVs {
             step: None,
             is_stepping: false,
             apic: GuestApic::default(),
+            reflections: 0,
             deadline: None,
         };
         vs.init_control(vm);
@@ -459,27 +481,10 @@ impl VsHw for SvmVs {
 impl SvmVs {
     fn init_control(&mut self, vm: &SvmVm) {
         let control = &mut self.vmcb.control;
-        control.intercept_misc = misc::NMI
-            | misc::INIT
-            | misc::CPUID
-            | misc::INVD
-            | misc::INVLPGA
-            | misc::IOIO
-            | misc::MSR
-            | misc::SHUTDOWN;
-        if !self.is_root {
-            control.intercept_misc |= misc::INTR | misc::HLT | misc::RDPMC;
-            control.intercept_svm |= vmcb::MONITOR_AND_MWAIT;
-            control.interrupt_control = vmcb::VIRTUAL_MASKING;
-        }
-        if self.features.virtual_nmi {
-            control.interrupt_control |= vmcb::VIRTUAL_NMI_ENABLED;
-        }
-        control.intercept_svm |= vmcb::SVM_INSTRUCTIONS;
+        setup::controls(control, &self.features, self.is_root);
         control.msrpm_base = vm.msrpm().raw();
         control.iopm_base = vm.iopm().raw();
         control.asid = self.asid;
-        control.nested_enable = 1;
         control.nested_cr3 = vm.nested_root().raw();
         self.flush_tlb();
     }

@@ -170,6 +170,17 @@ impl VmHw for VmxVm {
 }
 
 #[cfg(test)]
+impl VmxVm {
+    /// One whose maps are never touched.
+    pub(crate) fn without_memory(tag: u16) -> Self {
+        let nothing = plinth_hal::SpaRange::new(Spa::new(0), 0);
+        // SAFETY: nothing may be read or written.
+        let memory = unsafe { IdentityMemory::new(nothing, nothing, 0) };
+        Self { memory, maps: Spa::new(0x1_0000), nested_root: Spa::new(0x2_0000), tag }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use plinth_arch_x86::msr;
 

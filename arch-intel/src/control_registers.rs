@@ -1,6 +1,7 @@
 //! CR0, CR4 and EFER of a guest: what it sees, what it really has, and its writes that exit.
 //!
-//! VMX insists on CR0.NE and CR4.VMXE. The guest sees its own value of both; a write that changes one of them exits.
+//! VMX insists on CR0.NE and CR4.VMXE. The guest sees its own value of both; a write that changes one of them exits. In
+//! other VMs than the root VM so it is with CR0.CD and CR0.NW, which have no effect there.
 
 use core::arch::asm;
 
@@ -12,8 +13,8 @@ use plinth_hal::{Gpa, GuestMemory};
 use crate::current::Current;
 use crate::features::{CR4_VMXE, Features};
 use crate::field::{
-    CR0_SHADOW, CR4_SHADOW, ENTRY_CONTROLS, GUEST_CR0, GUEST_CR3, GUEST_CR4, GUEST_EFER, GUEST_RIGHTS,
-    GUEST_RSP, PDPTE, QUALIFICATION,
+    CR0_MASK, CR0_SHADOW, CR4_SHADOW, ENTRY_CONTROLS, GUEST_CR0, GUEST_CR3, GUEST_CR4, GUEST_EFER,
+    GUEST_RIGHTS, GUEST_RSP, PDPTE, QUALIFICATION,
 };
 use crate::segments;
 
@@ -21,6 +22,8 @@ const PE: u64 = 1 << 0;
 const ET: u64 = 1 << 4;
 const NW: u64 = 1 << 29;
 const CD: u64 = 1 << 30;
+/// How memory is cached.
+pub(crate) const CACHING: u64 = CD | NW;
 const PG: u64 = 1 << 31;
 /// The bits that CR0 has: PE to NE, WP, AM, NW, CD, PG. Others are ignored.
 const DEFINED: u64 = 0xE005_003F;
@@ -38,15 +41,17 @@ const LONG_MODE: u32 = 1 << 9;
 pub(crate) struct Refused;
 
 /// CR0 as the guest sees it.
-pub(crate) fn read_cr0(vmcs: &Current, features: &Features) -> u64 {
-    let owned = features.guest_cr0_must();
+pub(crate) fn read_cr0(vmcs: &Current) -> u64 {
+    let owned = vmcs.read(CR0_MASK);
     vmcs.read(GUEST_CR0) & !owned | vmcs.read(CR0_SHADOW) & owned
 }
 
 /// Gives the guest this CR0.
 pub(crate) fn set_cr0(vmcs: &Current, features: &Features, value: u64) {
-    // SAFETY: the bits that VMX insists on are set; the others are the guest's, and VM entry checks them.
-    unsafe { vmcs.control(GUEST_CR0, value | features.guest_cr0_must()) };
+    let owned = vmcs.read(CR0_MASK);
+    // SAFETY: of the bits that the kernel owns those are set that VMX insists on; the others are the guest's, and VM entry
+    // checks them.
+    unsafe { vmcs.control(GUEST_CR0, value & !owned | features.guest_cr0_must()) };
     vmcs.write(CR0_SHADOW, value);
 }
 
@@ -133,7 +138,6 @@ fn write_cr0(
 /// CD and NW are one for guest and host: no VM entry or exit changes them (Intel SDM vol. 3C, "Loading Guest Control
 /// Registers"), so what the root VM wants is written to the processor's own CR0.
 pub(crate) fn set_caching(value: u64) {
-    const CACHING: u64 = CD | NW;
     let own: u64;
     // SAFETY: reading CR0 at privilege level 0 changes nothing.
     unsafe { asm!("mov {}, cr0", out(reg) own, options(nomem, nostack, preserves_flags)) };

@@ -40,12 +40,16 @@ const EPT: u32 = 1 << 1;
 const UNRESTRICTED: u32 = 1 << 7;
 /// VPIDs.
 const VPID: u32 = 1 << 5;
+/// XSAVES and XRSTORS; then the XSS-exiting bitmap counts.
+pub(crate) const XSAVES: u32 = 1 << 20;
+/// PCONFIG; then its exiting bitmap counts.
+pub(crate) const PCONFIG: u32 = 1 << 27;
 /// Secondary controls without which an instruction that the processor has would be missing in the guest: RDTSCP,
 /// INVPCID, XSAVES, TPAUSE and its like, PCONFIG.
-const INSTRUCTIONS: u32 = 1 << 3 | 1 << 12 | 1 << 20 | 1 << 26 | 1 << 27;
+const INSTRUCTIONS: u32 = 1 << 3 | 1 << 12 | XSAVES | 1 << 26 | PCONFIG;
 
 /// Those of [`INSTRUCTIONS`] that other VMs than the root VM go without: PCONFIG changes the keys of all memory.
-const ROOT_INSTRUCTIONS: u32 = 1 << 27;
+const ROOT_INSTRUCTIONS: u32 = PCONFIG;
 
 /// VM-exit controls: save debug controls, 64-bit host, save and load PAT and EFER.
 const EXITS: u32 = 1 << 2 | 1 << 9 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21;

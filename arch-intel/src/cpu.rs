@@ -153,7 +153,7 @@ impl VmxCpu {
             reason::EXCEPTION_OR_NMI => {
                 const NMI_VECTOR: u32 = 2;
                 if exits::event_vector(vs) != NMI_VECTOR {
-                    return Some(exits::classify(vs, exit_reason));
+                    return seldom::exception(vs, exit_reason);
                 }
                 nmi::unblock();
                 Some(Exit::of(ExitClass::Kick))

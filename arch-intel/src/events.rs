@@ -5,8 +5,9 @@ use plinth_hal::Event;
 use crate::controls::{INTERRUPT_WINDOW, NMI_WINDOW};
 use crate::current::Current;
 use crate::field::{
-    ACTIVITY, ENTRY_ERROR_CODE, ENTRY_EVENT, GUEST_CR0, INTERRUPTIBILITY, PENDING_DEBUG, PROCESSOR_CONTROLS,
-    VECTORING_ERROR_CODE, VECTORING_EVENT,
+    ACTIVITY, ENTRY_ERROR_CODE, ENTRY_EVENT, ENTRY_INSTRUCTION_LENGTH, EXIT_ERROR_CODE, GUEST_CR0,
+    INSTRUCTION_LENGTH, INTERRUPTIBILITY, PENDING_DEBUG, PROCESSOR_CONTROLS, VECTORING_ERROR_CODE,
+    VECTORING_EVENT,
 };
 
 const VALID: u32 = 1 << 31;
@@ -14,6 +15,10 @@ const ERROR_CODE: u32 = 1 << 11;
 const TYPE_EXTERNAL: u32 = 0;
 const TYPE_NMI: u32 = 2;
 const TYPE_EXCEPTION: u32 = 3;
+/// INT1, whose delivery goes on behind the instruction.
+const TYPE_INT1: u32 = 5;
+/// In the event that exited: its IRET has ended the blocking of NMIs.
+pub(crate) const NMI_UNBLOCKED: u32 = 1 << 12;
 
 const NMI_VECTOR: u32 = 2;
 const UNDEFINED_VECTOR: u8 = 6;
@@ -56,6 +61,46 @@ fn deliver_again(vmcs: &Current, event: u32) {
         vmcs.write(INTERRUPTIBILITY, vmcs.read(INTERRUPTIBILITY) & !BLOCKED_NMI);
     }
     let code = (event & ERROR_CODE != 0).then(|| vmcs.read(VECTORING_ERROR_CODE));
+    enter_with(vmcs, event & (VALID | ERROR_CODE | 0x7ff), code);
+}
+
+/// An event whose delivery an exit has cut off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CutOff {
+    /// None.
+    Nothing,
+    /// An interrupt, by its vector.
+    Interrupt(u8),
+    /// A non-maskable interrupt.
+    Nmi,
+    /// An exception, or an interrupt by an instruction: the instruction runs again and raises it anew.
+    Exception,
+}
+
+/// What the last exit has cut off.
+pub(crate) fn cut_off(vmcs: &Current) -> CutOff {
+    let event = vmcs.read(VECTORING_EVENT);
+    match event >> 8 & 7 {
+        _ if event & VALID == 0 => CutOff::Nothing,
+        TYPE_EXTERNAL => CutOff::Interrupt(event as u8),
+        TYPE_NMI => CutOff::Nmi,
+        _ => CutOff::Exception,
+    }
+}
+
+/// Whether the event that exited is INT1.
+pub(crate) const fn is_int1(event: u32) -> bool {
+    event >> 8 & 7 == TYPE_INT1
+}
+
+/// Delivers the exception that has just exited, in the place of what was to be delivered.
+pub(crate) fn raise_again(vmcs: &Current, event: u32) {
+    if is_int1(event) {
+        let length = vmcs.read(INSTRUCTION_LENGTH);
+        // SAFETY: it says where the guest goes on; VM entry checks it.
+        unsafe { vmcs.control(ENTRY_INSTRUCTION_LENGTH, length) };
+    }
+    let code = (event & ERROR_CODE != 0).then(|| vmcs.read(EXIT_ERROR_CODE));
     enter_with(vmcs, event & (VALID | ERROR_CODE | 0x7ff), code);
 }
 

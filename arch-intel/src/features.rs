@@ -9,6 +9,7 @@ use raw_cpuid::{CpuId, CpuIdReaderNative};
 // BOUND: the boot processor makes it, before another one looks; `get` does not wait.
 use spin::Once;
 
+use crate::control_registers::CACHING;
 use crate::controls::{self, Controls, FeatureControl};
 
 /// Bits that CR0 and CR4 must and may have in VMX operation (Intel SDM vol. 3D, appendix A.7 and A.8).
@@ -97,6 +98,13 @@ impl Features {
     /// CR0 bits that a guest must keep set whatever it writes.
     pub(crate) fn guest_cr0_must(&self) -> u64 {
         self.cr0_must & !CR0_FREE
+    }
+
+    /// CR0 bits of which a guest sees a copy: those, and in other VMs than the root VM how memory is cached. VM entry and
+    /// exit leave CD and NW as they are (Intel SDM vol. 3C, 26.3.2.1 and 27.5.1): a guest VM that could set them would have
+    /// the kernel and the root VM go on without caches.
+    pub(crate) fn cr0_mask(&self, is_root: bool) -> u64 {
+        self.guest_cr0_must() | if is_root { 0 } else { CACHING }
     }
 }
 

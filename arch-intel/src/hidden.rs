@@ -102,11 +102,18 @@ fn read_cr2() -> u64 {
     value
 }
 
-fn read_dr6() -> u64 {
+/// DR6, which is the guest's while the processor holds its registers.
+pub(crate) fn read_dr6() -> u64 {
     let value: u64;
     // SAFETY: reading DR6 at privilege level 0 changes nothing; general detection is off in the kernel.
     unsafe { asm!("mov {}, dr6", out(reg) value, options(nomem, nostack, preserves_flags)) };
     value
+}
+
+/// Writes DR6.
+pub(crate) fn write_dr6(value: u64) {
+    // SAFETY: it only tells what the last debug exception was about; its upper half is 0.
+    unsafe { asm!("mov dr6, {}", in(reg) value & 0xFFFF_FFFF, options(nomem, nostack, preserves_flags)) };
 }
 
 /// The state of an OS on this processor when Plinth launched.

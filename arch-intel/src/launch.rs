@@ -19,6 +19,7 @@ use crate::memory_types;
 use crate::msr_table::QUIET;
 use crate::nmi;
 use crate::setup::HostState;
+use crate::switch;
 use crate::vmx::{self, Scope};
 
 const EFER_NXE: u64 = 1 << 11;
@@ -126,7 +127,8 @@ unsafe fn take_over(
     features::allow_vmx();
     let more = CR4_VMXE | features.host_cr4 | features.cr4_must | tables.cr4();
     let cr4 = launch::host_cr4(root.state.cr4, more);
-    let host = HostState { cr3: resources.host_root.raw(), cr4, bases: PerCpu::bases(pages.per_cpu()) };
+    let (bases, rip) = (PerCpu::bases(pages.per_cpu()), switch::exit_address());
+    let host = HostState { cr3: resources.host_root.raw(), cr4, bases, rip };
     let mut handover = Handover { kernel, resources, pages, host, root: Some(root) };
     // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a
     // fresh stack.

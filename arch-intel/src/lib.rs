@@ -26,11 +26,14 @@ mod msr_exits;
 mod msr_table;
 mod nmi;
 mod processor;
+mod reflect;
 mod registers;
 mod reset;
 mod segments;
 mod setup;
 mod switch;
+#[cfg(test)]
+mod vmcs_in_memory;
 mod vmx;
 mod vs;
 

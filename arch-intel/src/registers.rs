@@ -27,7 +27,7 @@ const PLAIN: [(u64, Field<u64, Guest>); 9] = [
 ];
 
 /// Reads a register; `None` for one that a VS does not have.
-pub(crate) fn read(vmcs: &Current, hidden: &Hidden, features: &Features, register: u64) -> Option<u64> {
+pub(crate) fn read(vmcs: &Current, hidden: &Hidden, register: u64) -> Option<u64> {
     if let Some((_, field)) = PLAIN.iter().find(|(number, _)| *number == register) {
         return Some(vmcs.read(*field));
     }
@@ -37,7 +37,7 @@ pub(crate) fn read(vmcs: &Current, hidden: &Hidden, features: &Features, registe
     const GDTR_LIMIT: u64 = number::X86_GDTR + 1;
     const IDTR_LIMIT: u64 = number::X86_IDTR + 1;
     Some(match register {
-        number::X86_CR0 => control::read_cr0(vmcs, features),
+        number::X86_CR0 => control::read_cr0(vmcs),
         number::X86_CR2 => hidden.cr2,
         number::X86_CR4 => control::read_cr4(vmcs),
         number::X86_EFER => vmcs.read(GUEST_EFER),

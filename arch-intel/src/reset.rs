@@ -9,7 +9,7 @@ use crate::features::Features;
 use crate::field::{
     ACTIVITY, GUEST_CR3, GUEST_DEBUG_CONTROL, GUEST_DR7, GUEST_GDTR_BASE, GUEST_GDTR_LIMIT, GUEST_IDTR_BASE,
     GUEST_IDTR_LIMIT, GUEST_PAT, GUEST_RFLAGS, GUEST_RIP, GUEST_RSP, GUEST_SYSENTER_CS, GUEST_SYSENTER_EIP,
-    GUEST_SYSENTER_ESP, INTERRUPTIBILITY, LINK_POINTER, PENDING_DEBUG,
+    GUEST_SYSENTER_ESP, INTERRUPTIBILITY, LINK_POINTER, PDPTE, PENDING_DEBUG,
 };
 use crate::hidden::VmxRoot;
 use crate::segments::{self, CS, LDTR, TR};
@@ -23,10 +23,21 @@ const CR0_RESET: u64 = 0x6000_0010;
 /// RFLAGS bit 1 reads as 1.
 const FLAGS_RESET: u64 = 1 << 1;
 /// The PAT after a reset.
-pub(crate) const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// DR6 after a reset.
 pub(crate) const DR6_RESET: u64 = 0xFFFF_0FF0;
 const DR7_RESET: u64 = 0x400;
+
+/// Gives a new VMCS what INIT leaves alone, and what only PAE paging uses.
+pub(crate) fn power_up(vmcs: &Current) {
+    vmcs.write(GUEST_PAT, PAT_RESET);
+    vmcs.write(GUEST_SYSENTER_CS, 0);
+    vmcs.write(GUEST_SYSENTER_ESP, 0);
+    vmcs.write(GUEST_SYSENTER_EIP, 0);
+    for index in 0..4 {
+        vmcs.write(PDPTE.nth(index), 0);
+    }
+}
 
 /// Puts the VMCS into the state after INIT, but for what INIT leaves alone.
 pub(crate) fn initialize(vmcs: &Current, features: &Features) {

@@ -77,10 +77,14 @@ pub(crate) unsafe fn vmptrst() -> u64 {
     pointer
 }
 
+#[cfg(test)]
+pub(crate) use crate::vmcs_in_memory::{vmread, vmwrite};
+
 /// Reads a field of the current VMCS; 0 where it does not exist.
 ///
 /// # Safety
 /// The processor is in VMX root operation.
+#[cfg(not(test))]
 #[inline(always)]
 pub(crate) unsafe fn vmread(encoding: u64) -> u64 {
     let value: u64;
@@ -96,6 +100,7 @@ pub(crate) unsafe fn vmread(encoding: u64) -> u64 {
 ///
 /// # Safety
 /// The processor is in VMX root operation, and what the field does with the value breaks nothing.
+#[cfg(not(test))]
 #[inline(always)]
 pub(crate) unsafe fn vmwrite(encoding: u64, value: u64) {
     // SAFETY: forwarded to the caller.

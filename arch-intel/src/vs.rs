@@ -18,19 +18,17 @@ use plinth_hal::{Event, Spa};
 
 use crate::bitmaps::MsrMaps;
 use crate::current::Current;
-use crate::events;
+use crate::events::{self, CutOff};
 use crate::features::Features;
-use crate::field::{
-    EXCEPTIONS, EXIT_REASON, GUEST_DEBUG_CONTROL, GUEST_RFLAGS, GUEST_RIP, GUEST_RSP, INTERRUPTIBILITY,
-};
-use crate::hidden::Hidden;
+use crate::field::{EXIT_REASON, GUEST_DEBUG_CONTROL, GUEST_RFLAGS, GUEST_RIP, GUEST_RSP, INTERRUPTIBILITY};
+use crate::hidden::{self, Hidden};
 use crate::vmx::{self, Scope};
-use crate::{exits, setup};
+use crate::{exits, reflect, setup};
 
 /// Where in the page of the saved registers the hidden ones are.
 const HIDDEN: u64 = 2048;
-/// Exception bitmap: debug exceptions.
-const DEBUG: u32 = 1 << 1;
+/// A guest VM's turn ends with each of so many exceptions that the kernel delivers for it: see [`VmxVs::reflect`].
+const REFLECTIONS: u8 = 64;
 
 /// Bits of [`VmxVs::before_entry`]: forget translations; load the timer.
 const FLUSH: u8 = 1;
@@ -80,6 +78,8 @@ pub struct VmxVs {
     stepping: Option<bool>,
     /// How the guest has its local APIC.
     pub(crate) apic: GuestApic,
+    /// Counts exceptions that the kernel delivers.
+    reflections: u8,
 }
 
 impl VmxVs {
@@ -291,6 +291,21 @@ impl VmxVs {
         }
     }
 
+    /// Delivers the exception that has just exited: see [`crate::reflect`]. Returns whether the turn of a guest VM has to end.
+    ///
+    /// If each delivery raises another exception, that comes before pending interrupts, which would end the turn.
+    pub(crate) fn reflect(&mut self) -> bool {
+        let (status, cut_off) = self.with(|vmcs| reflect::reflect(vmcs, hidden::read_dr6()));
+        hidden::write_dr6(status);
+        match cut_off {
+            CutOff::Interrupt(vector) => self.set_interrupt(Some(vector)),
+            CutOff::Nmi => self.deliver(Event::Nmi),
+            CutOff::Nothing | CutOff::Exception => {}
+        }
+        self.reflections = self.reflections.wrapping_add(1);
+        !self.is_root && self.reflections.is_multiple_of(REFLECTIONS)
+    }
+
     /// Whether the kernel single-steps the guest.
     pub(crate) fn is_stepping(&self) -> bool {
         self.stepping.is_some()
@@ -300,8 +315,6 @@ impl VmxVs {
         self.with(|vmcs| {
             let flags = vmcs.read(GUEST_RFLAGS) & !TRAP_FLAG;
             vmcs.write(GUEST_RFLAGS, flags | if on || guest_flag { TRAP_FLAG } else { 0 });
-            // SAFETY: one exception more or less that exits.
-            unsafe { vmcs.control(EXCEPTIONS, if on { DEBUG } else { 0 }) };
             if on {
                 // VM entry wants no one-instruction blocking beside the trap flag without a pending trap.
                 vmcs.write(INTERRUPTIBILITY, vmcs.read(INTERRUPTIBILITY) & !events::BLOCKED_ONE);

@@ -10,6 +10,7 @@ use super::VmxCpu;
 use crate::exits::{self, reason};
 use crate::field::PHYSICAL_ADDRESS;
 use crate::processor::GENERAL_PROTECTION;
+use crate::reflect::DEBUG;
 use crate::vs::{VmxVs, timer};
 use crate::{control_registers, events, failure};
 
@@ -90,6 +91,17 @@ impl VmxCpu {
         }
         true
     }
+}
+
+/// An exception: the kernel's single step, or one that the guest gets. Between two of these the timer and, for a guest VM,
+/// interrupts have their turn.
+#[cold]
+pub(super) fn exception(vs: &mut VmxVs, exit_reason: u32) -> Option<Exit> {
+    if vs.is_stepping() && exits::event_vector(vs) == DEBUG {
+        return Some(exits::classify(vs, exit_reason));
+    }
+    let ends_turn = vs.reflect();
+    timer::exit(vs).or(ends_turn.then_some(Exit::of(ExitClass::Interrupt)))
 }
 
 /// Skips an instruction that the exit was caused by, so that its length is known.

@@ -20,7 +20,7 @@ use crate::bitmaps::{ROOT_TAG, VmxVm, ept_pointer};
 use crate::current::Current;
 use crate::features::Features;
 use crate::field::{
-    EPT_POINTER, GUEST_PAT, GUEST_RFLAGS, GUEST_RIGHTS, INSTRUCTION_LENGTH, PHYSICAL_ADDRESS, QUALIFICATION,
+    EPT_POINTER, GUEST_RFLAGS, GUEST_RIGHTS, INSTRUCTION_LENGTH, PHYSICAL_ADDRESS, QUALIFICATION,
     VECTORING_EVENT,
 };
 use crate::hidden::{Hidden, VmxRoot};
@@ -64,13 +64,14 @@ impl VsHw for VmxVs {
             interrupt_pending: None,
             stepping: None,
             apic: GuestApic::default(),
+            reflections: 0,
         };
         vs.put_to_rest();
         vs.set_hidden(Hidden::reset());
         vs.with(|vmcs| {
             // SAFETY: a VM is destroyed only after its VSs.
             unsafe { setup::controls(vmcs, features, vm, vm.tag()) };
-            vmcs.write(GUEST_PAT, reset::PAT_RESET);
+            reset::power_up(vmcs);
             reset::initialize(vmcs, features);
         });
         Ok(vs)
@@ -149,7 +150,7 @@ impl VsHw for VmxVs {
 
     fn read(&self, register: u64) -> Result<u64, BadRegister> {
         let hidden = self.hidden_copy();
-        self.with(|vmcs| registers::read(vmcs, &hidden, self.features, register)).ok_or(BadRegister)
+        self.with(|vmcs| registers::read(vmcs, &hidden, register)).ok_or(BadRegister)
     }
 
     fn write(&mut self, register: u64, value: u64) -> Result<(), BadRegister> {

@@ -24,7 +24,7 @@ impl VmxVs {
                 registers: general,
                 rip: vmcs.read(GUEST_RIP),
                 rflags: vmcs.read(GUEST_RFLAGS),
-                cr0: control_registers::read_cr0(vmcs, self.features),
+                cr0: control_registers::read_cr0(vmcs),
                 cr2: hidden.cr2,
                 cr3: vmcs.read(GUEST_CR3),
                 cr4: control_registers::read_cr4(vmcs),

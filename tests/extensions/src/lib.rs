@@ -5,6 +5,7 @@
 
 #![no_std]
 
+pub mod attacks;
 pub mod faults;
 pub mod forbidden;
 pub mod hostile;

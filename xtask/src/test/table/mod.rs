@@ -20,6 +20,7 @@ mod holes;
 mod intel;
 mod linux;
 mod machines;
+mod processor;
 mod registers;
 mod separate;
 mod startup;
@@ -226,6 +227,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         examples::TESTS,
         machines::TESTS,
         registers::TESTS,
+        processor::TESTS,
         files::TESTS,
         extensions::TESTS,
         bios::TESTS,

@@ -1,0 +1,21 @@
+//! What the extension `guest-attacks` and the root VM say to each other, by the argument and the result of the test
+//! hypercall.
+
+/// Runs a new guest VM that sets CR0.CD, and looks whether it reads it back. It ends with 0 if it does.
+pub const CACHES_OFF: u64 = 0;
+
+/// Runs a new guest VM whose debug exceptions each raise the next one as they are delivered: a data breakpoint on the stack of
+/// their handler. It ends with 1 where the processor lets the handler run.
+pub const DEBUG_LOOP: u64 = 1;
+
+/// Runs on the guest VM that is there.
+pub const GO_ON: u64 = 2;
+
+/// Destroys the guest VM's VS.
+pub const DESTROY: u64 = 3;
+
+/// The result where the guest's turn is over, and it is not.
+pub const RUNNING: u64 = 1 << 16;
+
+/// The result where a guest VM could not be made, or did what nobody answers.
+pub const FAILED: u64 = u64::MAX;
