@@ -73,8 +73,10 @@ pub(crate) enum CutOff {
     Interrupt(u8),
     /// A non-maskable interrupt.
     Nmi,
-    /// An exception, or an interrupt by an instruction: the instruction runs again and raises it anew.
+    /// An exception: the instruction runs again and raises it anew.
     Exception,
+    /// The interrupt or exception, by its vector, that an instruction is for: the same.
+    Instruction(u8),
 }
 
 /// What the last exit has cut off.
@@ -84,7 +86,8 @@ pub(crate) fn cut_off(vmcs: &Current) -> CutOff {
         _ if event & VALID == 0 => CutOff::Nothing,
         TYPE_EXTERNAL => CutOff::Interrupt(event as u8),
         TYPE_NMI => CutOff::Nmi,
-        _ => CutOff::Exception,
+        TYPE_EXCEPTION => CutOff::Exception,
+        _ => CutOff::Instruction(event as u8),
     }
 }
 

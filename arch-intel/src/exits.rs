@@ -17,6 +17,7 @@ pub(crate) mod reason {
     pub(crate) const INIT: u32 = 3;
     pub(crate) const INTERRUPT_WINDOW: u32 = 7;
     pub(crate) const NMI_WINDOW: u32 = 8;
+    pub(crate) const TASK_SWITCH: u32 = 9;
     pub(crate) const CPUID: u32 = 10;
     pub(crate) const GETSEC: u32 = 11;
     pub(crate) const HLT: u32 = 12;

@@ -32,6 +32,7 @@ mod reset;
 mod segments;
 mod setup;
 mod switch;
+mod task_switch;
 #[cfg(test)]
 mod vmcs_in_memory;
 mod vmx;

@@ -285,7 +285,7 @@ impl VmxVs {
         self.with(|vmcs| events::set_interrupt_window(vmcs, waiting.is_some()));
     }
 
-    fn deliver(&mut self, event: Event) {
+    pub(crate) fn deliver(&mut self, event: Event) {
         if self.with(|vmcs| events::inject(vmcs, event)) {
             self.nmi_pending = true;
         }
@@ -300,7 +300,7 @@ impl VmxVs {
         match cut_off {
             CutOff::Interrupt(vector) => self.set_interrupt(Some(vector)),
             CutOff::Nmi => self.deliver(Event::Nmi),
-            CutOff::Nothing | CutOff::Exception => {}
+            CutOff::Nothing | CutOff::Exception | CutOff::Instruction(_) => {}
         }
         self.reflections = self.reflections.wrapping_add(1);
         !self.is_root && self.reflections.is_multiple_of(REFLECTIONS)

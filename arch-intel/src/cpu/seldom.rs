@@ -12,7 +12,7 @@ use crate::field::PHYSICAL_ADDRESS;
 use crate::processor::GENERAL_PROTECTION;
 use crate::reflect::DEBUG;
 use crate::vs::{VmxVs, timer};
-use crate::{control_registers, events, failure};
+use crate::{control_registers, events, failure, task_switch};
 
 impl VmxCpu {
     #[cold]
@@ -34,6 +34,7 @@ impl VmxCpu {
             reason::RDMSR => return Self::read_msr(vs, registers, guest),
             reason::XSETBV => Self::write_xcr(vs, guest, NumberedWrite::take(registers)),
             reason::TIMER => return timer::exit(vs),
+            reason::TASK_SWITCH => return task_switch::exit(vs),
             reason::EPT_MISCONFIGURATION => return broken_entry(vs),
             #[cfg(feature = "fault-injection")]
             reason::VMCALL => {

@@ -86,7 +86,9 @@ pub(crate) const TIMER_SET: Contract = Contract {
         Note {
             machine: Machine::Intel,
             unsupported: false,
-            text: "Exact, by the VMX-preemption timer. On a processor without it, with the first exit at the time or later.",
+            text: "Exact while the processor is in a C-state up to C2, by the VMX-preemption timer. The timer stops in deeper ones, \
+                into which the root VM goes by HLT and MWAIT without an exit: there, and on a processor without the timer, with the \
+                first exit at the time or later.",
         },
         Note {
             machine: Machine::Arm,
