@@ -158,7 +158,13 @@ fn broken_entry(vs: &mut SvmVs) -> Option<Exit> {
     let Vmcb { control, save } = vs.view();
     let delivering = control.exit_interrupt_info & EVENT_VALID != 0;
     let (root, at) = (Spa::new(control.nested_cr3), control.exit_info[1]);
-    match broken_entry::answer(&vs.memory(), root, at, save.cr4, delivering) {
+    let memory = vs.memory();
+    let answer = if vs.features.five_levels {
+        broken_entry::answer::<5>(&memory, root, at, save.cr4, delivering)
+    } else {
+        broken_entry::answer::<4>(&memory, root, at, save.cr4, delivering)
+    };
+    match answer {
         Answer::Raise(event) => vs.inject(event),
         Answer::ShutDown => return Some(Exit::of(ExitClass::Shutdown)),
     }
@@ -244,6 +250,6 @@ impl HostCpu for SvmCpu {
     fn can_promote(&mut self, vs: &SvmVs, guest: &impl GuestMemory) -> bool {
         self.load_host();
         let local = 0u8;
-        can_take_over(&vs.paging(), guest, &raw const local as u64)
+        can_take_over(&vs.paging(), guest, &raw const local as u64, vs.features.five_levels)
     }
 }

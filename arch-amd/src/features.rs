@@ -1,7 +1,7 @@
 //! What this processor offers, and whether it can launch.
 
 use plinth_arch_x86::apic::LocalApic;
-use plinth_arch_x86::{cpuid, msr};
+use plinth_arch_x86::{cpuid, launch, msr};
 use plinth_extension_api::passthrough::cpuid::features::INVLPGB;
 use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
@@ -27,6 +27,8 @@ pub(crate) struct Features {
     pub(crate) broadcast_flush: bool,
     /// How many ASIDs there are, the host's 0 included.
     pub(crate) asids: u32,
+    /// The kernel's tables have five levels, and so have nested ones (CR4.LA57).
+    pub(crate) five_levels: bool,
     /// Leaves of 1 GiB.
     pub(crate) giant_leaves: bool,
     /// Width of a physical address.
@@ -44,6 +46,7 @@ impl Features {
         flush_by_asid: false,
         broadcast_flush: false,
         asids: 2,
+        five_levels: false,
         giant_leaves: false,
         physical_bits: 36,
         hardening: 0,
@@ -102,6 +105,7 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
         flush_by_asid: svm.has_flush_by_asid(),
         broadcast_flush: has_broadcast_flush(),
         asids: svm.supported_asids(),
+        five_levels: launch::has_five_levels(),
         giant_leaves: extended.has_1gib_pages(),
         physical_bits: address_size.map_or(36, |info| info.physical_address_bits()).min(46),
         hardening: hardening(&cpuid),

@@ -90,6 +90,7 @@ pub unsafe fn launch(kernel: &'static Kernel<Svm>, call: &Call<'_>) -> LaunchSta
 unsafe fn try_launch(kernel: &'static Kernel<Svm>, call: &Call<'_>) -> Result<LaunchStatus, LaunchStatus> {
     let features = features::probe()?;
     let features = *FEATURES.call_once(|| features);
+    launch::check_levels(launch::has_five_levels(), features.five_levels)?;
     if call.pp == 0 {
         // SAFETY: forwarded to the caller.
         unsafe { prepare(kernel, call, features)? };
@@ -112,7 +113,7 @@ unsafe fn prepare(
 ) -> Result<(), PrepareError> {
     let bits = features.physical_bits;
     memory_types::start(&features);
-    let nested_format = NptFormat::new(features.giant_leaves, bits);
+    let nested_format = NptFormat::new(features.giant_leaves, bits).with_five_levels(features.five_levels);
     // SAFETY: forwarded to the caller. Where the loader launches one processor alone, the others run nothing that is
     // needed.
     unsafe {

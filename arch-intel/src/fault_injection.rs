@@ -19,7 +19,7 @@ pub(crate) fn serve(vs: &mut VmxVs, registers: ExitRegisters) -> bool {
     if call != BREAK_LEAF || vs.privilege() != 0 {
         return false;
     }
-    let [.., table, leaf] = path(|at| memory.read_u64(at), vs.nested_root(), wanted);
+    let [.., table, leaf] = path::<4>(|at| memory.read_u64(at), vs.nested_root(), wanted);
     let low = PAGE_SIZE - 1;
     if leaf & !low == 0 {
         return false;

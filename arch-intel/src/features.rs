@@ -2,6 +2,7 @@
 
 use plinth_arch_x86::EptCapabilities;
 use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::launch;
 use plinth_arch_x86::msr;
 use plinth_arch_x86::speculation::Processor;
 use plinth_launch::{LaunchError, LaunchStatus};
@@ -43,6 +44,8 @@ pub(crate) struct Features {
     pub(crate) cr0_may: u64,
     pub(crate) cr4_must: u64,
     pub(crate) cr4_may: u64,
+    /// The kernel's own tables have five levels (CR4.LA57).
+    pub(crate) five_levels: bool,
     /// Leaves of 1 GiB in the kernel's own tables.
     pub(crate) giant_leaves: bool,
     /// Width of a physical address.
@@ -78,6 +81,7 @@ impl Features {
         cr0_may: u64::MAX,
         cr4_must: CR4_VMXE,
         cr4_may: u64::MAX,
+        five_levels: false,
         giant_leaves: false,
         physical_bits: 36,
         host_cr4: 0,
@@ -185,6 +189,7 @@ fn read_capabilities(cpuid: &CpuId<CpuIdReaderNative>) -> Result<Features, Launc
         cr0_may: capability_msr(CR0_FIXED1),
         cr4_must: capability_msr(CR4_FIXED0),
         cr4_may: capability_msr(CR4_FIXED1),
+        five_levels: launch::has_five_levels(),
         giant_leaves: extended.has_1gib_pages(),
         physical_bits,
         host_cr4: host_cr4(cpuid),

@@ -64,6 +64,7 @@ pub unsafe fn launch(kernel: &'static Kernel<Vmx>, call: &Call<'_>) -> LaunchSta
 unsafe fn try_launch(kernel: &'static Kernel<Vmx>, call: &Call<'_>) -> Result<LaunchStatus, LaunchStatus> {
     let features = features::probe()?;
     let features = features.keep();
+    launch::check_levels(launch::has_five_levels(), features.five_levels)?;
     if call.pp == 0 {
         memory_types::start(Mtrrs::read(features.physical_bits))?;
         // SAFETY: forwarded to the caller.

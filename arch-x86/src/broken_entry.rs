@@ -6,8 +6,6 @@
 
 use plinth_hal::{Event, PhysicalMemory, Spa};
 
-/// Levels of both vendors' tables.
-const LEVELS: usize = 4;
 /// The present bit of NPT, read, write and execute of EPT: all of them in an entry that refers to a table.
 const ALL: u64 = 7;
 const LEAF: u64 = 1 << 7;
@@ -28,11 +26,11 @@ pub enum Answer {
 }
 
 /// The entries on the way to a guest-physical address by the tables at `root`; zero below the last.
-pub fn path(read: impl Fn(Spa) -> u64, root: Spa, at: u64) -> [u64; LEVELS] {
+pub fn path<const LEVELS: usize>(read: impl Fn(Spa) -> u64, root: Spa, at: u64) -> [u64; LEVELS] {
     let mut entries = [0; LEVELS];
     let mut table = root.raw();
     for (level, entry) in entries.iter_mut().enumerate() {
-        let index = at >> (39 - 9 * level) & 0x1ff;
+        let index = at >> (12 + 9 * (LEVELS - 1 - level)) & 0x1ff;
         *entry = read(Spa::new(table + index * 8));
         if *entry & ALL != ALL || *entry & LEAF != 0 {
             break;
@@ -48,8 +46,14 @@ pub fn path(read: impl Fn(Spa) -> u64, root: Spa, at: u64) -> [u64; LEVELS] {
 /// A processor that does not take machine checks shuts down (Intel SDM vol. 3A, 6.15, interrupt 18; AMD APM vol. 2, 8.2.18).
 /// So does one that cannot deliver an event: the machine check might meet the same entry, again and again.
 #[cold]
-pub fn answer(memory: &impl PhysicalMemory, root: Spa, at: u64, cr4: u64, delivering: bool) -> Answer {
-    let entries = path(|at| memory.read_u64(at), root, at);
+pub fn answer<const LEVELS: usize>(
+    memory: &impl PhysicalMemory,
+    root: Spa,
+    at: u64,
+    cr4: u64,
+    delivering: bool,
+) -> Answer {
+    let entries = path::<LEVELS>(|at| memory.read_u64(at), root, at);
     let shuts_down = delivering || cr4 & MACHINE_CHECKS == 0;
     let outcome = if shuts_down { "shuts down" } else { "gets a machine check" };
     log::error!(
@@ -84,6 +88,19 @@ mod tests {
         assert_eq!(path(broken, Spa::new(0x1000), GPA), [0x2002, 0, 0, 0]);
         let large = read_in(&[(0x1008, 0x2007), (0x2010, 0x4000_00B7)]);
         assert_eq!(path(large, Spa::new(0x1000), GPA), [0x2007, 0x4000_00B7, 0, 0]);
+    }
+
+    #[test]
+    fn five_levels_have_five_entries() {
+        let upper = 5 << 48;
+        let read = read_in(&[
+            (0x9028, 0x1007),
+            (0x1008, 0x2007),
+            (0x2010, 0x3007),
+            (0x3018, 0x4027),
+            (0x4020, 0x5032),
+        ]);
+        assert_eq!(path(read, Spa::new(0x9000), upper | GPA), [0x1007, 0x2007, 0x3007, 0x4027, 0x5032]);
     }
 
     #[test]

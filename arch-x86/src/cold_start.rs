@@ -17,7 +17,7 @@ use plinth_launch::{Entry, LaunchInfo};
 use spin::Once;
 
 use crate::apic::{self, LocalApic};
-use crate::launch::Call;
+use crate::launch::{self, Call};
 use crate::{IdentityMemory, acpi};
 pub(crate) use arrivals::ARRIVALS;
 
@@ -111,7 +111,7 @@ impl ColdProcessors {
         }
         ENTRY.call_once(|| (call.entry, *call.info));
         // SAFETY: the page is ours to write, says the caller, and `can_start` has looked at the addresses.
-        unsafe { trampoline::place(self.page.raw(), root) };
+        unsafe { trampoline::place(self.page.raw(), root, launch::tables_cr4()) };
         PAGE.store((self.page.raw() / PAGE_SIZE) as u32, Ordering::SeqCst);
         // From here on nothing but a startup IPI gets a processor to run anything, and those are Plinth's: not even an
         // NMI of the root VM's to a processor that the firmware has left in its own code.

@@ -48,6 +48,8 @@ fn leaf_round_trip<F: PtFormat>(format: &F, attributes: Attributes, level: u8) {
 #[test]
 fn round_trips() {
     round_trip(&NptFormat::new(true, 48));
+    round_trip(&NptFormat::new(true, 48).with_five_levels(true));
+    round_trip(&KernelFormat::new(true, 48).with_five_levels(true));
     round_trip(&KernelFormat::new(true, 48));
     round_trip(&EptFormat::new(EPT, 48));
 }
@@ -168,6 +170,8 @@ fn the_engine_uses_what_the_processor_has() {
     assert_eq!(leaves(EptFormat::new(EPT, 48)), [0x1000, 0x20_0000, GIB]);
     assert_eq!(leaves(EptFormat::new(EptCapabilities::default(), 48)), [0x1000; 3]);
     assert_eq!(leaves(KernelFormat::new(false, 48)), [0x1000, 0x20_0000, 0x20_0000]);
+    assert_eq!(leaves(KernelFormat::new(true, 48).with_five_levels(true)), [0x1000, 0x20_0000, GIB]);
+    assert_eq!(leaves(NptFormat::new(true, 48).with_five_levels(true)), [0x1000, 0x20_0000, GIB]);
 }
 
 #[test]

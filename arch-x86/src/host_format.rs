@@ -8,11 +8,12 @@ use core::marker::PhantomData;
 use plinth_hal::page_table::{Attributes, Entry, InputAddress, Permissions, PtFormat};
 use plinth_hal::{HostVa, Spa, UserVa};
 
-/// The format of long-mode page tables, 4 levels, addressed by `I`.
+/// The format of long-mode page tables, 4 levels or 5, addressed by `I`.
 #[derive(Clone, Copy, Debug)]
 pub struct HostFormat<I> {
     giant_leaves: bool,
     physical_bits: u8,
+    levels: u8,
     has_user_side: bool,
     input: PhantomData<I>,
 }
@@ -26,7 +27,12 @@ impl<I> HostFormat<I> {
     /// For a processor with `physical_bits` of physical address (CPUID 8000_0008h EAX bits 7:0), and with
     /// 1 GiB leaves if `giant_leaves` (CPUID 8000_0001h EDX bit 26). EFER.NXE has to be set.
     pub const fn new(giant_leaves: bool, physical_bits: u8) -> Self {
-        Self { giant_leaves, physical_bits, has_user_side: false, input: PhantomData }
+        Self { giant_leaves, physical_bits, levels: 4, has_user_side: false, input: PhantomData }
+    }
+
+    /// The same with 5 levels if `five_levels`: for a processor with CR4.LA57 set.
+    pub const fn with_five_levels(self, five_levels: bool) -> Self {
+        Self { levels: if five_levels { 5 } else { 4 }, ..self }
     }
 
     /// The same for a processor that leaks what is mapped and not allowed: user mode has tables of its own.
@@ -45,7 +51,7 @@ impl<I: InputAddress> PtFormat for HostFormat<I> {
 
     #[inline]
     fn levels(&self) -> u8 {
-        4
+        self.levels
     }
 
     #[inline]

@@ -6,7 +6,7 @@ use core::arch::asm;
 use plinth_hal::{Arch, PAGE_SIZE, Spa, SpaRange, UserVa};
 use plinth_kernel::{Entry, Platform};
 use plinth_launch::image::Machine;
-use plinth_launch::{COMMAND_LINE_MAX, LaunchInfo};
+use plinth_launch::{COMMAND_LINE_MAX, LaunchError, LaunchInfo, LaunchStatus};
 
 use crate::apic::LocalApic;
 use crate::cold_start::ColdProcessors;
@@ -22,9 +22,11 @@ const USER_BASE: u64 = 0x6000_0000_0000;
 pub const HOST_CR0: u64 = 0x8001_003F;
 /// EFER in the kernel: SCE, LME, LMA, NXE.
 pub const HOST_EFER: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11;
-/// CR4 in the kernel besides what the vendor adds: PAE; and MCE as the firmware has it.
+/// CR4 in the kernel besides what the vendor adds: PAE; and MCE and LA57 as the firmware has them. LA57 cannot change in long
+/// mode (Intel SDM vol. 3A, 2.5; AMD APM vol. 2, 5.3.5).
 const CR4_PAE: u64 = 1 << 5;
 const CR4_MCE: u64 = 1 << 6;
+const CR4_LA57: u64 = 1 << 12;
 
 /// A call of the image's entry point.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +43,32 @@ pub struct Call<'a> {
 
 /// CR4 in the kernel on a processor that was found with `found`; `more` is what the vendor adds.
 pub const fn host_cr4(found: u64, more: u64) -> u64 {
-    CR4_PAE | found & CR4_MCE | more
+    CR4_PAE | found & (CR4_MCE | CR4_LA57) | more
+}
+
+/// Whether this processor's page tables have five levels (CR4.LA57).
+pub fn has_five_levels() -> bool {
+    let cr4: u64;
+    // SAFETY: reading CR4 at privilege level 0 changes nothing.
+    unsafe { asm!("mov {}, cr4", out(reg) cr4, options(nomem, nostack, preserves_flags)) };
+    cr4 & CR4_LA57 != 0
+}
+
+/// CR4 with what the kernel's tables take and nothing else, on a processor that has what this one has.
+pub(crate) fn tables_cr4() -> u64 {
+    host_cr4(if has_five_levels() { CR4_LA57 } else { 0 }, 0)
+}
+
+/// Looks whether a processor can use the tables that were made for the first one, which has `five_levels` or not.
+///
+/// # Errors
+/// [`LaunchError::OtherPaging`].
+pub const fn check_levels(here: bool, five_levels: bool) -> Result<(), LaunchStatus> {
+    if here == five_levels {
+        Ok(())
+    } else {
+        Err(LaunchStatus::failed(LaunchError::OtherPaging, here as u64))
+    }
 }
 
 /// The machine's memory.
@@ -85,7 +112,9 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
         },
         // SAFETY: forwarded to the caller.
         memory: unsafe { memory(info) },
-        host_format: HostFormat::new(giant_leaves, physical_bits).with_user_side(separate),
+        host_format: HostFormat::new(giant_leaves, physical_bits)
+            .with_five_levels(has_five_levels())
+            .with_user_side(separate),
         nested_format,
         elf_machine: Machine::X86_64,
         physical_end: 1 << physical_bits,
@@ -144,5 +173,25 @@ pub unsafe fn call_on_stack<T>(stack: u64, argument: &mut T, run: extern "sysv64
             in("rdi") argument,
             options(noreturn),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_levels_stay_through_the_launch() {
+        assert_eq!(host_cr4(0, 0x100), 0x120);
+        assert_eq!(host_cr4(u64::MAX, 0), 0x1060, "MCE and LA57 as they are, and nothing else");
+    }
+
+    #[test]
+    fn processors_with_other_tables_than_the_first_ones_are_refused() {
+        for levels in [false, true] {
+            assert_eq!(check_levels(levels, levels), Ok(()));
+            let refused = check_levels(!levels, levels).unwrap_err();
+            assert_eq!(refused.error(), Some(LaunchError::OtherPaging));
+        }
     }
 }

@@ -4,7 +4,7 @@
 use plinth_hal::{Gpa, GuestAccess, GuestMemory, Gva, PAGE_SIZE};
 
 use crate::decode::{CodeSize, LONGEST_INSTRUCTION};
-use crate::guest_walk::{Access, AccessKind, GuestPaging, walk};
+use crate::guest_walk::{Access, AccessKind, GuestPaging, PagingMode, walk};
 
 /// The part of a stopped guest's state that instructions need.
 pub trait StoppedGuest {
@@ -93,8 +93,14 @@ pub fn maps_identity(paging: &GuestPaging, guest: &impl GuestMemory, address: u6
 }
 
 /// Whether the guest's own tables map the last step of leaving the hypervisor to itself: its code, and the stack
-/// around `stack`.
-pub fn can_take_over(paging: &GuestPaging, guest: &impl GuestMemory, stack: u64) -> bool {
+/// around `stack`. They have to have as many levels as the kernel's, which `five_levels` says: CR4.LA57 cannot change in long
+/// mode.
+pub fn can_take_over(paging: &GuestPaging, guest: &impl GuestMemory, stack: u64, five_levels: bool) -> bool {
+    let mode = if five_levels { PagingMode::Long5 } else { PagingMode::Long4 };
+    if paging.mode != mode {
+        log::warn!("the root VM pages in the mode {:?}, the kernel in {mode:?}: not promoted", paging.mode);
+        return false;
+    }
     let page = stack & !(PAGE_SIZE - 1);
     let writable = |page| maps_identity(paging, guest, page, Access::write(false));
     let code = crate::root_state::last_code();

@@ -92,7 +92,7 @@ impl HostCpu for VmxCpu {
     fn can_promote(&mut self, vs: &VmxVs, guest: &impl GuestMemory) -> bool {
         self.load_host();
         let local = 0u8;
-        can_take_over(&vs.paging(), guest, &raw const local as u64)
+        can_take_over(&vs.paging(), guest, &raw const local as u64, vs.features.five_levels)
     }
 }
 

@@ -115,7 +115,7 @@ fn broken_entry(vs: &mut VmxVs) -> Option<Exit> {
     let (at, cr4, delivering) = vs.with(|vmcs| {
         (vmcs.read(PHYSICAL_ADDRESS), control_registers::read_cr4(vmcs), events::was_delivering(vmcs))
     });
-    match broken_entry::answer(&vs.memory(), vs.nested_root(), at, cr4, delivering) {
+    match broken_entry::answer::<4>(&vs.memory(), vs.nested_root(), at, cr4, delivering) {
         Answer::Raise(event) => vs.inject(event),
         Answer::ShutDown => return Some(Exit::of(ExitClass::Shutdown)),
     }

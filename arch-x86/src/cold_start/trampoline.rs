@@ -16,6 +16,7 @@ global_asm!(
     ".set plinth_cold_gdt_register_offset, plinth_cold_gdt_register - plinth_cold_start",
     ".set plinth_cold_no_table_offset, plinth_cold_no_table - plinth_cold_start",
     ".set plinth_cold_root_offset, plinth_cold_root - plinth_cold_start",
+    ".set plinth_cold_cr4_offset, plinth_cold_cr4 - plinth_cold_start",
     ".set plinth_cold_jump_offset, plinth_cold_jump - plinth_cold_start",
     ".globl plinth_cold_start",
     "plinth_cold_start:",
@@ -31,8 +32,9 @@ global_asm!(
     "lgdt [plinth_cold_gdt_register_offset]",
     "mov eax, [plinth_cold_root_offset]",
     "mov cr3, eax",
-    // CR4.PAE; EFER.LME and NXE, for the kernel's tables have NX; CR0: PG, WP, NE, ET, MP, PE.
-    "mov eax, 0x20",
+    // CR4.PAE, and LA57 where the tables have five levels; EFER.LME and NXE, for the kernel's tables have NX; CR0: PG, WP,
+    // NE, ET, MP, PE.
+    "mov eax, [plinth_cold_cr4_offset]",
     "mov cr4, eax",
     "mov ecx, 0xC0000080",
     "mov eax, 0x900",
@@ -92,6 +94,7 @@ global_asm!(
     ".word 8",
     ".balign 8",
     "plinth_cold_root: .quad 0",
+    "plinth_cold_cr4: .quad 0",
     "plinth_cold_arrivals: .quad 0",
     "plinth_cold_count: .quad 0",
     "plinth_cold_target: .quad 0",
@@ -107,19 +110,21 @@ unsafe extern "C" {
     static plinth_cold_gdt_base: u8;
     static plinth_cold_jump: u8;
     static plinth_cold_root: u8;
+    static plinth_cold_cr4: u8;
     static plinth_cold_arrivals: u8;
     static plinth_cold_count: u8;
     static plinth_cold_target: u8;
     static plinth_cold_end: u8;
 }
 
-/// Puts the code into `page`, for processors that are to run on the tables at `root` and are among the arrivals.
+/// Puts the code into `page`, for processors that are to run on the tables at `root`, with this CR4, and are among the
+/// arrivals.
 ///
 /// # Safety
 /// 1. `page` is a page below 1 MiB that is identity mapped, writable and nobody's.
-/// 2. `root` lies below 4 GiB; its tables map the page for execution, and the kernel's image and memory, at the same
+/// 2. `root` lies below 4 GiB and has the levels that `cr4` says; its tables map the page for execution, and the kernel's image and memory, at the same
 ///    addresses.
-pub(super) unsafe fn place(page: u64, root: u64) {
+pub(super) unsafe fn place(page: u64, root: u64, cr4: u64) {
     let (places, count) = ARRIVALS.places();
     let start = &raw const plinth_cold_start as u64;
     let offset = |symbol: *const u8| symbol as u64 - start;
@@ -138,6 +143,7 @@ pub(super) unsafe fn place(page: u64, root: u64) {
     put_half(&raw const plinth_cold_gdt_base, page + offset(&raw const plinth_cold_gdt));
     put_half(&raw const plinth_cold_jump, page + offset(&raw const plinth_cold_long));
     put(&raw const plinth_cold_root, root);
+    put(&raw const plinth_cold_cr4, cr4);
     put(&raw const plinth_cold_arrivals, places as u64);
     put(&raw const plinth_cold_count, count as u64);
     put(&raw const plinth_cold_target, arrive as *const () as u64);

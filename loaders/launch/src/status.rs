@@ -66,6 +66,8 @@ launch_errors! {
     NotPrepared = 16, "the boot processor was not launched first; launch it and start again";
     /// The extension did not return from `_start` or its bootstrap callback in time.
     ExtensionOverdue = 17, "the extension did not return while starting; the kernel's log says from where. Give it more time with the kernel's option `watchdog`";
+    /// CR4.LA57 is not what it is on the processor that launched first; the detail is what it is here.
+    OtherPaging = 18, "this processor's page tables have another number of levels than the first one's (CR4.LA57); have the firmware start all processors alike";
     /// AArch64: entered at another exception level than EL2; the detail is the level.
     WrongExceptionLevel = 32, "Plinth has to be entered at EL2 and was not; have the firmware start it there (QEMU: -machine virtualization=on)";
     /// AArch64: a processor is started in a way that the kernel does not know, so that the OS could start it outside Plinth;

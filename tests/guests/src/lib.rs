@@ -12,6 +12,8 @@ pub mod apic;
 pub mod code;
 pub mod cpu;
 pub mod driver;
+#[cfg(feature = "firmware")]
+pub mod five_levels;
 pub mod msrs;
 pub mod plinth;
 pub mod report;

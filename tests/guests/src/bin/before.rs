@@ -1,5 +1,5 @@
-//! Runs before the loader and puts the processor's virtualization into a state in which Plinth must refuse to start.
-//! Which one, the file `before.txt` beside it says; then it starts the loader, `loader.efi`.
+//! Runs before the loader and puts the processor into a state that firmware, or another owner of its virtualization, may leave
+//! it in. Which one, the file `before.txt` beside it says; then it starts the loader, `loader.efi`.
 
 #![no_std]
 #![no_main]
@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::arch::asm;
 
-use plinth_test_guests::{cpu, say};
+use plinth_test_guests::{cpu, five_levels, say};
 use uefi::boot::{self, LoadImageSource};
 use uefi::fs::FileSystem;
 use uefi::prelude::*;
@@ -57,6 +57,7 @@ fn prepare() -> uefi::Result {
                 read_msr(FEATURE_CONTROL) == LOCKED
             }
             "vmx-in-use" => switch_vmx_on(),
+            "five-levels" => five_levels::switch_on(),
             "svm-in-use" => {
                 write_msr(cpu::EFER, read_msr(cpu::EFER) | cpu::EFER_SVME);
                 read_msr(cpu::EFER) & cpu::EFER_SVME != 0

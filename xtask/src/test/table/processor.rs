@@ -13,7 +13,48 @@ const ATTACKS: Test = Test {
     ..GUEST
 };
 
+/// Firmware that pages by five levels, made of one that does not.
+const FIVE_LEVELS: Test = Test { before: Some("five-levels"), arguments: &["-cpu", "EPYC,+la57"], ..GUEST };
+
 pub(super) const TESTS: &[Test] = &[
     ATTACKS,
     Test { boards: UEFI.boards, memory: UEFI.memory, timeout: UEFI.timeout, end: UEFI.end, ..ATTACKS },
+    Test {
+        name: "five-levels-bare",
+        proves: "firmware and loader go on under page tables of five levels, without Plinth",
+        payload: Payload::Guest("report"),
+        bare: true,
+        expect: &["TEST before five-levels ok", "TEST report done "],
+        ..FIVE_LEVELS
+    },
+    Test {
+        name: "five-levels",
+        proves: "Plinth launches under firmware that pages by five levels, and every exit has the bare machine's answer",
+        payload: Payload::Guest("exits"),
+        expect: &["TEST before five-levels ok", "plinth: pp 0: launched", "TEST exits done "],
+        ..FIVE_LEVELS
+    },
+    Test {
+        name: "five-levels-stop",
+        proves: "the processor is given back with five levels",
+        payload: Payload::Guest("stop"),
+        expect: &["TEST before five-levels ok", "plinth: pp 0: promoted", "TEST stop done "],
+        ..FIVE_LEVELS
+    },
+    Test {
+        name: "five-levels-crash",
+        proves: "the root VM lives on with five levels when the extension crashes",
+        payload: Payload::Guest("crash"),
+        extension: Some("crashes"),
+        expect: &["TEST before five-levels ok", "TEST crash done "],
+        ..FIVE_LEVELS
+    },
+    Test {
+        name: "five-levels-later",
+        proves: "a root VM that turns to five levels itself lives, and is not given the processor back",
+        payload: Payload::Guest("five-levels"),
+        before: None,
+        expect: &["the root VM pages in the mode Long5, the kernel in Long4", "TEST five-levels done "],
+        ..FIVE_LEVELS
+    },
 ];
