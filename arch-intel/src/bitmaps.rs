@@ -176,7 +176,9 @@ impl VmxVm {
         let nothing = plinth_hal::SpaRange::new(Spa::new(0), 0);
         // SAFETY: nothing may be read or written.
         let memory = unsafe { IdentityMemory::new(nothing, nothing, 0) };
-        Self { memory, maps: Spa::new(0x1_0000), nested_root: Spa::new(0x2_0000), tag }
+        let bitmap = Spa::new(0x1_0000);
+        let maps = MsrMaps { memory, bitmap, requests: MsrRequests::new(memory, bitmap) };
+        Self { maps, nested_root: Spa::new(0x2_0000), tag }
     }
 }
 
