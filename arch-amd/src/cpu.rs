@@ -9,9 +9,9 @@ use plinth_arch_x86::interrupts::Interrupts;
 use plinth_arch_x86::nmi::NmiNote;
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::sleep;
-use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over};
+use plinth_arch_x86::stopped_guest::can_take_over;
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, Spa, UserExit, VsHw};
+use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, Spa, TakeBack, UserExit, VsHw};
 
 use crate::launch::BackendPages;
 use crate::msr_table::TABLE;
@@ -247,9 +247,12 @@ impl HostCpu for SvmCpu {
         emulate::as_bare_machine(vs, exit, guest, registers)
     }
 
-    fn can_promote(&mut self, vs: &SvmVs, guest: &impl GuestMemory) -> bool {
+    fn can_promote(&mut self, vs: &SvmVs, guest: &impl GuestMemory) -> TakeBack {
         self.load_host();
+        if vs.expects_event() {
+            return TakeBack::Later;
+        }
         let local = 0u8;
-        can_take_over(&vs.paging(), guest, &raw const local as u64, vs.features.five_levels)
+        TakeBack::now_if(can_take_over(vs, guest, &raw const local as u64, vs.features.five_levels))
     }
 }

@@ -62,6 +62,16 @@ impl GuestNmi {
         Delivery::AfterReturn
     }
 
+    /// Whether the handler of one runs at this instruction pointer, or another one waits for its end.
+    pub(crate) fn is_under_way(&self, rip: u64) -> bool {
+        self.pending
+            || match self.progress {
+                Progress::None => false,
+                Progress::Handler | Progress::SteppedReturn => true,
+                Progress::Return(at) => at == rip,
+            }
+    }
+
     /// An IRET at this address has exited. Returns whether it is to be stepped over.
     pub(crate) fn returns(&mut self, rip: u64) -> bool {
         if self.progress != Progress::Handler {

@@ -93,6 +93,14 @@ impl SvmVs {
         self.vmcb.control.clean &= !bits;
     }
 
+    /// Whether an event is on its way to the guest, or is held back from it.
+    pub(crate) fn expects_event(&self) -> bool {
+        let control = &self.vmcb.control;
+        let injected = control.event_injection & vmcb::EVENT_VALID != 0;
+        let virtual_nmi = control.interrupt_control & (vmcb::VIRTUAL_NMI | vmcb::VIRTUAL_NMI_BLOCKED) != 0;
+        injected || virtual_nmi || control.interrupt_shadow != 0 || self.nmi.is_under_way(self.vmcb.save.rip)
+    }
+
     /// Moves RIP past an instruction that was carried out for the guest: what the hardware does then.
     pub(crate) fn advance_to(&mut self, next: u64) {
         self.vmcb.save.rip = next;

@@ -9,8 +9,8 @@ use aarch64_cpu::registers::{
 };
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{
-    Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, UserContext, UserExit,
-    UserFault, UserVa,
+    Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, TakeBack, UserContext,
+    UserExit, UserFault, UserVa,
 };
 
 use crate::bank::Bank;
@@ -586,8 +586,8 @@ impl HostCpu for El2Cpu {
     fn forward(&mut self, _: ProcessorEvent) {}
 
     /// EL2 cannot be given back to an OS that runs at EL1.
-    fn can_promote(&mut self, _: &El2Vs, _: &impl GuestMemory) -> bool {
-        false
+    fn can_promote(&mut self, _: &El2Vs, _: &impl GuestMemory) -> TakeBack {
+        TakeBack::Never
     }
 
     fn reset_machine(&mut self) {

@@ -127,6 +127,20 @@ pub(crate) fn inject(vmcs: &Current, event: Event) -> bool {
     false
 }
 
+/// Whether an event is on its way to the guest, is held back from it, or was held off by its last instruction; or the guest
+/// sleeps otherwise than by HLT.
+pub(crate) fn expects_one(vmcs: &Current) -> bool {
+    const HALTED: u32 = 1;
+    let injected = vmcs.read(ENTRY_EVENT) & VALID != 0;
+    let blocked = vmcs.read(INTERRUPTIBILITY) & (BLOCKED_NMI | BLOCKED_ONE) != 0;
+    let waits = vmcs.read(PROCESSOR_CONTROLS) & (NMI_WINDOW | INTERRUPT_WINDOW) != 0;
+    injected
+        || blocked
+        || waits
+        || vmcs.read(PENDING_DEBUG) & SINGLE_STEP != 0
+        || vmcs.read(ACTIVITY) > HALTED
+}
+
 fn inject_nmi(vmcs: &Current) -> bool {
     let blocked = vmcs.read(INTERRUPTIBILITY) & (BLOCKED_NMI | BLOCKED_ONE) != 0;
     if blocked || vmcs.read(ENTRY_EVENT) & VALID != 0 {

@@ -6,16 +6,16 @@ use std::sync::atomic::Ordering;
 use plinth_extension_api::abi::{ExitPage, register};
 use plinth_hal::{
     Event, Exit, ExitClass, Gpa, GuestMemory, HostCpu, HostFault, IdPolicy, Page, PageWriter, ProcessorEvent,
-    Registers, Spa, UserExit, VsHw,
+    Registers, Spa, TakeBack, UserExit, VsHw,
 };
 
-use crate::Sim;
 use crate::execute::Flow;
 use crate::machine::{DEVICE_INTERRUPT, FREQUENCY, Machine, PowerLoss, Trace, wait_until};
 use crate::mmu::{HOST_TAG, Space, Tlb};
 use crate::state::StateCache;
 use crate::user::SimUser;
 use crate::vs::{INTERRUPT_FLAG, SimVs};
+use crate::{RootState, Sim};
 
 /// The first register that an extension may write; it may read those below too.
 pub const WRITABLE_REGISTERS: u64 = 0x10;
@@ -191,6 +191,13 @@ impl SimCpu {
         true
     }
 
+    /// Takes note of how a program has ended.
+    pub(crate) fn end_program(&self, vs: &SimVs, page: Page<Sim>) {
+        let registers = page.registers_once().take(std::array::from_fn(|number| number));
+        let state = RootState { instruction_pointer: vs.instruction_pointer, registers };
+        self.machine.end_program(self.hardware_id(), state);
+    }
+
     /// Puts the four results of an ID read where they belong.
     pub(crate) fn set_id_results(writer: PageWriter<Sim>, results: [u32; 4]) {
         for (number, result) in [0, 3, 1, 2].into_iter().zip(results) {
@@ -295,10 +302,13 @@ impl HostCpu for SimCpu {
         self.answer_bare(vs, exit, guest, registers)
     }
 
-    fn can_promote(&mut self, vs: &SimVs, guest: &impl GuestMemory) -> bool {
+    fn can_promote(&mut self, vs: &SimVs, guest: &impl GuestMemory) -> TakeBack {
         let tables = vs.state.get(register::X86_CR3).unwrap_or(0).max(0x1000);
         let willing = !self.machine.trouble.refuses_promotion.load(Ordering::Relaxed);
-        willing && guest.read_u64(Gpa::new(tables & !7)).is_some()
+        if vs.event.is_some() {
+            return TakeBack::Later;
+        }
+        TakeBack::now_if(willing && guest.read_u64(Gpa::new(tables & !7)).is_some())
     }
 
     fn forward(&mut self, event: ProcessorEvent) {

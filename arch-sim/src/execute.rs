@@ -87,6 +87,10 @@ impl SimCpu {
                 vs.flags = vs.flags & !INTERRUPT_FLAG | if on != 0 { INTERRUPT_FLAG } else { 0 };
                 next
             }
+            Op::Done => {
+                self.end_program(vs, registers);
+                Flow::Again
+            }
             Op::Wait if vs.is_root() => next,
             Op::Wait => Exit::of(ExitClass::Wait).into(),
             Op::Load { address } => {

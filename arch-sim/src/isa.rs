@@ -99,6 +99,8 @@ operations! {
     24 AllowInterrupts(on);
     /// Waits for an interrupt. Exits, but for the root VM.
     25 Wait;
+    /// The program is over: the processor stays here, and takes interrupts.
+    26 Done;
 }
 
 impl Op {

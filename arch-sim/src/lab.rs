@@ -90,6 +90,8 @@ pub enum Ended {
     Abandoned(LaunchStatus, RootState),
     /// The bare machine goes on from there.
     Promoted(RootState),
+    /// It has come to the end of its program, and stays there under the hypervisor.
+    Done(RootState),
     /// The machine stopped.
     PowerLost(PowerLoss),
 }
@@ -184,23 +186,26 @@ impl Lab {
         lock(&self.running).push((pp, handle));
     }
 
-    /// Waits until a processor has left the hypervisor.
+    /// Waits until a processor has left the hypervisor, or has come to the end of its program.
     ///
     /// # Panics
     /// If it does not, or with the panic that it ended by.
     pub fn end(&mut self, pp: usize) -> Ended {
         let start = Instant::now();
-        let handle = loop {
+        loop {
             let mut running = lock(&self.running);
             // One that the root VM starts may be on its way still.
-            if let Some(position) = running.iter().position(|(running, _)| *running == pp) {
-                break running.remove(position).1;
+            let position = running.iter().position(|(running, _)| *running == pp);
+            let finished = position.filter(|position| running[*position].1.is_finished());
+            if let Some(position) = finished {
+                let (_, handle) = running.remove(position);
+                return handle.join().unwrap_or_else(|payload| resume_unwind(payload));
             }
             drop(running);
-            assert!(start.elapsed() < PATIENCE, "processor {pp} was never launched");
-            std::thread::sleep(Duration::from_micros(50));
-        };
-        while !handle.is_finished() {
+            if let Some(state) = self.machine.take_end(Machine::hardware_id(pp)) {
+                return Ended::Done(state);
+            }
+            assert!(position.is_some() || start.elapsed() < PATIENCE, "processor {pp} was never launched");
             if start.elapsed() > PATIENCE {
                 self.machine.lose_power(PowerLoss::Off);
                 let trace = self.machine.trace();
@@ -209,7 +214,6 @@ impl Lab {
             }
             std::thread::sleep(Duration::from_micros(50));
         }
-        handle.join().unwrap_or_else(|payload| resume_unwind(payload))
     }
 
     /// Launches one processor with `program` and waits until it is done.

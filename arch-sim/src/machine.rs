@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use plinth_hal::page_table::MemoryType;
 use plinth_hal::{Event, PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa};
 
+use crate::RootState;
 use crate::extension::Extension;
 use crate::ram::Ram;
 
@@ -100,6 +101,8 @@ struct Line {
     asleep: AtomicBool,
     lock: Mutex<()>,
     wake: Condvar,
+    /// How its program has ended.
+    ended: Mutex<Option<RootState>>,
 }
 
 /// What happens before a read of so many bytes at an address.
@@ -249,6 +252,16 @@ impl Machine {
     /// Whether a processor sleeps: it has done all that was asked of it.
     pub fn is_asleep(&self, hardware_id: u32) -> bool {
         self.line(hardware_id).asleep.load(Ordering::SeqCst)
+    }
+
+    /// A processor's program is over.
+    pub(crate) fn end_program(&self, hardware_id: u32, state: RootState) {
+        lock(&self.line(hardware_id).ended).get_or_insert(state);
+    }
+
+    /// How it has ended, if it is over; once.
+    pub(crate) fn take_end(&self, hardware_id: u32) -> Option<RootState> {
+        lock(&self.line(hardware_id).ended).take()
     }
 
     fn line(&self, hardware_id: u32) -> &Line {

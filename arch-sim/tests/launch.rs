@@ -13,7 +13,7 @@ use plinth_extension_api::abi::{ExitClass, HYPERCALL_STOP};
 fn one_processor_launches_and_goes_on_where_it_was() {
     let mut lab = Lab::new(Standard::new().extension());
     let reports = [Op::Report { register: 7 }, Op::Set { register: 9, value: 99 }];
-    let ended = lab.run(&program(&[&reports, &id_read(u64::from(FEATURE_LEAF))]));
+    let ended = lab.run(&[&reports[..], &id_read(u64::from(FEATURE_LEAF)), &Op::STOP].concat());
     promoted(&ended);
     let Ended::Promoted(state) = ended else { unreachable!() };
     assert_eq!(state.registers[9], 99);
@@ -43,7 +43,7 @@ fn launch_on(count: usize) {
         promoted(&lab.end(pp));
         assert_eq!(lab.exits(pp, ExitClass::IdRead), 1);
     }
-    assert_eq!(lab.kernel.launched_pps(), 0);
+    assert_eq!(lab.kernel.launched_pps(), count);
     assert_eq!(lab.machine.values(), vec![0x55; count]);
 }
 

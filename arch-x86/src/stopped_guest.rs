@@ -92,17 +92,27 @@ pub fn maps_identity(paging: &GuestPaging, guest: &impl GuestMemory, address: u6
     found.is_ok_and(|gpa| gpa.raw() == address)
 }
 
-/// Whether the guest's own tables map the last step of leaving the hypervisor to itself: its code, and the stack
-/// around `stack`. They have to have as many levels as the kernel's, which `five_levels` says: CR4.LA57 cannot change in long
-/// mode.
-pub fn can_take_over(paging: &GuestPaging, guest: &impl GuestMemory, stack: u64, five_levels: bool) -> bool {
+/// Whether the bare machine can go on from where a guest is: it runs 64-bit code at privilege level 0, to which IRET leads, and its
+/// own tables map the last step of leaving the hypervisor to itself: its code, and the stack around `stack`. They have to have as
+/// many levels as the kernel's, which `five_levels` says: CR4.LA57 cannot change in long mode.
+pub fn can_take_over(
+    stopped: &impl StoppedGuest,
+    guest: &impl GuestMemory,
+    stack: u64,
+    five_levels: bool,
+) -> bool {
+    let page = stack & !(PAGE_SIZE - 1);
+    let paging = &stopped.paging();
+    let writable = |page| maps_identity(paging, guest, page, Access::write(false));
+    let code = crate::root_state::last_code();
     let mode = if five_levels { PagingMode::Long5 } else { PagingMode::Long4 };
     if paging.mode != mode {
         log::warn!("the root VM pages in the mode {:?}, the kernel in {mode:?}: not promoted", paging.mode);
-        return false;
     }
-    let page = stack & !(PAGE_SIZE - 1);
-    let writable = |page| maps_identity(paging, guest, page, Access::write(false));
-    let code = crate::root_state::last_code();
-    maps_identity(paging, guest, code, Access::fetch(false)) && writable(page - PAGE_SIZE) && writable(page)
+    let leads_there =
+        stopped.privilege() == 0 && stopped.code_size() == CodeSize::Bits64 && paging.mode == mode;
+    leads_there
+        && maps_identity(paging, guest, code, Access::fetch(false))
+        && writable(page - PAGE_SIZE)
+        && writable(page)
 }

@@ -131,7 +131,7 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_GROUPS_WITHOUT_MANIFEST UINT64_C(0x77f)
 
 /* Hypercalls. */
-/* Gives this processor back to the caller. Result 0: it runs on the bare machine. The OS's kernel alone may. */
+/* Gives all processors back to the OS, or none. Result 0: they run on the bare machine. The OS's kernel alone may. */
 #define PLINTH_HYPERCALL_STOP UINT64_C(0x504c000000010001)
 /* Writes the exit counts of every processor to the log. The OS's kernel alone may. */
 #define PLINTH_HYPERCALL_REPORT UINT64_C(0x504c000000010002)
@@ -1019,7 +1019,7 @@ static inline plinth_status plinth_vs_advance_and_run_current(uint64_t handle)
 
 /* Gives the bare PP back to its root VS, after the instruction that exited. Comes back only if it fails. Since version 1.
  * vs: the VS
- * Errors: WrongState, StaleId(1), Busy(1), Denied(1), Denied(1)
+ * Errors: WrongState, StaleId(1), Busy(1), Denied(1), Denied(1), Busy, Unresponsive
  */
 static inline plinth_status plinth_vs_promote(uint64_t handle, uint64_t vs)
 {

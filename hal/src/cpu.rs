@@ -10,6 +10,24 @@ use crate::user::{UserContext, UserExit};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HostFault;
 
+/// Whether the bare machine can go on from a VS's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TakeBack {
+    /// It can.
+    Now,
+    /// An event is on its way to the guest: it can once that has arrived.
+    Later,
+    /// It cannot.
+    Never,
+}
+
+impl TakeBack {
+    /// [`Self::Now`], if that is so.
+    pub const fn now_if(it_can: bool) -> Self {
+        if it_can { Self::Now } else { Self::Never }
+    }
+}
+
 /// The PP that the caller runs on. Owned by that PP's loop alone.
 pub trait HostCpu: Sized {
     /// The backend.
@@ -141,9 +159,9 @@ pub trait HostCpu: Sized {
         let _ = hardware_id;
     }
 
-    /// Whether the machine can take this VS back: its page tables still map what the last step runs on. Brings all
-    /// of its state that is in the processor back into it.
-    fn can_promote(&mut self, vs: &<Self::Arch as Arch>::Vs, guest: &impl crate::GuestMemory) -> bool;
+    /// Whether the machine can take this VS back: its page tables still map what the last step runs on, and it is where that step
+    /// can lead. Brings all of its state that is in the processor back into it.
+    fn can_promote(&mut self, vs: &<Self::Arch as Arch>::Vs, guest: &impl crate::GuestMemory) -> TakeBack;
 
     /// Restarts the machine.
     fn reset_machine(&mut self);

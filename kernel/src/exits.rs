@@ -10,6 +10,7 @@ use plinth_launch::LaunchError;
 
 use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
+use crate::mailbox::{PROMOTE, Standing};
 use crate::memory_types::{GIB, retype};
 use crate::objects::VsState;
 use crate::pp::{Callback, Next, Pp, StartedBy, Upcall, guest_view};
@@ -82,6 +83,9 @@ impl<A: Arch> Pp<'_, A> {
         {
             return Some(refused);
         }
+        if core::mem::take(&mut self.comes_later) {
+            self.mailbox.post(PROMOTE);
+        }
         self.watch_timer();
         None
     }
@@ -137,6 +141,7 @@ impl<A: Arch> Pp<'_, A> {
             ExitClass::Cache => self.cache_control(exit),
             ExitClass::Reserved => self.end_reserved_writes(),
             ExitClass::Timer => self.timer_exit(),
+            ExitClass::Hypercall if self.stops_by_itself(exit) => Some(self.hypercall(exit)),
             ExitClass::Memory if self.is_reserved(exit) => self.reserved_access(exit),
             ExitClass::Memory if self.map_on_demand(exit) || self.was_changing(exit) => None,
             _ => Some(self.decide(exit)),
@@ -190,6 +195,7 @@ impl<A: Arch> Pp<'_, A> {
         let Some(root) = self.root_vs.filter(|root| self.can_run(*root)) else {
             log::error!("pp {}: it has no root VS that can run; the processor stops", self.index);
             self.mailbox.rest();
+            self.mailbox.set_standing(Standing::Failed);
             // BOUND: none. It has nothing to run any more, and nobody waits for a PP that runs no guest.
             loop {
                 self.cpu.park(|| false);

@@ -171,6 +171,12 @@ impl FramePool {
         }
     }
 
+    /// Calls `work` for every frame that is not `owner`'s.
+    pub(crate) fn each_but(&self, owner: FrameOwner, work: impl FnMut(Spa)) {
+        let others = (0..self.count).filter(|index| self.frames[*index].owner != owner);
+        others.map(|index| self.address(index)).for_each(work);
+    }
+
     /// Whom the frame at `at` belongs to; `None` outside the pool.
     pub fn owner(&self, at: Spa) -> Option<FrameOwner> {
         self.index(at).map(|index| self.frames[index].owner)

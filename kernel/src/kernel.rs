@@ -17,6 +17,7 @@ use crate::mailbox::{Mailbox, Standing};
 use crate::objects::{Vm, Vp, Vs};
 use crate::platform::{Platform, PrepareError, range};
 use crate::pp::{PpResources, stays_off};
+use crate::promotion::{self, MayStop, Rendezvous};
 use crate::space::{DATA, HostSpace};
 use crate::sync::Lock;
 use crate::{wait, watchdog};
@@ -59,6 +60,8 @@ pub(crate) struct Machine<A: Arch> {
     pub(crate) turn_milliseconds: u64,
     /// How long a PP may take to answer another one.
     pub(crate) answer_milliseconds: u64,
+    /// Who may have the bare machine back.
+    pub(crate) may_stop: MayStop,
     /// A page whose writes by the root VM the kernel must see.
     pub(crate) trapped_page: Option<Spa>,
     /// How many of each PP's backend pages the extension's tables map, where they are its own.
@@ -89,6 +92,10 @@ pub struct Kernel<A: Arch> {
     /// as it likes.
     pub(crate) unknown_exits: AtomicBool,
     pub(crate) refused_starts: AtomicBool,
+    /// The same of a refused stop of the hypervisor.
+    pub(crate) refused_stops: AtomicBool,
+    /// Where all PPs meet before they leave.
+    pub(crate) rendezvous: Rendezvous,
     /// The root VM has been refused new memory types: as above.
     pub(crate) refused_types: AtomicBool,
     /// Changes whenever any VM's declared answers do.
@@ -113,6 +120,8 @@ impl<A: Arch> Kernel<A> {
             all_launched: AtomicBool::new(false),
             unknown_exits: AtomicBool::new(false),
             refused_starts: AtomicBool::new(false),
+            refused_stops: AtomicBool::new(false),
+            rendezvous: Rendezvous::new(),
             refused_types: AtomicBool::new(false),
             policy_version: AtomicU32::new(1),
             tags: AtomicU32::new(0b11),
@@ -149,6 +158,7 @@ impl<A: Arch> Kernel<A> {
             entry_pages: platform.entry.pages,
             turn_milliseconds: watchdog::option(platform.command_line),
             answer_milliseconds: wait::option(platform.command_line),
+            may_stop: promotion::option(platform.command_line),
         };
         // The root VM may read the reservation past the caches.
         memory.write_back(machine.zero_frame, PAGE_SIZE);

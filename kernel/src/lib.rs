@@ -32,6 +32,7 @@ mod passthrough;
 mod platform;
 mod pp;
 mod processors;
+mod promotion;
 mod reserved;
 mod space;
 mod sync;

@@ -47,7 +47,7 @@ impl<A: Arch> Kernel<A> {
     pub fn lose_pp(&self, hardware_id: u32) -> Option<LostPp> {
         let pp = self.mailboxes.iter().position(|mailbox| mailbox.is(hardware_id))?;
         let mailbox = self.mailboxes.get(pp)?;
-        mailbox.set_standing(Standing::Outside);
+        mailbox.set_standing(Standing::Failed);
         mailbox.leave_guest();
         mailbox.rest();
         let machine = self.machine.get()?;

@@ -32,6 +32,9 @@ pub(crate) const TIMER: u32 = 1 << 6;
 /// Give back the interrupts that have stopped the extension.
 pub(crate) const INTERRUPTS: u32 = 1 << 7;
 
+/// Leave the hypervisor together with all others.
+pub(crate) const PROMOTE: u32 = 1 << 8;
+
 /// What [`Mailbox::start_entry`] holds while no start is asked for.
 const NOWHERE: u64 = u64::MAX;
 /// What [`Mailbox::user_epoch`] holds while the PP is not in the extension.
@@ -51,6 +54,8 @@ pub(crate) enum Standing {
     Starting,
     /// It runs under the hypervisor.
     Launched,
+    /// It has stopped there for good: it runs nothing, and does not leave.
+    Failed,
 }
 
 /// How a PP hears of what another one wants.
@@ -112,6 +117,7 @@ impl Mailbox {
             standing if standing == Standing::Cold as u8 => Standing::Cold,
             standing if standing == Standing::Starting as u8 => Standing::Starting,
             standing if standing == Standing::Launched as u8 => Standing::Launched,
+            standing if standing == Standing::Failed as u8 => Standing::Failed,
             _ => Standing::Outside,
         }
     }
@@ -138,7 +144,7 @@ impl Mailbox {
             }
             Standing::Starting => _ = call(PpCall::StartAgain),
             Standing::Launched if self.start_kick() => _ = call(PpCall::Kick),
-            Standing::Launched | Standing::Cold | Standing::Outside => {}
+            Standing::Launched | Standing::Cold | Standing::Outside | Standing::Failed => {}
         }
     }
 

@@ -11,7 +11,8 @@ use plinth_launch::LaunchError;
 
 use crate::handle::Id;
 use crate::objects::VsState;
-use crate::pp::{Callback, Departure, Next, Pp, guest_view};
+use crate::pp::{Callback, Next, Pp, guest_view};
+use crate::promotion::MayStop;
 
 impl<A: Arch> Pp<'_, A> {
     /// Does what the extension's bootstrap would, on a PP that the root VM starts.
@@ -90,13 +91,21 @@ impl<A: Arch> Pp<'_, A> {
         Next::Run
     }
 
-    fn hypercall(&mut self, exit: Exit) -> Next {
+    /// Whether an exit is the root VM's wish for the bare machine, which the extension is not asked about.
+    pub(crate) fn stops_by_itself(&self, exit: Exit) -> bool {
+        self.machine.may_stop == MayStop::Always
+            && self.is_root()
+            && exit.detail == 0
+            && self.page.registers_once().take([0]) == [HYPERCALL_STOP]
+    }
+
+    pub(crate) fn hypercall(&mut self, exit: Exit) -> Next {
         let [number] = self.page.registers_once().take([0]);
         if exit.detail != 0 || number != HYPERCALL_STOP {
             self.inject(Event::Undefined);
             return Next::Run;
         }
-        if let Some(next) = self.try_promote() {
+        if let Ok(next) = self.promote() {
             return next;
         }
         self.page.writer().set_general(0, HYPERCALL_REFUSED);
@@ -110,25 +119,5 @@ impl<A: Arch> Pp<'_, A> {
         if active.vs.hw.advance(&guest).is_err() {
             active.vs.hw.inject(Event::Undefined);
         }
-    }
-
-    /// Makes the active root VS ready to get the processor back, if it can: its instruction is skipped and
-    /// its first general register is 0.
-    pub(crate) fn try_promote(&mut self) -> Option<Next> {
-        self.stop_stepping();
-        let mut active = self.active.take()?;
-        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
-        let root = self.root_vs == Some(active.id);
-        if !root || !self.cpu.can_promote(&active.vs.hw, &guest) || active.vs.hw.advance(&guest).is_err() {
-            self.active = Some(active);
-            return None;
-        }
-        self.cpu.return_interrupts();
-        self.page.writer().set_general(0, 0);
-        log::info!("pp {}: promoted; it runs the bare machine again", self.index);
-        self.kernel.leave_view(&mut active.vs);
-        self.kernel.forget_root_vs(active.id, active.vs.vp);
-        self.departure = Some(Departure::Promote(active.vs.hw, self.page.registers_once()));
-        Some(Next::Depart)
     }
 }

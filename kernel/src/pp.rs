@@ -144,7 +144,11 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) calls: u32,
     /// When the active VS has to exit.
     pub(crate) deadline: Option<u64>,
-    /// A run is not all there is to the next exit: the launch ends with it, or the timer is set.
+    /// Steps that the root VS has taken before it leaves.
+    pub(crate) steps: u32,
+    /// It looks after the next run whether it can leave now.
+    pub(crate) comes_later: bool,
+    /// A run is not all there is to the next exit: the launch ends with it, the timer is set, or others wait for its end.
     pub(crate) watches_runs: bool,
 }
 
@@ -176,7 +180,7 @@ impl<A: Arch> Kernel<A> {
         let prepared = self.machine.get().and_then(|machine| {
             A::exit_page(machine.memory, resources.exit_page).map(|page| (machine, page))
         });
-        let Some((machine, page)) = prepared else {
+        let Some((machine, page)) = prepared.filter(|_| !self.rendezvous.is_over()) else {
             return Departure::Abandon(LaunchStatus::failed(LaunchError::NotPrepared, 0), root);
         };
         let mailbox = &self.mailboxes[resources.pp];
@@ -213,6 +217,8 @@ impl<A: Arch> Kernel<A> {
             next_look: 0,
             calls: 0,
             deadline: None,
+            steps: 0,
+            comes_later: false,
             watches_runs: true,
         };
         let departure = pp.work();

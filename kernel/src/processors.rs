@@ -7,7 +7,9 @@ use plinth_hal::{Arch, Exit, ExitClass, ExitFrame, HostCpu, PageWriter, Processo
 
 use crate::handle::Id;
 use crate::kernel::Kernel;
-use crate::mailbox::{ATTENTION, FLUSH, INTERRUPTS, Mailbox, NMI, POLICY, PpCall, RESET, START, Standing};
+use crate::mailbox::{
+    ATTENTION, FLUSH, INTERRUPTS, Mailbox, NMI, POLICY, PROMOTE, PpCall, RESET, START, Standing,
+};
 use crate::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
 use crate::wait::{CpuClock, Question, Unheard};
@@ -51,6 +53,11 @@ impl<A: Arch> Pp<'_, A> {
             // Again, and nobody's kick: now it meets the guest, behind what is to be delivered to that already.
             self.cpu.kick(self.cpu.hardware_id());
         }
+        if requests & PROMOTE != 0
+            && let Some(next) = self.asked_to_leave()
+        {
+            return Some(next);
+        }
         let (crashed, launching) = (self.extension.crashed.load(Ordering::Relaxed), self.root.is_some());
         if requests & ATTENTION != 0 && !crashed && !launching {
             return Some(self.report(ExitClass::Attention));
@@ -66,7 +73,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// Ends the active VS's turn for something that came from outside.
-    fn report(&mut self, class: ExitClass) -> Next {
+    pub(crate) fn report(&mut self, class: ExitClass) -> Next {
         self.watch_timer();
         self.mailbox.count(class, 1);
         self.decide(Exit::of(class))
@@ -126,7 +133,9 @@ impl<A: Arch> Pp<'_, A> {
     fn post(&mut self, event: ProcessorEvent, target: Target) {
         let mut met = false;
         for (index, mailbox) in self.kernel.mailboxes.iter().enumerate() {
-            if mailbox.standing() == Standing::Outside || !self.is_meant(target, index, mailbox) {
+            if matches!(mailbox.standing(), Standing::Outside | Standing::Failed)
+                || !self.is_meant(target, index, mailbox)
+            {
                 continue;
             }
             met = true;
@@ -270,7 +279,7 @@ impl<A: Arch> Kernel<A> {
     }
 
     /// How long a PP may take to answer another one, in ticks of the counter.
-    fn answer_limit(&self, cpu: &A::Cpu) -> u64 {
+    pub(crate) fn answer_limit(&self, cpu: &A::Cpu) -> u64 {
         let milliseconds = self.machine.get().map_or(0, |machine| machine.answer_milliseconds);
         watchdog::ticks(milliseconds, cpu)
     }

@@ -4,15 +4,15 @@ use plinth_arch_x86::cpuid;
 use plinth_arch_x86::exit_registers::{CpuidQuery, ExitPage, ExitRegisters, answer_cpuid};
 #[cfg(feature = "fault-injection")]
 use plinth_arch_x86::fault_injection::{self, Nmis};
-use plinth_arch_x86::stopped_guest::{StoppedGuest, can_take_over};
+use plinth_arch_x86::stopped_guest::can_take_over;
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, UserExit, VsHw};
+use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, TakeBack, UserExit, VsHw};
 
 use super::VmxCpu;
 use crate::msr_table::TABLE;
 use crate::processor::GENERAL_PROTECTION;
 use crate::vs::VmxVs;
-use crate::{Vmx, control_registers, nmi};
+use crate::{Vmx, control_registers, events, nmi};
 
 impl HostCpu for VmxCpu {
     type Arch = Vmx;
@@ -89,10 +89,13 @@ impl HostCpu for VmxCpu {
         }
     }
 
-    fn can_promote(&mut self, vs: &VmxVs, guest: &impl GuestMemory) -> bool {
+    fn can_promote(&mut self, vs: &VmxVs, guest: &impl GuestMemory) -> TakeBack {
         self.load_host();
+        if vs.with(events::expects_one) {
+            return TakeBack::Later;
+        }
         let local = 0u8;
-        can_take_over(&vs.paging(), guest, &raw const local as u64, vs.features.five_levels)
+        TakeBack::now_if(can_take_over(vs, guest, &raw const local as u64, vs.features.five_levels))
     }
 }
 

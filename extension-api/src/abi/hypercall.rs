@@ -9,7 +9,7 @@ use super::table::constants;
 constants! {
     /// Hypercalls.
     HYPERCALLS:
-    /// Gives this processor back to the caller. Result 0: it runs on the bare machine. The OS's kernel alone may.
+    /// Gives all processors back to the OS, or none. Result 0: they run on the bare machine. The OS's kernel alone may.
     HYPERCALL_STOP = SIGNATURE << 48 | 0x0001_0001;
     /// Writes the exit counts of every processor to the log. The OS's kernel alone may.
     HYPERCALL_REPORT = SIGNATURE << 48 | 0x0001_0002;

@@ -225,13 +225,16 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Gives the PP back to its root VS.
+    /// Gives the machine back to the root VM, on this PP with the VS named, together with all other PPs.
     pub(super) fn vs_promote(&mut self) -> Resumption {
         if self.root.is_some() {
             return Err(Error::WrongState.into());
         }
         self.activate(self.id(1)).map_err(about(1))?;
-        self.try_promote().ok_or(Failure::argument(1, Error::Denied))
+        self.promote().map_err(|failure| match failure.error {
+            Error::Denied => Failure::argument(1, Error::Denied),
+            _ => failure,
+        })
     }
 
     /// Works on the hardware of the VS in REG1, active on this PP or at rest.
@@ -299,12 +302,6 @@ impl<A: Arch> Kernel<A> {
             vs.hw.destroy(frames);
             Error::OutOfObjects.into()
         })
-    }
-
-    /// Lets go of a root VS whose PP has left the hypervisor with it.
-    pub(crate) fn forget_root_vs(&self, id: Id, vp: Id) {
-        self.vss.forget_taken(id);
-        self.leave_vp(vp);
     }
 
     /// Destroys the VSs of a PP that is not going to run any.

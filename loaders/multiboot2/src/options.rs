@@ -30,6 +30,8 @@ pub enum BadOption<'a> {
     Watchdog(&'a str),
     /// `pp-timeout=` is no number, or 0.
     PpTimeout(&'a str),
+    /// `may-stop=` is none of the three.
+    MayStop(&'a str),
     /// `separate-tables=` is neither `on` nor `off`.
     SeparateTables(&'a str),
 }
@@ -41,7 +43,7 @@ impl fmt::Display for BadOption<'_> {
             Self::Unknown(word) => {
                 write!(
                     f,
-                    "the loader has no argument `{word}`; in grub.cfg give it memory=MIB, log=LEVEL, watchdog=MS, pp-timeout=MS, separate-tables=on|off or nothing"
+                    "the loader has no argument `{word}`; in grub.cfg give it memory=MIB, log=LEVEL, watchdog=MS, pp-timeout=MS, may-stop=always|extension|never, separate-tables=on|off or nothing"
                 )
             }
             Self::Memory(value) => {
@@ -55,6 +57,9 @@ impl fmt::Display for BadOption<'_> {
             }
             Self::PpTimeout(value) => {
                 write!(f, "pp-timeout={value} is no number of milliseconds; choose one from 1 on")
+            }
+            Self::MayStop(value) => {
+                write!(f, "may-stop={value} is nobody; choose always, extension or never")
             }
             Self::SeparateTables(value) => {
                 write!(
@@ -88,6 +93,8 @@ impl Options {
                 Some(("watchdog", value)) => {
                     value.parse::<u32>().map_err(|_| BadOption::Watchdog(value))?;
                 }
+                Some(("may-stop", "always" | "extension" | "never")) => {}
+                Some(("may-stop", value)) => return Err(BadOption::MayStop(value)),
                 Some(("pp-timeout", value)) => {
                     value.parse::<NonZeroU32>().map_err(|_| BadOption::PpTimeout(value))?;
                 }
@@ -121,6 +128,8 @@ mod tests {
         assert_eq!(Options::parse("separate-tables=no"), Err(BadOption::SeparateTables("no")));
         assert_eq!(Options::parse("watchdog=5s"), Err(BadOption::Watchdog("5s")));
         assert_eq!(Options::parse("pp-timeout=0"), Err(BadOption::PpTimeout("0")));
+        assert_eq!(Options::parse("may-stop=me"), Err(BadOption::MayStop("me")));
+        assert_eq!(Options::parse("may-stop=never"), Ok(Options { memory: 32, log: 3 }));
         assert_eq!(Options::parse("pp-timeout=20"), Ok(Options { memory: 32, log: 3 }));
         assert_eq!(Options::parse("memory=32 quiet"), Err(BadOption::Unknown("quiet")));
     }

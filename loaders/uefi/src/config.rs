@@ -41,6 +41,9 @@ pub struct Config {
     /// How long a processor may take to answer another one, in milliseconds. The kernel knows what is usual.
     #[serde(rename = "pp-timeout")]
     pub pp_timeout: Option<NonZeroU32>,
+    /// Who may have the bare machine back. The kernel knows what is usual.
+    #[serde(rename = "may-stop")]
+    pub may_stop: Option<MayStop>,
     /// Whether the extension has page tables of its own. The kernel knows which processors take it.
     #[serde(rename = "separate-tables")]
     pub separate_tables: Option<Switch>,
@@ -77,6 +80,18 @@ pub enum Switch {
     On,
     /// No.
     Off,
+}
+
+/// `may-stop`: who may stop the hypervisor.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum MayStop {
+    /// The root VM's kernel.
+    Always,
+    /// The extension.
+    Extension,
+    /// Nobody.
+    Never,
 }
 
 /// `memory`: how much memory the hypervisor gets, in MiB.
@@ -164,7 +179,12 @@ impl Config {
             Switch::Off => "separate-tables=off".to_string(),
         });
         let answer = self.pp_timeout.map(|limit| alloc::format!("pp-timeout={limit}"));
-        watchdog.into_iter().chain(answer).chain(tables).collect::<Vec<_>>().join(" ")
+        let may_stop = self.may_stop.map(|choice| match choice {
+            MayStop::Always => "may-stop=always".to_string(),
+            MayStop::Extension => "may-stop=extension".to_string(),
+            MayStop::Never => "may-stop=never".to_string(),
+        });
+        watchdog.into_iter().chain(answer).chain(may_stop).chain(tables).collect::<Vec<_>>().join(" ")
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -213,11 +233,11 @@ mod tests {
 
     #[test]
     fn everything_can_be_said() {
-        let text = "kernel='k'\nextension='e'\nnext='a/b'\ninitrd='i'\ncmdline='c d'\nlog='trace'\nmemory=64\nlaunch=true\nwatchdog=5\npp-timeout=7\nseparate-tables='on'\nstop=true";
+        let text = "kernel='k'\nextension='e'\nnext='a/b'\ninitrd='i'\ncmdline='c d'\nlog='trace'\nmemory=64\nlaunch=true\nwatchdog=5\npp-timeout=7\nmay-stop='never'\nseparate-tables='on'\nstop=true";
         let config = Config::parse(text).unwrap();
         assert_eq!((config.memory.0, config.log as u64, config.stop), (64, 5, true));
         assert_eq!(config.cmdline.as_deref(), Some("c d"));
-        assert_eq!(config.options(), "watchdog=5 pp-timeout=7 separate-tables=on");
+        assert_eq!(config.options(), "watchdog=5 pp-timeout=7 may-stop=never separate-tables=on");
         let off = alloc::format!("{GOOD}separate-tables = 'off'");
         assert_eq!(Config::parse(&off).unwrap().options(), "separate-tables=off");
         assert_eq!(Config::parse(GOOD).unwrap().options(), "");

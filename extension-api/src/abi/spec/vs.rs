@@ -221,9 +221,15 @@ pub(crate) const PROMOTE: Contract = Contract {
         about(1, Error::Denied, "its page tables do not map what the last step runs on")
             .tagged("unmapped")
             .reached(Reach::Elsewhere("needs a guest whose page tables are bad")),
+        whole(Error::Busy, "a PP is on its way, or another meeting ends")
+            .reached(Reach::Elsewhere("needs a PP that starts")),
+        whole(Error::Unresponsive, "another PP does not come in time")
+            .reached(Reach::Elsewhere("needs a PP that does not answer")),
     ],
     why: "The way back to the bare machine.",
-    details: "Skips the instruction that exited, sets general register 0 to 0, gives the bare PP to the VS.",
+    details: "Skips the instruction that exited, sets general register 0 to 0, gives the bare PP to the VS. All other PPs go back \
+              to their root VSs at the same time, wherever those are; where one cannot, none does. What the extension and its \
+              VMs had is destroyed. `may-stop=never` at launch makes it `Denied`.",
     works: Reach::Elsewhere("nothing is left to say so; every test that stops the hypervisor"),
     ..RESUMES
 };
