@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use plinth_test_extensions::{HOLE_READ, HOLE_TRANSLATE, HOLE_WRITE, TEST_HYPERCALL, hole};
 use plinth_test_guests::{Report, check, plinth, say, trap};
+use plinth_test_guests_bios as _;
 
 /// Above what a PC with so little memory has, below the devices.
 const NOTHING: u64 = 0x7000_0000;
