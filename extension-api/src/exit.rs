@@ -85,6 +85,11 @@ impl Exit<'_> {
         Exit { page: Page(self.page.0), vs: self.vs, class: self.class, borrow: PhantomData }
     }
 
+    /// The page itself. The kernel and, as every PP's page is mapped, other PPs may write it at any time.
+    pub fn as_ptr(&self) -> *mut ExitPage {
+        self.page.0.as_ptr()
+    }
+
     /// What kind it is.
     #[inline]
     pub fn class(&self) -> ExitClass {

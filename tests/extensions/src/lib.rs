@@ -9,6 +9,7 @@ pub mod attacks;
 pub mod faults;
 pub mod forbidden;
 pub mod hostile;
+pub mod race;
 pub mod random;
 
 use core::arch::asm;

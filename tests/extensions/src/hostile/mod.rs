@@ -8,6 +8,7 @@ mod allowed;
 mod arguments;
 mod capacity;
 mod exhaust;
+pub mod feud;
 
 use plinth_extension_api::abi::{Call, Status};
 use plinth_extension_api::{Exit, Plinth, syscall};

@@ -21,6 +21,7 @@ mod intel;
 mod linux;
 mod machines;
 mod processor;
+mod races;
 mod registers;
 mod separate;
 mod startup;
@@ -238,6 +239,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         armv8_state::TESTS,
         boards::TESTS,
         startup::TESTS,
+        races::TESTS,
     ];
     tables.into_iter().flatten()
 }

@@ -1,0 +1,54 @@
+//! What the extensions `races` and `feud` and their guests agree on.
+
+use plinth_extension_api::{Exit, ExitClass, Resume, passthrough};
+
+/// The CPUID leaf, on x86, at which a processor begins to change the other one's register.
+pub const RACE_LEAF: u32 = 0x4000_0060;
+
+/// The argument of the test hypercall under `races`: this processor is the victim.
+pub const RACE_VICTIM: u64 = 0;
+/// The result is how often the victim's register has been changed.
+pub const RACE_STRIKES: u64 = 1;
+/// It is over. The result is how many writes the kernel has taken for those of the other register from the start.
+pub const RACE_COUNT: u64 = 2;
+/// Begins to change the other one's register.
+pub const RACE_STRIKE: u64 = 3;
+
+/// The MSR that nobody writes.
+pub const TSC_AUX: u64 = 0xC000_0103;
+
+/// IA32_MTRR_DEF_TYPE, which the kernel writes for the root VM on Intel, and APIC_BASE, which it does on AMD.
+pub const MTRR_DEF_TYPE: u64 = 0x2FF;
+/// See [`MTRR_DEF_TYPE`].
+pub const APIC_BASE: u64 = 0x1B;
+
+/// PSCI_VERSION, which the kernel passes on to the firmware, and CPU_ON, which it must not.
+pub const PSCI_VERSION: u64 = 0x8400_0000;
+/// See [`PSCI_VERSION`].
+pub const CPU_ON: u64 = 0xC400_0003;
+
+/// The number of the register that says what a guest wants, what it says, and what the other processor makes of it.
+pub fn race_pair() -> (usize, u64, u64) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const RCX: usize = 1;
+        (RCX, if is_amd() { APIC_BASE } else { MTRR_DEF_TYPE }, TSC_AUX)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    (0, PSCI_VERSION, CPU_ON)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_amd() -> bool {
+    core::arch::x86_64::__cpuid(0).ebx == u32::from_le_bytes(*b"Auth")
+}
+
+/// Whether a processor without a hypercall of its own, in real mode, is to begin.
+pub fn is_race(exit: &Exit<'_>) -> bool {
+    cfg!(target_arch = "x86_64") && exit.class() == ExitClass::IdRead && exit.general(0) as u32 == RACE_LEAF
+}
+
+/// Does what the machine would.
+pub fn passes(exit: &mut Exit<'_>) -> Resume {
+    passthrough::vmexit(exit)
+}
