@@ -175,3 +175,23 @@ fn compile_with(workspace: &Workspace, triple: &str, packages: &[&str], options:
 fn file(workspace: &Workspace, triple: &str, name: &str) -> PathBuf {
     workspace.target.join(triple).join("release").join(Path::new(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Programs of one triple lie in one folder: of two with the same name the later build would stand for both.
+    #[test]
+    fn no_two_programs_of_a_triple_have_the_same_name() {
+        let workspace = Workspace::open().unwrap();
+        let boards = board::all(&workspace.root.join("boards")).unwrap();
+        let mut programs = BTreeMap::new();
+        for (package, triple) in targets(&workspace, &boards) {
+            for program in package.targets.iter().filter(|target| target.is_bin()) {
+                let other = programs.insert((triple.clone(), program.name.clone()), package.name.clone());
+                let same = other.is_none_or(|other| other == package.name);
+                assert!(same, "two packages have a program {} for {triple}", program.name);
+            }
+        }
+    }
+}

@@ -25,7 +25,7 @@ const LYING_TREE: Test = Test {
 
 /// On a PC.
 const PC: Test = Test {
-    payload: Payload::Guest("holes"),
+    payload: Payload::Guest("memory-holes"),
     extension: Some("holes"),
     command_line: "",
     memory: 512,
@@ -73,7 +73,7 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "holes",
         proves: "an extension reads and writes page 0, and where no memory is it has an answer, on Intel",
-        payload: Payload::Guest("holes"),
+        payload: Payload::Guest("memory-holes"),
         extension: Some("holes"),
         command_line: "",
         expect: &["TEST holes page-0-is-written ok", "TEST holes done ", " passed, 0 failed"],

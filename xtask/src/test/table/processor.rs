@@ -1,6 +1,5 @@
 //! What the processor does, rather than its memory: guests that attack it, modes of it that firmware and OS choose.
 
-use super::intel::UEFI;
 use super::{GUEST, Payload, Test};
 
 /// Guest VMs that would keep the processor, or leave it changed.
@@ -18,7 +17,6 @@ const FIVE_LEVELS: Test = Test { before: Some("five-levels"), arguments: &["-cpu
 
 pub(super) const TESTS: &[Test] = &[
     ATTACKS,
-    Test { boards: UEFI.boards, memory: UEFI.memory, timeout: UEFI.timeout, end: UEFI.end, ..ATTACKS },
     Test {
         name: "five-levels-bare",
         proves: "firmware and loader go on under page tables of five levels, without Plinth",

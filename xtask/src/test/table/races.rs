@@ -20,7 +20,7 @@ const RACE: Test = Test {
 const FEUD: Test = Test {
     name: "feud",
     proves: "10,000 calls, whose objects, pages and exit page another processor takes away and overwrites meanwhile, lose nothing",
-    payload: Payload::Guest("feud"),
+    payload: Payload::Guest("feud-root"),
     extension: Some("feud"),
     expect: &["extension: feud: 10000 rounds, ", "TEST feud no-leaks ok", "TEST feud done "],
     ..RACE

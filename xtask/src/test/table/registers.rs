@@ -31,14 +31,6 @@ pub(super) const TESTS: &[Test] = &[
         ..COMPARED
     },
     Test {
-        name: "registers",
-        proves: "every MSR and fixed port is as on the bare machine, or differs for a reason, on Intel VMX; none has the processor write memory",
-        boards: UEFI.boards,
-        end: UEFI.end,
-        timeout: UEFI.timeout,
-        ..COMPARED
-    },
-    Test {
         name: "opens",
         proves: "without the group of the machine an extension opens to a guest VM what each VS has to itself, and nothing else",
         ..OPENS
