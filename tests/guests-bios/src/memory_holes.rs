@@ -30,11 +30,18 @@ extern "sysv64" fn kernel_main(_: u64) -> ! {
     check!(report, "and-as-before", WORD.load(Ordering::SeqCst), 0x1234_5678);
     check!(report, "translate", access(HOLE_TRANSLATE, word), Ok(hole::DONE));
     page_zero(&mut report);
-    for at in [NOTHING, BEYOND[0], BEYOND[1]] {
+    // Within the machine's map the bus answers, as it likes; beyond it nothing is mapped; and at the end of all addresses eight
+    // bytes do not fit.
+    let answers: [(u64, &[u64]); 3] = [
+        (NOTHING, &[hole::DONE, hole::NOT_MAPPED, hole::ONES]),
+        (BEYOND[0], &[hole::NOT_MAPPED, hole::ONES]),
+        (BEYOND[1], &[hole::OTHER]),
+    ];
+    for (at, expected) in answers {
         say!("holes: at {at:#x}");
         for operation in [HOLE_READ, HOLE_WRITE] {
             let answer = access(operation, at);
-            report.check("no-memory", matches!(answer, Ok(hole::NOT_MAPPED | hole::ONES)));
+            report.check("no-memory", answer.is_ok_and(|answer| expected.contains(&answer)));
         }
     }
     report.done()

@@ -110,7 +110,10 @@ impl Place {
     fn begin(&self, exit: &mut Exit<'_>, entry: u64) -> Result<Resume, Failure> {
         let plinth = exit.plinth();
         let (vm, vp) = self.home(plinth)?;
-        plinth.vm_write_memory(vm, 0, &attack_pages)?;
+        // A call copies a page at the most.
+        for (number, page) in attack_pages.chunks(PAGE as usize).enumerate() {
+            plinth.vm_write_memory(vm, number as u64 * PAGE, page)?;
+        }
         let vs = plinth.vs_create(vp, exit.pp())?;
         enter_long_mode(plinth, vs, entry)?;
         self.guest.set(Some((vs, exit.vs())));
