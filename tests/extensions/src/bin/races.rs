@@ -79,8 +79,9 @@ fn strike() {
         for value in [other, one] {
             // SAFETY: it lies in an exit page, which is mapped for ever; that somebody else uses it is the point.
             unsafe { victim.write_volatile(value) };
-            for _ in 0..random.below(64) {
-                core::hint::spin_loop();
+            // No PAUSE, which an emulator takes for a reason to do something else.
+            for step in 0..random.below(64) {
+                core::hint::black_box(step);
             }
         }
         STRIKES.fetch_add(1, Ordering::Relaxed);

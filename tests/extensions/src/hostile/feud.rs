@@ -250,6 +250,10 @@ fn destroy_view(attack: &mut Attack, vm: u64) -> bool {
 fn scribble(random: &mut Random) -> bool {
     let page = EXIT_PAGE.load(Ordering::SeqCst) as *mut u64;
     let word = random.below((size_of::<ExitPage>() / 8) as u64) as usize;
+    // The caller may not have named it yet.
+    if page.is_null() {
+        return false;
+    }
     // SAFETY: an exit page is mapped for ever; that somebody else uses it is the point.
     unsafe { page.add(word).write_volatile(random.next()) };
     true
