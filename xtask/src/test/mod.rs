@@ -3,6 +3,8 @@
 mod board;
 mod conformance;
 mod dmesg;
+#[cfg(test)]
+mod documents;
 mod host;
 mod table;
 
