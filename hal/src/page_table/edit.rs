@@ -4,6 +4,7 @@ use super::editor::Editor;
 use super::geometry::Geometry;
 use super::{Attributes, Entry, MapError, PageTable, PtFormat, TableMemory, TlbSink};
 use crate::addr::Spa;
+use crate::memory::OutOfFrames;
 use core::ops::Range;
 
 impl<F: PtFormat> PageTable<F> {
@@ -47,15 +48,11 @@ impl<F: PtFormat> PageTable<F> {
         at: F::Input,
         size: u64,
     ) -> Result<(), MapError> {
-        let range = self.format.offsets(at, size)?;
-        let mut editor = Editor::new(self, memory, tlb);
-        editor.check_mapped(range.clone())?;
-        let result = editor.split(range.clone(), None);
-        if result.is_ok() {
+        self.edit_mapped(memory, tlb, at, size, |editor, range| {
+            editor.split(range.clone(), None)?;
             editor.clear(range);
-        }
-        editor.finish();
-        result.map_err(MapError::from)
+            Ok(())
+        })
     }
 
     /// Does of [`unmap`](Self::unmap) what can fail: afterwards that takes no frame. Translations stay as they are.
@@ -70,12 +67,7 @@ impl<F: PtFormat> PageTable<F> {
         at: F::Input,
         size: u64,
     ) -> Result<(), MapError> {
-        let range = self.format.offsets(at, size)?;
-        let mut editor = Editor::new(self, memory, tlb);
-        editor.check_mapped(range.clone())?;
-        let result = editor.split(range, None);
-        editor.finish();
-        result.map_err(MapError::from)
+        self.edit_mapped(memory, tlb, at, size, |editor, range| editor.split(range, None))
     }
 
     /// Gives `size` bytes from `at` on, all of which must be mapped, other attributes. Leaves that reach
@@ -93,13 +85,8 @@ impl<F: PtFormat> PageTable<F> {
         size: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
-        let range = self.format.offsets(at, size)?;
         self.check_attributes(attributes)?;
-        let mut editor = Editor::new(self, memory, tlb);
-        editor.check_mapped(range.clone())?;
-        let result = editor.protect(range, attributes);
-        editor.finish();
-        result.map_err(MapError::from)
+        self.edit_mapped(memory, tlb, at, size, |editor, range| editor.protect(range, attributes))
     }
 
     /// Does of [`protect`](Self::protect) what can fail: afterwards that takes no frame. Translations stay as they are.
@@ -115,13 +102,10 @@ impl<F: PtFormat> PageTable<F> {
         size: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
-        let range = self.format.offsets(at, size)?;
         self.check_attributes(attributes)?;
-        let mut editor = Editor::new(self, memory, tlb);
-        editor.check_mapped(range.clone())?;
-        let result = editor.prepare_protect(range, attributes);
-        editor.finish();
-        result.map(|_| ()).map_err(MapError::from)
+        self.edit_mapped(memory, tlb, at, size, |editor, range| {
+            editor.prepare_protect(range, attributes).map(|_| ())
+        })
     }
 
     /// Re-forms large leaves from the tables on the way to each address of the range, also where a leaf reaches beyond it: what
@@ -163,6 +147,23 @@ impl<F: PtFormat> PageTable<F> {
         editor.merge(range);
         editor.finish();
         Ok(())
+    }
+
+    /// Edits a range all of which must be mapped, and flushes what it changed also where it fails half-way.
+    fn edit_mapped<M: TableMemory, T: TlbSink<F::Input>>(
+        &mut self,
+        memory: &mut M,
+        tlb: &mut T,
+        at: F::Input,
+        size: u64,
+        edit: impl FnOnce(&mut Editor<'_, F, M, T>, Range<u64>) -> Result<(), OutOfFrames>,
+    ) -> Result<(), MapError> {
+        let range = self.format.offsets(at, size)?;
+        let mut editor = Editor::new(self, memory, tlb);
+        editor.check_mapped(range.clone())?;
+        let result = edit(&mut editor, range);
+        editor.finish();
+        result.map_err(MapError::from)
     }
 
     fn check_attributes(&self, attributes: Attributes) -> Result<(), MapError> {
