@@ -22,8 +22,7 @@ pub(crate) fn as_bare_machine(
         }
         // It exits because the extension asked to see it: now the guest gets what the table says.
         ExitClass::RegisterRead | ExitClass::RegisterWrite => {
-            let asked = u32::try_from(exit.number).is_ok_and(|register| vs.maps.forget_request(register));
-            if !asked {
+            if !vs.maps.forget(exit.number) {
                 vs.inject(GENERAL_PROTECTION);
             }
             true

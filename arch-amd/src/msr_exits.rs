@@ -25,7 +25,7 @@ pub(crate) fn serve(vs: &mut SvmVs, registers: ExitRegisters, guest: &impl Guest
 fn read(vs: &mut SvmVs, registers: ExitRegisters, guest: &impl GuestMemory) -> Option<Exit> {
     let writer = registers.writer();
     let register = msr_number(registers);
-    if !vs.is_root || vs.maps.requests.has(register, false) {
+    if !vs.is_root || vs.maps.is_asked(register, false) {
         return Some(Exit { class: ExitClass::RegisterRead, number: u64::from(register), detail: 0 });
     }
     let value = match msr_access::read(&TABLE, register) {
@@ -43,7 +43,7 @@ fn write(vs: &mut SvmVs, write: NumberedWrite, guest: &impl GuestMemory) -> Opti
     if vs.is_root && owns(number) {
         return Some(Exit { class: ExitClass::Processor, number, detail: BY_MSR });
     }
-    if !vs.is_root || vs.maps.requests.has(register, true) {
+    if !vs.is_root || vs.maps.is_asked(register, true) {
         return Some(Exit { class: ExitClass::RegisterWrite, number, detail: 0 });
     }
     // What cannot be skipped must not be carried out either.

@@ -1,5 +1,6 @@
 //! What all VSs of a VM share: the MSR and I/O permission maps, the nested table's root and the TLB tag.
 
+use plinth_arch_x86::msr_maps::{ExitMap, MsrMaps};
 use plinth_arch_x86::{IdentityMemory, MSR_REQUEST_PAGES, MsrRequests, port_table};
 use plinth_hal::{
     Authority, FrameSource, InterceptError, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw,
@@ -23,48 +24,19 @@ pub(crate) const VM_CR_R_INIT: u64 = 1 << 1;
 /// VM_HSAVE_PA: the processor keeps the host's state there.
 pub(crate) const VM_HSAVE_PA: u32 = 0xC001_0117;
 
-/// The map of MSRs that exit, and what of it the extension has asked for.
+/// The MSR permission map.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MsrMaps {
+pub(crate) struct Msrpm {
     memory: IdentityMemory,
-    msrpm: Spa,
-    pub(crate) requests: MsrRequests,
+    map: Spa,
 }
 
-impl MsrMaps {
-    /// The maps of the root VM: what the table says, and nothing that the extension has asked for.
-    fn of_root(self) {
-        // Reads pass, writes exit: the rule for an MSR that is not in the table.
-        const WRITES: u64 = 0xAAAA_AAAA_AAAA_AAAA;
-        fill(&self.memory, self.msrpm, MSRPM_PAGES, WRITES);
-        for register in TABLE.ranges().flat_map(|range| range.first..=range.last) {
-            self.set_exits(register, TABLE.root_exits(register));
-        }
-    }
-
-    /// The maps of another VM: everything exits to the extension.
-    fn of_guest(self, requests: Spa) {
-        fill(&self.memory, self.msrpm, MSRPM_PAGES, u64::MAX);
-        fill(&self.memory, requests, MSR_REQUEST_PAGES, u64::MAX);
-    }
-
-    /// Sets which accesses exit, where the processor's map covers the MSR: the others always do.
+impl ExitMap for Msrpm {
     fn set_exits(&self, register: u32, exits: Intercepts) {
         if let Some((offset, shift)) = msr_position(register) {
             let bits = u64::from(exits.reads) | u64::from(exits.writes) << 1;
-            set_bits(&self.memory, Spa::new(self.msrpm.raw() + offset), 3 << shift, bits << shift);
+            set_bits(&self.memory, Spa::new(self.map.raw() + offset), 3 << shift, bits << shift);
         }
-    }
-
-    /// Has the root VM get what the table says for an MSR that an extension has asked for which is gone. Returns false where
-    /// it has not asked.
-    pub(crate) fn forget_request(&self, register: u32) -> bool {
-        const NONE: Intercepts = Intercepts { reads: false, writes: false };
-        let asked = self.requests.has(register, false) || self.requests.has(register, true);
-        if asked && self.requests.set(register, NONE) {
-            self.set_exits(register, TABLE.root_exits(register));
-        }
-        asked
     }
 }
 
@@ -81,19 +53,20 @@ fn set_bits(memory: &IdentityMemory, at: Spa, mask: u64, bits: u64) {
 /// A VM on SVM.
 #[derive(Debug)]
 pub struct SvmVm {
-    maps: MsrMaps,
+    maps: MsrMaps<Msrpm>,
+    memory: IdentityMemory,
     iopm: Spa,
     nested_root: Spa,
     tag: u16,
 }
 
 impl SvmVm {
-    pub(crate) fn maps(&self) -> MsrMaps {
+    pub(crate) fn maps(&self) -> MsrMaps<Msrpm> {
         self.maps
     }
 
     pub(crate) fn msrpm(&self) -> Spa {
-        self.maps.msrpm
+        self.maps.exits().map
     }
 
     pub(crate) fn iopm(&self) -> Spa {
@@ -139,18 +112,22 @@ impl VmHw for SvmVm {
             .allocate(IOPM_PAGES)
             .inspect_err(|_| frames.free(msrpm, MSRPM_PAGES + MSR_REQUEST_PAGES))?;
         let request_map = Spa::new(msrpm.raw() + MSRPM_PAGES as u64 * PAGE_SIZE);
-        let maps = MsrMaps { memory, msrpm, requests: MsrRequests::new(memory, request_map) };
-        if tag == ROOT_TAG {
-            maps.of_root();
+        let exits = Msrpm { memory, map: msrpm };
+        let requests = MsrRequests::new(memory, request_map);
+        let maps = if tag == ROOT_TAG {
+            // Reads pass, writes exit.
+            fill(&memory, msrpm, MSRPM_PAGES, 0xAAAA_AAAA_AAAA_AAAA);
+            MsrMaps::of_root(exits, requests, &TABLE)
         } else {
-            maps.of_guest(request_map);
+            fill(&memory, msrpm, MSRPM_PAGES + MSR_REQUEST_PAGES, u64::MAX);
             fill(&memory, iopm, IOPM_PAGES, u64::MAX);
-        }
-        Ok(Self { maps, iopm, nested_root, tag })
+            MsrMaps::of_guest(exits, requests, &TABLE)
+        };
+        Ok(Self { maps, memory, iopm, nested_root, tag })
     }
 
     fn destroy(self, frames: &mut impl FrameSource) {
-        frames.free(self.maps.msrpm, MSRPM_PAGES + MSR_REQUEST_PAGES);
+        frames.free(self.msrpm(), MSRPM_PAGES + MSR_REQUEST_PAGES);
         frames.free(self.iopm, IOPM_PAGES);
     }
 
@@ -160,12 +137,7 @@ impl VmHw for SvmVm {
         intercepts: Intercepts,
         authority: Authority,
     ) -> Result<(), InterceptError> {
-        let register = MsrRequests::covered(register).ok_or(InterceptError::Unknown)?;
-        TABLE.check(register, self.is_root(), intercepts, authority)?;
-        let _ = self.maps.requests.set(register, intercepts);
-        let floor = if self.is_root() { TABLE.root_exits(register) } else { TABLE.guest_exits(register) };
-        self.maps.set_exits(register, intercepts.or(floor));
-        Ok(())
+        self.maps.ask(register, intercepts, authority)
     }
 
     fn intercept_port(
@@ -176,7 +148,7 @@ impl VmHw for SvmVm {
     ) -> Result<(), InterceptError> {
         port_table::check(port, self.is_root(), intercept, authority)?;
         let at = Spa::new(self.iopm.raw() + u64::from(port) / 64 * 8);
-        set_bits(&self.maps.memory, at, 1 << (port % 64), u64::from(intercept) << (port % 64));
+        set_bits(&self.memory, at, 1 << (port % 64), u64::from(intercept) << (port % 64));
         Ok(())
     }
 }

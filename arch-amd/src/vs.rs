@@ -9,6 +9,7 @@ use plinth_arch_x86::exit_registers::number::{RAX, RDX, RSP};
 use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::msr;
+use plinth_arch_x86::msr_maps::MsrMaps;
 use plinth_arch_x86::root_state::{RootState, Segment, TableRegister};
 use plinth_arch_x86::single_step::{self, RESUME_FLAG, STEP_CAUSE, Step, TRAP_FLAG};
 use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
@@ -21,7 +22,7 @@ use plinth_hal::{
 use crate::features::Features;
 use crate::guest_nmi::{Delivery, GuestNmi};
 use crate::launch::{SvmRoot, copy_hidden_state};
-use crate::permission_maps::{MsrMaps, ROOT_TAG, SvmVm};
+use crate::permission_maps::{Msrpm, ROOT_TAG, SvmVm};
 use crate::reflect::CutOff;
 use crate::vmcb::{self, EFER_SVME, EVENT_VALID, Vmcb, clean, misc};
 use crate::{Svm, instruction, processor, reflect, registers, setup, timer};
@@ -52,7 +53,7 @@ pub struct SvmVs {
     asid: u32,
     pub(crate) is_root: bool,
     pub(crate) extended: ExtendedState,
-    pub(crate) maps: MsrMaps,
+    pub(crate) maps: MsrMaps<Msrpm>,
     pub(crate) nmi: GuestNmi,
     /// The trap flag is the kernel's.
     step: Option<Step>,

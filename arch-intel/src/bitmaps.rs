@@ -1,5 +1,8 @@
 //! What all VSs of a VM share: the MSR and I/O bitmaps, the nested table's root and the TLB tag.
 
+use core::ops::Range;
+
+use plinth_arch_x86::msr_maps::{ExitMap, MsrMaps};
 use plinth_arch_x86::{IdentityMemory, MSR_REQUEST_PAGES, MsrRequests, port_table};
 use plinth_hal::{
     Authority, FrameSource, InterceptError, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw,
@@ -26,43 +29,25 @@ pub(crate) fn ept_pointer(root: Spa) -> u64 {
     root.raw() | FOUR_LEVELS | WRITE_BACK
 }
 
-/// The bitmap of MSRs that exit, and what of it the extension has asked for.
+/// The MSR bitmap.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MsrMaps {
+pub(crate) struct MsrBitmap {
     memory: IdentityMemory,
-    bitmap: Spa,
-    pub(crate) requests: MsrRequests,
+    map: Spa,
 }
 
-impl MsrMaps {
-    /// The maps of the root VM: what the table says, and nothing that the extension has asked for.
-    fn of_root(self) {
-        // Reads pass, writes exit: the rule for an MSR that is not in the table.
-        for offset in (WRITES..PAGE_SIZE).step_by(8) {
-            self.memory.write_u64(Spa::new(self.bitmap.raw() + offset), u64::MAX);
-        }
-        for register in TABLE.ranges().flat_map(|range| range.first..=range.last) {
-            self.set_exits(register, TABLE.root_exits(register));
-        }
-    }
-
-    /// Sets which accesses exit, where the processor's bitmap covers the MSR: the others always do.
+impl ExitMap for MsrBitmap {
     fn set_exits(&self, register: u32, exits: Intercepts) {
         if let Some((offset, bit)) = msr_position(register) {
-            set_bit(&self.memory, self.bitmap.raw() + offset, bit, exits.reads);
-            set_bit(&self.memory, self.bitmap.raw() + offset + WRITES, bit, exits.writes);
+            set_bit(&self.memory, self.map.raw() + offset, bit, exits.reads);
+            set_bit(&self.memory, self.map.raw() + offset + WRITES, bit, exits.writes);
         }
     }
+}
 
-    /// Has the root VM get what the table says for an MSR that an extension has asked for which is gone. Returns false where
-    /// it has not asked.
-    pub(crate) fn forget_request(&self, register: u32) -> bool {
-        const NONE: Intercepts = Intercepts { reads: false, writes: false };
-        let asked = self.requests.has(register, false) || self.requests.has(register, true);
-        if asked && self.requests.set(register, NONE) {
-            self.set_exits(register, TABLE.root_exits(register));
-        }
-        asked
+fn fill(memory: &IdentityMemory, pages: Spa, offsets: Range<u64>) {
+    for offset in offsets.step_by(8) {
+        memory.write_u64(Spa::new(pages.raw() + offset), u64::MAX);
     }
 }
 
@@ -76,14 +61,15 @@ fn set_bit(memory: &IdentityMemory, map: u64, bit: u64, on: bool) {
 /// A VM on VMX.
 #[derive(Debug)]
 pub struct VmxVm {
-    maps: MsrMaps,
+    maps: MsrMaps<MsrBitmap>,
+    memory: IdentityMemory,
     nested_root: Spa,
     tag: u16,
 }
 
 impl VmxVm {
     pub(crate) fn msr_bitmap(&self) -> u64 {
-        self.maps.bitmap.raw()
+        self.maps.exits().map.raw()
     }
 
     pub(crate) fn io_bitmaps(&self) -> [u64; 2] {
@@ -99,7 +85,7 @@ impl VmxVm {
         self.tag
     }
 
-    pub(crate) fn maps(&self) -> MsrMaps {
+    pub(crate) fn maps(&self) -> MsrMaps<MsrBitmap> {
         self.maps
     }
 
@@ -128,19 +114,20 @@ impl VmHw for VmxVm {
     ) -> Result<Self, OutOfFrames> {
         let bitmap = frames.allocate(PAGES)?;
         let requests = MsrRequests::new(memory, Spa::new(bitmap.raw() + REQUESTS));
-        let maps = MsrMaps { memory, bitmap, requests };
-        if tag == ROOT_TAG {
-            maps.of_root();
+        let exits = MsrBitmap { memory, map: bitmap };
+        let maps = if tag == ROOT_TAG {
+            // Reads pass, writes exit.
+            fill(&memory, bitmap, WRITES..PAGE_SIZE);
+            MsrMaps::of_root(exits, requests, &TABLE)
         } else {
-            for word in 0..PAGES as u64 * PAGE_SIZE / 8 {
-                memory.write_u64(Spa::new(bitmap.raw() + word * 8), u64::MAX);
-            }
-        }
-        Ok(Self { maps, nested_root, tag })
+            fill(&memory, bitmap, 0..PAGES as u64 * PAGE_SIZE);
+            MsrMaps::of_guest(exits, requests, &TABLE)
+        };
+        Ok(Self { maps, memory, nested_root, tag })
     }
 
     fn destroy(self, frames: &mut impl FrameSource) {
-        frames.free(self.maps.bitmap, PAGES);
+        frames.free(self.maps.exits().map, PAGES);
     }
 
     fn intercept_register(
@@ -149,12 +136,7 @@ impl VmHw for VmxVm {
         intercepts: Intercepts,
         authority: Authority,
     ) -> Result<(), InterceptError> {
-        let register = MsrRequests::covered(register).ok_or(InterceptError::Unknown)?;
-        TABLE.check(register, self.is_root(), intercepts, authority)?;
-        let _ = self.maps.requests.set(register, intercepts);
-        let floor = if self.is_root() { TABLE.root_exits(register) } else { TABLE.guest_exits(register) };
-        self.maps.set_exits(register, intercepts.or(floor));
-        Ok(())
+        self.maps.ask(register, intercepts, authority)
     }
 
     fn intercept_port(
@@ -164,7 +146,7 @@ impl VmHw for VmxVm {
         authority: Authority,
     ) -> Result<(), InterceptError> {
         port_table::check(port, self.is_root(), intercept, authority)?;
-        set_bit(&self.maps.memory, self.msr_bitmap() + PAGE_SIZE, u64::from(port), intercept);
+        set_bit(&self.memory, self.msr_bitmap() + PAGE_SIZE, u64::from(port), intercept);
         Ok(())
     }
 }
@@ -177,8 +159,9 @@ impl VmxVm {
         // SAFETY: nothing may be read or written.
         let memory = unsafe { IdentityMemory::new(nothing, nothing, 0) };
         let bitmap = Spa::new(0x1_0000);
-        let maps = MsrMaps { memory, bitmap, requests: MsrRequests::new(memory, bitmap) };
-        Self { maps, nested_root: Spa::new(0x2_0000), tag }
+        let requests = MsrRequests::new(memory, bitmap);
+        let maps = MsrMaps::of_guest(MsrBitmap { memory, map: bitmap }, requests, &TABLE);
+        Self { maps, memory, nested_root: Spa::new(0x2_0000), tag }
     }
 }
 

@@ -22,7 +22,7 @@ impl VmxCpu {
     ) -> Option<Exit> {
         let writer = registers.writer();
         let register = msr_number(registers);
-        if !vs.is_root || vs.maps.requests.has(register, false) {
+        if !vs.is_root || vs.maps.is_asked(register, false) {
             return Some(Exit { class: ExitClass::RegisterRead, number: u64::from(register), detail: 0 });
         }
         match msr_access::read(&TABLE, register) {
@@ -48,7 +48,7 @@ impl VmxCpu {
             return Some(Exit { class: ExitClass::Processor, number, detail: BY_MSR });
         }
         let kernels = vs.is_root || TABLE.guest_exits(register).writes;
-        if !kernels || vs.maps.requests.has(register, true) {
+        if !kernels || vs.maps.is_asked(register, true) {
             return Some(Exit { class: ExitClass::RegisterWrite, number, detail: 0 });
         }
         let done = match msr_access::write(&TABLE, register, write.value) {

@@ -11,12 +11,13 @@ use plinth_arch_x86::IdentityMemory;
 use plinth_arch_x86::apic::GuestApic;
 use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
+use plinth_arch_x86::msr_maps::MsrMaps;
 use plinth_arch_x86::mtrr::MtrrWrite;
 use plinth_arch_x86::root_state::RSP;
 use plinth_arch_x86::single_step::{self, RESUME_FLAG, TRAP_FLAG};
 use plinth_hal::{Event, Spa};
 
-use crate::bitmaps::MsrMaps;
+use crate::bitmaps::MsrBitmap;
 use crate::current::Current;
 use crate::events::{self, CutOff};
 use crate::features::Features;
@@ -50,7 +51,7 @@ pub struct VmxVs {
     registers: Spa,
     pub(crate) extended: ExtendedState,
     /// Which accesses of MSRs exit, and which of them the extension has asked to see.
-    pub(crate) maps: MsrMaps,
+    pub(crate) maps: MsrMaps<MsrBitmap>,
     pub(crate) features: &'static Features,
     vpid: u16,
     ept_pointer: u64,

@@ -26,6 +26,7 @@ mod long_mode_entry;
 mod memory;
 pub mod msr;
 pub mod msr_access;
+pub mod msr_maps;
 mod msr_requests;
 pub mod msr_table;
 pub mod mtrr;

@@ -31,24 +31,22 @@ impl MsrRequests {
         Self { memory, map }
     }
 
-    /// The MSR of this number, if an extension can ask for it.
-    pub fn covered(register: u64) -> Option<u32> {
-        u32::try_from(register).ok().filter(|register| index(*register).is_some())
+    /// Whether an extension can ask for the MSR.
+    pub(crate) fn covers(register: u32) -> bool {
+        index(register).is_some()
     }
 
     /// Whether the extension has asked to see such an access.
-    pub fn has(&self, register: u32, write: bool) -> bool {
+    pub(crate) fn has(&self, register: u32, write: bool) -> bool {
         let Some((word, shift)) = self.place(register) else { return false };
         self.memory.read_u64(word) >> shift >> u32::from(write) & 1 != 0
     }
 
-    /// Keeps what the extension asks to see. Returns false for an MSR that it cannot ask for.
-    #[must_use]
-    pub fn set(&self, register: u32, exits: Intercepts) -> bool {
-        let Some((word, shift)) = self.place(register) else { return false };
+    /// Keeps what the extension asks to see, of an MSR that the bitmap [covers](Self::covers).
+    pub(crate) fn set(&self, register: u32, exits: Intercepts) {
+        let Some((word, shift)) = self.place(register) else { return };
         let bits = u64::from(exits.reads) | u64::from(exits.writes) << 1;
         self.memory.write_u64(word, self.memory.read_u64(word) & !(3 << shift) | bits << shift);
-        true
     }
 
     /// The word that holds an MSR's bits, and where they begin in it.
@@ -94,11 +92,11 @@ mod tests {
         let memory = unsafe { IdentityMemory::new(range, range, u64::MAX) };
         let requests = MsrRequests::new(memory, map);
         assert!(!requests.has(0xC000_2001, false));
-        assert!(requests.set(0xC000_2001, Intercepts { reads: true, writes: false }));
-        assert!(requests.set(0xC000_2002, Intercepts { reads: false, writes: true }));
+        requests.set(0xC000_2001, Intercepts { reads: true, writes: false });
+        requests.set(0xC000_2002, Intercepts { reads: false, writes: true });
         let seen =
             [0xC000_2000, 0xC000_2001, 0xC000_2002].map(|msr| [false, true].map(|w| requests.has(msr, w)));
         assert_eq!(seen, [[false, false], [true, false], [false, true]]);
-        assert!(!requests.set(0xC000_3000, Intercepts { reads: true, writes: true }));
+        assert!(MsrRequests::covers(0xC000_2002) && !MsrRequests::covers(0xC000_3000));
     }
 }
