@@ -2,7 +2,7 @@
 
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::{cpuid, launch, msr};
-use plinth_extension_api::passthrough::cpuid::features::INVLPGB;
+use plinth_extension_api::abi::cpuid::has_guest_invlpgb;
 use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 
@@ -103,7 +103,7 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
         decode_assists: svm.has_decode_assists(),
         virtual_nmi: has_virtual_nmi(),
         flush_by_asid: svm.has_flush_by_asid(),
-        broadcast_flush: has_broadcast_flush(),
+        broadcast_flush: has_guest_invlpgb(cpuid::native),
         asids: svm.supported_asids(),
         five_levels: launch::has_five_levels(),
         giant_leaves: extended.has_1gib_pages(),
@@ -117,11 +117,6 @@ fn has_virtual_nmi() -> bool {
     const SVM_FEATURES: u32 = 0x8000_000A;
     const VIRTUAL_NMI: u32 = 1 << 25;
     core::arch::x86_64::__cpuid(SVM_FEATURES).edx & VIRTUAL_NMI != 0
-}
-
-/// Whether the processor has INVLPGB and TLBSYNC, and the VMCB's switch for guests.
-fn has_broadcast_flush() -> bool {
-    INVLPGB.bit.is_set(cpuid::native) && INVLPGB.is_usable(cpuid::native)
 }
 
 /// Why SVM is missing on a processor of a vendor that builds it into all its 64-bit ones.

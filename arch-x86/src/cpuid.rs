@@ -4,7 +4,6 @@
 use core::arch::x86_64::__cpuid_count;
 
 use plinth_extension_api::abi::cpuid::visible;
-use plinth_extension_api::passthrough::cpuid::features::without_unusable;
 use plinth_hal::IdPolicy;
 
 /// Leaf 1 ECX: the OS has set CR4.OSXSAVE.
@@ -30,8 +29,7 @@ pub fn declared(policy: &IdPolicy, leaf: u32, subleaf: u32) -> Option<[u32; 4]> 
 
 /// What a guest with this CR4 gets on the bare machine, but for what is hidden from the root VM.
 pub fn without_virtualization(leaf: u32, subleaf: u32, cr4: u64) -> [u32; 4] {
-    let [eax, ebx, ecx, edx] =
-        visible(leaf, subleaf, without_unusable(leaf, subleaf, native(leaf, subleaf), native));
+    let [eax, ebx, ecx, edx] = visible(leaf, subleaf, native);
     match leaf {
         1 => [eax, ebx, mirror(ecx, OSXSAVE, cr4 & CR4_OSXSAVE != 0), edx],
         7 if subleaf == 0 => [eax, ebx, mirror(ecx, OSPKE, cr4 & CR4_PKE != 0), edx],

@@ -151,12 +151,16 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_CPUID_HIDDEN_7_EBX UINT64_C(0x2000000)
 /* Leaf 7 sub-leaf 0 EDX: last-branch records of the architecture. */
 #define PLINTH_CPUID_HIDDEN_7_EDX UINT64_C(0x80000)
-/* Leaf 7 sub-leaf 1 EAX: leaf 23H, which tells of the newer PEBS. */
-#define PLINTH_CPUID_HIDDEN_7_1_EAX UINT64_C(0x100)
+/* Leaf 7 sub-leaf 1 EAX: leaf 23H, which tells of the newer PEBS; FRED, which has fields of its own in a control structure; MSRLIST, which needs tertiary controls. */
+#define PLINTH_CPUID_HIDDEN_7_1_EAX UINT64_C(0x8020100)
+/* Leaf 7 sub-leaf 1 EBX: TSE (PBNDKB), which needs tertiary controls. */
+#define PLINTH_CPUID_HIDDEN_7_1_EBX UINT64_C(0x2)
 /* Leaf DH sub-leaf 1 ECX: XSAVES of processor trace and of last-branch records. */
 #define PLINTH_CPUID_HIDDEN_D_1_ECX UINT64_C(0x8100)
 /* Leaf 80000001H ECX: SVM, IBS, SKINIT, lightweight profiling. */
 #define PLINTH_CPUID_HIDDEN_80000001_ECX UINT64_C(0x9404)
+/* Leaf 80000008H EBX: INVLPGB and TLBSYNC, unless leaf 8000000AH EDX bit 24 says that a guest can execute them. */
+#define PLINTH_CPUID_HIDDEN_80000008_EBX UINT64_C(0x8)
 /* Leaf 8000001FH EAX: all but SME and its coherency; SEV and SNP belong to SVM. */
 #define PLINTH_CPUID_HIDDEN_8000001F_EAX UINT64_C(0xfffffbfe)
 /* Leaf 8000001FH ECX: how many encrypted guests there can be. */

@@ -49,12 +49,18 @@ static struct words visible(uint32_t leaf, uint32_t subleaf, struct words words)
         words.ebx &= subleaf == 0 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_EBX : ~0u;
         words.edx &= subleaf == 0 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_EDX : ~0u;
         words.eax &= subleaf == 1 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_1_EAX : ~0u;
+        words.ebx &= subleaf == 1 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_1_EBX : ~0u;
         break;
     case 0xD:
         words.ecx &= subleaf == 1 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_D_1_ECX : ~0u;
         return subleaf == 8 || subleaf == 15 ? (struct words){0, 0, 0, 0} : words;
     case 0x80000001:
         words.ecx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_80000001_ECX;
+        break;
+    case 0x80000008:
+        if (!(cpuid(0x8000000A, 0).edx & 1u << 24)) {
+            words.ebx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_80000008_EBX;
+        }
         break;
     case 0x8000001F:
         words.eax &= ~(uint32_t)PLINTH_CPUID_HIDDEN_8000001F_EAX;

@@ -2,12 +2,13 @@
 //!
 //! One table for the kernel's own answers and for the extension's pass-through, so that an OS sees one processor, with the
 //! extension and without. Where a feature is missing here its registers are closed in the kernel's tables of MSRs, and the
-//! other way round.
+//! other way round. A feature is missing too whose instructions or events need a switch in a guest's control structure that
+//! the kernel does not set.
 
 use super::table::constants;
 
 /// EAX, EBX, ECX and EDX.
-type Words = [u32; 4];
+pub type Words = [u32; 4];
 
 const EAX: usize = 0;
 const EBX: usize = 1;
@@ -41,12 +42,17 @@ constants! {
     CPUID_HIDDEN_7_EBX = 1 << 25;
     /// Leaf 7 sub-leaf 0 EDX: last-branch records of the architecture.
     CPUID_HIDDEN_7_EDX = 1 << 19;
-    /// Leaf 7 sub-leaf 1 EAX: leaf 23H, which tells of the newer PEBS.
-    CPUID_HIDDEN_7_1_EAX = 1 << 8;
+    /// Leaf 7 sub-leaf 1 EAX: leaf 23H, which tells of the newer PEBS; FRED, which has fields of its own in a control
+    /// structure; MSRLIST, which needs tertiary controls.
+    CPUID_HIDDEN_7_1_EAX = 1 << 8 | 1 << 17 | 1 << 27;
+    /// Leaf 7 sub-leaf 1 EBX: TSE (PBNDKB), which needs tertiary controls.
+    CPUID_HIDDEN_7_1_EBX = 1 << 1;
     /// Leaf DH sub-leaf 1 ECX: XSAVES of processor trace and of last-branch records.
     CPUID_HIDDEN_D_1_ECX = 1 << 8 | 1 << 15;
     /// Leaf 80000001H ECX: SVM, IBS, SKINIT, lightweight profiling.
     CPUID_HIDDEN_80000001_ECX = 1 << 2 | 1 << 10 | 1 << 12 | 1 << 15;
+    /// Leaf 80000008H EBX: INVLPGB and TLBSYNC, unless leaf 8000000AH EDX bit 24 says that a guest can execute them.
+    CPUID_HIDDEN_80000008_EBX = 1 << 3;
     /// Leaf 8000001FH EAX: all but SME and its coherency; SEV and SNP belong to SVM.
     CPUID_HIDDEN_8000001F_EAX = 0xFFFF_FBFE;
     /// Leaf 8000001FH ECX: how many encrypted guests there can be.
@@ -57,13 +63,14 @@ constants! {
     CPUID_HIDDEN_80000022_EAX = 1 << 1 | 1 << 2;
 }
 
-const BITS: [Hidden; 12] = [
+const BITS: [Hidden; 13] = [
     hidden(1, None, ECX, CPUID_HIDDEN_1_ECX),
     hidden(1, None, EDX, CPUID_HIDDEN_1_EDX),
     hidden(6, None, EAX, CPUID_HIDDEN_6_EAX),
     hidden(7, Some(0), EBX, CPUID_HIDDEN_7_EBX),
     hidden(7, Some(0), EDX, CPUID_HIDDEN_7_EDX),
     hidden(7, Some(1), EAX, CPUID_HIDDEN_7_1_EAX),
+    hidden(7, Some(1), EBX, CPUID_HIDDEN_7_1_EBX),
     hidden(0xD, Some(1), ECX, CPUID_HIDDEN_D_1_ECX),
     hidden(0x8000_0001, None, ECX, CPUID_HIDDEN_80000001_ECX),
     hidden(0x8000_001F, None, EAX, CPUID_HIDDEN_8000001F_EAX),
@@ -83,27 +90,43 @@ const fn is_empty(leaf: u32, subleaf: u32) -> bool {
     }
 }
 
+/// INVLPGB's leaf.
+const ADDRESS_SIZES: u32 = 0x8000_0008;
+/// The leaf that tells of SVM.
+const SVM_FEATURES: u32 = 0x8000_000A;
+
+/// Whether a guest can execute INVLPGB and TLBSYNC where the kernel lets it, by the machine's answers: a guest's broadcast
+/// is about its own ASID, which for the root VM is the same on every processor (AMD64 APM vol. 3, "INVLPGB"; vol. 2,
+/// appendix B, offset 090h bit 7).
+pub fn has_guest_invlpgb(native: impl Fn(u32, u32) -> Words) -> bool {
+    native(ADDRESS_SIZES, 0)[EBX] & CPUID_HIDDEN_80000008_EBX as u32 != 0
+        && native(SVM_FEATURES, 0)[EDX] & 1 << 24 != 0
+}
+
 /// Whether some of a leaf is hidden.
 #[inline]
 #[must_use]
 pub const fn hides(leaf: u32) -> bool {
     matches!(
         leaf,
-        1 | 6 | 7 | 0xD | 0x14 | 0x1C | 0x23 | 0x8000_0001 | 0x8000_000A | 0x8000_001B..=0x8000_0025
+        1 | 6 | 7 | 0xD | 0x14 | 0x1C | 0x23 | 0x8000_0001 | ADDRESS_SIZES | SVM_FEATURES | 0x8000_001B
+            ..=0x8000_0025
     )
 }
 
-/// The machine's answer without what is hidden.
-#[must_use]
-pub fn visible(leaf: u32, subleaf: u32, native: Words) -> Words {
+/// The machine's answer without what is hidden; `native` gives the machine's answers.
+pub fn visible(leaf: u32, subleaf: u32, native: impl Fn(u32, u32) -> Words) -> Words {
     if is_empty(leaf, subleaf) {
         return [0; 4];
     }
-    let mut words = native;
+    let mut words = native(leaf, subleaf);
     for part in
         BITS.iter().filter(|part| part.leaf == leaf && part.subleaf.is_none_or(|only| only == subleaf))
     {
         words[part.word] &= !part.bits;
+    }
+    if leaf == ADDRESS_SIZES && !has_guest_invlpgb(native) {
+        words[EBX] &= !(CPUID_HIDDEN_80000008_EBX as u32);
     }
     words
 }
@@ -114,32 +137,48 @@ mod tests {
 
     const ALL: Words = [u32::MAX; 4];
 
+    /// What is shown of a machine that has everything.
+    fn shown(leaf: u32, subleaf: u32) -> Words {
+        visible(leaf, subleaf, |_, _| ALL)
+    }
+
     #[test]
     fn what_hides_something_says_so() {
         let leaves = (0..0x30).chain(0x4000_0000..0x4000_0100).chain(0x8000_0000..0x8000_0030);
         for leaf in leaves {
-            let changes = (0..0x40).any(|subleaf| visible(leaf, subleaf, ALL) != ALL);
+            let changes = (0..0x40).any(|subleaf| {
+                let alone = visible(leaf, subleaf, |asked, _| if asked == leaf { ALL } else { [0; 4] });
+                alone != ALL || shown(leaf, subleaf) != ALL
+            });
             assert!(hides(leaf) || !changes, "{leaf:#x}");
         }
     }
 
     #[test]
     fn the_virtualization_extensions_are_hidden() {
-        assert_eq!(visible(1, 0, ALL)[ECX] & (1 << 5), 0, "VMX");
-        assert_eq!(visible(0x8000_0001, 0, ALL)[ECX] & 0x1004, 0, "SVM, SKINIT");
-        assert_eq!(visible(0x8000_000A, 0, ALL), [0; 4]);
-        assert_eq!(visible(0x8000_001F, 0, ALL), [1 | 1 << 10, u32::MAX, 0, u32::MAX]);
+        assert_eq!(shown(1, 0)[ECX] & (1 << 5), 0, "VMX");
+        assert_eq!(shown(0x8000_0001, 0)[ECX] & 0x1004, 0, "SVM, SKINIT");
+        assert_eq!(shown(0x8000_000A, 0), [0; 4]);
+        assert_eq!(shown(0x8000_001F, 0), [1 | 1 << 10, u32::MAX, 0, u32::MAX]);
     }
 
     #[test]
     fn what_writes_memory_by_itself_is_hidden() {
-        assert_eq!(visible(1, 0, ALL)[EDX] & (1 << 21), 0, "debug store");
-        assert_eq!(visible(6, 0, ALL)[EAX] & (1 << 19), 0, "hardware feedback");
-        assert_eq!(visible(7, 0, ALL)[EBX] & (1 << 25), 0, "processor trace");
-        assert_eq!(visible(7, 2, ALL), ALL, "the bits are sub-leaf 0's and 1's");
-        assert_eq!(visible(0xD, 1, ALL)[ECX] & 0x8100, 0, "and its component of XSAVES");
-        assert_eq!(visible(0xD, 8, ALL), [0; 4]);
-        assert_eq!(visible(0xD, 2, ALL), ALL);
-        assert_eq!(visible(0x14, 1, ALL), [0; 4]);
+        assert_eq!(shown(1, 0)[EDX] & (1 << 21), 0, "debug store");
+        assert_eq!(shown(6, 0)[EAX] & (1 << 19), 0, "hardware feedback");
+        assert_eq!(shown(7, 0)[EBX] & (1 << 25), 0, "processor trace");
+        assert_eq!(shown(7, 2), ALL, "the bits are sub-leaf 0's and 1's");
+        assert_eq!(shown(0xD, 1)[ECX] & 0x8100, 0, "and its component of XSAVES");
+        assert_eq!(shown(0xD, 8), [0; 4]);
+        assert_eq!(shown(0xD, 2), ALL);
+        assert_eq!(shown(0x14, 1), [0; 4]);
+    }
+
+    #[test]
+    fn what_needs_a_switch_that_the_kernel_does_not_set_is_hidden() {
+        assert_eq!(shown(7, 1), [!(1 << 8 | 1 << 17 | 1 << 27), !2, u32::MAX, u32::MAX]);
+        let without_switch = |leaf, _| if leaf == 0x8000_0008 { ALL } else { [0; 4] };
+        assert_eq!(visible(0x8000_0008, 0, without_switch), [u32::MAX, !8, u32::MAX, u32::MAX]);
+        assert_eq!(shown(0x8000_0008, 0), ALL, "INVLPGB has its switch");
     }
 }

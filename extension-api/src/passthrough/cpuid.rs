@@ -3,20 +3,15 @@
 //! CPUID executed here sees this machine with the *host's* CR4, so bits that mirror CR4 are put right. Leaf 0xD,
 //! which depends on XCR0, is right as it is: XCR0 is the guest's while the extension runs.
 
-pub mod features;
-
 use core::arch::x86_64::__cpuid_count;
 
-use crate::abi::cpuid::{hides, visible};
+use crate::abi::cpuid::{Words, hides, visible};
 use crate::abi::{CPUID_SIGNATURE, CPUID_SIGNATURE_LEAF, CPUID_VERSION_LEAF, VERSION, register};
 use crate::exit::Exit;
 use crate::id::VsId;
 use crate::plinth::Plinth;
 use crate::resume::Resume;
 use crate::root;
-
-/// EAX, EBX, ECX and EDX.
-pub type Words = [u32; 4];
 
 /// The leaves that hypervisors own by convention, as many as guests look at.
 const HYPERVISOR_FIRST: u32 = CPUID_SIGNATURE_LEAF;
@@ -60,8 +55,7 @@ pub fn id_value(exit: &Exit<'_>) -> Words {
 /// The answer that [`answer`] gives for a leaf and a sub-leaf, to the VS `vs`.
 pub fn lookup(leaf: u32, subleaf: u32, vs: VsId) -> Words {
     let cr4 = || Plinth::opened().vs_read(vs, register::X86_CR4).unwrap_or(0);
-    let words = features::without_unusable(leaf, subleaf, native(leaf, subleaf), native);
-    change(leaf, subleaf, words, cr4, root::launched())
+    change(leaf, subleaf, native, cr4, root::launched())
 }
 
 /// The machine's own answer, as this code sees it.
@@ -74,11 +68,17 @@ pub fn native(leaf: u32, subleaf: u32) -> Words {
 /// Whether the guest gets another answer than the machine's.
 #[inline]
 const fn is_changed(leaf: u32) -> bool {
-    features::has_hidden(leaf) || hides(leaf) || matches!(leaf, HYPERVISOR_FIRST..=HYPERVISOR_LAST)
+    hides(leaf) || matches!(leaf, HYPERVISOR_FIRST..=HYPERVISOR_LAST)
 }
 
 /// Makes the guest's answer of the machine's.
-fn change(leaf: u32, subleaf: u32, native: Words, cr4: impl FnOnce() -> u64, launched: u32) -> Words {
+fn change(
+    leaf: u32,
+    subleaf: u32,
+    native: impl Fn(u32, u32) -> Words,
+    cr4: impl FnOnce() -> u64,
+    launched: u32,
+) -> Words {
     let shown = visible(leaf, subleaf, native);
     let [eax, ebx, ecx, edx] = shown;
     match leaf {
@@ -111,26 +111,26 @@ mod tests {
     const ALL: Words = [u32::MAX; 4];
 
     fn changed(leaf: u32, native: Words, cr4: u64) -> Words {
-        change(leaf, 0, native, || cr4, 3)
+        change(leaf, 0, |_, _| native, || cr4, 3)
     }
 
     #[test]
     fn leaf_1_follows_the_guests_cr4() {
         assert_eq!(changed(1, [0; 4], u64::MAX)[2], HYPERVISOR | OSXSAVE);
-        assert_eq!(changed(1, ALL, !CR4_OSXSAVE)[2], visible(1, 0, ALL)[2] & !OSXSAVE);
+        assert_eq!(changed(1, ALL, !CR4_OSXSAVE)[2], visible(1, 0, |_, _| ALL)[2] & !OSXSAVE);
     }
 
     #[test]
     fn leaf_7_follows_the_guests_cr4_in_subleaf_0() {
         assert_eq!(changed(7, [0; 4], CR4_PKE), [0, 0, OSPKE, 0]);
         assert_eq!(changed(7, ALL, 0)[2], !OSPKE);
-        assert_eq!(change(7, 2, ALL, || unreachable!(), 0), ALL);
+        assert_eq!(change(7, 2, |_, _| ALL, || unreachable!(), 0), ALL);
     }
 
     #[test]
     fn what_the_root_vm_does_not_get_is_hidden() {
         for leaf in [0x8000_0001, 0x8000_000A, 0x14, 6] {
-            assert_eq!(changed(leaf, ALL, 0), visible(leaf, 0, ALL));
+            assert_eq!(changed(leaf, ALL, 0), visible(leaf, 0, |_, _| ALL));
         }
     }
 
