@@ -59,6 +59,12 @@ pub const MEASURE_REGISTER_READ: u64 = 1;
 /// The argument of [`TEST_HYPERCALL`] under `bench` that measures nothing.
 pub const MEASURE_NOTHING: u64 = 2;
 
+/// The argument of [`TEST_HYPERCALL`] under `beside` that asks what came of the guest VM.
+pub const ASK: u64 = 0;
+
+/// The argument under `beside` that lets the guest VM go on.
+pub const GO_ON: u64 = 1;
+
 /// How many system calls are measured.
 pub const MEASURED_CALLS: u64 = 10_000;
 

@@ -26,6 +26,50 @@ pub const fn system_instruction(rest: u32, register: u32) -> u32 {
     0xD500_0000 | (rest & 0x1_FFFF) << 5 | register & 0x1F
 }
 
+/// ISB.
+pub const ISB: u32 = 0xD503_3FDF;
+
+/// A system register by its encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Register {
+    /// 2 or 3.
+    pub op0: u32,
+    /// Which exception levels may use it.
+    pub op1: u32,
+    /// A group.
+    pub crn: u32,
+    /// A row of it.
+    pub crm: u32,
+    /// The place in its row.
+    pub op2: u32,
+}
+
+impl Register {
+    /// MRS to a general register.
+    pub const fn mrs(self, general: u32) -> u32 {
+        system_instruction(1 << 16 | self.fields(), general)
+    }
+
+    /// MSR from one.
+    pub const fn msr(self, general: u32) -> u32 {
+        system_instruction(self.fields(), general)
+    }
+
+    const fn fields(self) -> u32 {
+        self.op0 << 14 | self.op1 << 11 | self.crn << 7 | self.crm << 3 | self.op2
+    }
+}
+
+/// MRS X3 of a register by Op0, Op1, CRn, CRm and Op2.
+pub const fn mrs(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> u32 {
+    Register { op0, op1, crn, crm, op2 }.mrs(3)
+}
+
+/// A system instruction (SYS) by its fields, with X3.
+pub const fn system(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> u32 {
+    Register { op0, op1, crn, crm, op2 }.msr(3)
+}
+
 /// HVC with an immediate.
 pub const fn hvc(immediate: u16) -> u32 {
     0xD400_0002 | (immediate as u32) << 5
@@ -61,6 +105,16 @@ pub unsafe fn run(instructions: impl Iterator<Item = u32>, values: [u64; 4]) -> 
                 inout("x3") x3 => _, clobber_abi("C"));
         }
     })
+}
+
+/// Reads an ID register by CRm and Op2 (Op0 3, Op1 0, CRn 0).
+pub fn read_id((crm, op2): (u32, u32)) -> u64 {
+    let mut value = 0_u64;
+    let code = [Register { op0: 3, op1: 0, crn: 0, crm, op2 }.mrs(1), 0xF900_0041];
+    // SAFETY: a read, and STR X1, [X2] to the variable above.
+    unsafe { run(code.into_iter(), [0, 0, &raw mut value as u64, 0]) };
+    // SAFETY: the variable, which the code above may have written.
+    unsafe { (&raw const value).read_volatile() }
 }
 
 /// Shows the instruction side what was written.

@@ -61,5 +61,7 @@ pub(super) fn data_in(folder: &Path) -> PathBuf {
 
 fn has_machine(shell: &Shell, program: &str, machine: &str) -> Result<bool> {
     let machines = cmd!(shell, "{program} -machine help").quiet().read()?;
-    Ok(machines.lines().any(|line| line.split_whitespace().next() == Some(machine)))
+    // Its options follow.
+    let machine = machine.split(',').next();
+    Ok(machines.lines().any(|line| line.split_whitespace().next() == machine))
 }

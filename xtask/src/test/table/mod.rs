@@ -7,6 +7,7 @@
 //! ```
 
 mod apic;
+mod arm_registers;
 mod armv8;
 mod armv8_state;
 mod bios;
@@ -237,6 +238,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         separate::TESTS,
         armv8::TESTS,
         armv8_state::TESTS,
+        arm_registers::TESTS,
         boards::TESTS,
         startup::TESTS,
         races::TESTS,

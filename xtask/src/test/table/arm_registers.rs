@@ -1,0 +1,158 @@
+//! System registers on Arm: what the ID registers promise, what EL1 finds as on the bare machine, and what a guest VM does not
+//! reach of the root VM's.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+
+use super::{LINUX, Payload, Test};
+use crate::emulator::{Ended, Watched};
+use crate::test::board::Bench;
+
+/// Processors that QEMU's boards are tested with.
+const MAX: &[&str] = &["-cpu", "max,pauth-impdef=on", "-machine", "mte=on"];
+const A53: &[&str] = &["-machine", "gic-version=2", "-cpu", "cortex-a53"];
+/// The extension on a stage 2 of its own, though the processor has VHE.
+const WITHOUT_VHE: &[&str] = &["vhe = off"];
+
+/// Each ID field that says that something is there.
+const PROMISED: Test = Test {
+    name: "promised",
+    proves: "what the ID registers show works at EL1: each instruction and register that a field promises",
+    boards: &["qemu-virt"],
+    payload: Payload::Guest("armv8-promised"),
+    command_line: "",
+    memory: 256,
+    timeout: 60,
+    expect: &["TEST promised there-are-promises ok", "TEST promised done "],
+    ..LINUX
+};
+
+/// Every register, compared with the bare machine's.
+const REGISTERS: Test = Test {
+    name: "registers",
+    proves: "every encoding of a system register, read and written at EL1, does what it does on the bare machine",
+    payload: Payload::Guest("armv8-registers"),
+    timeout: 120,
+    expect: &["TEST registers registers ok", "TEST registers done "],
+    check: Some(same_as_bare),
+    ..PROMISED
+};
+
+/// A guest VM that reads and writes every register.
+const BESIDE: Test = Test {
+    name: "beside",
+    proves: "a guest VM that reads and writes every system register finds none of the root VM's own, and changes none",
+    payload: Payload::Guest("armv8-beside"),
+    extension: Some("beside"),
+    timeout: 120,
+    expect: &["TEST beside registers-kept ok", "TEST beside some-are-trapped ok", "TEST beside done "],
+    ..PROMISED
+};
+
+pub(super) const TESTS: &[Test] = &[
+    PROMISED,
+    Test {
+        name: "promised-vhe",
+        proves: "the same in the EL2&0 regime, with tags, SVE and SME",
+        arguments: MAX,
+        ..PROMISED
+    },
+    Test { boards: &["qemu-virt-max"], ..PROMISED },
+    REGISTERS,
+    Test {
+        name: "registers-gicv2-a53",
+        proves: "the same on a Cortex-A53 with GICv2",
+        arguments: A53,
+        ..REGISTERS
+    },
+    Test {
+        name: "registers-vhe",
+        proves: "the same in the EL2&0 regime, with tags, SVE and SME",
+        arguments: MAX,
+        ..REGISTERS
+    },
+    Test { boards: &["qemu-virt-max"], ..REGISTERS },
+    BESIDE,
+    Test {
+        name: "beside-gicv2-a53",
+        proves: "the same on a Cortex-A53 with GICv2",
+        arguments: A53,
+        ..BESIDE
+    },
+    Test {
+        name: "beside-vhe",
+        proves: "the same in the EL2&0 regime, with tags, SVE and SME",
+        arguments: MAX,
+        ..BESIDE
+    },
+    Test { boards: &["qemu-virt-max"], ..BESIDE },
+    Test {
+        name: "beside-without-vhe",
+        proves: "the same with the extension on a stage 2 of its own",
+        boards: &["qemu-virt-max"],
+        settings: WITHOUT_VHE,
+        ..BESIDE
+    },
+];
+
+/// What differs from the bare machine, by the row of the register and its place there, and why.
+const DIFFERENT: &[(&str, usize, &str)] = &[(
+    "S3_0_C0_C4",
+    0,
+    "ID_AA64PFR0_EL1.EL2: the bare machine to compare with has no EL2, so that the guest starts at EL1",
+)];
+
+/// The rows of registers by their names, with what was found in each place.
+fn rows(lines: &[String]) -> BTreeMap<&str, Vec<&str>> {
+    let rows = lines.iter().filter_map(|line| line.split_once("registers: S"));
+    rows.filter_map(|(_, row)| row.split_once(':'))
+        .map(|(name, places)| (name, places.split_whitespace().collect()))
+        .collect()
+}
+
+/// Boots the same test bare and compares.
+fn same_as_bare(bench: &Bench<'_>, test: &Test, watched: &Watched) -> Result<()> {
+    let bare = Test { bare: true, extension: None, check: None, ..*test };
+    let reference = bench.boot(&bare, &bench.log(&format!("{}-bare", test.name)))?.watched;
+    if !matches!(reference.ended, Ended::Exit(_)) || reference.missing.is_some() {
+        bail!("the bare boot to compare with did not end well: {:?}", reference.ended);
+    }
+    let differences = differences(&rows(&reference.lines), &rows(&watched.lines));
+    if differences.is_empty() { Ok(()) } else { bail!("registers differ:\n{}", differences.join("\n")) }
+}
+
+fn differences(bare: &BTreeMap<&str, Vec<&str>>, plinth: &BTreeMap<&str, Vec<&str>>) -> Vec<String> {
+    let mut differences = Vec::new();
+    let names = bare.keys().chain(plinth.keys().filter(|name| !bare.contains_key(*name)));
+    for name in names {
+        for place in 0..8 {
+            let found = [bare, plinth]
+                .map(|rows| rows.get(name).and_then(|row| row.get(place)).copied().unwrap_or("."));
+            let explained =
+                DIFFERENT.iter().any(|(row, at, _)| row.strip_prefix('S') == Some(name) && *at == place);
+            if found[0] != found[1] && !explained {
+                differences.push(format!("S{name}_{place}: bare {}, under Plinth {}", found[0], found[1]));
+            }
+        }
+    }
+    differences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_register_that_differs_is_told() {
+        let [bare, plinth] = ["12 . 5! fault", "12 7 5 fault"].map(|row| {
+            vec![format!("x registers: S3_0_C1_C2: {row} . . . ."), "registers: 4 there".to_owned()]
+        });
+        let found = differences(&rows(&bare), &rows(&plinth));
+        assert_eq!(found, ["S3_0_C1_C2_1: bare ., under Plinth 7", "S3_0_C1_C2_2: bare 5!, under Plinth 5"]);
+        assert!(differences(&rows(&bare), &rows(&bare)).is_empty());
+        let explained = ["S3_0_C0_C4: 1 . . . . . . .", "S3_0_C0_C4: 2 . . . . . . ."];
+        let [bare, plinth] = explained.map(|row| vec![format!("registers: {row}")]);
+        assert!(differences(&rows(&bare), &rows(&plinth)).is_empty());
+    }
+}
