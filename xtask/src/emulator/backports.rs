@@ -2,6 +2,7 @@
 //!
 //! It is unpacked into the cache, not installed. The other boards keep the emulator that their figures are from.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,10 +21,25 @@ pub(super) fn folder(shell: &Shell, qemu: &Qemu) -> Result<Option<PathBuf>> {
     Ok(Some(cache()?.join(format!("{}-backports", qemu.package))))
 }
 
+/// The newer emulator cannot be had on this machine: what an error of [`fetch`] is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoNewerEmulator;
+
+impl fmt::Display for NoNewerEmulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the emulator that the board needs is newer than the installed one, and cannot be fetched",
+        )
+    }
+}
+
 /// Fetches it, unless it is there or not needed.
+///
+/// # Errors
+/// Its context is [`NoNewerEmulator`].
 pub(crate) fn fetch(shell: &Shell, qemu: &Qemu) -> Result<()> {
     match folder(shell, qemu)? {
-        Some(folder) if !folder.is_dir() => unpack(shell, qemu, &folder),
+        Some(folder) if !folder.is_dir() => unpack(shell, qemu, &folder).context(NoNewerEmulator),
         _ => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ mod process;
 mod qemu;
 mod watch;
 
-pub(crate) use backports::fetch;
+pub(crate) use backports::{NoNewerEmulator, fetch};
 pub(crate) use process::Process;
 pub(crate) use watch::{Ended, Until, Watch, Watched, watch};
 

@@ -11,6 +11,7 @@ use super::Bench;
 use crate::artifacts::{self, Images};
 use crate::board::Board;
 use crate::cli::TestOptions;
+use crate::emulator::NoNewerEmulator;
 use crate::test::table::{self, Test};
 use crate::workspace::Workspace;
 use crate::{payload, setup};
@@ -40,8 +41,11 @@ struct Tally {
 /// Runs the boards' tests that the options select, so many at a time.
 pub(in crate::test) fn run(workspace: &Workspace, boards: &[Board], options: &TestOptions) -> Result<()> {
     let wanted = |board: &&Board| tests(board, options).next().is_some();
-    let ready: Vec<_> =
-        boards.iter().filter(wanted).map(|board| prepare(workspace, board)).collect::<Result<_>>()?;
+    let ready: Vec<_> = boards
+        .iter()
+        .filter(wanted)
+        .filter_map(|board| kept(board, options.board.is_some(), prepare(workspace, board)))
+        .collect::<Result<_>>()?;
     let mut queue: Vec<_> = ready
         .iter()
         .flat_map(|ready| tests(ready.board, options).map(move |test| Job { ready, test }))
@@ -73,6 +77,17 @@ fn tests<'a>(board: &'a Board, options: &'a TestOptions) -> impl Iterator<Item =
 /// Whether a test's name contains one of the texts of `only`, which commas separate.
 fn selected(name: &str, only: Option<&str>) -> bool {
     only.is_none_or(|only| only.split(',').any(|text| name.contains(text)))
+}
+
+/// Leaves a board out whose emulator cannot be had on this machine, and says so, unless it was `named`.
+fn kept<T>(board: &Board, named: bool, prepared: Result<T>) -> Option<Result<T>> {
+    match prepared {
+        Err(error) if !named && error.is::<NoNewerEmulator>() => {
+            println!("left out: the tests of board {}: {error:#}", board.name);
+            None
+        }
+        prepared => Some(prepared),
+    }
 }
 
 /// Installs, downloads and builds all that the board's tests take.
