@@ -542,7 +542,7 @@ impl HostCpu for El2Cpu {
     }
 
     fn relax(&self) {
-        // BOUND: not a wait; those that call it have theirs.
+        // BOUND: one pause, not a loop: each caller's loop names its own bound.
         core::hint::spin_loop();
     }
 

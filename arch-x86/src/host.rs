@@ -48,7 +48,7 @@ macro_rules! common_host_methods {
         }
 
         fn relax(&self) {
-            // BOUND: not a wait; those that call it have theirs.
+            // BOUND: one pause, not a loop: each caller's loop names its own bound.
             ::core::hint::spin_loop();
         }
 

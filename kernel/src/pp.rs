@@ -105,7 +105,7 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) machine: &'k Machine<A>,
     pub(crate) extension: &'k Extension,
     pub(crate) index: usize,
-    /// What other PPs tell this one.
+    /// Requests of other PPs to this one.
     pub(crate) mailbox: &'k Mailbox,
     pub(crate) cpu: A::Cpu,
     pub(crate) user: A::User,
@@ -116,13 +116,13 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) active: Option<Active<A>>,
     /// The VS that took the state of the OS on this PP.
     pub(crate) root_vs: Option<Id>,
-    /// That state, until it is certain that the launch has succeeded.
+    /// The OS's state on this PP, until it is certain that the launch has succeeded.
     pub(crate) root: Option<A::RootState>,
     pub(crate) callback: Callback,
     /// Where the extension was when it faulted, for `ControlAgain` in its fail callback.
     pub(crate) interrupted: Option<(A::User, Callback)>,
     pub(crate) last_exit: Exit,
-    /// The VS whose exit that was.
+    /// The VS that caused `last_exit`.
     pub(crate) last_vs: Id,
     /// This PP's copy of the active VM's declared answers.
     pub(crate) policy: IdPolicy,

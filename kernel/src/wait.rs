@@ -38,7 +38,7 @@ pub(crate) trait Clock {
     fn relax(&self);
 }
 
-/// That of the PP that waits.
+/// The clock of the PP that waits.
 pub(crate) struct CpuClock<'c, C>(pub(crate) &'c C);
 
 impl<C: HostCpu> Clock for CpuClock<'_, C> {
@@ -47,7 +47,7 @@ impl<C: HostCpu> Clock for CpuClock<'_, C> {
     }
 
     fn relax(&self) {
-        // BOUND: not a wait; those that call it have theirs.
+        // BOUND: one pause, not a loop: each caller's loop names its own bound.
         self.0.relax();
     }
 }

@@ -38,12 +38,12 @@ fn read(at: u64) -> Option<u64> {
     if fault.is_some() { None } else { Some(value) }
 }
 
-/// Writes eight bytes. Whether it could.
+/// Writes eight bytes. Returns whether it could.
 ///
 /// # Safety
-/// Nobody needs what is there.
+/// Nobody needs the eight bytes at `at`.
 unsafe fn write(at: u64, value: u64) -> bool {
-    // SAFETY: The caller says so; a fault is caught.
+    // SAFETY: By this function's contract nobody needs the eight bytes; a fault is caught.
     unsafe { probe!("mov [{at}], {value}"; value = in(reg) value, at = in(reg) at) }.is_none()
 }
 

@@ -36,7 +36,7 @@ use crate::emulator::Watched;
 
 /// A boot, and what must come of it.
 pub(super) struct Test {
-    /// Its name, unique: also that of its log file.
+    /// Its name, unique: the log file is called so too.
     pub(super) name: &'static str,
     /// The boards that it runs on.
     pub(super) boards: &'static [&'static str],
@@ -44,7 +44,7 @@ pub(super) struct Test {
     pub(super) proves: &'static str,
     /// What is started after the loader.
     pub(super) payload: Payload,
-    /// More arguments for it.
+    /// More arguments for the payload.
     pub(super) command_line: &'static str,
     /// Without Plinth.
     pub(super) bare: bool,
