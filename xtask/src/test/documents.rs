@@ -2,6 +2,7 @@
 //!
 //! Checked are tables with a column `Test` or `Shown by` in docs/security.md and docs/advisories.md: each name in backquotes there is a
 //! board test, a test of `arch-sim`, a package, a command of this tool, or a file. In docs/advisories.md an answer `**holds**` has one.
+//! In all documents a path in backquotes that begins with a folder of the workspace leads somewhere.
 
 use std::fs;
 
@@ -21,7 +22,7 @@ struct Cell {
 }
 
 /// What is wrong in a document, a line each.
-pub(super) fn check(workspace: &Workspace, document: &str) -> Result<Vec<String>> {
+fn check(workspace: &Workspace, document: &str) -> Result<Vec<String>> {
     let path = workspace.root.join(document);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut wrong = Vec::new();
@@ -54,6 +55,20 @@ fn cells(document: &str, text: &str) -> Vec<Cell> {
         }
     }
     cells
+}
+
+/// The paths in backquotes that lead nowhere, but for what is made: `target/`. `NAME` in one stands for any.
+fn dead_paths(workspace: &Workspace, text: &str) -> Vec<String> {
+    let is_path = |name: &&str| {
+        let first = name.split_once('/').map(|(first, _)| first);
+        first.is_some_and(|first| {
+            !first.is_empty() && !first.starts_with('.') && workspace.root.join(first).is_dir()
+        }) && !name.contains([' ', '*'])
+            && !name.contains("NAME")
+            && !name.starts_with("target/")
+    };
+    let leads = |name: &&str| workspace.root.join(name.split("::").next().unwrap_or(name)).exists();
+    names(text).filter(is_path).filter(|name| !leads(name)).map(str::to_owned).collect()
 }
 
 /// What stands in backquotes.
@@ -89,6 +104,21 @@ mod tests {
         let wrong: Vec<_> =
             documents.iter().flat_map(|document| check(&workspace, document).unwrap()).collect();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn every_path_in_a_document_leads_somewhere() {
+        let workspace = Workspace::open().unwrap();
+        let documents = ["docs", "docs/abi"].map(|folder| workspace.root.join(folder));
+        let files = documents.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+        let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        files.push(workspace.root.join("README.md"));
+        for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "md")) {
+            let text = fs::read_to_string(file).unwrap();
+            let dead: Vec<_> = text.lines().flat_map(|line| dead_paths(&workspace, line)).collect();
+            assert!(dead.is_empty(), "{}: {dead:?}", file.display());
+        }
+        assert_eq!(dead_paths(&workspace, "`xtask/no-such.rs`, `docs/testing.md`"), ["xtask/no-such.rs"]);
     }
 
     #[test]
