@@ -9,18 +9,21 @@ pub const RACE_LEAF: u32 = 0x4000_0060;
 pub const RACE_VICTIM: u64 = 0;
 /// The result is how often the victim's register has been changed.
 pub const RACE_STRIKES: u64 = 1;
-/// It is over. The result is how many writes the kernel has taken for those of the other register from the start.
-pub const RACE_COUNT: u64 = 2;
+/// It is over.
+pub const RACE_END: u64 = 2;
 /// Begins to change the other one's register.
 pub const RACE_STRIKE: u64 = 3;
-
-/// The MSR that nobody writes.
-pub const TSC_AUX: u64 = 0xC000_0103;
 
 /// IA32_MTRR_DEF_TYPE, which the kernel writes for the root VM on Intel, and APIC_BASE, which it does on AMD.
 pub const MTRR_DEF_TYPE: u64 = 0x2FF;
 /// See [`MTRR_DEF_TYPE`].
 pub const APIC_BASE: u64 = 0x1B;
+
+/// IA32_SMRR_PHYSBASE, which keeps the firmware's value on Intel, and IA32_MISC_ENABLE, which AMD's table of MSRs does not
+/// have: the root VM reads them, and each write of another value raises #GP. The emulators keep what is written to them.
+pub const SMRR_PHYSBASE: u64 = 0x1F2;
+/// See [`SMRR_PHYSBASE`].
+pub const MISC_ENABLE: u64 = 0x1A0;
 
 /// PSCI_VERSION, which the kernel passes on to the firmware, and CPU_ON, which it must not.
 pub const PSCI_VERSION: u64 = 0x8400_0000;
@@ -32,7 +35,7 @@ pub fn race_pair() -> (usize, u64, u64) {
     #[cfg(target_arch = "x86_64")]
     {
         const RCX: usize = 1;
-        (RCX, if is_amd() { APIC_BASE } else { MTRR_DEF_TYPE }, TSC_AUX)
+        if is_amd() { (RCX, APIC_BASE, MISC_ENABLE) } else { (RCX, MTRR_DEF_TYPE, SMRR_PHYSBASE) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     (0, PSCI_VERSION, CPU_ON)

@@ -51,6 +51,8 @@ macro_rules! hypercall_by {
                 probe!("xchg rbx, {argument}", $bytes; finally "xchg rbx, {argument}";
                     argument = inout(reg) argument => _,
                     in("rdx") second,
+                    // The extension `races` may have changed it.
+                    out("rcx") _,
                     inout("rax") number => result)
             };
             fault.map_or(Ok(result), Err)

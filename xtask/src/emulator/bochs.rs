@@ -17,6 +17,13 @@ const SHARE: &str = "/usr/share/bochs";
 /// The file descriptor on which Bochs finds the harness's pipe: it opens the serial port's file by name.
 const CONSOLE: &str = "/dev/fd/3";
 
+/// The file with more MSRs than Bochs has.
+const MSRS: &str = "msrs.def";
+/// IA32_SMRR_PHYSBASE and IA32_SMRR_PHYSMASK, which keep what is written to them: number, type (0 for any value), and the high
+/// and low halves of the value at reset, of the bits that fault and of those that stay.
+const REGISTERS: &str = "1f2 0 00000000 00000000 00000000 00000000 00000000 00000000\n\
+                         1f3 0 00000000 00000000 00000000 00000000 00000000 00000000\n";
+
 /// The command that runs the machine.
 pub(super) fn command(machine: &Machine<'_>, bochs: &Bochs, console: &Console<'_>) -> Result<Command> {
     let (configuration, commands) = (machine.folder.join("bochsrc"), machine.folder.join("commands"));
@@ -30,6 +37,7 @@ pub(super) fn command(machine: &Machine<'_>, bochs: &Bochs, console: &Console<'_
     };
     fs::write(&configuration, text(machine, bochs, &serial))
         .with_context(|| format!("cannot write {}", configuration.display()))?;
+    fs::write(machine.folder.join(MSRS), REGISTERS).context("cannot write Bochs' list of MSRs")?;
     fs::write(&commands, "c\nq\n").with_context(|| format!("cannot write {}", commands.display()))?;
     let mut command = launcher("sh");
     // Bochs' own words go to the harness's file of messages, the console alone to its pipe.
@@ -58,7 +66,7 @@ fn text(machine: &Machine<'_>, bochs: &Bochs, serial: &str) -> String {
          memory: guest={memory}, host={memory}\n\
          romimage: file={firmware}{options}\n\
          vgaromimage: file=/usr/share/vgabios/vgabios.bin\n\
-         cpu: model={model}, count={cpus}, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
+         cpu: model={model}, count={cpus}, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=1, msrs={msrs}\n\
          clock: sync=none, time0=1700000000\n\
          boot: {boot}\n\
          ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
@@ -69,6 +77,7 @@ fn text(machine: &Machine<'_>, bochs: &Bochs, serial: &str) -> String {
          panic: action=fatal\nerror: action=report\ninfo: action=report\ndebug: action=ignore\n",
         options = if bochs.firmware.starts_with(SHARE) { ", options=fastboot" } else { "" },
         log = log.display(),
+        msrs = machine.folder.join(MSRS).display(),
     )
 }
 

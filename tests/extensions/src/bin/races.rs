@@ -4,22 +4,23 @@
 #![no_std]
 #![no_main]
 
+use core::hint::spin_loop;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use plinth_extension_api::{Exit, ExitClass, Extension, Failure, Plinth, Resume, VmId, extension};
+use plinth_extension_api::{Exit, Extension, Failure, Plinth, Resume, VmId, extension};
 use plinth_test_extensions::race::{
-    RACE_COUNT, RACE_STRIKE, RACE_STRIKES, RACE_VICTIM, TSC_AUX, is_race, passes, race_pair,
+    RACE_END, RACE_STRIKE, RACE_STRIKES, RACE_VICTIM, is_race, passes, race_pair,
 };
 use plinth_test_extensions::random::Random;
 use plinth_test_extensions::{argument, is_test};
 
 /// The register in the other PP's exit page; 0 until that one has asked for it.
 static VICTIM: AtomicU64 = AtomicU64::new(0);
-/// Exits that were about the other number already when the kernel looked.
-static MET: AtomicU64 = AtomicU64::new(0);
 /// How often the register has been written.
 static STRIKES: AtomicU64 = AtomicU64::new(0);
 static DONE: AtomicBool = AtomicBool::new(false);
+/// The other PP may write still.
+static STRIKING: AtomicBool = AtomicBool::new(false);
 
 struct Races;
 
@@ -33,19 +34,18 @@ impl Extension for Races {
             strike();
             return passes(exit);
         }
-        if exit.class() == ExitClass::RegisterWrite && exit.number() == TSC_AUX {
-            MET.fetch_add(1, Ordering::Relaxed);
-            return Resume::AdvanceAndRun;
-        }
         if !is_test(exit) {
             return passes(exit);
         }
         let result = match argument(exit) {
             RACE_VICTIM => name_victim(exit),
             RACE_STRIKES => STRIKES.load(Ordering::SeqCst),
-            RACE_COUNT => {
+            RACE_END => {
                 DONE.store(true, Ordering::SeqCst);
-                MET.load(Ordering::SeqCst)
+                while STRIKING.load(Ordering::SeqCst) {
+                    spin_loop();
+                }
+                0
             }
             RACE_STRIKE => {
                 strike();
@@ -66,11 +66,12 @@ fn name_victim(exit: &Exit<'_>) -> u64 {
     0
 }
 
-/// Writes one number and the other until the victim has had enough. Each stays some hundred instructions, never as many, so
-/// that every step of an exit meets a change sooner or later.
+/// Writes one number and the other until the victim has had enough. Each stays a few instructions to some hundred, never as
+/// many, so that every step of an exit meets a change sooner or later.
 fn strike() {
     let (_, one, other) = race_pair();
     let mut random = Random::new(0x0C2);
+    STRIKING.store(true, Ordering::SeqCst);
     while !DONE.load(Ordering::Relaxed) {
         let victim = VICTIM.load(Ordering::Relaxed) as *mut u64;
         if victim.is_null() {
@@ -80,12 +81,14 @@ fn strike() {
             // SAFETY: it lies in an exit page, which is mapped for ever; that somebody else uses it is the point.
             unsafe { victim.write_volatile(value) };
             // No PAUSE, which an emulator takes for a reason to do something else.
-            for step in 0..random.below(64) {
+            let longest = 1 << random.below(7);
+            for step in 0..random.below(longest) {
                 core::hint::black_box(step);
             }
         }
         STRIKES.fetch_add(1, Ordering::Relaxed);
     }
+    STRIKING.store(false, Ordering::SeqCst);
 }
 
 extension!(Races, groups: [VM, VP, VS]);

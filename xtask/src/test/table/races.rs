@@ -1,6 +1,6 @@
 //! Extensions whose processors get in each other's way, on every kind of processor.
 
-use super::{LINUX, LONG_TURNS, Payload, Test};
+use super::{End, GUEST_PASSED, LINUX, LONG_TURNS, Payload, Test};
 
 /// A guest whose second processor changes the registers of the first one's exits.
 const RACE: Test = Test {
@@ -12,19 +12,23 @@ const RACE: Test = Test {
     settings: LONG_TURNS,
     cpus: 2,
     memory: 512,
-    expect: &["TEST race strikes-begin ok", "TEST race tsc-aux-is-nobodys ok", "TEST race done "],
+    expect: &["TEST race strikes-begin ok", "TEST race closed-register-is-nobodys ok", "TEST race done "],
     ..LINUX
 };
 
-pub(super) const TESTS: &[Test] = &[Test {
-    boards: &["qemu-virt"],
-    payload: Payload::Guest("armv8-race"),
-    cpus: 3,
-    memory: 256,
-    expect: &[
-        "TEST race strikes-begin ok",
-        "TEST race third-processor-is-under-plinth ok",
-        "TEST race done ",
-    ],
-    ..RACE
-}];
+pub(super) const TESTS: &[Test] = &[
+    Test { boards: &["qemu-q35-bios"], end: End::Status(GUEST_PASSED), ..RACE },
+    Test { boards: &["bochs-intel"], end: End::Seen, timeout: 900, ..RACE },
+    Test {
+        boards: &["qemu-virt"],
+        payload: Payload::Guest("armv8-race"),
+        cpus: 3,
+        memory: 256,
+        expect: &[
+            "TEST race strikes-begin ok",
+            "TEST race third-processor-is-under-plinth ok",
+            "TEST race done ",
+        ],
+        ..RACE
+    },
+];
