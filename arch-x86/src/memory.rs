@@ -21,7 +21,7 @@ static PAGE_ZERO: AtomicU64 = AtomicU64::new(0);
 pub struct IdentityMemory {
     pool: SpaRange,
     reservation: SpaRange,
-    /// How much may be read, from the second page on.
+    /// How much may be read, from the second page on: whole words, so that the start of an aligned one tells whether it is in.
     span: u64,
 }
 
@@ -35,7 +35,6 @@ impl IdentityMemory {
     /// 2. `pool` is page aligned, identity mapped for writing, and no Rust object lives in it but what the
     ///    backends place there by raw pointer.
     pub const unsafe fn new(pool: SpaRange, reservation: SpaRange, end: u64) -> Self {
-        // Whole words only, so that the start of an aligned one tells whether it may be read.
         Self { pool, reservation, span: end.saturating_sub(PAGE_SIZE) & !7 }
     }
 
@@ -156,7 +155,9 @@ impl PhysicalMemory for IdentityMemory {
         if !at.is_aligned(8) {
             return None;
         }
-        let at = self.outside(at, 8)?;
+        // The start of an aligned word tells: see `span`.
+        let in_span = at.raw().wrapping_sub(PAGE_SIZE) < self.span;
+        let at = if in_span { at.raw() } else { self.in_page_zero(at, 8)? };
         // SAFETY: aligned and, by (1) of `new`, mapped; an atomic, because the OS writes there too.
         Some(unsafe { AtomicU64::from_ptr(at as *mut u64) }.load(Ordering::Relaxed))
     }

@@ -66,6 +66,12 @@ impl<A: Arch> GuestView<'_, A> {
         kernel.vms.with(*vm, |vm| GuestPage::find(kernel, machine.memory, vm, at).map(|page| work(&page)))
     }
 
+    #[cold]
+    #[inline(never)]
+    fn read_u64_by_tables(&self, at: Gpa) -> Option<u64> {
+        self.with_readable_page(at, |page| page.read_u64())
+    }
+
     /// The same, if the guest may read it.
     fn with_readable_page<R>(&self, at: Gpa, work: impl FnOnce(&GuestPage<'_, A::Memory>) -> R) -> Option<R> {
         let work = |page: &GuestPage<'_, _>| page.permissions.contains(Permissions::READ).then(|| work(page));
@@ -125,14 +131,15 @@ fn write_root<A: Arch>(machine: &Machine<A>, at: Gpa, bytes: &[u8]) -> Result<()
 }
 
 impl<A: Arch> GuestMemory for GuestView<'_, A> {
-    #[inline]
+    // Inlined into the walk of the guest's tables, which reads a word of the root VM five times at an exit whose instruction
+    // has to be fetched.
+    #[inline(always)]
     fn read_u64(&self, at: Gpa) -> Option<u64> {
-        // The hot case by itself: a word of the root VM.
         if let Self::Identity(machine) = self {
             let spa = Spa::new(at.raw());
             return if machine.is_own(spa) { Some(0) } else { machine.memory.read_outside_u64(spa) };
         }
-        self.with_readable_page(at, |page| page.read_u64())
+        self.read_u64_by_tables(at)
     }
 
     #[inline]

@@ -103,15 +103,42 @@ pub fn has_guest_invlpgb(native: impl Fn(u32, u32) -> Words) -> bool {
         && native(SVM_FEATURES, 0)[EDX] & 1 << 24 != 0
 }
 
-/// Whether some of a leaf is hidden.
+/// Where the extended leaves begin.
+const EXTENDED: u32 = 0x8000_0000;
+/// The leaves of which some is hidden, a bit each: basic ones and extended ones.
+const HIDING: [u64; 2] = [hiding(0), hiding(EXTENDED)];
+
+/// Those from `first` on.
+const fn hiding(first: u32) -> u64 {
+    let mut leaves = if first == EXTENDED { bit(ADDRESS_SIZES) } else { 0 };
+    let mut index = 0;
+    while index < BITS.len() {
+        if BITS[index].leaf & EXTENDED == first {
+            leaves |= bit(BITS[index].leaf);
+        }
+        index += 1;
+    }
+    let mut leaf = first;
+    while leaf < first + u64::BITS {
+        if is_empty(leaf, 8) {
+            leaves |= bit(leaf);
+        }
+        leaf += 1;
+    }
+    leaves
+}
+
+/// A leaf's bit in [`HIDING`].
+const fn bit(leaf: u32) -> u64 {
+    1 << (leaf & !EXTENDED)
+}
+
+/// Whether some of a leaf is hidden. At every CPUID exit: one look into a word of bits.
 #[inline]
 #[must_use]
 pub const fn hides(leaf: u32) -> bool {
-    matches!(
-        leaf,
-        1 | 6 | 7 | 0xD | 0x14 | 0x1C | 0x23 | 0x8000_0001 | ADDRESS_SIZES | SVM_FEATURES | 0x8000_001B
-            ..=0x8000_0025
-    )
+    let number = leaf & !EXTENDED;
+    number < u64::BITS && HIDING[(leaf >> 31) as usize] >> number & 1 != 0
 }
 
 /// The machine's answer without what is hidden; `native` gives the machine's answers.
