@@ -1,5 +1,6 @@
 //! A processor with SVM, while the kernel runs on it.
 
+use plinth_arch_x86::acpi_sleep;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::broken_entry::{self, Answer};
 use plinth_arch_x86::exit_registers::{ExitPage, ExitRegisters};
@@ -77,6 +78,7 @@ impl SvmCpu {
             exit::MSR => return msr_exits::serve(vs, registers, guest),
             exit::EXCEPTION_DB if vs.has_step() => return vs.debug_exception(),
             exit::EXCEPTION_DB | exit::EXCEPTION_AC => return self.exception(vs),
+            exit::IOIO => return port(vs, guest, registers),
             exit::INTR if vs.deadline.is_some() => return timer::exit(vs),
             exit::NESTED_PAGE_FAULT if exits::is_broken_entry(vs) => return broken_entry(vs),
             _ => return Some(exits::classify(vs)),
@@ -150,6 +152,13 @@ impl SvmCpu {
         }
         self.hidden_of = Some(vmcb);
     }
+}
+
+/// An access to a port: the extension's to decide, but for the root VM's to what puts the machine to sleep.
+fn port(vs: &mut SvmVs, guest: &impl GuestMemory, registers: ExitRegisters) -> Option<Exit> {
+    let access = exits::port_access(vs);
+    let served = vs.is_root && acpi_sleep::serve(vs, &access, guest, registers);
+    (!served).then(|| access.exit())
 }
 
 /// The kernel's own tables are broken: see [`plinth_arch_x86::broken_entry`].

@@ -1,5 +1,6 @@
 //! Exit codes and what they mean everywhere.
 
+use plinth_arch_x86::acpi_sleep::PortAccess;
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass};
 
@@ -21,7 +22,7 @@ pub(crate) fn classify(vs: &mut SvmVs) -> Exit {
         exit::VMMCALL => {
             Exit { class: ExitClass::Hypercall, number: 0, detail: u64::from(vs.view().save.cpl) }
         }
-        exit::IOIO => port_access(info[0]),
+        exit::IOIO => port_access(vs).exit(),
         exit::VMRUN
         | exit::VMLOAD
         | exit::VMSAVE
@@ -39,10 +40,15 @@ pub(crate) fn classify(vs: &mut SvmVs) -> Exit {
     }
 }
 
-/// EXITINFO1 of IOIO (AMD APM vol. 2, 15.10.2): port 31:16, size 6:4, bit 0 for IN.
-fn port_access(info: u64) -> Exit {
-    let class = if info & 1 != 0 { ExitClass::PortRead } else { ExitClass::PortWrite };
-    Exit { class, number: info >> 16 & 0xffff, detail: info >> 4 & 7 }
+/// EXITINFO1 of IOIO (AMD APM vol. 2, 15.10.2): port 31:16, size 6:4, bit 2 for INS and OUTS, bit 0 for IN.
+pub(crate) fn port_access(vs: &SvmVs) -> PortAccess {
+    let info = vs.view().control.exit_info[0];
+    PortAccess {
+        port: (info >> 16) as u16,
+        size: (info >> 4 & 7) as u8,
+        is_read: info & 1 != 0,
+        is_string: info & 4 != 0,
+    }
 }
 
 /// Whether a nested page fault was about reserved bits in an entry: the kernel's mistake (AMD APM vol. 2, 15.25.6).

@@ -9,7 +9,7 @@ use plinth_arch_x86::root_state::{EntryFrame, RootState};
 use plinth_arch_x86::speculation::Processor;
 use plinth_arch_x86::tables::{Tables, has_pcids};
 use plinth_arch_x86::{NptFormat, msr, msr_access};
-use plinth_kernel::{Departure, Kernel, PpResources, PrepareError};
+use plinth_kernel::{Departure, Kernel, PpResources};
 use plinth_launch::{LaunchError, LaunchStatus};
 // BOUND: the boot processor makes it, before another one looks; `get` does not wait.
 use spin::Once;
@@ -110,7 +110,7 @@ unsafe fn prepare(
     kernel: &'static Kernel<Svm>,
     call: &Call<'_>,
     features: Features,
-) -> Result<(), PrepareError> {
+) -> Result<(), LaunchStatus> {
     let bits = features.physical_bits;
     memory_types::start(&features);
     let nested_format = NptFormat::new(features.giant_leaves, bits).with_five_levels(features.five_levels);
@@ -118,9 +118,10 @@ unsafe fn prepare(
     // needed.
     unsafe {
         let cold = ColdProcessors::find(call.info, &launch::memory(call.info));
-        kernel.prepare(launch::platform(call.info, features.giant_leaves, nested_format, bits, &cold))?;
-        cold.install(kernel, BackendPages::COUNT, call)
+        kernel.prepare(launch::platform(call.info, features.giant_leaves, nested_format, bits, &cold)?)?;
+        cold.install(kernel, BackendPages::COUNT, call)?;
     }
+    Ok(())
 }
 
 /// What goes from the caller's stack to the kernel's.

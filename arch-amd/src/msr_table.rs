@@ -35,6 +35,12 @@ const fn saved(register: u32, name: &'static str, reason: &'static str) -> MsrRa
 }
 
 const AMD: &[MsrRange] = &[
+    fixed(
+        0x1A0,
+        0x1A0,
+        "MISC_ENABLE",
+        "Intel's, which emulators have on AMD too: Linux writes it back when it wakes",
+    ),
     MsrRange {
         root_write: Write::Filtered { may_change: !DEBUGCTL_LBR },
         ..native(0x1D9, 0x1D9, "DEBUGCTL", "a record of branches would show the kernel's")

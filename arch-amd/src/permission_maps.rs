@@ -1,7 +1,7 @@
 //! What all VSs of a VM share: the MSR and I/O permission maps, the nested table's root and the TLB tag.
 
 use plinth_arch_x86::msr_maps::{ExitMap, MsrMaps};
-use plinth_arch_x86::{IdentityMemory, MSR_REQUEST_PAGES, MsrRequests, port_table};
+use plinth_arch_x86::{IdentityMemory, MSR_REQUEST_PAGES, MsrRequests, acpi_sleep, port_table};
 use plinth_hal::{
     Authority, FrameSource, InterceptError, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw,
 };
@@ -44,6 +44,11 @@ fn fill(memory: &IdentityMemory, map: Spa, pages: usize, value: u64) {
     for word in 0..pages as u64 * PAGE_SIZE / 8 {
         memory.write_u64(Spa::new(map.raw() + word * 8), value);
     }
+}
+
+fn set_port(memory: &IdentityMemory, iopm: Spa, port: u16, exits: bool) {
+    let at = Spa::new(iopm.raw() + u64::from(port) / 64 * 8);
+    set_bits(memory, at, 1 << (port % 64), u64::from(exits) << (port % 64));
 }
 
 fn set_bits(memory: &IdentityMemory, at: Spa, mask: u64, bits: u64) {
@@ -117,6 +122,7 @@ impl VmHw for SvmVm {
         let maps = if tag == ROOT_TAG {
             // Reads pass, writes exit.
             fill(&memory, msrpm, MSRPM_PAGES, 0xAAAA_AAAA_AAAA_AAAA);
+            acpi_sleep::ports().for_each(|port| set_port(&memory, iopm, port, true));
             MsrMaps::of_root(exits, requests, &TABLE)
         } else {
             fill(&memory, msrpm, MSRPM_PAGES + MSR_REQUEST_PAGES, u64::MAX);
@@ -146,9 +152,8 @@ impl VmHw for SvmVm {
         intercept: bool,
         authority: Authority,
     ) -> Result<(), InterceptError> {
-        port_table::check(port, self.is_root(), intercept, authority)?;
-        let at = Spa::new(self.iopm.raw() + u64::from(port) / 64 * 8);
-        set_bits(&self.memory, at, 1 << (port % 64), u64::from(intercept) << (port % 64));
+        let exits = port_table::exits(port, self.is_root(), intercept, authority)?;
+        set_port(&self.memory, self.iopm, port, exits);
         Ok(())
     }
 }

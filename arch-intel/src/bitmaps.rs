@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use plinth_arch_x86::msr_maps::{ExitMap, MsrMaps};
-use plinth_arch_x86::{IdentityMemory, MSR_REQUEST_PAGES, MsrRequests, port_table};
+use plinth_arch_x86::{IdentityMemory, MSR_REQUEST_PAGES, MsrRequests, acpi_sleep, port_table};
 use plinth_hal::{
     Authority, FrameSource, InterceptError, Intercepts, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, VmHw,
 };
@@ -118,6 +118,9 @@ impl VmHw for VmxVm {
         let maps = if tag == ROOT_TAG {
             // Reads pass, writes exit.
             fill(&memory, bitmap, WRITES..PAGE_SIZE);
+            for port in acpi_sleep::ports() {
+                set_bit(&memory, bitmap.raw() + PAGE_SIZE, u64::from(port), true);
+            }
             MsrMaps::of_root(exits, requests, &TABLE)
         } else {
             fill(&memory, bitmap, 0..PAGES as u64 * PAGE_SIZE);
@@ -145,8 +148,8 @@ impl VmHw for VmxVm {
         intercept: bool,
         authority: Authority,
     ) -> Result<(), InterceptError> {
-        port_table::check(port, self.is_root(), intercept, authority)?;
-        set_bit(&self.memory, self.msr_bitmap() + PAGE_SIZE, u64::from(port), intercept);
+        let exits = port_table::exits(port, self.is_root(), intercept, authority)?;
+        set_bit(&self.memory, self.msr_bitmap() + PAGE_SIZE, u64::from(port), exits);
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Exit reasons and what they mean everywhere (Intel SDM vol. 3D, appendix C).
 
+use plinth_arch_x86::acpi_sleep::PortAccess;
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass};
 
@@ -87,7 +88,7 @@ pub(crate) fn classify(vs: &VmxVs, exit_reason: u32) -> Exit {
         reason::CPUID => Exit::of(ExitClass::IdRead),
         reason::EPT_VIOLATION => violation(vs),
         reason::VMCALL => Exit { class: ExitClass::Hypercall, number: 0, detail: privilege(vs) },
-        reason::IO => port_access(vs),
+        reason::IO => port_access(vs).exit(),
         reason::VMCLEAR..=reason::VMXON | reason::INVEPT | reason::INVVPID | reason::GETSEC => {
             Exit::of(ExitClass::Virtualization)
         }
@@ -110,11 +111,15 @@ fn privilege(vs: &VmxVs) -> u64 {
     u64::from(vs.with(|vmcs| vmcs.read(GUEST_RIGHTS.nth(segments::SS))) >> 5 & 3)
 }
 
-/// Qualification: size less 1 in bits 2:0, bit 3 for IN, port in bits 31:16.
-fn port_access(vs: &VmxVs) -> Exit {
+/// Qualification: size less 1 in bits 2:0, bit 3 for IN, bit 4 for INS and OUTS, port in bits 31:16.
+pub(crate) fn port_access(vs: &VmxVs) -> PortAccess {
     let qualification = vs.with(|vmcs| vmcs.read(QUALIFICATION));
-    let class = if qualification & 8 != 0 { ExitClass::PortRead } else { ExitClass::PortWrite };
-    Exit { class, number: qualification >> 16 & 0xffff, detail: (qualification & 7) + 1 }
+    PortAccess {
+        port: (qualification >> 16) as u16,
+        size: (qualification & 7) as u8 + 1,
+        is_read: qualification & 8 != 0,
+        is_string: qualification & 16 != 0,
+    }
 }
 
 /// Qualification: bit 1 write, bit 2 fetch, bit 7 a linear address led here, bit 8 to the page itself and not to a table

@@ -8,7 +8,7 @@ use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
 use plinth_arch_x86::tables::{Tables, has_pcids};
 use plinth_arch_x86::{EptFormat, msr, msr_access};
-use plinth_kernel::{Departure, Kernel, PpResources, PrepareError};
+use plinth_kernel::{Departure, Kernel, PpResources};
 use plinth_launch::{LaunchError, LaunchStatus};
 
 use crate::Vmx;
@@ -85,16 +85,17 @@ unsafe fn prepare(
     kernel: &'static Kernel<Vmx>,
     call: &Call<'_>,
     features: &Features,
-) -> Result<(), PrepareError> {
+) -> Result<(), LaunchStatus> {
     let bits = features.physical_bits;
     let nested_format = EptFormat::new(features.ept, bits);
     // SAFETY: forwarded to the caller. Where the loader launches one processor alone, the others run nothing that is
     // needed.
     unsafe {
         let cold = ColdProcessors::find(call.info, &launch::memory(call.info));
-        kernel.prepare(launch::platform(call.info, features.giant_leaves, nested_format, bits, &cold))?;
-        cold.install(kernel, BackendPages::COUNT, call)
+        kernel.prepare(launch::platform(call.info, features.giant_leaves, nested_format, bits, &cold)?)?;
+        cold.install(kernel, BackendPages::COUNT, call)?;
     }
+    Ok(())
 }
 
 /// What goes from the caller's stack to the kernel's.

@@ -13,7 +13,7 @@ use crate::cold_start::ColdProcessors;
 use crate::per_cpu::PER_CPU_PAGES;
 use crate::root_state::EntryFrame;
 use crate::speculation::Processor;
-use crate::{HostFormat, IdentityMemory, KernelFormat, PAT, msr, tables};
+use crate::{HostFormat, IdentityMemory, KernelFormat, PAT, acpi_sleep, msr, tables};
 
 /// Lowest address of the extension's part of the address space: above all physical memory that is mapped.
 const USER_BASE: u64 = 0x6000_0000_0000;
@@ -84,6 +84,9 @@ pub unsafe fn memory(info: &LaunchInfo) -> IdentityMemory {
 
 /// What the kernel is told about the machine.
 ///
+/// # Errors
+/// [`LaunchError::SleepOutOfReach`].
+///
 /// # Safety
 /// As [`memory`]; and the contract stays.
 pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelFormat>>(
@@ -92,8 +95,10 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
     nested_format: A::NestedFormat,
     physical_bits: u8,
     cold: &ColdProcessors,
-) -> Platform<A> {
+) -> Result<Platform<A>, LaunchStatus> {
     let apic = Spa::new(LocalApic::current().page());
+    // SAFETY: forwarded to the caller.
+    acpi_sleep::prepare(&unsafe { memory(info) }, info.acpi_rsdp)?;
     // SAFETY: forwarded to the caller.
     let command_line = unsafe { command_line(info) };
     let separate = Processor::current().separates_tables(command_line);
@@ -103,7 +108,7 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
         (false, _) => "the kernel's page tables",
     };
     log::info!("the extension runs on {whose}");
-    Platform {
+    Ok(Platform {
         info: *info,
         command_line,
         // SAFETY: the contract says that the extension's file is there, outside the pool, and stays.
@@ -123,7 +128,7 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
         start_page: cold.page(),
         user_base: UserVa::new(USER_BASE),
         entry: Entry { code: tables::entry_code(), pages: PER_CPU_PAGES },
-    }
+    })
 }
 
 /// The kernel's own options; none where there are more than anybody writes.

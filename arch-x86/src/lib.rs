@@ -3,6 +3,7 @@
 #![no_std]
 
 pub mod acpi;
+pub mod acpi_sleep;
 pub mod apic;
 pub mod broken_entry;
 pub mod cold_start;

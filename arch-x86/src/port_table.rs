@@ -8,6 +8,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use plinth_hal::{Authority, InterceptError, Opening};
 
+use crate::acpi_sleep;
+
 /// A line of the table: ports, who may open them, what they are and why.
 struct PortRange {
     first: u16,
@@ -49,17 +51,37 @@ const PORTS: [PortRange; 19] = [
     closed(0xCF8, 0xCFF, "configuration of all devices; 0xCF9 resets the machine"),
 ];
 
-/// Whether an extension with `authority` may have accesses to a port exit, or not, in a VM.
+/// Whether accesses to a port exit from a VM from now on, where an extension with `authority` asks that they do, or that they
+/// do not. Those that put the machine to sleep exit from the root VM in any case: the kernel looks at them first.
 ///
 /// # Errors
 /// [`InterceptError::Denied`] where a guest VM would reach a port that it may not.
-pub fn check(port: u16, is_root: bool, exits: bool, authority: Authority) -> Result<(), InterceptError> {
-    if exits || is_root {
-        return Ok(());
+pub fn exits(port: u16, is_root: bool, wanted: bool, authority: Authority) -> Result<bool, InterceptError> {
+    let sleeps = acpi_sleep::ports().any(|owned| owned == port);
+    if sleeps && is_root {
+        acpi_sleep::request(port, wanted);
+    }
+    decide(port, sleeps, is_root, wanted, authority)
+}
+
+/// The same about a port that `sleeps` or does not put the machine to sleep.
+fn decide(
+    port: u16,
+    sleeps: bool,
+    is_root: bool,
+    wanted: bool,
+    authority: Authority,
+) -> Result<bool, InterceptError> {
+    if wanted || is_root {
+        return Ok(wanted || sleeps);
+    }
+    if sleeps {
+        log_once(port, "puts the machine to sleep");
+        return Err(InterceptError::Denied);
     }
     let found = PORTS.iter().find(|range| (range.first..=range.last).contains(&port));
     if found.map_or(Opening::Intrinsic, |range| range.opening).allows(authority) {
-        return Ok(());
+        return Ok(false);
     }
     if let Some(range) = found {
         log_once(port, range.reason);
@@ -93,21 +115,32 @@ mod tests {
             [0x00, 0x20, 0x43, 0x60, 0x61, 0x64, 0x70, 0x87, 0x92, 0xA1, 0xB2, 0xB3, 0xD6, 0x4D0, 0xCD6];
         for port in dangerous.into_iter().chain(0xCF8..=0xCFF) {
             assert_eq!(
-                check(port, false, false, Authority::Machine),
+                exits(port, false, false, Authority::Machine),
                 Err(InterceptError::Denied),
                 "{port:#x}"
             );
-            assert_eq!(check(port, false, true, Authority::Vms), Ok(()), "{port:#x}: it may exit");
-            assert_eq!(check(port, true, false, Authority::Vms), Ok(()), "{port:#x}: it is the root VM's");
+            assert_eq!(exits(port, false, true, Authority::Vms), Ok(true), "{port:#x}: it may exit");
+            assert_eq!(exits(port, true, false, Authority::Vms), Ok(false), "{port:#x}: it is the root VM's");
+        }
+    }
+
+    #[test]
+    fn what_puts_the_machine_to_sleep_exits_from_the_root_vm_and_is_never_open() {
+        for authority in [Authority::Vms, Authority::Machine] {
+            for wanted in [false, true] {
+                assert_eq!(decide(0x605, true, true, wanted, authority), Ok(true));
+            }
+            assert_eq!(decide(0x605, true, false, true, authority), Ok(true));
+            assert_eq!(decide(0x605, true, false, false, authority), Err(InterceptError::Denied));
         }
     }
 
     #[test]
     fn a_device_takes_the_group() {
         for port in [0x3F8, 0x1F0, 0xC000, 0xFFFF] {
-            assert_eq!(check(port, false, false, Authority::Vms), Err(InterceptError::Denied), "{port:#x}");
-            assert_eq!(check(port, false, false, Authority::Machine), Ok(()), "{port:#x}");
+            assert_eq!(exits(port, false, false, Authority::Vms), Err(InterceptError::Denied), "{port:#x}");
+            assert_eq!(exits(port, false, false, Authority::Machine), Ok(false), "{port:#x}");
         }
-        assert_eq!(check(0x80, false, false, Authority::Vms), Ok(()));
+        assert_eq!(exits(0x80, false, false, Authority::Vms), Ok(false));
     }
 }

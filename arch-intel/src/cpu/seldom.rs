@@ -1,5 +1,6 @@
 //! Exits that the kernel serves and that a guest at work causes seldom.
 
+use plinth_arch_x86::acpi_sleep;
 use plinth_arch_x86::broken_entry::{self, Answer};
 use plinth_arch_x86::exit_registers::{ExitRegisters, NumberedWrite};
 use plinth_arch_x86::msr;
@@ -35,6 +36,7 @@ impl VmxCpu {
             reason::XSETBV => Self::write_xcr(vs, guest, NumberedWrite::take(registers)),
             reason::TIMER => return timer::exit(vs),
             reason::TASK_SWITCH => return task_switch::exit(vs),
+            reason::IO => return port(vs, guest, registers),
             reason::EPT_MISCONFIGURATION => return broken_entry(vs),
             #[cfg(feature = "fault-injection")]
             reason::VMCALL => {
@@ -103,6 +105,13 @@ pub(super) fn exception(vs: &mut VmxVs, exit_reason: u32) -> Option<Exit> {
     }
     let ends_turn = vs.reflect();
     timer::exit(vs).or(ends_turn.then_some(Exit::of(ExitClass::Interrupt)))
+}
+
+/// An access to a port: the extension's to decide, but for the root VM's to what puts the machine to sleep.
+fn port(vs: &mut VmxVs, guest: &impl GuestMemory, registers: ExitRegisters) -> Option<Exit> {
+    let access = exits::port_access(vs);
+    let served = vs.is_root && acpi_sleep::serve(vs, &access, guest, registers);
+    (!served).then(|| access.exit())
 }
 
 /// Skips an instruction that the exit was caused by, so that its length is known.

@@ -1,6 +1,6 @@
 //! ACPI's tables as the firmware left them in memory: whatever they say, what is read from them is an answer.
 
-use plinth_acpi::{Tables, pc};
+use plinth_acpi::{Tables, pc, sleep};
 
 /// Where the input lies in memory, the root pointer first. All else reads as ones.
 pub const BASE: u64 = 0x1000;
@@ -16,6 +16,7 @@ pub fn acpi(bytes: &[u8]) {
     let count = processors(&bytes);
     assert!(count * 8 <= bytes.len(), "{count} processors in {} bytes", bytes.len());
     if let Some(tables) = Tables::new(|at, buffer: &mut [u8]| read(&bytes, at, buffer), BASE) {
+        let _ = sleep::registers(&tables);
         let _ = (tables.affinities().count(), tables.gic(), tables.conduit(), tables.console());
     }
 }

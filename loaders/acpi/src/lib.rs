@@ -1,5 +1,5 @@
-//! What loaders and backends read from ACPI's tables: the processors of a PC; of an Arm machine without a device tree what
-//! one would say.
+//! What loaders and backends read from ACPI's tables: the processors of a PC, and how it goes to sleep; of an Arm machine
+//! without a device tree what one would say.
 //!
 //! The tables are the firmware's word, but a broken one must not break its reader: every length is checked, and what
 //! makes no sense is not there. A table's checksum is not asked for, since there is firmware that gets it wrong;
@@ -10,6 +10,7 @@
 
 pub mod arm;
 pub mod pc;
+pub mod sleep;
 mod tables;
 
 pub use tables::{Entry, Table, Tables};

@@ -1,7 +1,7 @@
 //! Finding tables, and reading what they hold (ACPI specification 6.5, 5.2.5 to 5.2.8).
 
 /// Bytes of the header that every table but the RSDP has.
-const HEADER: u64 = 36;
+pub(crate) const HEADER: u64 = 36;
 /// The longest table that is believed.
 const LONGEST: u32 = 1 << 20;
 /// Bytes of the RSDP that its first checksum is about.
@@ -56,14 +56,24 @@ impl<R: Fn(u64, &mut [u8])> Tables<R> {
     }
 
     /// The first table with this signature.
-    pub fn find(&self, signature: &[u8; 4]) -> Option<Table<'_, R>> {
+    pub fn find(&self, signature: &'static [u8; 4]) -> Option<Table<'_, R>> {
+        self.all(signature).next()
+    }
+
+    /// All tables with this signature.
+    pub fn all(&self, signature: &'static [u8; 4]) -> impl Iterator<Item = Table<'_, R>> {
         let root = Table { read: &self.read, extent: self.root };
-        let mut entries = (HEADER..self.root.length).step_by(self.step as usize);
-        entries.find_map(|at| {
+        let entries = (HEADER..self.root.length).step_by(self.step as usize);
+        entries.filter_map(move |at| {
             let address = if self.step == 8 { root.long(at)? } else { root.word(at)?.into() };
-            let extent = extent(&self.read, address)?;
-            (&bytes(&self.read, address) == signature).then_some(Table { read: &self.read, extent })
+            let table = self.at(address)?;
+            (&bytes(&self.read, address) == signature).then_some(table)
         })
+    }
+
+    /// The table at an address that another table tells.
+    pub fn at(&self, address: u64) -> Option<Table<'_, R>> {
+        Some(Table { read: &self.read, extent: extent(&self.read, address)? })
     }
 }
 
@@ -72,6 +82,16 @@ impl<'a, R: Fn(u64, &mut [u8])> Table<'a, R> {
     fn bytes<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
         let inside = at.checked_add(N as u64)? <= self.extent.length;
         inside.then(|| bytes(self.read, self.extent.start.wrapping_add(at)))
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.extent.length
+    }
+
+    /// The same once more.
+    pub(crate) fn again(&self) -> Self {
+        Self { read: self.read, extent: self.extent }
     }
 
     /// The byte at an offset.
@@ -96,7 +116,7 @@ impl<'a, R: Fn(u64, &mut [u8])> Table<'a, R> {
 
     /// The entries from an offset on. One that makes no sense ends them.
     pub fn entries(&self, first: u64) -> impl Iterator<Item = Entry<'a, R>> + use<'a, R> {
-        let table = Table { read: self.read, extent: self.extent };
+        let table = self.again();
         let mut at = first;
         core::iter::from_fn(move || {
             let (kind, length) = (table.byte(at)?, u64::from(table.byte(at.checked_add(1)?)?));

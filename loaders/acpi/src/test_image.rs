@@ -36,6 +36,11 @@ impl Image {
         image
     }
 
+    /// Where the table with this number is.
+    pub(crate) fn address(index: usize) -> u64 {
+        (FIRST + STEP * index) as u64
+    }
+
     fn put(&mut self, at: usize, part: &[u8]) {
         self.bytes[at..at + part.len()].copy_from_slice(part);
     }

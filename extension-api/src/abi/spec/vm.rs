@@ -106,8 +106,9 @@ pub(crate) const INTERCEPT_PORTS: Contract = Contract {
     ],
     why: "The same as `VmInterceptRegisters`, for ports.",
     details: "A port is a device of the machine: to open one to a guest VM takes the intrinsic group. Ports that reset the \
-              machine, enter system management mode, configure devices or move memory are never open. After an error the \
-              ports before the bad one are set.",
+              machine, put it to sleep, enter system management mode, configure devices or move memory are never open. In the \
+              root VM the ports that put the machine to sleep always exit, and the kernel looks at them first. After an error \
+              the ports before the bad one are set.",
     notes: &[Note {
         machine: Machine::Arm,
         unsupported: false,

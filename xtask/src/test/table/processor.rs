@@ -1,6 +1,6 @@
 //! What the processor does, rather than its memory: guests that attack it, modes of it that firmware and OS choose.
 
-use super::{GUEST, Payload, Test};
+use super::{GUEST, LINUX, POWER_DOWN, Payload, Test};
 
 /// Guest VMs that would keep the processor, or leave it changed.
 const ATTACKS: Test = Test {
@@ -15,7 +15,24 @@ const ATTACKS: Test = Test {
 /// Firmware that pages by five levels, made of one that does not.
 const FIVE_LEVELS: Test = Test { before: Some("five-levels"), arguments: &["-cpu", "EPYC,+la57"], ..GUEST };
 
+/// A machine that offers Linux to sleep in memory.
+const SLEEP: Test = Test {
+    name: "linux-sleep",
+    boards: &["qemu-q35-amd", "qemu-q35-bios"],
+    proves: "a sleep from which the machine would wake without Plinth is refused; Linux goes on under it, and powers off",
+    command_line: "plinth.test=sleep",
+    cpus: 2,
+    arguments: &["-global", "ICH9-LPC.disable_s3=0"],
+    expect: &[
+        "a sleep of the kind 1, from which the machine would wake without Plinth; refused",
+        "TEST sleep cpus=2 ok",
+        POWER_DOWN,
+    ],
+    ..LINUX
+};
+
 pub(super) const TESTS: &[Test] = &[
+    SLEEP,
     ATTACKS,
     Test {
         name: "five-levels-bare",

@@ -1,0 +1,128 @@
+//! An access to ports, and how the kernel carries it out for the root VM.
+
+use core::arch::asm;
+
+use plinth_hal::{Exit, ExitClass};
+
+/// An access to a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortAccess {
+    /// The first port.
+    pub port: u16,
+    /// Bytes: 1, 2 or 4.
+    pub size: u8,
+    /// IN; else OUT.
+    pub is_read: bool,
+    /// INS or OUTS.
+    pub is_string: bool,
+}
+
+impl PortAccess {
+    /// The exit that the extension sees.
+    pub fn exit(&self) -> Exit {
+        let class = if self.is_read { ExitClass::PortRead } else { ExitClass::PortWrite };
+        Exit { class, number: self.port.into(), detail: self.size.into() }
+    }
+
+    /// Which byte of the value goes to a port, if one does.
+    pub(super) fn lane(&self, port: u16) -> Option<u32> {
+        let lane = port.wrapping_sub(self.port);
+        (lane < u16::from(self.size)).then_some(u32::from(lane))
+    }
+
+    /// The byte of `value` that goes to a port, if one does.
+    pub(super) fn byte(&self, port: u16, value: u32) -> Option<u8> {
+        self.lane(port).map(|lane| (value >> (8 * lane)) as u8)
+    }
+
+    /// As much of `value` as is written.
+    pub(super) const fn written(&self, value: u32) -> u32 {
+        match self.size {
+            1 => value & 0xFF,
+            2 => value & 0xFFFF,
+            _ => value,
+        }
+    }
+
+    /// RAX after an IN, which changes as much of it as it reads (AMD APM vol. 3, IN).
+    pub(super) const fn merged(&self, rax: u64, value: u32) -> u64 {
+        match self.size {
+            1 => rax & !0xFF | value as u64 & 0xFF,
+            2 => rax & !0xFFFF | value as u64 & 0xFFFF,
+            _ => value as u64,
+        }
+    }
+
+    /// Does it, with `value` for OUT, and returns what IN reads.
+    ///
+    /// # Safety
+    /// The access is the root VM's, which has all ports, and does not put the machine to sleep. It is no INS and no OUTS.
+    pub(super) unsafe fn carry_out(&self, value: u32) -> u32 {
+        if self.is_read {
+            // SAFETY: forwarded to the caller.
+            unsafe { read(self.port, self.size) }
+        } else {
+            // SAFETY: forwarded to the caller.
+            unsafe { write(self.port, self.size, value) };
+            value
+        }
+    }
+}
+
+/// # Safety
+/// As [`PortAccess::carry_out`].
+unsafe fn read(port: u16, size: u8) -> u32 {
+    let mut value = 0u32;
+    // SAFETY: forwarded to the caller; a port is no memory of Rust's.
+    unsafe {
+        match size {
+            1 => {
+                asm!("in al, dx", in("dx") port, inout("eax") value, options(nomem, nostack, preserves_flags))
+            }
+            2 => {
+                asm!("in ax, dx", in("dx") port, inout("eax") value, options(nomem, nostack, preserves_flags))
+            }
+            _ => {
+                asm!("in eax, dx", in("dx") port, inout("eax") value, options(nomem, nostack, preserves_flags))
+            }
+        }
+    }
+    value
+}
+
+/// # Safety
+/// As [`PortAccess::carry_out`].
+unsafe fn write(port: u16, size: u8, value: u32) {
+    // SAFETY: forwarded to the caller; a port is no memory of Rust's.
+    unsafe {
+        match size {
+            1 => asm!("out dx, al", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)),
+            2 => asm!("out dx, ax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)),
+            _ => {
+                asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_changes_what_it_reads() {
+        let rax = 0x1122_3344_5566_7788;
+        let read = |size| PortAccess { port: 0x604, size, is_read: true, is_string: false };
+        assert_eq!(read(1).merged(rax, 0xABCD_EF01), 0x1122_3344_5566_7701);
+        assert_eq!(read(2).merged(rax, 0xABCD_EF01), 0x1122_3344_5566_EF01);
+        assert_eq!(read(4).merged(rax, 0xABCD_EF01), 0xABCD_EF01);
+    }
+
+    #[test]
+    fn each_byte_has_its_port() {
+        let write = PortAccess { port: 0xFFFE, size: 4, is_read: false, is_string: false };
+        let bytes = [0xFFFD, 0xFFFE, 0xFFFF, 0, 1, 2].map(|port| write.byte(port, 0x4433_2211));
+        assert_eq!(bytes, [None, Some(0x11), Some(0x22), Some(0x33), Some(0x44), None]);
+        assert_eq!(PortAccess { size: 2, ..write }.written(0x4433_2211), 0x2211);
+    }
+}
