@@ -101,7 +101,9 @@ impl<A: Arch> Pp<'_, A> {
         self.active.as_ref().is_some_and(|active| active.id == id)
     }
 
-    /// Works on the memory that holds a general register of the VS in REG1, which is at rest.
+    /// Works on the memory that holds a general register of the VS in REG1, which is at rest. Apart, as
+    /// `with_state_at_rest`.
+    #[inline(never)]
     fn at_rest<R>(&self, number: u64, work: impl FnOnce(Spa) -> R) -> Result<R, Failure> {
         let work = |vs: &mut Vs<A>| work(register_at(vs.hw.registers_at(), number));
         self.kernel.vss.with(self.id(1), work).map_err(about(1))

@@ -247,8 +247,14 @@ impl<A: Arch> Pp<'_, A> {
         let id = self.id(1);
         match &mut self.active {
             Some(active) if active.id == id => Ok(work(&mut active.vs)),
-            _ => self.kernel.vss.with(id, work).map_err(about(1)),
+            _ => self.with_state_at_rest(id, work),
         }
+    }
+
+    /// Apart, so that the way to the active VS saves no registers for it.
+    #[inline(never)]
+    fn with_state_at_rest<R>(&self, id: Id, work: impl FnOnce(&mut Vs<A>) -> R) -> Result<R, Failure> {
+        self.kernel.vss.with(id, work).map_err(about(1))
     }
 }
 
