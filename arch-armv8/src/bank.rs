@@ -122,7 +122,7 @@ macro_rules! bank {
 
 bank_registers!(bank);
 
-const SCTLR_EL1: u64 = 3 << 14 | 1 << 7;
+pub(crate) const SCTLR_EL1: u64 = 3 << 14 | 1 << 7;
 const CPACR_EL1: u64 = SCTLR_EL1 | 2;
 const TTBR0_EL1: u64 = 3 << 14 | 2 << 7;
 const TCR_EL1: u64 = TTBR0_EL1 | 2;

@@ -8,16 +8,12 @@
 //! EL1 cannot use that timer, so nobody misses the interrupt. In the EL2&0 regime it is the same one, by the same names.
 
 use aarch64_cpu::registers::{CNTPCT_EL0, Readable};
-use plinth_launch::Range;
 
 use crate::bcm2836::Controller;
 use crate::fdt::{GicKind, PrivateRegisters};
-use crate::gic;
 use crate::host::{read_system, write_system};
-use crate::processors::own_affinity;
-
-/// The timer's interrupt (Arm BSA, "PPI assignments").
-pub(crate) const PPI: u32 = 26;
+use crate::private_interrupts::PPI;
+use crate::{gic, redistributors};
 
 /// Registers of SGIs and PPIs, at the same offsets in GICv2's distributor and in a frame of GICv3's redistributor (Arm
 /// IHI 0048, 4.3; Arm IHI 0069, 12.9 and 12.10).
@@ -44,8 +40,10 @@ pub(crate) struct Clock {
 #[derive(Clone, Copy, Debug)]
 enum Line {
     Nowhere,
-    /// In these registers of this processor's private interrupts.
+    /// In these registers of this processor's private interrupts, in GICv2's distributor.
     Private(u64),
+    /// The same in GICv3's redistributor.
+    Redistributor(u64),
     Bcm2836(Controller),
 }
 
@@ -67,11 +65,12 @@ impl Clock {
         let frame = match kind {
             GicKind::V2(_) => there.next().map(|range| range.start),
             // SAFETY: forwarded to the caller.
-            GicKind::V3 => there.find_map(|range| unsafe { own_frame(*range) }),
+            GicKind::V3 => unsafe { redistributors::own_frame(private) },
             _ => None,
         };
         let line = match kind {
             GicKind::Bcm2836 { local, shared } => Line::Bcm2836(gic::bcm2836(local, shared)),
+            GicKind::V3 => frame.map_or(Line::Nowhere, Line::Redistributor),
             _ => frame.map_or(Line::Nowhere, Line::Private),
         };
         Self { line, deadline: None, before: None }
@@ -100,9 +99,9 @@ impl Clock {
     /// # Safety
     /// As [`Clock::arm`].
     pub(crate) unsafe fn insist(&self) {
-        if let (Line::Private(frame), Some(_)) = (self.line, self.before) {
+        if let (Line::Private(frame) | Line::Redistributor(frame), Some(_)) = (self.line, self.before) {
             // SAFETY: forwarded to the caller. What it was before is known.
-            let _ = unsafe { let_in(frame) };
+            let _ = unsafe { let_in(frame, self.line.enabled_group()) };
         }
     }
 
@@ -143,7 +142,9 @@ impl Clock {
     pub(crate) unsafe fn lets_in(&self, ppi: u32) -> bool {
         match self.line {
             // SAFETY: forwarded to the caller.
-            Line::Private(frame) => unsafe { word(frame, SET_ENABLE).read_volatile() >> ppi & 1 != 0 },
+            Line::Private(frame) | Line::Redistributor(frame) => unsafe {
+                word(frame, SET_ENABLE).read_volatile() >> ppi & 1 != 0
+            },
             Line::Bcm2836(_) | Line::Nowhere => true,
         }
     }
@@ -170,7 +171,9 @@ impl Clock {
         self.before = unsafe {
             match self.line {
                 Line::Nowhere => None,
-                Line::Private(frame) => Some(let_in(frame)),
+                Line::Private(frame) | Line::Redistributor(frame) => {
+                    Some(let_in(frame, self.line.enabled_group()))
+                }
                 Line::Bcm2836(own) => Some(Before { enabled: own.let_clock_in(true), ..Before::default() }),
             }
         };
@@ -188,7 +191,7 @@ impl Clock {
         unsafe {
             match self.line {
                 Line::Nowhere => {}
-                Line::Private(frame) => restore(frame, before),
+                Line::Private(frame) | Line::Redistributor(frame) => restore(frame, before),
                 Line::Bcm2836(own) => _ = own.let_clock_in(before.enabled),
             }
         }
@@ -201,11 +204,22 @@ unsafe fn word(frame: u64, register: u64) -> *mut u32 {
     (frame + register) as *mut u32
 }
 
-/// Enables the timer's interrupt at the highest priority, in the group of some interrupt that the root VM uses.
+impl Line {
+    /// The group that the root VM lets in as IRQs, where that can be seen: whatever it has its own interrupts in.
+    fn enabled_group(self) -> Option<u32> {
+        // ICC_SRE_EL2.SRE, without which ICC_IGRPEN1_EL1 is undefined here too.
+        let visible = || read_system!("S3_4_C12_C9_5") & 1 != 0;
+        let group_1 = || read_system!("S3_0_C12_C12_7") & 1 != 0;
+        (matches!(self, Self::Redistributor(_)) && visible() && group_1()).then_some(1)
+    }
+}
+
+/// Enables the timer's interrupt at the highest priority, in this group, or else in that of some interrupt that the root VM uses.
 ///
 /// # Safety
 /// As [`word`].
-unsafe fn let_in(frame: u64) -> Before {
+unsafe fn let_in(frame: u64, group: Option<u32>) -> Before {
+    let _held = redistributors::hold();
     // SAFETY: the caller vouches for the registers; only PPI 26's bits in them change, and that is EL2's.
     unsafe {
         let priority = (frame + PRIORITY) as *mut u8;
@@ -216,7 +230,8 @@ unsafe fn let_in(frame: u64) -> Before {
             group: groups >> PPI & 1,
         };
         let in_use = (enabled & !(1 << PPI)).trailing_zeros();
-        set_group(frame, if in_use < u32::BITS { groups >> in_use & 1 } else { before.group });
+        let used = || if in_use < u32::BITS { groups >> in_use & 1 } else { before.group };
+        set_group(frame, group.unwrap_or_else(used));
         priority.write_volatile(0);
         word(frame, SET_ENABLE).write_volatile(1 << PPI);
         before
@@ -226,6 +241,7 @@ unsafe fn let_in(frame: u64) -> Before {
 /// # Safety
 /// As [`word`].
 unsafe fn restore(frame: u64, before: Before) {
+    let _held = redistributors::hold();
     // SAFETY: as in `let_in`.
     unsafe {
         if !before.enabled {
@@ -244,30 +260,4 @@ unsafe fn set_group(frame: u64, group: u32) {
         let register = word(frame, GROUP);
         register.write_volatile(register.read_volatile() & !(1 << PPI) | group << PPI);
     }
-}
-
-/// The frame of SGIs and PPIs in this processor's redistributor (Arm IHI 0069, 12.10 and 12.11: GICR_TYPER).
-///
-/// # Safety
-/// The range holds redistributors, and is mapped.
-unsafe fn own_frame(range: Range) -> Option<u64> {
-    const PAGE: u64 = 0x1_0000;
-    const TYPE: u64 = 8;
-    const LAST: u64 = 1 << 4;
-    const VIRTUAL: u64 = 1 << 1;
-    let own = own_affinity();
-    let own = (own >> 32 & 0xFF) << 24 | own & 0xFF_FFFF;
-    let mut at = range.start;
-    while at.checked_add(2 * PAGE)? <= range.start.checked_add(range.size)? {
-        // SAFETY: inside the range, says the line above; reading the type changes nothing.
-        let kind = unsafe { ((at + TYPE) as *const u64).read_volatile() };
-        if kind >> 32 == own {
-            return Some(at + PAGE);
-        }
-        if kind & LAST != 0 {
-            return None;
-        }
-        at += if kind & VIRTUAL != 0 { 4 * PAGE } else { 2 * PAGE };
-    }
-    None
 }

@@ -1,11 +1,13 @@
 //! A processor at EL2, while the kernel runs on it.
 
+mod errors;
+mod redistributor;
 mod step;
 mod timed;
 
 use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTPCT_EL0, ELR_EL2, ESR_EL2, FAR_EL2, HCR_EL2, ICH_HCR_EL2, Readable, SP_EL0, SPSR_EL2,
-    TPIDR_EL0, Writeable,
+    CNTFRQ_EL0, CNTPCT_EL0, ELR_EL2, ESR_EL2, FAR_EL2, ICH_HCR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0,
+    Writeable,
 };
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{
@@ -278,32 +280,6 @@ impl El2Cpu {
         }
     }
 
-    /// Looks whether the root VM has taken the SError that was left for it.
-    fn error_delivered(&mut self) {
-        if self.extra & HCR_VIRTUAL_ERROR != 0 {
-            self.error.root_ran(HCR_EL2.get());
-            self.extra = self.extra & !HCR_VIRTUAL_ERROR | self.error.bits(true);
-        }
-    }
-
-    /// An SError came to EL2: it is the root VM's ([`RootError`]).
-    #[cold]
-    fn hand_on_error(&mut self, syndrome: Syndrome) {
-        if !core::mem::replace(&mut self.error_logged, true) {
-            log::warn!(
-                "processor {:#x}: SError {:#x}; it is handed to the root VM, and more are not logged",
-                self.id,
-                syndrome.0
-            );
-        }
-        self.error.came();
-        self.extra |= self.error.bits(self.holds_root);
-        if self.has_virtual_syndrome {
-            // SAFETY: VSESR_EL2 is there by its ID field, and only says what the guest's SError is.
-            unsafe { host::write_system!("S3_4_C5_C2_3", syndrome.details()) };
-        }
-    }
-
     /// Runs the extension from `place` on until it stops. `go` is the way down, which says why.
     #[inline(always)]
     fn turn(context: &mut UserRegisters, place: UserPlace, go: impl FnOnce(u64) -> u64) -> Stopped {
@@ -460,7 +436,7 @@ impl HostCpu for El2Cpu {
         vs: &mut El2Vs,
         exit_page: ExitPage,
         policy: &IdPolicy,
-        _: &impl GuestMemory,
+        guest: &impl GuestMemory,
         declared: &mut u64,
     ) -> Exit {
         loop {
@@ -481,7 +457,9 @@ impl HostCpu for El2Cpu {
                 }
                 Stop::Exception => {
                     self.exited(vs);
-                    if let Some(exit) = exits::classify(vs, self.root) {
+                    if let Some(exit) = exits::classify(vs, self.root)
+                        && !self.serve_redistributor(vs, &exit, exit_page, guest)
+                    {
                         return exit;
                     }
                 }

@@ -107,11 +107,17 @@ fn faulting_page(syndrome: Syndrome) -> Option<u64> {
     if !syndrome.is_permission() || syndrome.is_walk() {
         return Some(HPFAR_EL2.get() << 8 & ADDRESS);
     }
+    read_translation(FAR_EL2.get()).map(|address| address & ADDRESS)
+}
+
+/// Where the guest's own translation leads EL1 that reads `address`; `None` where nothing is mapped.
+pub(crate) fn read_translation(address: u64) -> Option<u64> {
+    const PAGE: u64 = 0x0000_FFFF_FFFF_F000;
     let kept = read_system!("par_el1");
     // SAFETY: the guest's translation registers are loaded; the instruction writes PAR_EL1 alone, which is put back.
-    unsafe { asm!("at s1e1r, {}", "isb", in(reg) FAR_EL2.get(), options(nostack, preserves_flags)) };
+    unsafe { asm!("at s1e1r, {}", "isb", in(reg) address, options(nostack, preserves_flags)) };
     let result = read_system!("par_el1");
     // SAFETY: the guest's own value.
     unsafe { write_system!("par_el1", kept) };
-    (result & 1 == 0).then_some(result & ADDRESS)
+    (result & 1 == 0).then_some(result & PAGE | address & !PAGE & 0xFFF)
 }

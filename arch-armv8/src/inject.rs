@@ -1,6 +1,6 @@
 //! Exceptions that the guest finds at EL1, as the processor would have taken them there (Arm ARM, D1.3).
 
-use crate::bank::Bank;
+use crate::bank::{Bank, SCTLR_EL1};
 use crate::pstate::Pstate;
 use crate::syndrome::class;
 
@@ -10,7 +10,6 @@ const SPSR_EL1: u64 = 3 << 14 | 4 << 7;
 const ESR_EL1: u64 = 3 << 14 | 5 << 7 | 2 << 3;
 const FAR_EL1: u64 = 3 << 14 | 6 << 7;
 const VBAR_EL1: u64 = 3 << 14 | 12 << 7;
-const SCTLR_EL1: u64 = 3 << 14 | 1 << 7;
 
 /// The address and the state in which a guest goes on.
 #[derive(Clone, Copy, Debug)]

@@ -5,8 +5,8 @@
 
 use core::arch::asm;
 
-use crate::clock::PPI;
 use crate::host::{read_system, write_system};
+use crate::private_interrupts::PPI;
 
 /// ICH_HCR_EL2.TC: the registers that both groups share are trapped. TALL0 and TALL1: those of one group.
 const TC: u64 = 1 << 10;

@@ -27,7 +27,7 @@ use crate::recall::Root;
 use crate::regime::{HCR_E2H, SCTLR_RESET};
 use crate::slots::SLOTS;
 use crate::spin_table::Spinning;
-use crate::{El2, options, pen, processors, secondary, switch};
+use crate::{El2, options, pen, processors, redistributors, secondary, switch};
 
 /// Lowest address of the extension's part of its address space, where that is all its own.
 const USER_BASE: u64 = 2 << 20;
@@ -297,7 +297,8 @@ unsafe fn platform(
         elf_machine: ImageMachine::Aarch64,
         physical_end: if shared { SHARED_USER_BASE.min(1 << bits) } else { 1 << bits },
         devices: [console, interrupts[0], interrupts[1], interrupts[2]],
-        trapped_page: None,
+        // SAFETY: forwarded to the caller, whose tables map the machine's devices too.
+        trapped: unsafe { redistributors::find(gic, private) },
         start_page: None,
         user_base: UserVa::new(if shared { SHARED_USER_BASE } else { USER_BASE }),
         entry: Entry::NONE,

@@ -28,6 +28,7 @@ mod id_registers;
 mod id_table;
 mod options;
 mod own_fault;
+mod private_interrupts;
 mod psci;
 mod pstate;
 mod regime;
@@ -36,6 +37,7 @@ mod root_error;
 mod roots;
 mod slots;
 mod spin_table;
+mod store;
 mod syndrome;
 mod timer;
 mod write_traps;
@@ -89,6 +91,8 @@ mod pen;
 mod processors;
 #[cfg(target_arch = "aarch64")]
 mod recall;
+#[cfg(target_arch = "aarch64")]
+mod redistributors;
 #[cfg(target_arch = "aarch64")]
 mod secondary;
 #[cfg(target_arch = "aarch64")]

@@ -10,7 +10,7 @@ use plinth_hal::{
     OutOfFrames, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
 
-use crate::bank::{Bank, MDSCR_EL1, SP_EL1};
+use crate::bank::{Bank, MDSCR_EL1, SCTLR_EL1, SP_EL1};
 use crate::exit_registers::{ExitPageWriter, ExitRegisters, operand};
 use crate::features::{self, Features};
 use crate::inject::{self, Exception, Place};
@@ -191,6 +191,12 @@ impl El2Vs {
 
     pub(crate) fn native(&self) -> u64 {
         self.native
+    }
+
+    /// Whether its data accesses are big-endian, at the exception level at which it runs (Arm ARM, SCTLR_EL1.EE and E0E).
+    pub(crate) fn is_big_endian(&self) -> bool {
+        let bit = if self.place.pstate.level() == 0 { 24 } else { 25 };
+        self.bank().read(SCTLR_EL1).is_some_and(|control| control >> bit & 1 != 0)
     }
 
     /// The exit was none of the guest's: nothing is told of it.

@@ -283,7 +283,7 @@ fn platform(machine: &'static Machine, setup: &Setup) -> Platform<Sim> {
         elf_machine: ImageMachine::X86_64,
         physical_end: PHYSICAL_END,
         devices: [Some(SpaRange::new(Spa::new(CONTROL_PAGE), PAGE_SIZE)), None, None, None],
-        trapped_page: Some(Spa::new(CONTROL_PAGE)),
+        trapped: SpaRange::new(Spa::new(CONTROL_PAGE), PAGE_SIZE).into(),
         start_page: (setup.cold != 0).then_some(Spa::new(LOW_PAGE)),
         user_base: UserVa::new(USER_BASE),
         entry: Entry { code: ENTRY_CODE, pages: BACKEND_PAGES },

@@ -124,7 +124,7 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
         elf_machine: Machine::X86_64,
         physical_end: 1 << physical_bits,
         devices: [Some(SpaRange::new(apic, PAGE_SIZE)), None, None, None],
-        trapped_page: Some(apic),
+        trapped: SpaRange::new(apic, PAGE_SIZE).into(),
         start_page: cold.page(),
         user_base: UserVa::new(USER_BASE),
         entry: Entry { code: tables::entry_code(), pages: PER_CPU_PAGES },

@@ -123,7 +123,7 @@ fn read_root<A: Arch>(machine: &Machine<A>, at: Gpa, buffer: &mut [u8]) -> bool 
 
 fn write_root<A: Arch>(machine: &Machine<A>, at: Gpa, bytes: &[u8]) -> Result<(), Error> {
     let spa = Spa::new(at.raw());
-    if machine.is_own(spa) || machine.trapped_page == Some(spa.page()) {
+    if machine.is_own(spa) || machine.trapped.contains(spa) {
         return Err(Error::Denied);
     }
     let written = spa.raw() < machine.memory_end && machine.memory.write_outside(spa, bytes);

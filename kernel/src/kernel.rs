@@ -3,8 +3,8 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use plinth_extension_api::abi::{self, ExitClass};
-use plinth_hal::page_table::{Attributes, InputAddress, MemoryType, NotLoaded, PageTable, PoolTables};
-use plinth_hal::page_table::{Permissions, PtFormat};
+use plinth_hal::page_table::{Attributes, InputAddress, MapError, MemoryType, NotLoaded, PageTable};
+use plinth_hal::page_table::{Permissions, PoolTables, PtFormat};
 use plinth_hal::{Arch, ExitFrame, FrameSource, PAGE_SIZE, PhysicalMemory, Spa, SpaRange, VmHw};
 use plinth_launch::LaunchStatus;
 // BOUND: what is put in is ready by then, so that the one who puts it is done at once; `get` does not wait.
@@ -14,12 +14,14 @@ use crate::extension::{self, Extension};
 use crate::frames::{FrameOwner, FramePool, KernelFrames};
 use crate::handle::Table;
 use crate::mailbox::{Mailbox, Standing};
+use crate::memory_types::GIB;
 use crate::objects::{Vm, Vp, Vs};
 use crate::platform::{Platform, PrepareError, range};
 use crate::pp::{PpResources, stays_off};
 use crate::promotion::{self, MayStop, Rendezvous};
 use crate::space::{DATA, HostSpace};
 use crate::sync::Lock;
+use crate::trapped::TrappedPages;
 use crate::{wait, watchdog};
 
 /// The most physical processors.
@@ -62,8 +64,8 @@ pub(crate) struct Machine<A: Arch> {
     pub(crate) answer_milliseconds: u64,
     /// Who may have the bare machine back.
     pub(crate) may_stop: MayStop,
-    /// A page whose writes by the root VM the kernel must see.
-    pub(crate) trapped_page: Option<Spa>,
+    /// Pages whose writes by the root VM the kernel must see.
+    pub(crate) trapped: TrappedPages,
     /// How many of each PP's backend pages the extension's tables map, where they are its own.
     entry_pages: usize,
 }
@@ -154,7 +156,7 @@ impl<A: Arch> Kernel<A> {
             physical_end: platform.physical_end,
             zero_frame: frames.allocate(1)?,
             sink_frame: frames.allocate(1)?,
-            trapped_page: platform.trapped_page,
+            trapped: platform.trapped,
             entry_pages: platform.entry.pages,
             turn_milliseconds: watchdog::option(platform.command_line),
             answer_milliseconds: wait::option(platform.command_line),
@@ -207,18 +209,32 @@ impl<A: Arch> Kernel<A> {
             let at = <A::NestedFormat as PtFormat>::Input::from_raw(start);
             nested.map(tables, &mut NotLoaded, at, Spa::new(spa), size, attributes)
         };
+        let mut map_all = |mut start: u64, end: u64| {
+            while start < end {
+                let (memory_type, same_until) = A::memory_type(memory, Spa::new(start));
+                let next = same_until.raw().min(end);
+                map(start, start, next.saturating_sub(start), all, memory_type)?;
+                start = next;
+            }
+            Ok(())
+        };
         let low = machine.low_page;
         let free = [
             (0, low.start.raw()),
             (low.end().raw(), reservation.start.raw()),
             (reservation.end().raw(), end),
         ];
-        for (mut start, end) in free {
-            while start < end {
-                let (memory_type, same_until) = A::memory_type(memory, Spa::new(start));
-                let next = same_until.raw().min(end);
-                map(start, start, next.saturating_sub(start), all, memory_type)?;
-                start = next;
+        for (start, end) in free {
+            map_all(start, end)?;
+        }
+        // What lies above the map is there on demand, by the GiB. Where some of it is trapped, that is now.
+        let trapped =
+            platform.trapped.ranges().iter().filter(|range| range.end().raw() <= machine.physical_end);
+        for start in trapped.clone().map(|range| range.start.raw() & !(GIB - 1)).filter(|start| *start >= end)
+        {
+            match map_all(start, start + GIB) {
+                Err(MapError::AlreadyMapped(_)) => {}
+                mapped => mapped?,
             }
         }
         for own in [low, reservation] {
@@ -226,11 +242,11 @@ impl<A: Arch> Kernel<A> {
                 map(page, machine.zero_frame.raw(), PAGE_SIZE, Permissions::READ, MemoryType::WriteBack)?;
             }
         }
-        if let Some(page) = platform.trapped_page {
+        for range in trapped {
             let tables = &mut PoolTables { memory, frames: &mut frames };
-            let at = <A::NestedFormat as PtFormat>::Input::from_raw(page.raw());
-            let attributes = Attributes::new(Permissions::READ, A::memory_type(memory, page).0);
-            nested.protect(tables, &mut NotLoaded, at, PAGE_SIZE, attributes)?;
+            let at = <A::NestedFormat as PtFormat>::Input::from_raw(range.start.raw());
+            let attributes = Attributes::new(Permissions::READ, A::memory_type(memory, range.start).0);
+            nested.protect(tables, &mut NotLoaded, at, range.size, attributes)?;
         }
         let hw = A::Vm::create(memory, &mut frames, nested.root(), ROOT_TAG)?;
         let vm = Vm::new(nested, hw, ROOT_TAG);

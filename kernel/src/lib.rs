@@ -38,6 +38,7 @@ mod space;
 mod sync;
 mod syscall;
 mod timer;
+mod trapped;
 mod user_epoch;
 mod wait;
 mod watchdog;
@@ -49,3 +50,4 @@ pub use platform::{Entry, Platform, PrepareError};
 pub use pp::{Departure, PpResources};
 #[cfg(not(loom))]
 pub use sync::{Lock, LockGuard, LockLost};
+pub use trapped::TrappedPages;

@@ -4,6 +4,8 @@ use plinth_hal::{Arch, Spa, SpaRange, UserVa};
 use plinth_launch::image::{ImageError, Machine as ImageMachine};
 use plinth_launch::{LaunchError, LaunchInfo, LaunchStatus};
 
+use crate::trapped::TrappedPages;
+
 /// The machine, as the backend's entry code found it in the launch contract and in the hardware.
 pub struct Platform<A: Arch> {
     /// The launch contract, already checked for magic and version.
@@ -24,8 +26,8 @@ pub struct Platform<A: Arch> {
     pub physical_end: u64,
     /// Devices that the kernel itself uses, mapped uncached, in whole pages.
     pub devices: [Option<SpaRange>; 4],
-    /// The processor's control page that guests may read but whose writes the kernel must see.
-    pub trapped_page: Option<Spa>,
+    /// The processors' control pages that the root VM may read but whose writes the kernel must see.
+    pub trapped: TrappedPages,
     /// The page in which processors start that the loader does not launch: the backend has put its code there. The
     /// kernel may execute it.
     pub start_page: Option<Spa>,

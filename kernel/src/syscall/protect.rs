@@ -9,7 +9,7 @@ use plinth_extension_api::abi::{Error, Failure, ROOT_VM};
 use plinth_hal::page_table::{
     Attributes, InputAddress, MapError, MemoryType, PageTable, Permissions, PoolTables, TableMemory,
 };
-use plinth_hal::{Arch, PAGE_SIZE, Spa, UserContext};
+use plinth_hal::{Arch, Spa, UserContext};
 
 use super::vm_memory::{Input, LARGE, bad, map_failure, permissions};
 use super::{Answer, DONE, about};
@@ -101,11 +101,9 @@ impl<A: Arch> Pp<'_, A> {
     /// Whether a range of the root VM is the extension's to decide: not the hypervisor's, nor a page whose
     /// writes the kernel must see.
     fn is_roots_own(&self, gpa: u64, size: u64) -> bool {
-        let overlaps = |start: u64, end: u64| gpa < end && start < gpa + size;
-        let trapped = self.machine.trapped_page.map(Spa::raw);
+        let start = Spa::new(gpa);
         let own = [self.machine.reservation, self.machine.low_page];
-        !own.iter().any(|own| overlaps(own.start.raw(), own.end().raw()))
-            && !trapped.is_some_and(|page| overlaps(page, page + PAGE_SIZE))
+        !own.iter().any(|own| own.overlaps(start, size)) && !self.machine.trapped.overlap(start, size)
     }
 }
 

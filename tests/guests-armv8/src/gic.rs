@@ -109,6 +109,14 @@ fn redistributor(first: u64) -> u64 {
     }
 }
 
+/// The registers of this processor's SGIs and PPIs, with GICv3.
+pub fn private_frame(gic: Gic) -> Option<u64> {
+    match gic {
+        Gic::V3(_, redistributors) => Some(redistributor(redistributors) + 0x1_0000),
+        Gic::None | Gic::V2(..) => None,
+    }
+}
+
 /// Sends software-generated interrupt `number`.
 pub fn send(gic: Gic, to: To, number: u32) {
     match gic {

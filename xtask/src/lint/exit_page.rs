@@ -34,6 +34,7 @@ const WAYS: &[Way] = &[
             ("arch-intel/src/cpu.rs", 1, "RSP for the VMCS before an entry"),
             ("arch-intel/src/cpu/interface.rs", 1, "an exit"),
             ("arch-armv8/src/cpu.rs", 1, "the operand of a system instruction"),
+            ("arch-armv8/src/cpu/redistributor.rs", 1, "a store to a redistributor: what, and where"),
             ("arch-armv8/src/cpu/step.rs", 1, "a write to a debug register of a VS that is stepped"),
             ("arch-armv8/src/cpu/timed.rs", 1, "a write to the interrupt controller's interface"),
             ("arch-armv8/src/serve.rs", 1, "the arguments of a call"),

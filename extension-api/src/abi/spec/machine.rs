@@ -96,8 +96,8 @@ pub(crate) const TIMER_SET: Contract = Contract {
             text: "Exact for a guest VM, and with GICv3 for the root VM, by the hypervisor's timer. With GICv2 an interrupt of the root VM's \
                    own keeps it out until that VM exits or waits. Where the timer's interrupt cannot come (no GIC that is known, one with two \
                    security states under firmware that clears SCR_EL3.FIQ, a root VM that masks all priorities, uses the highest one or \
-                   disables the private interrupts meanwhile), and for the root VM without a GIC, with the first exit at the time or \
-                   later.",
+                   disables a group of interrupts meanwhile, or, with GICv2, the private ones), and for the root VM without a GIC, with \
+                   the first exit at the time or later.",
         },
     ],
     ..CALL

@@ -62,6 +62,22 @@ const TIMER: Test = Test {
     ..ATTACK
 };
 
+/// A guest that does not want to be ended.
+const SHUT_OUT: Test = Test {
+    name: "ppi",
+    proves: "a root VM cannot shut the timer's interrupt out by a redistributor, its own or another one; GICv3",
+    payload: Payload::Guest("armv8-ppi"),
+    extension: Some("timed"),
+    cpus: 2,
+    expect: &[
+        "TEST ppi clear-enable ok",
+        "as no register is written",
+        "TEST ppi from-another ok",
+        "TEST ppi done ",
+    ],
+    ..ATTACK
+};
+
 /// A guest VM that spins.
 pub(super) const SLICES: Test = Test {
     name: "slices",
@@ -117,6 +133,13 @@ const STORM: Test = Test {
 };
 
 pub(super) const TESTS: &[Test] = &[
+    SHUT_OUT,
+    Test {
+        name: "ppi-vhe",
+        proves: "the same in the EL2&0 regime",
+        arguments: &["-cpu", "max,pauth-impdef=on"],
+        ..SHUT_OUT
+    },
     Test {
         name: "exits-4",
         proves: "every kind of exit that a guest at EL1 can cause has the bare machine's answer, on 4 CPUs",

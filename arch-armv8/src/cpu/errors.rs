@@ -1,0 +1,36 @@
+//! SErrors, which are the root VM's: see [`crate::root_error`].
+
+use aarch64_cpu::registers::{HCR_EL2, Readable};
+
+use super::El2Cpu;
+use crate::host;
+use crate::root_error::HCR_VIRTUAL_ERROR;
+use crate::syndrome::Syndrome;
+
+impl El2Cpu {
+    /// Looks whether the root VM has taken the SError that was left for it.
+    pub(super) fn error_delivered(&mut self) {
+        if self.extra & HCR_VIRTUAL_ERROR != 0 {
+            self.error.root_ran(HCR_EL2.get());
+            self.extra = self.extra & !HCR_VIRTUAL_ERROR | self.error.bits(true);
+        }
+    }
+
+    /// An SError came to EL2: it is the root VM's ([`RootError`]).
+    #[cold]
+    pub(super) fn hand_on_error(&mut self, syndrome: Syndrome) {
+        if !core::mem::replace(&mut self.error_logged, true) {
+            log::warn!(
+                "processor {:#x}: SError {:#x}; it is handed to the root VM, and more are not logged",
+                self.id,
+                syndrome.0
+            );
+        }
+        self.error.came();
+        self.extra |= self.error.bits(self.holds_root);
+        if self.has_virtual_syndrome {
+            // SAFETY: VSESR_EL2 is there by its ID field, and only says what the guest's SError is.
+            unsafe { host::write_system!("S3_4_C5_C2_3", syndrome.details()) };
+        }
+    }
+}
