@@ -20,7 +20,9 @@ pub(crate) const REFLECTED: u32 = 1 << DEBUG | 1 << ALIGNMENT_CHECK;
 
 /// Has the guest get the exception that has just exited at the next entry. Returns what DR6 becomes, given what it is, and
 /// what the exception has cut off, which has to be delivered after it.
-pub(crate) fn reflect(vmcs: &Current, status: u64) -> (u64, CutOff) {
+///
+/// `causes` are those of a debug exception that it may find: not the kernel's single step.
+pub(crate) fn reflect(vmcs: &Current, status: u64, causes: u64) -> (u64, CutOff) {
     let (event, cut_off) = (vmcs.read(EXIT_EVENT), events::cut_off(vmcs));
     let unblocked = event & events::NMI_UNBLOCKED != 0 && cut_off == CutOff::Nothing;
     // A handler begins: nothing is held back for an instruction, and no trap is pending. An IRET that raised the exception
@@ -28,20 +30,20 @@ pub(crate) fn reflect(vmcs: &Current, status: u64) -> (u64, CutOff) {
     let blocked = vmcs.read(INTERRUPTIBILITY) & !BLOCKED_ONE | if unblocked { BLOCKED_NMI } else { 0 };
     vmcs.write(INTERRUPTIBILITY, blocked);
     vmcs.write(PENDING_DEBUG, 0);
-    let status = if event & 0xff == DEBUG { debug_registers(vmcs, event, status) } else { status };
+    let status = if event & 0xff == DEBUG { debug_registers(vmcs, event, status, causes) } else { status };
     events::raise_again(vmcs, event);
     (status, cut_off)
 }
 
 /// Does to the debug registers what the processor does as it delivers a debug exception, and not as that exits (Intel SDM
 /// vol. 3C, 27.1). Returns the new DR6.
-fn debug_registers(vmcs: &Current, event: u32, status: u64) -> u64 {
+fn debug_registers(vmcs: &Current, event: u32, status: u64, causes: u64) -> u64 {
     const GENERAL_DETECT: u64 = 1 << 13;
     const LAST_BRANCHES_AND_BRANCH_STEPS: u64 = 3;
     vmcs.write(GUEST_DR7, vmcs.read(GUEST_DR7) & !GENERAL_DETECT);
     vmcs.write(GUEST_DEBUG_CONTROL, vmcs.read(GUEST_DEBUG_CONTROL) & !LAST_BRANCHES_AND_BRANCH_STEPS);
     // INT1 has no cause to tell.
-    if events::is_int1(event) { status } else { debug_status(status, vmcs.read(QUALIFICATION)) }
+    if events::is_int1(event) { status } else { debug_status(status, vmcs.read(QUALIFICATION) & causes) }
 }
 
 /// DR6 after a debug exception whose causes a qualification tells (Intel SDM vol. 3B, 17.2.3; vol. 3C, table 27-1): the
@@ -84,10 +86,19 @@ mod tests {
     #[test]
     fn a_debug_exception_tells_its_causes_and_ends_general_detection() {
         let vmcs = exited(HARDWARE | DEBUG, 0, 1 << 14 | 2);
-        assert_eq!(reflect(&vmcs, DR6 | 1 << 13 | 9), (DR6 | 1 << 13 | 1 << 14 | 2, CutOff::Nothing));
+        assert_eq!(
+            reflect(&vmcs, DR6 | 1 << 13 | 9, u64::MAX),
+            (DR6 | 1 << 13 | 1 << 14 | 2, CutOff::Nothing)
+        );
         assert_eq!(vmcs.read(ENTRY_EVENT), VALID | HARDWARE | DEBUG);
         assert_eq!((vmcs.read(GUEST_DR7), vmcs.read(GUEST_DEBUG_CONTROL)), (0x401, 1 << 6));
         assert_eq!((vmcs.read(INTERRUPTIBILITY), vmcs.read(PENDING_DEBUG)), (0, 0));
+    }
+
+    #[test]
+    fn the_kernels_step_is_no_cause_of_the_guests() {
+        let vmcs = exited(HARDWARE | DEBUG, 0, 1 << 14 | 2);
+        assert_eq!(reflect(&vmcs, DR6, !(1 << 14)), (DR6 | 2, CutOff::Nothing));
     }
 
     #[test]
@@ -100,7 +111,7 @@ mod tests {
     fn int1_goes_on_behind_the_instruction() {
         const INT1: u32 = 5 << 8 | DEBUG;
         let vmcs = exited(INT1, 0, 0);
-        assert_eq!(reflect(&vmcs, DR6 | 8), (DR6 | 8, CutOff::Nothing));
+        assert_eq!(reflect(&vmcs, DR6 | 8, u64::MAX), (DR6 | 8, CutOff::Nothing));
         assert_eq!((vmcs.read(ENTRY_EVENT), vmcs.read(ENTRY_INSTRUCTION_LENGTH)), (VALID | INT1, 1));
     }
 
@@ -108,7 +119,7 @@ mod tests {
     fn an_alignment_check_keeps_its_error_code_and_the_debug_registers() {
         const WITH_CODE: u32 = 1 << 11;
         let vmcs = exited(HARDWARE | WITH_CODE | ALIGNMENT_CHECK, 0, 0);
-        assert_eq!(reflect(&vmcs, DR6), (DR6, CutOff::Nothing));
+        assert_eq!(reflect(&vmcs, DR6, u64::MAX), (DR6, CutOff::Nothing));
         assert_eq!(vmcs.read(ENTRY_EVENT), VALID | HARDWARE | WITH_CODE | ALIGNMENT_CHECK);
         assert_eq!((vmcs.read(ENTRY_ERROR_CODE), vmcs.read(GUEST_DR7)), (0, 1 << 13 | 0x401));
     }
@@ -117,7 +128,7 @@ mod tests {
     fn what_it_cuts_off_is_not_lost() {
         let cut_off = |vectoring| {
             let vmcs = exited(HARDWARE | events::NMI_UNBLOCKED | DEBUG, vectoring, 0);
-            let (_, cut_off) = reflect(&vmcs, DR6);
+            let (_, cut_off) = reflect(&vmcs, DR6, u64::MAX);
             (cut_off, vmcs.read(INTERRUPTIBILITY) & BLOCKED_NMI != 0)
         };
         assert_eq!(cut_off(VALID | 0x40), (CutOff::Interrupt(0x40), false));

@@ -14,14 +14,16 @@ use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::msr_maps::MsrMaps;
 use plinth_arch_x86::mtrr::MtrrWrite;
 use plinth_arch_x86::root_state::RSP;
-use plinth_arch_x86::single_step::{self, RESUME_FLAG, TRAP_FLAG};
+use plinth_arch_x86::single_step::{self, RESUME_FLAG, STEP_CAUSE, Step, TRAP_FLAG};
 use plinth_hal::{Event, Spa};
 
 use crate::bitmaps::MsrBitmap;
 use crate::current::Current;
 use crate::events::{self, CutOff};
 use crate::features::Features;
-use crate::field::{EXIT_REASON, GUEST_DEBUG_CONTROL, GUEST_RFLAGS, GUEST_RIP, GUEST_RSP, INTERRUPTIBILITY};
+use crate::field::{
+    EXIT_REASON, GUEST_DEBUG_CONTROL, GUEST_RFLAGS, GUEST_RIP, GUEST_RSP, INTERRUPTIBILITY, QUALIFICATION,
+};
 use crate::hidden::{self, Hidden};
 use crate::vmx::{self, Scope};
 use crate::{exits, reflect, setup};
@@ -296,7 +298,23 @@ impl VmxVs {
     ///
     /// If each delivery raises another exception, that comes before pending interrupts, which would end the turn.
     pub(crate) fn reflect(&mut self) -> bool {
-        let (status, cut_off) = self.with(|vmcs| reflect::reflect(vmcs, hidden::read_dr6()));
+        self.reflect_causes(u64::MAX)
+    }
+
+    /// A debug exception while the kernel single-steps. The guest gets it too, where it has causes of its own; the step ends in
+    /// any case, since an instruction that has not been executed runs again after the guest's handler.
+    pub(crate) fn sort_debug_exception(&mut self) {
+        let Some(guest_flag) = self.stepping else { return };
+        let flags = if guest_flag { TRAP_FLAG } else { 0 };
+        let causes = self.with(|vmcs| vmcs.read(QUALIFICATION));
+        if Step::begin(flags, 0).sort(causes).is_guests {
+            self.reflect_causes(if guest_flag { u64::MAX } else { !STEP_CAUSE });
+        }
+    }
+
+    /// Delivers an exception that has exited, of whose causes, if it is a debug exception, the guest finds these.
+    fn reflect_causes(&mut self, causes: u64) -> bool {
+        let (status, cut_off) = self.with(|vmcs| reflect::reflect(vmcs, hidden::read_dr6(), causes));
         hidden::write_dr6(status);
         match cut_off {
             CutOff::Interrupt(vector) => self.set_interrupt(Some(vector)),

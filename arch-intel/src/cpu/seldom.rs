@@ -101,6 +101,7 @@ impl VmxCpu {
 #[cold]
 pub(super) fn exception(vs: &mut VmxVs, exit_reason: u32) -> Option<Exit> {
     if vs.is_stepping() && exits::event_vector(vs) == DEBUG {
+        vs.sort_debug_exception();
         return Some(exits::classify(vs, exit_reason));
     }
     let ends_turn = vs.reflect();
