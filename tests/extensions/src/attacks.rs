@@ -8,6 +8,14 @@ pub const CACHES_OFF: u64 = 0;
 /// their handler. It ends with 1 where the processor lets the handler run.
 pub const DEBUG_LOOP: u64 = 1;
 
+/// Runs a new guest VM with a data breakpoint that is not on the stack of the debug exception's handler. It ends with
+/// [`ONE_EXCEPTION`] if its handler ran once and returned, behind the store.
+pub const DEBUG_ONCE: u64 = 4;
+
+/// What [`DEBUG_ONCE`] ends with: in bits 3:0 how often the handler ran, in bit 4 that DR6 told the breakpoint, in bit 5 that
+/// the exception came right behind the store.
+pub const ONE_EXCEPTION: u64 = 0x31;
+
 /// Runs on the guest VM that is there.
 pub const GO_ON: u64 = 2;
 

@@ -6,8 +6,10 @@
 use core::arch::asm;
 
 use plinth_test_extensions::TEST_HYPERCALL;
-use plinth_test_extensions::attacks::{CACHES_OFF, DEBUG_LOOP, DESTROY, FAILED, GO_ON, RUNNING};
-use plinth_test_guests::{Report, check, driver, plinth, trap};
+use plinth_test_extensions::attacks::{
+    CACHES_OFF, DEBUG_LOOP, DEBUG_ONCE, DESTROY, FAILED, GO_ON, ONE_EXCEPTION, RUNNING,
+};
+use plinth_test_guests::{Report, check, cpu, driver, plinth, trap};
 use uefi::prelude::*;
 
 /// More turns than a guest needs that comes to its end.
@@ -23,6 +25,7 @@ fn main() -> Status {
     let mut report = Report::new("guest-attacks");
     if plinth::is_there() {
         caches(&mut report);
+        debug_once(&mut report);
         debug_loop(&mut report);
     } else {
         report.skip("guest-attacks", "there is no Plinth to run guest VMs beside");
@@ -51,13 +54,23 @@ fn caches(report: &mut Report) {
     check!(report, "guest-is-gone", ask(DESTROY), 0);
 }
 
+/// The guest takes one exception, and goes on.
+fn debug_once(report: &mut Report) {
+    check!(report, "handler-runs-once", run(ask(DEBUG_ONCE), MANY), ONE_EXCEPTION);
+    check!(report, "debugged-guest-is-gone", ask(DESTROY), 0);
+}
+
 /// The guest takes exceptions without end: its turns end all the same. Where the processor does not raise them without end,
 /// its handler runs, and it ends with 1.
 fn debug_loop(report: &mut Report) {
     let result = run(ask(DEBUG_LOOP), TURNS);
-    if result == 2 {
-        // The guest went on behind its store: QEMU raises no data breakpoint in it.
-        report.skip("exceptions-do-not-keep-the-processor", "no data breakpoint was raised");
+    if result == 2 && cpu::is_amd() {
+        // The guest has gone on behind its store. Its exception exits, and Plinth injects it, but QEMU drops what it is to
+        // deliver when the delivery's own push hits a breakpoint. `debug_once` shows that others are delivered.
+        report.skip(
+            "exceptions-do-not-keep-the-processor",
+            "the emulator drops an exception whose delivery hits a breakpoint",
+        );
     } else {
         check!(report, "exceptions-do-not-keep-the-processor", matches!(result, RUNNING | 1));
     }

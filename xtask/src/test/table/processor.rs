@@ -1,5 +1,6 @@
 //! What the processor does, rather than its memory: guests that attack it, modes of it that firmware and OS choose.
 
+use super::intel::UEFI;
 use super::{GUEST, LINUX, POWER_DOWN, Payload, Test};
 
 /// Guest VMs that would keep the processor, or leave it changed.
@@ -34,6 +35,7 @@ const SLEEP: Test = Test {
 pub(super) const TESTS: &[Test] = &[
     SLEEP,
     ATTACKS,
+    Test { boards: UEFI.boards, memory: UEFI.memory, timeout: UEFI.timeout, end: UEFI.end, ..ATTACKS },
     Test {
         name: "five-levels-bare",
         proves: "firmware and loader go on under page tables of five levels, without Plinth",

@@ -11,7 +11,7 @@ use plinth_extension_api::abi::register::{
 use plinth_extension_api::{
     Exit, ExitClass, Extension, Failure, MAX_PPS, PerPp, Plinth, Resume, VmId, VpId, VsId, log, passthrough,
 };
-use plinth_test_extensions::attacks::{CACHES_OFF, DEBUG_LOOP, DESTROY, FAILED, GO_ON, RUNNING};
+use plinth_test_extensions::attacks::{CACHES_OFF, DEBUG_LOOP, DEBUG_ONCE, DESTROY, FAILED, GO_ON, RUNNING};
 use plinth_test_extensions::{argument, is_test};
 
 const PAGE: u64 = 4096;
@@ -19,8 +19,8 @@ const PAGES: u64 = 4;
 /// Where a guest ends.
 const END: u64 = 0xF4;
 
-// Page 0: the GDT (code, data, TSS) at 0, the IDT at 0x100, the TSS at 0x200 with the first stack of the interrupt stack table
-// at 0x800, code from 0x500 on. Pages 1 to 3: page tables that map 2 MiB to themselves.
+// Page 0: the GDT (code, data, TSS) at 0, the IDTs at 0x100 and 0x140, the TSS at 0x200 with the first stack of the interrupt
+// stack table at 0x800, code from 0x500 on, data from 0xA00 on. Pages 1 to 3: page tables that map 2 MiB to themselves.
 global_asm!(
     ".pushsection .rodata.attack_pages, \"a\"",
     ".balign 4096",
@@ -29,6 +29,10 @@ global_asm!(
     // Vector 1: the handler at 0x600 on that stack.
     ".org attack_pages + 0x110",
     ".word 0x600, 8, 0x8E01, 0",
+    ".quad 0",
+    // The same, at 0x640.
+    ".org attack_pages + 0x150",
+    ".word 0x640, 8, 0x8E01, 0",
     ".quad 0",
     ".org attack_pages + 0x224",
     ".quad 0x800",
@@ -42,6 +46,18 @@ global_asm!(
     "nop",
     "mov al, 2",
     "out 0xF4, al",
+    // DEBUG_ONCE: 8 bytes at 0xA00. The store ends at 0x560. In QEMU a breakpoint that is still on would stay on in others.
+    ".org attack_pages + 0x540",
+    "mov eax, 0xA00",
+    "mov dr0, rax",
+    "mov eax, 0x90401",
+    "mov dr7, rax",
+    ".org attack_pages + 0x558, 0x90",
+    ".byte 0x48, 0x89, 0x04, 0x25, 0x00, 0x0A, 0x00, 0x00",
+    "xor eax, eax",
+    "mov dr7, rax",
+    "mov al, [0xA08]",
+    "out 0xF4, al",
     // CACHES_OFF.
     ".org attack_pages + 0x580",
     "mov rax, cr0",
@@ -53,12 +69,25 @@ global_asm!(
     "xor ecx, 0x40000000",
     "setnz al",
     "out 0xF4, al",
-    // The handler.
+    // The handler of DEBUG_LOOP.
     ".org attack_pages + 0x600",
     "xor eax, eax",
     "mov dr7, rax",
     "mov al, 1",
     "out 0xF4, al",
+    // The handler of DEBUG_ONCE: counts itself, and notes the cause and where it came from.
+    ".org attack_pages + 0x640",
+    "inc byte ptr [0xA08]",
+    "mov rcx, dr6",
+    "and ecx, 1",
+    "shl ecx, 4",
+    "or [0xA08], cl",
+    "xor ecx, ecx",
+    "cmp qword ptr [rsp], 0x560",
+    "sete cl",
+    "shl ecx, 5",
+    "or [0xA08], cl",
+    "iretq",
     ".org attack_pages + 0x1000",
     ".quad 0x2003",
     ".org attack_pages + 0x2000",
@@ -106,8 +135,8 @@ impl Place {
         Ok(home)
     }
 
-    /// Makes a guest that begins at `entry`, and runs it.
-    fn begin(&self, exit: &mut Exit<'_>, entry: u64) -> Result<Resume, Failure> {
+    /// Makes a guest that begins at `entry` with the IDT at `idt`, and runs it.
+    fn begin(&self, exit: &mut Exit<'_>, entry: u64, idt: u64) -> Result<Resume, Failure> {
         let plinth = exit.plinth();
         let (vm, vp) = self.home(plinth)?;
         // A call copies a page at the most.
@@ -115,15 +144,16 @@ impl Place {
             plinth.vm_write_memory(vm, number as u64 * PAGE, page)?;
         }
         let vs = plinth.vs_create(vp, exit.pp())?;
-        enter_long_mode(plinth, vs, entry)?;
+        enter_long_mode(plinth, vs, entry, idt)?;
         self.guest.set(Some((vs, exit.vs())));
         Ok(run(exit, vs))
     }
 
     fn answer(&self, exit: &mut Exit<'_>) -> Result<Resume, Failure> {
         match (argument(exit), self.guest.get()) {
-            (CACHES_OFF, None) => self.begin(exit, 0x580),
-            (DEBUG_LOOP, None) => self.begin(exit, 0x500),
+            (CACHES_OFF, None) => self.begin(exit, 0x580, 0x100),
+            (DEBUG_LOOP, None) => self.begin(exit, 0x500, 0x100),
+            (DEBUG_ONCE, None) => self.begin(exit, 0x540, 0x140),
             (GO_ON, Some((vs, _))) => Ok(run(exit, vs)),
             (DESTROY, Some((vs, _))) => {
                 self.guest.set(None);
@@ -158,7 +188,7 @@ fn run(exit: &mut Exit<'_>, vs: VsId) -> Resume {
 }
 
 /// Gives a new VS the registers of a kernel in 64-bit mode.
-fn enter_long_mode(plinth: Plinth, vs: VsId, entry: u64) -> Result<(), Failure> {
+fn enter_long_mode(plinth: Plinth, vs: VsId, entry: u64, idt: u64) -> Result<(), Failure> {
     const RSP: u64 = 4;
     const CODE: [u64; 4] = [8, 0, 0xFFFF_FFFF, 0xA9B];
     const DATA: [u64; 4] = [0x10, 0, 0xFFFF_FFFF, 0xC93];
@@ -168,7 +198,7 @@ fn enter_long_mode(plinth: Plinth, vs: VsId, entry: u64) -> Result<(), Failure> 
             plinth.vs_write(vs, number, value)?;
         }
     }
-    let tables = [(X86_GDTR, 0), (X86_GDTR + 1, 0x27), (X86_IDTR, 0x100), (X86_IDTR + 1, 0x1F)];
+    let tables = [(X86_GDTR, 0), (X86_GDTR + 1, 0x27), (X86_IDTR, idt), (X86_IDTR + 1, 0x1F)];
     let control = [(X86_CR3, 0x1000), (X86_CR4, 0x20), (X86_EFER, 0x500), (X86_CR0, 0x8000_0031)];
     let rest = [(FLAGS, 2), (INSTRUCTION_POINTER, entry), (RSP, 0xF00)];
     for (register, value) in tables.into_iter().chain(control).chain(rest) {
