@@ -25,6 +25,15 @@ pub(super) const TESTS: &[Test] = &[
         ..COMPARED
     },
     Test {
+        name: "registers",
+        proves: "the same on Intel VMX",
+        boards: UEFI.boards,
+        memory: UEFI.memory,
+        timeout: UEFI.timeout,
+        end: UEFI.end,
+        ..COMPARED
+    },
+    Test {
         name: "registers-smca",
         proves: "the same on an AMD processor that says all it can",
         arguments: &["-cpu", "max"],
