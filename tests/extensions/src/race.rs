@@ -11,8 +11,14 @@ pub const RACE_VICTIM: u64 = 0;
 pub const RACE_STRIKES: u64 = 1;
 /// It is over.
 pub const RACE_END: u64 = 2;
-/// Begins to change the other one's register.
+/// Begins to change the other one's register; under `feud`, to get in the way of its calls.
 pub const RACE_STRIKE: u64 = 3;
+/// Under `feud`: counts what there is to have, before another processor begins.
+pub const FEUD_PREPARE: u64 = 4;
+/// Under `feud`, the bits of the result of [`RACE_VICTIM`]: there is less to have afterwards; some kind of call never succeeded.
+pub const FEUD_LEAKS: u64 = 1;
+/// See [`FEUD_LEAKS`].
+pub const FEUD_NEGLECTS: u64 = 2;
 
 /// IA32_MTRR_DEF_TYPE, which the kernel writes for the root VM on Intel, and APIC_BASE, which it does on AMD.
 pub const MTRR_DEF_TYPE: u64 = 0x2FF;

@@ -4,11 +4,17 @@
 #![no_main]
 
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use plinth_test_extensions::TEST_HYPERCALL;
-use plinth_test_extensions::race::{RACE_STRIKE, RACE_VICTIM};
+use plinth_test_extensions::race::{FEUD_LEAKS, FEUD_NEGLECTS, FEUD_PREPARE, RACE_STRIKE, RACE_VICTIM};
 use plinth_test_guests_armv8::calls::{self, CPU_ON};
-use plinth_test_guests_armv8::{Machine, Report, check, entry, plinth, say, secondary};
+use plinth_test_guests_armv8::{Machine, Report, check, entry, plinth, say, secondary, system};
+
+/// In the machine's own milliseconds.
+const PATIENCE: u64 = 20_000;
+/// The second processor is to begin.
+static BEGIN: AtomicBool = AtomicBool::new(false);
 
 #[unsafe(no_mangle)]
 extern "Rust" fn guest_main(machine: Machine) -> ! {
@@ -18,7 +24,13 @@ extern "Rust" fn guest_main(machine: Machine) -> ! {
             let (entry, context) = secondary::prepare(strike, 0);
             let answer = calls::firmware(machine.conduit, [CPU_ON, other, entry, context]);
             check!(report, "second-processor", calls::result(answer), 0);
-            check!(report, "no-leaks", calls::hvc([TEST_HYPERCALL, RACE_VICTIM, 0, 0])[0], 0);
+            // Its VP and VS are there before it is counted what there is to have.
+            check!(report, "second-arrives", system::wait(PATIENCE, || secondary::arrived() == 1));
+            check!(report, "prepared", ask(FEUD_PREPARE), 0);
+            BEGIN.store(true, Ordering::SeqCst);
+            let wrong = ask(RACE_VICTIM);
+            check!(report, "no-leaks", wrong & FEUD_LEAKS, 0);
+            check!(report, "each-kind-succeeds", wrong & FEUD_NEGLECTS, 0);
             check!(report, "plinth-is-there-still", plinth::report());
         }
         None => report.skip("feud", "there is no Plinth, or no second processor"),
@@ -26,9 +38,16 @@ extern "Rust" fn guest_main(machine: Machine) -> ! {
     report.done(&machine)
 }
 
+fn ask(what: u64) -> u64 {
+    calls::hvc([TEST_HYPERCALL, what, 0, 0])[0]
+}
+
 /// The second processor.
 fn strike(_: u64) -> ! {
-    calls::hvc([TEST_HYPERCALL, RACE_STRIKE, 0, 0]);
+    while !BEGIN.load(Ordering::SeqCst) {
+        core::hint::spin_loop();
+    }
+    ask(RACE_STRIKE);
     loop {
         core::hint::spin_loop();
     }

@@ -1,5 +1,7 @@
 //! How much of everything the kernel has to give: a leak shows as less.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use plinth_extension_api::abi::{Call, ROOT_VM, Status};
 use plinth_extension_api::syscall;
 
@@ -8,14 +10,9 @@ use super::{Attack, exhaust};
 /// More than there are objects of any kind.
 const ROOM: usize = 256;
 
-/// What can be had until the kernel has no more.
+/// What can be had until the kernel has no more: pages, VMs, VPs, VSs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Capacity {
-    pages: u64,
-    vms: u64,
-    vps: u64,
-    vss: u64,
-}
+pub(super) struct Capacity([u64; 4]);
 
 impl Capacity {
     /// Takes everything, kind by kind, and gives it back.
@@ -30,14 +27,34 @@ impl Capacity {
             }
             None => 0,
         };
-        Self { pages: exhaust::count_pages(attack), vms, vps, vss }
+        Self([exhaust::count_pages(attack), vms, vps, vss])
     }
 
     /// How much less there is in `after`, of all kinds together.
     pub(super) fn missing_in(&self, after: &Self) -> u64 {
-        let pairs =
-            [(self.pages, after.pages), (self.vms, after.vms), (self.vps, after.vps), (self.vss, after.vss)];
-        pairs.iter().map(|(before, after)| before.saturating_sub(*after)).sum()
+        self.0.iter().zip(after.0).map(|(before, after)| before.saturating_sub(after)).sum()
+    }
+
+    /// Whether there is something of each kind to have.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.0.contains(&0)
+    }
+}
+
+/// What there was once, for all PPs.
+pub(super) struct Noted([AtomicU64; 4]);
+
+impl Noted {
+    pub(super) const fn nothing() -> Self {
+        Self([const { AtomicU64::new(0) }; 4])
+    }
+
+    pub(super) fn note(&self, Capacity(counts): Capacity) {
+        self.0.iter().zip(counts).for_each(|(place, count)| place.store(count, Ordering::SeqCst));
+    }
+
+    pub(super) fn get(&self) -> Capacity {
+        Capacity([0, 1, 2, 3].map(|kind: usize| self.0[kind].load(Ordering::SeqCst)))
     }
 }
 

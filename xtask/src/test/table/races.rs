@@ -16,7 +16,45 @@ const RACE: Test = Test {
     ..LINUX
 };
 
+/// A guest whose second processor gets in the way of the calls that the extension makes on the first one.
+const FEUD: Test = Test {
+    name: "feud",
+    proves: "10,000 calls, whose objects, pages and exit page another processor takes away and overwrites meanwhile, lose nothing",
+    payload: Payload::Guest("feud-root"),
+    extension: Some("feud"),
+    expect: &[
+        "extension: feud: 10000 rounds, ",
+        "TEST feud no-leaks ok",
+        "TEST feud each-kind-succeeds ok",
+        "TEST feud done ",
+    ],
+    ..RACE
+};
+
+const FEUD_LONG: Test = Test {
+    name: "feud-long",
+    proves: "the same with 100,000 calls",
+    extension: Some("feud-long"),
+    expect: &[
+        "extension: feud: 100000 rounds, ",
+        "TEST feud no-leaks ok",
+        "TEST feud each-kind-succeeds ok",
+        "TEST feud done ",
+    ],
+    timeout: 3600,
+    full: true,
+    ..FEUD
+};
+
+/// The same on Arm.
+const ARM: Test = Test { boards: &["qemu-virt"], payload: Payload::Guest("armv8-feud"), memory: 256, ..FEUD };
+
 pub(super) const TESTS: &[Test] = &[
+    Test { boards: &["qemu-q35-bios"], end: End::Status(GUEST_PASSED), ..FEUD },
+    Test { boards: &["qemu-q35-bios"], end: End::Status(GUEST_PASSED), ..FEUD_LONG },
+    Test { boards: &["bochs-intel"], end: End::Seen, timeout: 900, ..FEUD },
+    ARM,
+    Test { boards: ARM.boards, payload: ARM.payload, memory: ARM.memory, ..FEUD_LONG },
     Test { boards: &["qemu-q35-bios"], end: End::Status(GUEST_PASSED), ..RACE },
     Test { boards: &["bochs-intel"], end: End::Seen, timeout: 900, ..RACE },
     Test {
