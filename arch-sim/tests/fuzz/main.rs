@@ -347,15 +347,25 @@ fn four_processors_at_once() {
 
 /// How many calls each side makes, where `PLINTH_FEUD_CALLS` does not say: `cargo xtask test --full` wants a million.
 const FEUD_CALLS: u64 = 20_000;
+/// How many feuds there are at the most.
+const FEUDS: u64 = 5;
 
 #[test]
 fn processors_that_attack_one_anothers_calls() {
     let calls = std::env::var("PLINTH_FEUD_CALLS").map_or(FEUD_CALLS, |text| text.parse().unwrap());
-    let campaign = run(Campaign::new(0xFE0D, 2, calls, true));
-    let [caller, striker] = [0, 1].map(|pp: usize| campaign.fuzzers[pp].lock().unwrap().succeeded.clone());
-    let succeeded = [&caller, &striker].map(|succeeded| succeeded.values().sum::<u64>());
-    println!("{calls} calls and as many against them, {succeeded:?} of them succeeded, 0 leaks");
-    for call in [Call::VsDestroy, Call::VpDestroy, Call::VmDestroy, Call::MemFreePage, Call::VsMigrate] {
-        assert!(striker.contains_key(&call.number()), "{call:?} has never met what the other one made");
+    let mut missing =
+        vec![Call::VsDestroy, Call::VpDestroy, Call::VmDestroy, Call::MemFreePage, Call::VsMigrate];
+    // Which of them meet what the other one made hangs on how the host runs the two.
+    for seed in 0xFE0D..0xFE0D + FEUDS {
+        let campaign = run(Campaign::new(seed, 2, calls, true));
+        let [caller, striker] =
+            [0, 1].map(|pp: usize| campaign.fuzzers[pp].lock().unwrap().succeeded.clone());
+        let succeeded = [&caller, &striker].map(|succeeded| succeeded.values().sum::<u64>());
+        println!("{calls} calls and as many against them, {succeeded:?} of them succeeded, 0 leaks");
+        missing.retain(|call| !striker.contains_key(&call.number()));
+        if missing.is_empty() {
+            return;
+        }
     }
+    panic!("{missing:?} have never met what the other one made");
 }
