@@ -137,7 +137,7 @@ impl<W: PageWords> ExitRegisters<W> {
     /// Copies all of them to a frame of the pool, in the same order.
     pub fn copy_to(self, memory: &impl PhysicalMemory, frame: Spa) {
         for number in 0..GENERAL_REGISTERS {
-            memory.write_u64(Spa::new(frame.raw() + number as u64 * 8), self.0.load(number));
+            memory.write_u64(frame.word(number as u64), self.0.load(number));
         }
     }
 
@@ -174,7 +174,7 @@ impl<W: PageWords> ExitPageWriter<W> {
 
     /// Sets all general registers from a frame in which they are in the same order.
     pub fn copy_from(&self, memory: &impl PhysicalMemory, frame: Spa) {
-        self.set_all(|number| memory.read_u64(Spa::new(frame.raw() + number as u64 * 8)));
+        self.set_all(|number| memory.read_u64(frame.word(number as u64)));
     }
 
     /// Sets the field at this offset in bytes.

@@ -250,7 +250,9 @@ fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, view: Option<
             let attributes = Attributes::new(all, A::memory_type(memory, Spa::new(start)).0);
             let mapped = vm.each_table(|table| {
                 match table.map(tables, &mut NotLoaded, input(start), Spa::new(start), GIB, attributes) {
-                    Ok(()) => retype::<A>(table, tables, &mut NotLoaded, memory, start..start + GIB),
+                    Ok(()) => {
+                        retype::<A>(table, tables, &mut NotLoaded, memory, start..start.saturating_add(GIB))
+                    }
                     // Another PP was first, or the extension has taken the permission away.
                     Err(MapError::AlreadyMapped(_)) => Ok(()),
                     Err(error) => Err(error),

@@ -77,24 +77,21 @@ impl FramePool {
     /// [`OutOfFrames`] where no such run is left.
     pub fn take(&mut self, pages: usize, owner: FrameOwner) -> Result<Spa, OutOfFrames> {
         let first = self.find(self.next, pages).or_else(|| self.find(0, pages)).ok_or(OutOfFrames)?;
-        for frame in &mut self.frames[first..first + pages] {
-            *frame = Frame { owner, mapped: 0 };
-        }
-        self.free -= pages;
-        self.next = first + pages;
+        let end = first.saturating_add(pages);
+        let left = self.free.checked_sub(pages).ok_or(OutOfFrames)?;
+        self.frames.get_mut(first..end).ok_or(OutOfFrames)?.fill(Frame { owner, mapped: 0 });
+        self.free = left;
+        self.next = end;
         Ok(self.address(first))
     }
 
     /// Takes back a run that [`Self::take`] gave. Frames outside the pool are ignored.
     pub fn release(&mut self, first: Spa, pages: usize) {
         let Some(index) = self.index(first) else { return };
-        let end = (index + pages).min(self.count);
-        for frame in &mut self.frames[index..end] {
-            if frame.owner != FrameOwner::Free {
-                self.free += 1;
-            }
-            *frame = Frame { owner: FrameOwner::Free, mapped: 0 };
-        }
+        let run = self.run(first, pages);
+        let freed = run.iter().filter(|frame| frame.owner != FrameOwner::Free).count();
+        run.fill(Frame { owner: FrameOwner::Free, mapped: 0 });
+        self.free = self.free.saturating_add(freed);
         self.next = self.next.min(index);
     }
 
@@ -104,7 +101,7 @@ impl FramePool {
     /// # Errors
     /// What is in the way.
     pub fn claim(&mut self, at: Spa) -> Result<(), Error> {
-        let frame = self.index(at).map(|index| &mut self.frames[index]).ok_or(Error::Denied)?;
+        let frame = self.run(at, 1).first_mut().ok_or(Error::Denied)?;
         match frame.owner {
             FrameOwner::Extension if frame.mapped == 0 => frame.owner = FrameOwner::Kernel,
             FrameOwner::Extension => return Err(Error::Busy),
@@ -118,8 +115,11 @@ impl FramePool {
     /// # Errors
     /// What is in the way.
     pub fn claim_run(&mut self, first: Spa, pages: usize) -> Result<(), Error> {
-        let index = self.index(first).ok_or(Error::Denied)?;
-        let run = self.frames[..self.count].get_mut(index..index + pages).ok_or(Error::NotMapped)?;
+        self.index(first).ok_or(Error::Denied)?;
+        let run = self.run(first, pages);
+        if run.len() != pages {
+            return Err(Error::NotMapped);
+        }
         let obstacle = run.iter().find_map(|frame| match frame.owner {
             FrameOwner::Extension if frame.mapped == 0 => None,
             FrameOwner::Extension => Some(Error::Busy),
@@ -136,17 +136,17 @@ impl FramePool {
     /// Makes `pages` frames of the kernel's from `first` on pages that the extension allocated. Until the extension has
     /// them mapped they are the kernel's, so that nobody frees them half-way.
     pub fn give(&mut self, first: Spa, pages: usize) {
-        let Some(index) = self.index(first) else { return };
-        let end = (index + pages).min(self.count);
-        for frame in &mut self.frames[index..end] {
+        for frame in self.run(first, pages) {
             frame.owner = FrameOwner::Extension;
         }
     }
 
     /// Sets a frame aside that nothing maps any more, until [`Self::settle`].
     pub fn retire(&mut self, at: Spa) {
-        if let Some(index) = self.index(at) {
-            self.frames[index] = Frame { owner: FrameOwner::Leaving, mapped: 0 };
+        if let Some(index) = self.index(at)
+            && let Some(frame) = self.frames.get_mut(index)
+        {
+            *frame = Frame { owner: FrameOwner::Leaving, mapped: 0 };
             self.leaving = Some(match self.leaving.take() {
                 Some(others) => others.start.min(index)..others.end.max(index + 1),
                 None => index..index + 1,
@@ -163,18 +163,15 @@ impl FramePool {
     pub fn settle(&mut self) {
         let Some(range) = self.leaving.take() else { return };
         self.next = self.next.min(range.start);
-        for frame in self.frames.get_mut(range).unwrap_or_default() {
-            if frame.owner == FrameOwner::Leaving {
-                frame.owner = FrameOwner::Free;
-                self.free += 1;
-            }
-        }
+        let frames = self.frames.get_mut(range).unwrap_or_default().iter_mut();
+        let leaving = frames.filter(|frame| frame.owner == FrameOwner::Leaving);
+        self.free = self.free.saturating_add(leaving.map(|frame| frame.owner = FrameOwner::Free).count());
     }
 
     /// Calls `work` for every frame that is not `owner`'s.
     pub(crate) fn each_but(&self, owner: FrameOwner, work: impl FnMut(Spa)) {
-        let others = (0..self.count).filter(|index| self.frames[*index].owner != owner);
-        others.map(|index| self.address(index)).for_each(work);
+        let others = (0..self.count).zip(&self.frames).filter(|(_, frame)| frame.owner != owner);
+        others.map(|(index, _)| self.address(index)).for_each(work);
     }
 
     /// Whom the frame at `at` belongs to; `None` outside the pool.
@@ -192,23 +189,20 @@ impl FramePool {
     /// # Errors
     /// [`Error::Denied`] unless all are pages that the extension allocated; [`Error::Busy`] where a count is full.
     pub fn count_mappings(&mut self, first: Spa, pages: usize) -> Result<(), Error> {
-        let index = self.index(first).ok_or(Error::Denied)?;
-        let run = self.frames[..self.count].get_mut(index..index + pages).ok_or(Error::Denied)?;
-        if run.iter().any(|frame| frame.owner != FrameOwner::Extension) {
+        let run = self.run(first, pages);
+        if run.len() != pages || run.iter().any(|frame| frame.owner != FrameOwner::Extension) {
             return Err(Error::Denied);
         }
         if run.iter().any(|frame| frame.mapped == u16::MAX) {
             return Err(Error::Busy);
         }
-        run.iter_mut().for_each(|frame| frame.mapped += 1);
+        run.iter_mut().for_each(|frame| frame.mapped = frame.mapped.saturating_add(1));
         Ok(())
     }
 
     /// Counts one place less for each.
     pub fn uncount_mappings(&mut self, first: Spa, pages: usize) {
-        let Some(index) = self.index(first) else { return };
-        let end = (index + pages).min(self.count);
-        for frame in &mut self.frames[index..end] {
+        for frame in self.run(first, pages) {
             frame.mapped = frame.mapped.saturating_sub(1);
         }
     }
@@ -217,25 +211,32 @@ impl FramePool {
         if pages == 0 || pages > self.free {
             return None;
         }
-        let mut run = 0;
-        for index in from..self.count {
+        let mut run = 0_usize;
+        for (index, frame) in (from..self.count).zip(self.frames.get(from..self.count)?) {
             let may_start = run != 0 || self.is_aligned(index, pages);
-            run = if may_start && self.frames[index].owner == FrameOwner::Free { run + 1 } else { 0 };
+            run = if may_start && frame.owner == FrameOwner::Free { run.saturating_add(1) } else { 0 };
             if run == pages {
-                return Some(index + 1 - pages);
+                return index.saturating_add(1).checked_sub(pages);
             }
         }
         None
     }
 
+    /// The frames from `first` on: `pages` of them, or fewer where the pool ends before; none for an address outside.
+    fn run(&mut self, first: Spa, pages: usize) -> &mut [Frame] {
+        let Some(index) = self.index(first) else { return &mut [] };
+        let end = index.saturating_add(pages).min(self.count);
+        self.frames.get_mut(index..end).unwrap_or_default()
+    }
+
     /// Whether a run of `pages` may start at a frame: runs of a power of two are aligned to their size, which tables
     /// that are concatenated need.
     fn is_aligned(&self, index: usize, pages: usize) -> bool {
-        !pages.is_power_of_two() || self.address(index).is_aligned(pages as u64 * PAGE_SIZE)
+        !pages.is_power_of_two() || self.address(index).is_aligned((pages as u64).saturating_mul(PAGE_SIZE))
     }
 
     fn address(&self, index: usize) -> Spa {
-        Spa::new(self.base.raw() + index as u64 * PAGE_SIZE)
+        self.base.nth_page(index as u64)
     }
 
     fn index(&self, at: Spa) -> Option<usize> {
@@ -261,7 +262,7 @@ impl<M: PhysicalMemory> FrameSource for KernelFrames<'_, M> {
     fn allocate(&mut self, pages: usize) -> Result<Spa, OutOfFrames> {
         let first = self.pool.lock()?.take(pages, self.owner)?;
         for page in 0..pages as u64 {
-            self.memory.zero_page(Spa::new(first.raw() + page * PAGE_SIZE));
+            self.memory.zero_page(first.nth_page(page));
         }
         Ok(first)
     }
@@ -331,7 +332,7 @@ mod tests {
         let mut pool = pool(2);
         let frame = pool.take(1, FrameOwner::Extension).unwrap();
         assert_eq!(pool.owner(frame), Some(FrameOwner::Extension));
-        assert_eq!(pool.owner(Spa::new(frame.raw() + PAGE_SIZE)), Some(FrameOwner::Free));
+        assert_eq!(pool.owner(frame.wrapping_add(PAGE_SIZE)), Some(FrameOwner::Free));
         assert_eq!(pool.owner(Spa::new(0)), None);
     }
 }

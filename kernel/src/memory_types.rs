@@ -72,7 +72,8 @@ impl<A: Arch> Pp<'_, A> {
                 vm.each_table(|table| {
                     let tables = &mut PoolTables { memory, frames: &mut frames };
                     let tlb = &mut Broadcast(&self.cpu);
-                    result = retype::<A>(table, tables, tlb, memory, start..start + GIB).and(result);
+                    result =
+                        retype::<A>(table, tables, tlb, memory, start..start.saturating_add(GIB)).and(result);
                     Ok::<(), MapError>(())
                 })
             });
@@ -85,7 +86,7 @@ impl<A: Arch> Pp<'_, A> {
         for start in (0..self.machine.physical_end).step_by(GIB as usize) {
             if self.is_split(start, GIB) {
                 let split = |at: &u64| self.is_split(*at, LARGE);
-                (start..start + GIB)
+                (start..start.saturating_add(GIB))
                     .step_by(LARGE as usize)
                     .filter(split)
                     .for_each(|at| self.merge(at, LARGE));
@@ -140,11 +141,12 @@ pub(crate) fn retype<A: Arch>(
         && let Some(leaf) = table.query(tables, input::<A>(at))
     {
         let (kind, same_until) = A::memory_type(memory, Spa::new(at));
-        let until = ((at / leaf.size + 1) * leaf.size).min(same_until.raw()).min(range.end);
+        let until = leaf.end(at).min(same_until.raw()).min(range.end);
+        let Some(size) = until.checked_sub(at).filter(|size| *size != 0) else { break };
         // The hypervisor's own memory is not mapped one to one.
         if leaf.spa.raw() == at && leaf.attributes.memory != kind {
             let attributes = Attributes::new(leaf.attributes.permissions, kind);
-            table.protect(tables, tlb, input::<A>(at), until - at, attributes)?;
+            table.protect(tables, tlb, input::<A>(at), size, attributes)?;
         }
         at = until;
     }

@@ -65,7 +65,7 @@ impl<A: Arch> Platform<A> {
 
     /// The same in whole GiB: what is mapped from the start.
     pub(crate) fn mapped_end(&self) -> u64 {
-        self.memory_end().next_multiple_of(1 << 30).min(self.physical_end)
+        self.memory_end().checked_next_multiple_of(1 << 30).unwrap_or(u64::MAX).min(self.physical_end)
     }
 }
 

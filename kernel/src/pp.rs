@@ -159,7 +159,8 @@ impl<A: Arch> Kernel<A> {
     /// On a PP that [`plinth_hal::HostCpu::start_cold`] brought here the VS is reset first and waits for the start
     /// that the root VM has asked for.
     pub fn run_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
-        let is_starting = self.mailboxes[resources.pp].standing() == Standing::Starting;
+        let mailbox = self.mailboxes.get(resources.pp);
+        let is_starting = mailbox.is_some_and(|mailbox| mailbox.standing() == Standing::Starting);
         let started_by = if is_starting { StartedBy::Messages } else { StartedBy::Loader };
         self.run_from(resources, cpu, root, started_by)
     }
@@ -178,12 +179,12 @@ impl<A: Arch> Kernel<A> {
         started_by: StartedBy,
     ) -> Departure<A> {
         let prepared = self.machine.get().and_then(|machine| {
-            A::exit_page(machine.memory, resources.exit_page).map(|page| (machine, page))
+            let mailbox = self.mailboxes.get(resources.pp)?;
+            A::exit_page(machine.memory, resources.exit_page).map(|page| (machine, page, mailbox))
         });
-        let Some((machine, page)) = prepared.filter(|_| !self.rendezvous.is_over()) else {
+        let Some((machine, page, mailbox)) = prepared.filter(|_| !self.rendezvous.is_over()) else {
             return Departure::Abandon(LaunchStatus::failed(LaunchError::NotPrepared, 0), root);
         };
-        let mailbox = &self.mailboxes[resources.pp];
         if started_by != StartedBy::Messages {
             mailbox.clear();
         }

@@ -15,7 +15,7 @@ use plinth_hal::{Arch, ExitClass, ExitFrame, HostCpu, PAGE_SIZE, PhysicalMemory,
 
 use crate::frames::FrameOwner;
 use crate::handle::Id;
-use crate::kernel::{KERNEL_STACK_PAGES, Kernel};
+use crate::kernel::{KERNEL_STACK_PAGES, Kernel, MAX_PPS};
 use crate::mailbox::{Mailbox, PROMOTE, Standing};
 use crate::objects::VsState;
 use crate::options;
@@ -108,7 +108,7 @@ impl Rendezvous {
     }
 
     fn come(&self, pp: usize) {
-        self.here.fetch_or(1 << pp, Ordering::SeqCst);
+        self.here.fetch_or(bit(pp), Ordering::SeqCst);
     }
 
     fn are_here(&self, pps: u64) -> bool {
@@ -233,7 +233,7 @@ impl<A: Arch> Pp<'_, A> {
         if in_time {
             return if is_refused() { Err(Error::Denied) } else { Ok(()) };
         }
-        for (pp, mailbox) in self.members(others).filter(|(pp, _)| !rendezvous.are_here(1 << pp)) {
+        for (pp, mailbox) in self.members(others).filter(|(pp, _)| !rendezvous.are_here(bit(*pp))) {
             let lost = mailbox.is_deaf_to(PROMOTE) && mailbox.set_lost();
             log::error!(
                 "pp {pp}: it does not come, as pp {} has asked it to, to leave{}; all others go on",
@@ -256,14 +256,14 @@ impl<A: Arch> Pp<'_, A> {
                     return Err(Error::Denied);
                 }
                 Standing::Launched if mailbox.is_lost() => return Err(Error::Unresponsive),
-                Standing::Launched => others |= 1 << pp,
+                Standing::Launched => others |= bit(pp),
             }
         }
         Ok(others)
     }
 
     fn members(&self, pps: u64) -> impl Iterator<Item = (usize, &Mailbox)> {
-        self.kernel.mailboxes.iter().enumerate().filter(move |(pp, _)| pps >> pp & 1 != 0)
+        self.kernel.mailboxes.iter().enumerate().filter(move |(pp, _)| pps & bit(*pp) != 0)
     }
 
     /// Another PP has asked this one to leave with it. `None`: it goes on.
@@ -347,7 +347,7 @@ impl<A: Arch> Pp<'_, A> {
         let used = Spa::new(&raw const local as u64).page().raw();
         let Some(resources) = self.kernel.prepared.get(self.index).and_then(spin::Once::get) else { return };
         let top = resources.stack_top.raw();
-        let bottom = top - KERNEL_STACK_PAGES as u64 * PAGE_SIZE;
+        let bottom = top.saturating_sub(KERNEL_STACK_PAGES as u64 * PAGE_SIZE);
         if (bottom..top).contains(&used) {
             // The page below is for what clears the others.
             (bottom..used.saturating_sub(PAGE_SIZE))
@@ -355,6 +355,12 @@ impl<A: Arch> Pp<'_, A> {
                 .for_each(|page| self.machine.memory.zero_page(Spa::new(page)));
         }
     }
+}
+
+/// A PP's bit in a set of them: there are as many PPs at most as bits.
+const fn bit(pp: usize) -> u64 {
+    const { assert!(MAX_PPS <= u64::BITS as usize) };
+    1_u64.wrapping_shl(pp as u32)
 }
 
 impl<A: Arch> Kernel<A> {

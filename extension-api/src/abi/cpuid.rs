@@ -25,6 +25,8 @@ struct Hidden {
 }
 
 const fn hidden(leaf: u32, subleaf: Option<u32>, word: usize, bits: u64) -> Hidden {
+    // Evaluated when the table is compiled: no entry is without effect.
+    assert!(word <= EDX);
     Hidden { leaf, subleaf, word, bits: bits as u32 }
 }
 
@@ -150,7 +152,9 @@ pub fn visible(leaf: u32, subleaf: u32, native: impl Fn(u32, u32) -> Words) -> W
     for part in
         BITS.iter().filter(|part| part.leaf == leaf && part.subleaf.is_none_or(|only| only == subleaf))
     {
-        words[part.word] &= !part.bits;
+        if let Some(word) = words.get_mut(part.word) {
+            *word &= !part.bits;
+        }
     }
     if leaf == ADDRESS_SIZES && !has_guest_invlpgb(native) {
         words[EBX] &= !(CPUID_HIDDEN_80000008_EBX as u32);

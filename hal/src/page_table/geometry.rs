@@ -15,7 +15,7 @@ pub(super) trait Geometry: PtFormat {
     /// The level of the root.
     #[inline]
     fn top(&self) -> u8 {
-        self.levels() - 1
+        self.levels().saturating_sub(1)
     }
 
     /// The level of the tables that entries at `level` refer to. No format decodes a table at level 0.
@@ -64,7 +64,7 @@ pub(super) trait Geometry: PtFormat {
     /// Which entry of a table at `level` translates `offset`.
     #[inline]
     fn index(&self, offset: u64, level: u8) -> usize {
-        (offset >> Self::shift(level)) as usize & (self.entries(level) - 1)
+        offset.wrapping_shr(Self::shift(level)) as usize & self.entries(level).wrapping_sub(1)
     }
 
     /// The offset of an input address, or `None` where the tree does not reach.
@@ -80,7 +80,7 @@ pub(super) trait Geometry: PtFormat {
         if !Self::SIGN_EXTENDED {
             return offset;
         }
-        let unused = u64::BITS - self.input_bits();
+        let unused = u64::BITS.saturating_sub(self.input_bits());
         ((offset << unused).cast_signed() >> unused).cast_unsigned()
     }
 

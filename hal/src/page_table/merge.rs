@@ -24,7 +24,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
 
     /// Puts a leaf into the place of `child`, if one says the same. Returns whether it did.
     fn merge_entry(&mut self, table: Spa, index: usize, child: Spa, level: u8, piece: Range<u64>) -> bool {
-        let whole = piece.end - piece.start == F::span(level);
+        let whole = piece.end.wrapping_sub(piece.start) == F::span(level);
         if !whole {
             return false;
         }

@@ -67,7 +67,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
     /// Puts the table `child` into the place of the leaf in `slot`, which starts at `start`.
     fn link(&mut self, slot: &Slot, child: Spa, start: u64) {
         let entry = self.format.table(child);
-        self.replace(slot.table, slot.index, entry, start..start + F::span(slot.level));
+        self.replace(slot.table, slot.index, entry, start..start.saturating_add(F::span(slot.level)));
     }
 
     fn fill_split(&mut self, child: Spa, level: u8, spa: Spa, attributes: Attributes) {

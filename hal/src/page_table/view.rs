@@ -16,6 +16,15 @@ pub struct Mapping {
     pub size: u64,
 }
 
+impl Mapping {
+    /// The first input address behind the leaf, which translates `at`: a leaf's size is a power of two, and so is its
+    /// alignment.
+    #[must_use]
+    pub const fn end(&self, at: u64) -> u64 {
+        (at | self.size.wrapping_sub(1)).saturating_add(1)
+    }
+}
+
 /// A table together with the memory that it lies in.
 pub(super) struct View<'a, F, M> {
     pub(super) root: Spa,

@@ -67,10 +67,12 @@ impl<A: Arch> Pp<'_, A> {
         self.kernel.vms.with(vm, |_| ()).map_err(about(1))?;
         let mut done = 0;
         while done < bytes {
-            let room = PAGE_SIZE - (gpa + done) % PAGE_SIZE;
+            // Neither sum wraps: both ranges end within the address space, as checked above.
+            let (from, to) = (gpa.wrapping_add(done), at.wrapping_add(done));
+            let room = PAGE_SIZE - from % PAGE_SIZE;
             let length = room.min(bytes - done).min(CHUNK);
             let mut buffer = [0; CHUNK as usize];
-            each(self, vm, Gpa::new(gpa + done), at + done, &mut buffer[..length as usize])?;
+            each(self, vm, Gpa::new(from), to, &mut buffer[..length as usize])?;
             done += length;
         }
         DONE

@@ -42,7 +42,7 @@ impl<A: Arch> Pp<'_, A> {
         let taken = self.kernel.frames.lock()?.take(pages as usize, FrameOwner::Kernel);
         let first = taken.map_err(|_| Error::OutOfMemory)?;
         for page in 0..pages {
-            memory.zero_page(Spa::new(first.raw() + page * PAGE_SIZE));
+            memory.zero_page(first.nth_page(page));
         }
         let at = self.extension.page_address(self.machine.pool, first).raw();
         let data = Permissions::READ | Permissions::WRITE;
@@ -86,13 +86,13 @@ impl<A: Arch> Pp<'_, A> {
     /// Unmaps pages of the extension, and frees them once no TLB leads there. What it cannot unmap stays the kernel's.
     fn take_pages(&mut self, at: u64, first: Spa, pages: u64) -> Result<(), Failure> {
         let memory = self.machine.memory;
-        for offset in (0..pages).map(|page| page * PAGE_SIZE) {
+        for offset in (0..pages).map(|page| page.wrapping_mul(PAGE_SIZE)) {
             let mut frames = self.kernel.kernel_frames(memory);
             let mut detached = Detached::new(&mut frames);
             if let Some(space) = self.kernel.space.lock()?.as_mut() {
-                space.unmap_user(memory, &mut detached, at + offset);
+                space.unmap_user(memory, &mut detached, at.wrapping_add(offset));
             }
-            self.kernel.retire(detached.take().chain([Spa::new(first.raw() + offset)]));
+            self.kernel.retire(detached.take().chain([first.wrapping_add(offset)]));
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ impl<A: Arch> Pp<'_, A> {
     /// How much memory there is still to be had.
     pub(super) fn mem_query(&mut self) -> Answer {
         self.kernel.settle();
-        Ok([self.kernel.free_frames() as u64 * PAGE_SIZE, 0])
+        Ok([(self.kernel.free_frames() as u64).saturating_mul(PAGE_SIZE), 0])
     }
 
     /// Takes a page back, if it is such a one and no VM maps it.
@@ -131,8 +131,15 @@ fn map_pages<A: Arch>(
     (at, first, pages): (u64, Spa, u64),
     permissions: Permissions,
 ) -> Result<(), PrepareError> {
-    for offset in (0..pages).map(|page| page * PAGE_SIZE) {
-        space.map_user(memory, frames, at + offset, Spa::new(first.raw() + offset), 1, permissions)?;
+    for offset in (0..pages).map(|page| page.wrapping_mul(PAGE_SIZE)) {
+        space.map_user(
+            memory,
+            frames,
+            at.wrapping_add(offset),
+            first.wrapping_add(offset),
+            1,
+            permissions,
+        )?;
     }
     Ok(())
 }

@@ -166,7 +166,7 @@ fn same_type<A: Arch>(
         if *memory.get_or_insert(mapping.attributes.memory) != mapping.attributes.memory {
             break;
         }
-        at = (at / mapping.size + 1) * mapping.size;
+        at = mapping.end(at);
     }
     (memory.unwrap_or_default(), Some(at.min(end)))
 }

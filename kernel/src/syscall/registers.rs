@@ -1,6 +1,8 @@
 //! Registers of a VS, one at a time and many at once.
 
+use core::iter::StepBy;
 use core::mem::size_of;
+use core::ops::Range;
 
 use plinth_extension_api::abi::{Error, Failure, GENERAL_REGISTERS, MAX_REGISTERS, RegisterAccess};
 use plinth_hal::{Arch, BadRegister, PhysicalMemory, Spa, UserContext, VsHw};
@@ -29,8 +31,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Reads many registers into the extension's list.
     pub(super) fn vs_read_many(&mut self) -> Answer {
-        let (list, count) = self.register_list()?;
-        for at in (0..count).map(|index| list + index * ENTRY) {
+        for at in self.register_list()? {
             let entry = self.register_entry(at)?;
             let read = RegisterAccess { value: self.read_register(entry.number)? & entry.mask, ..entry };
             self.copy_to_user(at, &read.to_bytes()).map_err(about(2))?;
@@ -40,8 +41,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Writes many registers from the extension's list, of each the bits in its mask.
     pub(super) fn vs_write_many(&mut self) -> Answer {
-        let (list, count) = self.register_list()?;
-        for at in (0..count).map(|index| list + index * ENTRY) {
+        for at in self.register_list()? {
             let RegisterAccess { number, mask, value } = self.register_entry(at)?;
             let kept = if mask == u64::MAX { 0 } else { self.read_register(number)? & !mask };
             self.write_register(number, kept | value & mask)?;
@@ -49,16 +49,16 @@ impl<A: Arch> Pp<'_, A> {
         DONE
     }
 
-    /// The list in REG2 and its length in REG3. The VS is looked up first, so that a bad id is an error of an empty
-    /// list too.
-    fn register_list(&mut self) -> Result<(u64, u64), Failure> {
+    /// The addresses of the entries of the list in REG2, of the length in REG3. The VS is looked up first, so that a bad id
+    /// is an error of an empty list too.
+    fn register_list(&mut self) -> Result<StepBy<Range<u64>>, Failure> {
         let (list, count) = (self.user.argument(2), self.user.argument(3));
         if count > MAX_REGISTERS {
             return Err(Failure::argument(3, Error::InvalidArgument));
         }
         self.with_vs(|_| ())?;
-        list.checked_add(count * ENTRY).ok_or(Failure::argument(2, Error::InvalidArgument))?;
-        Ok((list, count))
+        let end = list.checked_add(count * ENTRY).ok_or(Failure::argument(2, Error::InvalidArgument))?;
+        Ok((list..end).step_by(ENTRY as usize))
     }
 
     fn register_entry(&self, at: u64) -> Result<RegisterAccess, Failure> {
@@ -111,7 +111,7 @@ impl<A: Arch> Pp<'_, A> {
 }
 
 fn register_at(registers: Spa, number: u64) -> Spa {
-    Spa::new(registers.raw() + number * 8)
+    registers.word(number)
 }
 
 fn bad_register(_: BadRegister) -> Failure {

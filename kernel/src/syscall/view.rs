@@ -75,7 +75,9 @@ impl<A: Arch> Kernel<A> {
     /// A VS does not use its view any more.
     pub(crate) fn leave_view(&self, vs: &mut Vs<A>) {
         if let Some(view) = vs.view.take() {
-            let _ = self.vms.with(vs.vm, |vm| vm.views.with(view, |view| view.users -= 1));
+            let _ = self
+                .vms
+                .with(vs.vm, |vm| vm.views.with(view, |view| view.users = view.users.saturating_sub(1)));
         }
     }
 }
@@ -84,7 +86,7 @@ impl<A: Arch> Kernel<A> {
 fn take_root<A: Arch>(vm: &mut Vm<A>, view: Option<Id>) -> Result<Spa, Error> {
     let Some(view) = view else { return Ok(vm.nested.root()) };
     vm.views.with(view, |view| {
-        view.users += 1;
+        view.users = view.users.saturating_add(1);
         view.nested.root()
     })
 }

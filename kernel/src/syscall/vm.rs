@@ -105,7 +105,8 @@ impl<A: Arch> Pp<'_, A> {
     /// The `index`th of the answers in the extension's memory at `address`.
     fn declared_answer(&self, address: u64, index: u64) -> Result<IdAnswer, Error> {
         let mut bytes = [0; size_of::<IdAnswer>()];
-        let at = address.checked_add(index * bytes.len() as u64).ok_or(Error::InvalidArgument)?;
+        let at = index.checked_mul(bytes.len() as u64).and_then(|offset| address.checked_add(offset));
+        let at = at.ok_or(Error::InvalidArgument)?;
         self.copy_from_user(at, &mut bytes)?;
         Ok(IdAnswer::from_bytes(&bytes))
     }
@@ -141,11 +142,9 @@ impl<A: Arch> Pp<'_, A> {
         count: u64,
         each: impl Fn(&mut Vm<A>, u64) -> Result<(), InterceptError>,
     ) -> Answer {
-        if count > MAX_INTERCEPTS || first.checked_add(count).is_none() {
-            return Err(Failure::argument(3, Error::InvalidArgument));
-        }
-        let done =
-            self.kernel.vms.with(self.id(1), |vm| (first..first + count).try_for_each(|at| each(vm, at)));
+        let end = first.checked_add(count).filter(|_| count <= MAX_INTERCEPTS);
+        let end = end.ok_or(Failure::argument(3, Error::InvalidArgument))?;
+        let done = self.kernel.vms.with(self.id(1), |vm| (first..end).try_for_each(|at| each(vm, at)));
         match done.map_err(about(1))? {
             Ok(()) => DONE,
             Err(InterceptError::Unknown) => Err(Failure::argument(2, Error::InvalidArgument)),

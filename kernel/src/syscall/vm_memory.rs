@@ -44,8 +44,8 @@ impl<A: Arch> Pp<'_, A> {
         let mut done = 0;
         while done < size {
             let at = from.checked_add(done).filter(|at| at % PAGE_SIZE == 0).ok_or(bad(3))?;
-            match self.map_piece(vm, gpa + done, at, size - done, attributes) {
-                Ok(mapped) => done += mapped,
+            match self.map_piece(vm, gpa.wrapping_add(done), at, size.saturating_sub(done), attributes) {
+                Ok(mapped) => done = done.saturating_add(mapped),
                 Err(failure) => {
                     if done != 0 {
                         let _ = self.unmap_pages(vm, gpa, done);
@@ -104,7 +104,7 @@ impl<A: Arch> Pp<'_, A> {
             let mut done = 0;
             let mapped = vm.each_table(|table| {
                 table.map(tables, &mut NotLoaded, at, frame, size, attributes)?;
-                done += 1;
+                done = usize::saturating_add(done, 1);
                 Ok(())
             });
             if let Err(error) = mapped {
@@ -115,7 +115,7 @@ impl<A: Arch> Pp<'_, A> {
                 });
                 return Err(error);
             }
-            vm.mapped_pages += (size / PAGE_SIZE) as usize;
+            vm.mapped_pages = vm.mapped_pages.saturating_add((size / PAGE_SIZE) as usize);
             Ok(())
         });
         // What was mapped is; tables that a lost PP may hold stay the kernel's.

@@ -15,11 +15,11 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     pub(crate) fn create_vp(&self, vm: Id) -> Result<Id, Failure> {
-        self.kernel.vms.with(vm, |vm| vm.vps += 1).map_err(about(1))?;
+        self.kernel.vms.with(vm, |vm| vm.vps = vm.vps.saturating_add(1)).map_err(about(1))?;
         match self.kernel.vps.insert(Vp { vm, vss: 0 }) {
             Ok(id) => Ok(id),
             Err(_) => {
-                let _ = self.kernel.vms.with(vm, |vm| vm.vps -= 1);
+                let _ = self.kernel.vms.with(vm, |vm| vm.vps = vm.vps.saturating_sub(1));
                 Err(Error::OutOfObjects.into())
             }
         }
@@ -29,7 +29,7 @@ impl<A: Arch> Pp<'_, A> {
     pub(super) fn vp_destroy(&mut self) -> Answer {
         let unused = |vp: &Vp| if vp.vss == 0 { Ok(()) } else { Err(Error::Busy) };
         let vp = self.kernel.vps.remove(self.id(1), unused).map_err(about(1))?;
-        let _ = self.kernel.vms.with(vp.vm, |vm| vm.vps -= 1);
+        let _ = self.kernel.vms.with(vp.vm, |vm| vm.vps = vm.vps.saturating_sub(1));
         DONE
     }
 }

@@ -49,7 +49,7 @@ impl<A: Arch> Pp<'_, A> {
         if not_launched {
             self.root_vs = None;
         }
-        let _ = self.kernel.vps.with(vs.vp, |vp| vp.vss -= 1);
+        let _ = self.kernel.vps.with(vs.vp, |vp| vp.vss = vp.vss.saturating_sub(1));
         vs.hw.destroy(&mut self.kernel.kernel_frames(self.machine.memory));
         DONE
     }
@@ -299,12 +299,12 @@ fn deliver<A: Arch>(vs: &mut Vs<A>, delivery: Delivery) -> Result<(), Failure> {
 impl<A: Arch> Kernel<A> {
     fn insert_vs(&self, vs: Vs<A>, frames: &mut KernelFrames<'_, A::Memory>) -> Result<Id, Failure> {
         let vp = vs.vp;
-        if let Err(error) = self.vps.with(vp, |vp| vp.vss += 1) {
+        if let Err(error) = self.vps.with(vp, |vp| vp.vss = vp.vss.saturating_add(1)) {
             vs.hw.destroy(frames);
             return Err(Failure::argument(1, error));
         }
         self.vss.insert(vs).map_err(|vs| {
-            let _ = self.vps.with(vp, |vp| vp.vss -= 1);
+            let _ = self.vps.with(vp, |vp| vp.vss = vp.vss.saturating_sub(1));
             vs.hw.destroy(frames);
             Error::OutOfObjects.into()
         })
@@ -322,10 +322,10 @@ impl<A: Arch> Kernel<A> {
 
     /// A VP lost a VS because its PP left; with its last one it goes too.
     fn leave_vp(&self, id: Id) {
-        let _ = self.vps.with(id, |vp| vp.vss -= 1);
+        let _ = self.vps.with(id, |vp| vp.vss = vp.vss.saturating_sub(1));
         let unused = |vp: &Vp| if vp.vss == 0 { Ok(()) } else { Err(Error::Busy) };
         if let Ok(vp) = self.vps.remove(id, unused) {
-            let _ = self.vms.with(vp.vm, |vm| vm.vps -= 1);
+            let _ = self.vms.with(vp.vm, |vm| vm.vps = vm.vps.saturating_sub(1));
         }
     }
 }
