@@ -80,15 +80,15 @@ fn first_bytes(gpa: Gpa, guest: &impl GuestMemory) -> Option<u64> {
 #[inline(never)]
 fn length_of_short_opcode(opcode: u64, mut bytes: u64) -> Option<u64> {
     const OPCODE_LENGTH: u64 = 2;
-    let mut prefixes = 0;
+    let mut prefixes = 0_u64;
     while bytes & 0xFFFF != opcode {
         if !is_prefix(bytes as u8, CodeSize::Bits64) {
             return None;
         }
         bytes >>= 8;
-        prefixes += 1;
+        prefixes = prefixes.saturating_add(1);
     }
-    Some(prefixes + OPCODE_LENGTH)
+    Some(prefixes.saturating_add(OPCODE_LENGTH))
 }
 
 /// Whatever the guest has made of the instruction: fetches and decodes it.
@@ -100,7 +100,7 @@ fn decode_next(vs: &SvmVs, guest: &impl GuestMemory, mode: CodeSize) -> Result<u
     let rip = vs.view().save.rip;
     let mut bytes = [0; LONGEST_INSTRUCTION + 1];
     let fetched = fetch(vs, guest, &mut bytes);
-    let length = exit_length(kind, mode, &bytes[..fetched]).map_err(|_| BadInstruction)?;
+    let length = exit_length(kind, mode, fetched).map_err(|_| BadInstruction)?;
     Ok(wrap(rip.wrapping_add(u64::from(length)), mode))
 }
 

@@ -52,16 +52,16 @@ impl BackendPages {
     }
 
     fn host_save(self) -> u64 {
-        self.0 + PER_CPU_PAGES as u64 * 4096
+        self.0.wrapping_add(PER_CPU_PAGES as u64 * 4096)
     }
 
     /// The VMCB that holds the kernel's own hidden state.
     pub(crate) fn host_state(self) -> u64 {
-        self.host_save() + 4096
+        self.host_save().wrapping_add(4096)
     }
 
     fn root_hidden(self) -> u64 {
-        self.host_save() + 2 * 4096
+        self.host_save().wrapping_add(2 * 4096)
     }
 
     /// What the NMI handler writes.
@@ -180,6 +180,7 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
     msr_access::make_quiet(&QUIET);
     // SAFETY: `take_over` has loaded everything.
     let cpu = unsafe { SvmCpu::new(handover.pages) };
+    // PANIC: `take_over` alone calls this, and puts it there.
     let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
     let Handover { kernel, resources, pages, .. } = *handover;
     match kernel.run_pp(resources, cpu, root) {

@@ -35,19 +35,19 @@ impl ExitMap for Msrpm {
     fn set_exits(&self, register: u32, exits: Intercepts) {
         if let Some((offset, shift)) = msr_position(register) {
             let bits = u64::from(exits.reads) | u64::from(exits.writes) << 1;
-            set_bits(&self.memory, Spa::new(self.map.raw() + offset), 3 << shift, bits << shift);
+            set_bits(&self.memory, self.map.wrapping_add(offset), 3 << shift, bits << shift);
         }
     }
 }
 
 fn fill(memory: &IdentityMemory, map: Spa, pages: usize, value: u64) {
     for word in 0..pages as u64 * PAGE_SIZE / 8 {
-        memory.write_u64(Spa::new(map.raw() + word * 8), value);
+        memory.write_u64(map.word(word), value);
     }
 }
 
 fn set_port(memory: &IdentityMemory, iopm: Spa, port: u16, exits: bool) {
-    let at = Spa::new(iopm.raw() + u64::from(port) / 64 * 8);
+    let at = iopm.word(u64::from(port) / 64);
     set_bits(memory, at, 1 << (port % 64), u64::from(exits) << (port % 64));
 }
 
@@ -116,7 +116,7 @@ impl VmHw for SvmVm {
         let iopm = frames
             .allocate(IOPM_PAGES)
             .inspect_err(|_| frames.free(msrpm, MSRPM_PAGES + MSR_REQUEST_PAGES))?;
-        let request_map = Spa::new(msrpm.raw() + MSRPM_PAGES as u64 * PAGE_SIZE);
+        let request_map = msrpm.nth_page(MSRPM_PAGES as u64);
         let exits = Msrpm { memory, map: msrpm };
         let requests = MsrRequests::new(memory, request_map);
         let maps = if tag == ROOT_TAG {

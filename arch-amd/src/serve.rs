@@ -64,7 +64,7 @@ impl<G: GuestMemory> Serving<'_, G> {
         for (number, value) in [(RBX, rbx), (RCX, rcx), (RDX, rdx)] {
             self.exit_page.writer().set_general(number, value);
         }
-        *self.declared += 1;
+        *self.declared = self.declared.wrapping_add(1);
         true
     }
 }

@@ -283,8 +283,8 @@ impl VsHw for SvmVs {
         // zeroes is a valid `Vmcb`.
         let vmcb = unsafe { &mut *(first.raw() as *mut Vmcb) };
         let features = Features::current();
-        let asid = 1 + (u32::from(vm.tag()) - 1) % (features.asids.max(2) - 1);
-        let registers = Spa::new(first.raw() + PAGE_SIZE);
+        let asid = 1 + u32::from(vm.tag()).saturating_sub(1) % (features.asids.max(2) - 1);
+        let registers = first.wrapping_add(PAGE_SIZE);
         let mut vs = Self {
             vmcb,
             memory,
@@ -294,7 +294,7 @@ impl VsHw for SvmVs {
             maps: vm.maps(),
             is_root: vm.tag() == ROOT_TAG,
             // SAFETY: fresh pages of the pool, zeroed and identity mapped, which nobody but this VS knows.
-            extended: unsafe { ExtendedState::new(Spa::new(first.raw() + PAGES as u64 * PAGE_SIZE)) },
+            extended: unsafe { ExtendedState::new(first.nth_page(PAGES as u64)) },
             nmi: GuestNmi::default(),
             step: None,
             is_stepping: false,

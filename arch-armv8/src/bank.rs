@@ -167,11 +167,11 @@ impl Bank {
     }
 
     fn vectors(&self) -> Spa {
-        Spa::new(self.page.raw() + PAGE_SIZE)
+        self.page.wrapping_add(PAGE_SIZE)
     }
 
     fn at(&self, index: u64) -> Spa {
-        Spa::new(self.page.raw() + OFFSET + index * 8)
+        self.page.wrapping_add(OFFSET).word(index)
     }
 
     /// What the guest translates by.
@@ -183,7 +183,7 @@ impl Bank {
     /// Whether the processor holds it.
     #[inline]
     pub(crate) fn is_loaded(&self) -> bool {
-        self.memory.read_u64(Spa::new(self.page.raw() + LOADED)) != 0
+        self.memory.read_u64(self.page.wrapping_add(LOADED)) != 0
     }
 
     /// Takes it from the processor, if that holds it. Called on the processor that it was loaded on.
@@ -194,7 +194,7 @@ impl Bank {
             read_all(&features, |index, value| self.memory.write_u64(self.at(index), value));
             buffers::stop(&features);
             self.save_vectors();
-            self.memory.write_u64(Spa::new(self.page.raw() + LOADED), 0);
+            self.memory.write_u64(self.page.wrapping_add(LOADED), 0);
         }
     }
 
@@ -204,7 +204,7 @@ impl Bank {
         write_all(&Features::current(), |index| self.memory.read_u64(self.at(index)));
         // SAFETY: the pages are the VS's own, says `new`, and the kernel runs at EL2.
         unsafe { vectors::load(self.vectors()) };
-        self.memory.write_u64(Spa::new(self.page.raw() + LOADED), 1);
+        self.memory.write_u64(self.page.wrapping_add(LOADED), 1);
     }
 
     /// Has the processor begin no translation by tables of EL1's before it holds the bank, if it does not yet.

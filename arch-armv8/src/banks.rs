@@ -71,8 +71,8 @@ impl Banks {
     }
 
     fn all(&self) -> impl Iterator<Item = (u64, u64)> {
-        let known = &self.pieces[..self.count.load(Ordering::Relaxed)];
-        known.iter().map(|(start, end)| (start.load(Ordering::Relaxed), end.load(Ordering::Relaxed)))
+        let known = self.pieces.iter().take(self.count.load(Ordering::Relaxed));
+        known.map(|(start, end)| (start.load(Ordering::Relaxed), end.load(Ordering::Relaxed)))
     }
 
     /// Whether `size` bytes from `at` on are memory.

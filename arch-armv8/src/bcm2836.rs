@@ -59,7 +59,12 @@ impl Controller {
     }
 
     fn own(&self, first: u64) -> u64 {
-        self.local + first + self.processor * 4
+        self.local.wrapping_add(first).wrapping_add(self.processor.wrapping_mul(4))
+    }
+
+    /// The address of a word of the shared controller's registers.
+    fn word(&self, first: u64, number: u64) -> u64 {
+        self.shared.wrapping_add(first).wrapping_add(number.wrapping_mul(4))
     }
 
     /// Holds back what this processor gets.
@@ -75,9 +80,9 @@ impl Controller {
             Self::write(self.own(MAILBOXES), 0);
             let mut devices = [0; 3];
             if from_device {
-                for (number, enabled) in (0..).zip(&mut devices) {
-                    *enabled = Self::read(self.shared + ENABLE + number * 4);
-                    Self::write(self.shared + DISABLE + number * 4, *enabled);
+                for (number, enabled) in (0..3).zip(&mut devices) {
+                    *enabled = Self::read(self.word(ENABLE, number));
+                    Self::write(self.word(DISABLE, number), *enabled);
                 }
             }
             core::arch::asm!("dsb sy", "isb", options(nostack, preserves_flags));
@@ -114,8 +119,8 @@ impl Controller {
     pub(crate) unsafe fn unmask(&self, held: &Held) {
         // SAFETY: as in `mask`; the values are the root VM's.
         unsafe {
-            for (number, enabled) in (0..).zip(held.devices).filter(|(_, enabled)| *enabled != 0) {
-                Self::write(self.shared + ENABLE + number * 4, enabled);
+            for (number, enabled) in (0..3).zip(held.devices).filter(|(_, enabled)| *enabled != 0) {
+                Self::write(self.word(ENABLE, number), enabled);
             }
             Self::write(self.own(MAILBOXES), held.mailboxes);
             Self::write(self.own(TIMERS), held.timers);

@@ -143,7 +143,7 @@ impl Clock {
         match self.line {
             // SAFETY: forwarded to the caller.
             Line::Private(frame) | Line::Redistributor(frame) => unsafe {
-                word(frame, SET_ENABLE).read_volatile() >> ppi & 1 != 0
+                word(frame, SET_ENABLE).read_volatile().checked_shr(ppi).is_none_or(|bits| bits & 1 != 0)
             },
             Line::Bcm2836(_) | Line::Nowhere => true,
         }
@@ -201,7 +201,7 @@ impl Clock {
 /// # Safety
 /// The frame is there, and mapped.
 unsafe fn word(frame: u64, register: u64) -> *mut u32 {
-    (frame + register) as *mut u32
+    frame.wrapping_add(register) as *mut u32
 }
 
 impl Line {
@@ -222,7 +222,7 @@ unsafe fn let_in(frame: u64, group: Option<u32>) -> Before {
     let _held = redistributors::hold();
     // SAFETY: the caller vouches for the registers; only PPI 26's bits in them change, and that is EL2's.
     unsafe {
-        let priority = (frame + PRIORITY) as *mut u8;
+        let priority = frame.wrapping_add(PRIORITY) as *mut u8;
         let (enabled, groups) = (word(frame, SET_ENABLE).read_volatile(), word(frame, GROUP).read_volatile());
         let before = Before {
             enabled: enabled >> PPI & 1 != 0,
@@ -247,7 +247,7 @@ unsafe fn restore(frame: u64, before: Before) {
         if !before.enabled {
             word(frame, CLEAR_ENABLE).write_volatile(1 << PPI);
         }
-        ((frame + PRIORITY) as *mut u8).write_volatile(before.priority);
+        (frame.wrapping_add(PRIORITY) as *mut u8).write_volatile(before.priority);
         set_group(frame, before.group);
     }
 }

@@ -46,9 +46,9 @@ impl Default for MmioUart {
 fn write_byte(base: u64, layout: UartLayout, byte: u8) {
     for _ in 0..TRIES {
         // SAFETY: `set` was told that a UART of this layout is there; reading its status changes nothing.
-        if unsafe { read(base + layout.status, layout.words) } & layout.mask == layout.ready {
+        if unsafe { read(base.wrapping_add(layout.status), layout.words) } & layout.mask == layout.ready {
             // SAFETY: as above; the byte goes out on the line.
-            unsafe { write(base + layout.data, layout.words, byte) };
+            unsafe { write(base.wrapping_add(layout.data), layout.words, byte) };
             return;
         }
     }

@@ -47,7 +47,7 @@ pub(crate) fn bcm2836(local: u64, shared: u64) -> Controller {
 pub(crate) unsafe fn is_idle(base: u64) -> bool {
     const IDLE: u32 = 0xFF;
     // SAFETY: the caller vouches for the device; reading the running priority changes nothing.
-    unsafe { ((base + GICC_RPR) as *const u32).read_volatile() & IDLE == IDLE }
+    unsafe { (base.wrapping_add(GICC_RPR) as *const u32).read_volatile() & IDLE == IDLE }
 }
 
 /// Masks everything. Returns what to give [`unmask`].
@@ -62,7 +62,7 @@ pub(crate) unsafe fn mask(gic: GicKind) -> Option<Held> {
             Some(Held::Bcm2836(unsafe { bcm2836(local, shared).mask() }))
         }
         GicKind::V2(base) => {
-            let register = (base + GICC_PMR) as *mut u32;
+            let register = base.wrapping_add(GICC_PMR) as *mut u32;
             // SAFETY: the caller vouches for the device; the register only holds interrupts back.
             let old = unsafe { register.read_volatile() };
             // SAFETY: as above.
@@ -96,7 +96,7 @@ pub(crate) unsafe fn admit_clock(gic: GicKind) {
         match gic {
             GicKind::None => {}
             GicKind::Bcm2836 { local, shared } => bcm2836(local, shared).admit_clock(),
-            GicKind::V2(base) => ((base + GICC_PMR) as *mut u32).write_volatile(HIGHEST as u32),
+            GicKind::V2(base) => (base.wrapping_add(GICC_PMR) as *mut u32).write_volatile(HIGHEST as u32),
             GicKind::V3 => write_system!("S3_0_C4_C6_0", HIGHEST),
         }
     }
@@ -110,7 +110,7 @@ pub(crate) unsafe fn unmask(gic: GicKind, held: Held) {
     match (gic, held) {
         // SAFETY: the caller vouches for the device.
         (GicKind::V2(base), Held::Priority(old)) => unsafe {
-            ((base + GICC_PMR) as *mut u32).write_volatile(old as u32);
+            (base.wrapping_add(GICC_PMR) as *mut u32).write_volatile(old as u32);
         },
         // SAFETY: as in `mask`.
         (GicKind::V3, Held::Priority(old)) => unsafe { write_system!("S3_0_C4_C6_0", old) },

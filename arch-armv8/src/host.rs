@@ -308,10 +308,10 @@ fn line() -> u64 {
 pub(crate) unsafe fn publish_code(start: u64, size: u64) {
     let step = line();
     let mut at = start & !(step - 1);
-    while at < start + size {
+    while at < start.saturating_add(size) {
         // SAFETY: cleaning a line of mapped memory loses nothing.
         unsafe { asm!("dc cvau, {}", in(reg) at, options(nostack, preserves_flags)) };
-        at += step;
+        at = at.saturating_add(step);
     }
     // SAFETY: barriers and an invalidation of instructions, which are fetched again.
     unsafe { asm!("dsb ish", "ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
@@ -324,10 +324,10 @@ pub(crate) unsafe fn publish_code(start: u64, size: u64) {
 pub(crate) unsafe fn clean_to_memory(start: u64, size: u64) {
     let step = line();
     let mut at = start & !(step - 1);
-    while at < start + size {
+    while at < start.saturating_add(size) {
         // SAFETY: cleaning and invalidating a line of mapped memory loses nothing.
         unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
-        at += step;
+        at = at.saturating_add(step);
     }
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };

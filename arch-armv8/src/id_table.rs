@@ -27,7 +27,7 @@ pub(crate) struct Field {
 
 impl Field {
     const fn mask(&self) -> u64 {
-        (u64::MAX >> (64 - self.width)) << self.shift
+        1_u64.unbounded_shl(self.width).wrapping_sub(1).unbounded_shl(self.shift)
     }
 
     fn shown(&self, value: u64, to_root: bool) -> u64 {

@@ -132,7 +132,7 @@ impl El2Root {
         let caller =
             Caller { registers: HostRegisters::current(), traps: TrapRegisters::current(), frame: at };
         let translation = Translation::of_caller(&caller.registers);
-        let sp = at + size_of::<EntryFrame>() as u64;
+        let sp = at.wrapping_add(size_of::<EntryFrame>() as u64);
         // SAFETY: forwarded to the caller.
         let registers = Some(unsafe { CallerRegisters::take() });
         Self { general, sp, pc: frame.x30, translation, registers, caller: Some(caller) }
@@ -309,7 +309,8 @@ unsafe fn platform(
 fn whole_pages(range: Range) -> Option<SpaRange> {
     let start = Spa::new(range.start).page();
     let end = range.start.checked_add(range.size)?.checked_next_multiple_of(PAGE_SIZE)?;
-    (range.size != 0).then(|| SpaRange::new(start, end - start.raw()))
+    let size = end.checked_sub(start.raw())?;
+    (range.size != 0).then(|| SpaRange::new(start, size))
 }
 
 /// What the kernel's life on a processor starts with.
@@ -352,6 +353,7 @@ unsafe extern "C" fn call_on_stack(stack: u64, life: &mut Life) -> ! {
 }
 
 extern "C" fn live(life: &mut Life) -> ! {
+    // PANIC: `take_over` alone gets here, and puts it there.
     let Some(root) = life.root.take() else { unreachable!("`take_over` puts it there") };
     run(life.handover, root)
 }
@@ -384,7 +386,7 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
         }
         // SAFETY: nothing of the kernel's is under way here any more.
         Departure::Abandon(..) => unsafe { secondary::turn_off(resources.pp) },
-        // `can_promote` never agrees.
+        // PANIC: `can_promote` never agrees, whatever the extension asks.
         Departure::Promote(..) => unreachable!("EL2 is not given back"),
     }
 }

@@ -61,11 +61,12 @@ impl IdentityMemory {
             return Some(at.raw());
         }
         let window = PAGE_ZERO.load(Ordering::Relaxed);
-        (window != 0).then(|| window + at.raw())
+        (window != 0).then(|| window.wrapping_add(at.raw()))
     }
 
     fn writable(&self, at: Spa, size: u64) -> bool {
-        self.pool.contains(at) && at.raw() - self.pool.start.raw() <= self.pool.size.saturating_sub(size)
+        self.pool.contains(at)
+            && at.raw().wrapping_sub(self.pool.start.raw()) <= self.pool.size.saturating_sub(size)
     }
 }
 
@@ -121,7 +122,7 @@ impl PhysicalMemory for IdentityMemory {
 
     fn read_outside(&self, at: Spa, buffer: &mut [u8]) -> bool {
         let Some(at) = self.outside(at, buffer.len() as u64) else { return false };
-        (at..).zip(buffer).all(|(at, byte)| {
+        (at..=u64::MAX).zip(buffer).all(|(at, byte)| {
             // SAFETY: mapped by (1) of `new`.
             let read = unsafe { guarded::read_u8(at) };
             *byte = read.unwrap_or(0xff);
@@ -133,7 +134,7 @@ impl PhysicalMemory for IdentityMemory {
         let size = bytes.len() as u64;
         let Some(at) = self.outside(at, size) else { return false };
         // SAFETY: mapped, and no Rust object, by (1) of `new`.
-        let written = (at..).zip(bytes).all(|(at, byte)| unsafe { guarded::write_u8(at, *byte) });
+        let written = (at..=u64::MAX).zip(bytes).all(|(at, byte)| unsafe { guarded::write_u8(at, *byte) });
         if written {
             // SAFETY: the range has just been written. It may be code of the guest, which may run without caches.
             unsafe {

@@ -23,6 +23,7 @@ pub(crate) struct Root {
 impl Root {
     /// That of processor `pp`, in its pages at `at`.
     pub(crate) fn new(pp: usize, memory: IdentityMemory, at: Spa, shape: RootShape) -> Self {
+        // PANIC: the kernel prepares no processor with a number of `MAX_PPS` or above.
         let own = ROOTS[pp].call_once(|| Lock::new(OwnRoot::new(memory, at, shape)));
         Self { own, at }
     }

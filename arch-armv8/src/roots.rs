@@ -74,7 +74,7 @@ impl<M: PhysicalMemory> OwnRoot<M> {
         if core::mem::take(&mut self.recalled) {
             return Miss::Recalled;
         }
-        let index = gpa >> self.shape.shift;
+        let index = gpa.unbounded_shr(self.shape.shift);
         let here = index < self.shape.entries && self.memory.read_u64(entry(self.at, index)) == 0;
         if !here || !self.copy(source, index) {
             return Miss::Nothing;
@@ -93,7 +93,7 @@ impl<M: PhysicalMemory> OwnRoot<M> {
 
     /// Where the bits of 64 entries are.
     fn needed_at(&self, word: u64) -> Spa {
-        entry(self.at, self.shape.entries + word)
+        entry(self.at, self.shape.entries.wrapping_add(word))
     }
 
     fn each_needed(&self, work: impl Fn(&Self, u64)) {
@@ -109,7 +109,7 @@ impl<M: PhysicalMemory> OwnRoot<M> {
 
 /// Where an entry of a table is.
 fn entry(table: Spa, index: u64) -> Spa {
-    Spa::new(table.raw() + index * 8)
+    table.word(index)
 }
 
 #[cfg(test)]

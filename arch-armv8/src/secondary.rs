@@ -161,6 +161,7 @@ pub(crate) unsafe extern "C" fn arrive() -> ! {
 }
 
 extern "C" fn live(arrival: &Arrival) -> ! {
+    // PANIC: no processor is started before `prepare` has put it there.
     let Some(handover) = arrival.handover else { unreachable!("`prepare` puts it there") };
     let (entry, context) = SLOTS.arrive(arrival.pp as usize);
     launch::run(handover, El2Root::started(entry, context))

@@ -54,7 +54,7 @@ impl Serving<'_> {
             if let Some(stop) = self.sort(Syndrome(ESR_EL2.get())) {
                 return stop;
             }
-            *self.declared += 1;
+            *self.declared = self.declared.wrapping_add(1);
         }
     }
 
@@ -131,6 +131,6 @@ impl Serving<'_> {
 /// Moves the guest on behind the instruction that was trapped.
 #[inline]
 fn skip() {
-    ELR_EL2.set(ELR_EL2.get() + 4);
+    ELR_EL2.set(ELR_EL2.get().wrapping_add(4));
     SPSR_EL2.set(Pstate::saved(SPSR_EL2.get()).skipped().raw());
 }

@@ -66,11 +66,11 @@ impl Slots {
     pub(crate) fn fill(&self, own: u64, all: impl Iterator<Item = u64>) {
         let own = own & AFFINITY;
         let others = all.map(|affinity| affinity & AFFINITY).filter(|affinity| *affinity != own);
-        let mut count = 0;
+        let mut count = 0_usize;
         for (slot, affinity) in self.slots.iter().zip(core::iter::once(own).chain(others)) {
             slot.affinity.store(affinity, Ordering::Relaxed);
             slot.state.store(COLD, Ordering::Relaxed);
-            count += 1;
+            count = count.saturating_add(1);
         }
         self.slots[0].state.store(ON, Ordering::Relaxed);
         self.count.store(count, Ordering::SeqCst);
@@ -88,8 +88,17 @@ impl Slots {
 
     /// The number of the processor with this affinity.
     pub(crate) fn find(&self, affinity: u64) -> Option<usize> {
-        let known = &self.slots[..self.count()];
-        known.iter().position(|slot| slot.affinity.load(Ordering::Relaxed) == affinity)
+        self.known(affinity).map(|(pp, _)| pp)
+    }
+
+    fn known(&self, affinity: u64) -> Option<(usize, &Slot)> {
+        let mut known = (0..self.count()).zip(&self.slots);
+        known.find(|(_, slot)| slot.affinity.load(Ordering::Relaxed) == affinity)
+    }
+
+    fn slot(&self, pp: usize) -> &Slot {
+        // PANIC: the number is one that `find` or `begin` has given, or that of the boot processor.
+        &self.slots[pp]
     }
 
     /// Begins to start a processor.
@@ -97,8 +106,7 @@ impl Slots {
     /// # Errors
     /// What PSCI answers.
     pub(crate) fn begin(&self, target: u64, entry: u64, context: u64) -> Result<Start, i64> {
-        let index = self.find(target).ok_or(psci::INVALID_PARAMETERS)?;
-        let slot = &self.slots[index];
+        let (index, slot) = self.known(target).ok_or(psci::INVALID_PARAMETERS)?;
         let claim = |state| if matches!(state, COLD | OFF) { Some(STARTING) } else { None };
         let before = slot.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, claim);
         match before {
@@ -114,12 +122,12 @@ impl Slots {
 
     /// The firmware refused: it is as it was.
     pub(crate) fn give_up(&self, pp: usize) {
-        self.slots[pp].state.store(COLD, Ordering::SeqCst);
+        self.slot(pp).state.store(COLD, Ordering::SeqCst);
     }
 
     /// The processor is there. Where it is to start, and with what in its first register.
     pub(crate) fn arrive(&self, pp: usize) -> (u64, u64) {
-        let slot = &self.slots[pp];
+        let slot = self.slot(pp);
         let start = (slot.entry.load(Ordering::SeqCst), slot.context.load(Ordering::SeqCst));
         slot.state.store(ON, Ordering::SeqCst);
         start
@@ -127,12 +135,12 @@ impl Slots {
 
     /// The root VM stops the processor that runs this.
     pub(crate) fn stop(&self, pp: usize) {
-        self.slots[pp].state.store(OFF, Ordering::SeqCst);
+        self.slot(pp).state.store(OFF, Ordering::SeqCst);
     }
 
     /// PSCI's AFFINITY_INFO: 0 on, 1 off, 2 on the way.
     pub(crate) fn info(&self, target: u64) -> i64 {
-        match self.find(target).map(|index| self.slots[index].state.load(Ordering::SeqCst)) {
+        match self.known(target).map(|(_, slot)| slot.state.load(Ordering::SeqCst)) {
             None => psci::INVALID_PARAMETERS,
             Some(ON) => 0,
             Some(STARTING) => 2,

@@ -229,5 +229,7 @@ extern "C" fn own_fault(stack: u64) {
         aarch64_cpu::registers::Writeable::set(&ELR_EL2, next);
         return;
     }
+    // PANIC: an exception of the kernel's own code that it does not expect: the kernel is wrong, and its PP stops with a
+    // report. What guests and extensions cause is sorted out above.
     panic!("{fault}");
 }

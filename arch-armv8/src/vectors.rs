@@ -47,7 +47,7 @@ pub(crate) unsafe fn save(area: Spa) {
     let control = unsafe { &mut *(area.raw() as *mut Control) };
     (control.fpcr, control.fpsr) = (read_system!("S3_3_C4_C4_0"), read_system!("S3_3_C4_C4_1"));
     control.streaming = if features.sme { read_system!("S3_3_C4_C2_2") & STREAMING } else { 0 };
-    let registers = area.raw() + REGISTERS;
+    let registers = area.raw().wrapping_add(REGISTERS);
     // SAFETY: the area has room for the longest vectors there are; `open` has let EL2 at them.
     unsafe {
         match features.sve {
@@ -67,7 +67,7 @@ pub(crate) unsafe fn load(area: Spa) {
     let closed = open(&features);
     // SAFETY: as in `save`.
     let control = unsafe { &*(area.raw() as *const Control) };
-    let registers = area.raw() + REGISTERS;
+    let registers = area.raw().wrapping_add(REGISTERS);
     let modes = if features.sme { read_system!("S3_3_C4_C2_2") } else { 0 };
     // SAFETY: registers that only guests use; `open` has let EL2 at them. A change of streaming mode clears the vectors,
     // so it comes first.

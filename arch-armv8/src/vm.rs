@@ -34,7 +34,7 @@ impl El2Vm {
     }
 
     fn write_mask_at(&self) -> Spa {
-        Spa::new(self.page.raw() + 8)
+        self.page.wrapping_add(8)
     }
 
     fn write_mask(&self) -> u64 {

@@ -39,20 +39,20 @@ pub(crate) struct MsrBitmap {
 impl ExitMap for MsrBitmap {
     fn set_exits(&self, register: u32, exits: Intercepts) {
         if let Some((offset, bit)) = msr_position(register) {
-            set_bit(&self.memory, self.map.raw() + offset, bit, exits.reads);
-            set_bit(&self.memory, self.map.raw() + offset + WRITES, bit, exits.writes);
+            set_bit(&self.memory, self.map.wrapping_add(offset), bit, exits.reads);
+            set_bit(&self.memory, self.map.wrapping_add(offset).wrapping_add(WRITES), bit, exits.writes);
         }
     }
 }
 
 fn fill(memory: &IdentityMemory, pages: Spa, offsets: Range<u64>) {
     for offset in offsets.step_by(8) {
-        memory.write_u64(Spa::new(pages.raw() + offset), u64::MAX);
+        memory.write_u64(pages.wrapping_add(offset), u64::MAX);
     }
 }
 
-fn set_bit(memory: &IdentityMemory, map: u64, bit: u64, on: bool) {
-    let at = Spa::new(map + bit / 64 * 8);
+fn set_bit(memory: &IdentityMemory, map: Spa, bit: u64, on: bool) {
+    let at = map.word(bit / 64);
     let mask = 1 << (bit % 64);
     let word = memory.read_u64(at) & !mask;
     memory.write_u64(at, word | if on { mask } else { 0 });
@@ -73,7 +73,7 @@ impl VmxVm {
     }
 
     pub(crate) fn io_bitmaps(&self) -> [u64; 2] {
-        [self.msr_bitmap() + PAGE_SIZE, self.msr_bitmap() + 2 * PAGE_SIZE]
+        [1, 2].map(|page| self.maps.exits().map.nth_page(page).raw())
     }
 
     /// The EPT pointer to its own tables.
@@ -113,13 +113,13 @@ impl VmHw for VmxVm {
         tag: u16,
     ) -> Result<Self, OutOfFrames> {
         let bitmap = frames.allocate(PAGES)?;
-        let requests = MsrRequests::new(memory, Spa::new(bitmap.raw() + REQUESTS));
+        let requests = MsrRequests::new(memory, bitmap.wrapping_add(REQUESTS));
         let exits = MsrBitmap { memory, map: bitmap };
         let maps = if tag == ROOT_TAG {
             // Reads pass, writes exit.
             fill(&memory, bitmap, WRITES..PAGE_SIZE);
             for port in acpi_sleep::ports() {
-                set_bit(&memory, bitmap.raw() + PAGE_SIZE, u64::from(port), true);
+                set_bit(&memory, bitmap.nth_page(1), u64::from(port), true);
             }
             MsrMaps::of_root(exits, requests, &TABLE)
         } else {
@@ -149,7 +149,7 @@ impl VmHw for VmxVm {
         authority: Authority,
     ) -> Result<(), InterceptError> {
         let exits = port_table::exits(port, self.is_root(), intercept, authority)?;
-        set_bit(&self.memory, self.msr_bitmap() + PAGE_SIZE, u64::from(port), exits);
+        set_bit(&self.memory, self.maps.exits().map.nth_page(1), u64::from(port), exits);
         Ok(())
     }
 }

@@ -147,7 +147,7 @@ impl VmxCpu {
                 if !interface::answer(vs, registers, policy, guest) {
                     return Some(Exit::of(ExitClass::IdRead));
                 }
-                *declared += 1;
+                *declared = declared.wrapping_add(1);
                 None
             }
             reason::EXCEPTION_OR_NMI => {

@@ -127,7 +127,7 @@ impl State {
             (cr4 & limits.cr4_must != limits.cr4_must, "CR4 lacks a bit that VMX insists on"),
             (cr4 & !limits.cr4_may != 0, "CR4 has a bit that this processor lacks"),
             (long && (cr0 & PG == 0 || cr4 & PAE == 0), "long mode without CR0.PG and CR4.PAE"),
-            (self.cr3 >> limits.physical_bits != 0, "CR3 is beyond the address space"),
+            (self.cr3.unbounded_shr(limits.physical_bits.into()) != 0, "CR3 is beyond the address space"),
             (long != (efer & LMA != 0), "EFER.LMA does not match the entry control"),
             (
                 cr0 & PG != 0 && (efer & LMA != 0) != (efer & LME != 0),

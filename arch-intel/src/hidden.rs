@@ -153,7 +153,7 @@ impl VmxRoot {
         let system = |selector: u16| unsafe {
             let mut segment = Segment::from_table(gdtr, selector);
             if segment.attributes != 0 {
-                let upper = (gdtr.base + u64::from(selector & !7) + 8) as *const u32;
+                let upper = gdtr.base.wrapping_add(u64::from(selector & !7)).wrapping_add(8) as *const u32;
                 segment.base |= u64::from(core::ptr::read_unaligned(upper)) << 32;
             }
             segment

@@ -37,11 +37,11 @@ impl BackendPages {
     }
 
     fn vmxon_region(self) -> u64 {
-        self.0 + PER_CPU_PAGES as u64 * 4096
+        self.0.wrapping_add(PER_CPU_PAGES as u64 * 4096)
     }
 
     fn leaving_table(self) -> u64 {
-        self.vmxon_region() + 4096
+        self.vmxon_region().wrapping_add(4096)
     }
 }
 
@@ -144,6 +144,7 @@ unsafe fn take_over(
 
 /// The kernel's whole life on this processor.
 extern "sysv64" fn run(handover: &mut Handover) -> ! {
+    // PANIC: `take_over` alone calls this, and puts it there.
     let Some(mut root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
     root.capture_rest();
     msr_access::make_quiet(&QUIET);

@@ -69,7 +69,7 @@ pub(crate) fn take_root(vmcs: &Current, features: &Features, root: &VmxRoot) {
     for (index, segment) in [state.es, state.cs, state.ss, state.ds].iter().enumerate() {
         segments::write(vmcs, index as u64, segment);
     }
-    for (index, segment) in (4..).zip(root.segments) {
+    for (index, segment) in (4..=u64::MAX).zip(root.segments) {
         segments::write(vmcs, index, &segment);
     }
     // Firmware may run without a task register; VM entry wants one.

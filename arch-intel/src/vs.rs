@@ -128,7 +128,7 @@ impl VmxVs {
 
     /// The registers that are in the processor while the kernel serves the guest.
     pub(crate) fn hidden(&self) -> *mut Hidden {
-        (self.registers.raw() + HIDDEN) as *mut Hidden
+        self.registers.wrapping_add(HIDDEN).raw() as *mut Hidden
     }
 
     fn hidden_copy(&self) -> Hidden {

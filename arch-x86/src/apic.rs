@@ -190,7 +190,7 @@ impl LocalApic {
 
     /// Whether any interrupt has been accepted and not ended.
     fn is_serving(self) -> bool {
-        (0..=u8::MAX).step_by(32).any(|vector| self.get(Register::in_service(vector)) != 0)
+        (0..8).any(|word: u8| self.get(Register::in_service(word << 5)) != 0)
     }
 
     /// Whether the APIC is on at all; else interrupts pass it by.
@@ -382,14 +382,14 @@ impl LocalApic {
     fn read(self, register: Register) -> u32 {
         // SAFETY: the page is the APIC's own, mapped by the kernel's tables; a register lies within it, aligned, and reading
         // it has no side effect.
-        unsafe { core::ptr::read_volatile((self.base + register.offset()) as *const u32) }
+        unsafe { core::ptr::read_volatile((self.base.wrapping_add(register.offset())) as *const u32) }
     }
 
     /// Writes a register of the page.
     fn write(self, register: Register, value: u32) {
         // SAFETY: as in `read`. The guest owns its APIC: no write of its can harm but INIT, SIPI and another id, which
         // `decode` sorts out, and the kernel itself writes only commands.
-        unsafe { core::ptr::write_volatile((self.base + register.offset()) as *mut u32, value) };
+        unsafe { core::ptr::write_volatile((self.base.wrapping_add(register.offset())) as *mut u32, value) };
     }
 }
 

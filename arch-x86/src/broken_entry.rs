@@ -31,7 +31,7 @@ pub fn path<const LEVELS: usize>(read: impl Fn(Spa) -> u64, root: Spa, at: u64) 
     let mut table = root.raw();
     for (level, entry) in entries.iter_mut().enumerate() {
         let index = at >> (12 + 9 * (LEVELS - 1 - level)) & 0x1ff;
-        *entry = read(Spa::new(table + index * 8));
+        *entry = read(Spa::new(table).word(index));
         if *entry & ALL != ALL || *entry & LEAF != 0 {
             break;
         }

@@ -48,16 +48,16 @@ impl ColdProcessors {
             return Self::NONE;
         }
         let own = LocalApic::current().id();
-        let mut left_out = 0u32;
+        let mut left_out = 0_usize;
         let listed = acpi::processors(memory, info.acpi_rsdp, |id| match cold.ids.get_mut(cold.count) {
             _ if id == own => {}
             // One PP is the boot processor.
-            Some(place) if cold.count + 1 < MAX_PPS => {
+            Some(place) if cold.count < MAX_PPS - 1 => {
                 *place = id;
                 apic::know(id);
-                cold.count += 1;
+                cold.count = cold.count.saturating_add(1);
             }
-            _ => left_out += 1,
+            _ => left_out = left_out.saturating_add(1),
         });
         if !listed {
             log::warn!("the firmware lists no processors (ACPI MADT): the root VM gets this one alone");
@@ -103,8 +103,7 @@ impl ColdProcessors {
         }
         let mut root = 0;
         ARRIVALS.set_boot(LocalApic::current().id());
-        for (index, id) in self.ids[..self.count].iter().enumerate() {
-            let pp = 1 + index;
+        for (pp, id) in (1..=self.count).zip(&self.ids) {
             root = kernel.prepare_pp(pp, backend_pages)?.host_root.raw();
             ARRIVALS.add(*id, pp as u32, kernel.stack()?.raw());
             kernel.expect_pp(pp, *id)?;

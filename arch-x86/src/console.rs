@@ -32,7 +32,7 @@ impl Uart16550 {
     }
 
     fn write_byte(base: u16, byte: u8) {
-        let mut status = Port::<u8>::new(base + 5);
+        let mut status = Port::<u8>::new(base.wrapping_add(5));
         let mut data = Port::<u8>::new(base);
         for _ in 0..TRIES {
             // SAFETY: `set_base` was told that a UART is there; reading its status changes nothing.

@@ -74,7 +74,9 @@ unsafe extern "C" {
 }
 
 fn stub(vector: usize) -> VirtAddr {
-    VirtAddr::new_truncate(&raw const plinth_exception_stubs as u64 + (vector * STUB_SIZE) as u64)
+    VirtAddr::new_truncate(
+        (&raw const plinth_exception_stubs as u64).wrapping_add(vector.wrapping_mul(STUB_SIZE) as u64),
+    )
 }
 
 const _: () = assert!(size_of::<InterruptDescriptorTable>() == VECTORS * size_of::<Entry<()>>());
@@ -266,6 +268,8 @@ extern "sysv64" fn kernel_exception(frame: &mut KernelFrame) {
         frame.rip = next;
         return;
     }
+    // PANIC: an exception of the kernel's own code that it does not expect: the kernel is wrong, and its PP stops with a
+    // report. What guests and extensions cause is sorted out above.
     panic!("{fault}");
 }
 

@@ -78,12 +78,13 @@ impl Layout {
             [found.eax, found.ebx, found.ecx, found.edx]
         });
         let exists = |bit: usize| u32::from(msr::read_guarded(MSRS[bit]).is_ok()) << bit;
-        let present = (0..MSRS.len()).map(exists).sum();
+        let present = (0..MSRS.len()).map(exists).fold(0, core::ops::BitOr::bitor);
         Self { components, image, present, barriers: Processor::current().barriers() }
     }
 
-    fn msrs(self) -> impl Iterator<Item = (usize, u32)> {
-        MSRS.into_iter().enumerate().filter(move |(bit, _)| self.present >> bit & 1 != 0)
+    fn msrs<T>(self, values: impl IntoIterator<Item = T>) -> impl Iterator<Item = (u32, T)> {
+        let all = (0..MSRS.len()).zip(MSRS.into_iter().zip(values));
+        all.filter(move |(bit, _)| self.present >> bit & 1 != 0).map(|(_, pair)| pair)
     }
 
     fn has_xfd(self) -> bool {
@@ -106,7 +107,7 @@ fn image_of(features: u32, subleaf: impl Fn(u32) -> [u32; 4]) -> (u64, u64) {
         let [size, offset, ..] = subleaf(component);
         u64::from(size) + u64::from(offset)
     };
-    let ends = (FIRST_EXTENDED..63).filter(|component| components >> component & 1 != 0).map(end);
+    let ends = (FIRST_EXTENDED..63).filter(|component| components.wrapping_shr(*component) & 1 != 0).map(end);
     (components, ends.max().unwrap_or(0).max(u64::from(total)).max(LEGACY_AND_HEADER))
 }
 
@@ -140,7 +141,7 @@ pub struct ExtendedState {
 impl ExtendedState {
     /// How many pages one takes.
     pub fn pages() -> usize {
-        (IMAGE + Layout::current().image).div_ceil(PAGE_SIZE) as usize
+        IMAGE.saturating_add(Layout::current().image).div_ceil(PAGE_SIZE) as usize
     }
 
     /// One in the state after a reset.
@@ -158,7 +159,7 @@ impl ExtendedState {
         // other zeroes are the initial configuration of every component (13.6).
         unsafe {
             (state.image() as *mut u16).write(CONTROL_WORD);
-            ((state.image() + MXCSR_OFFSET) as *mut u32).write(MXCSR);
+            (state.image().wrapping_add(MXCSR_OFFSET) as *mut u32).write(MXCSR);
         }
         state
     }
@@ -169,7 +170,7 @@ impl ExtendedState {
     }
 
     fn image(&self) -> u64 {
-        self.area + IMAGE
+        self.area.wrapping_add(IMAGE)
     }
 
     /// From now on what is in the processor is this VS's.
@@ -238,8 +239,8 @@ impl ExtendedState {
                     options(nostack, preserves_flags));
             }
             open.close(layout, values.xcr0);
-            for (index, register) in layout.msrs() {
-                let _ = msr::write_guarded(register, values.msrs[index]);
+            for (register, value) in layout.msrs(values.msrs) {
+                let _ = msr::write_guarded(register, value);
             }
             write_debug(values.debug);
         }
@@ -254,8 +255,8 @@ impl ExtendedState {
     unsafe fn take_out(&mut self) {
         let (layout, image) = (Layout::current(), self.image());
         let values = self.values();
-        for (index, register) in layout.msrs() {
-            values.msrs[index] = msr::read_guarded(register).unwrap_or(0);
+        for (register, value) in layout.msrs(&mut values.msrs) {
+            *value = msr::read_guarded(register).unwrap_or(0);
         }
         values.debug = read_debug();
         // SAFETY: the area has room for the image of all components, by `pages`, and is 64-byte aligned; XCR0 and XFD

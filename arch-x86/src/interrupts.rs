@@ -47,8 +47,9 @@ impl Vectors {
     }
 
     fn highest(&self) -> Option<u8> {
-        let word = self.0.iter().rposition(|word| *word != 0)?;
-        Some((word * 64) as u8 + self.0[word].ilog2() as u8)
+        let mut words = [192_u8, 128, 64, 0].into_iter().zip(self.0.iter().rev());
+        let (first, word) = words.find(|(_, word)| **word != 0)?;
+        Some(first | word.checked_ilog2()? as u8)
     }
 
     fn take_highest(&mut self) -> Option<u8> {
@@ -118,7 +119,7 @@ impl Interrupts {
         }
         let hurries = now.wrapping_sub(core::mem::replace(&mut self.last, now)) < SHORTEST;
         if apic.comes_again(vector) || hurries && self.again.contains(vector) {
-            self.in_service += 1;
+            self.in_service = self.in_service.saturating_add(1);
         } else {
             apic.end_of_interrupt();
             self.again.insert(vector);

@@ -122,7 +122,7 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
             .with_user_side(separate),
         nested_format,
         elf_machine: Machine::X86_64,
-        physical_end: 1 << physical_bits,
+        physical_end: 1 << physical_bits.min(52),
         devices: [Some(SpaRange::new(apic, PAGE_SIZE)), None, None, None],
         trapped: SpaRange::new(apic, PAGE_SIZE).into(),
         start_page: cold.page(),

@@ -74,7 +74,7 @@ impl IdentityMemory {
     fn in_page_zero(&self, at: Spa, size: u64) -> Option<u64> {
         let window = PAGE_ZERO.load(Ordering::Relaxed);
         let inside = at.raw() < PAGE_SIZE && size <= PAGE_SIZE - at.raw();
-        (inside && window != 0).then(|| window + at.raw())
+        (inside && window != 0).then(|| window.wrapping_add(at.raw()))
     }
 
     #[inline]
@@ -96,7 +96,7 @@ unsafe fn read_unaligned(at: u64, length: usize) -> u64 {
         return low;
     }
     // SAFETY: this one holds the last byte.
-    let high = unsafe { AtomicU64::from_ptr(((at & !7) + 8) as *mut u64) }.load(Ordering::Relaxed);
+    let high = unsafe { AtomicU64::from_ptr((at & !7).wrapping_add(8) as *mut u64) }.load(Ordering::Relaxed);
     low | high << (64 - shift)
 }
 
@@ -107,7 +107,7 @@ unsafe fn read_unaligned(at: u64, length: usize) -> u64 {
 /// They are mapped.
 unsafe fn flush_lines(at: u64, size: u64) {
     let first = at & !(SMALLEST_LINE as u64 - 1);
-    for line in (first..at + size).step_by(SMALLEST_LINE) {
+    for line in (first..at.saturating_add(size)).step_by(SMALLEST_LINE) {
         // SAFETY: a line that holds part of the range, which is mapped; the instruction changes no memory.
         unsafe { core::arch::asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags)) };
     }
@@ -168,7 +168,7 @@ impl PhysicalMemory for IdentityMemory {
             // SAFETY: the words that hold the chunk lie in pages that hold part of it, mapped by (1) of `new`.
             let word = unsafe { read_unaligned(at, chunk.len()) };
             chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
-            at += 8;
+            at = at.wrapping_add(8);
         }
         true
     }

@@ -52,14 +52,14 @@ impl MsrRequests {
     /// The word that holds an MSR's bits, and where they begin in it.
     fn place(&self, register: u32) -> Option<(Spa, u32)> {
         let bit = u64::from(index(register)?) * 2;
-        Some((Spa::new(self.map.raw() + bit / 64 * 8), (bit % 64) as u32))
+        Some((self.map.word(bit / 64), (bit % 64) as u32))
     }
 }
 
 /// The number of an MSR among those that can be asked for.
 fn index(register: u32) -> Option<u32> {
     let (first, _, before) = RANGES.iter().find(|(first, last, _)| (*first..=*last).contains(&register))?;
-    Some(register - first + before)
+    register.checked_sub(*first)?.checked_add(*before)
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ impl Mtrrs {
         } else if let Some(index) = FIXED.iter().position(|(fixed, ..)| *fixed == register) {
             self.fixed[index] = value;
         } else if let Some(offset) = register.checked_sub(FIRST_BASE)
-            && let Some((base, mask)) = self.ranges[..self.count].get_mut(offset as usize / 2)
+            && let Some((base, mask)) = self.ranges.iter_mut().take(self.count).nth(offset as usize / 2)
         {
             *(if offset % 2 == 0 { base } else { mask }) = value;
         }
@@ -207,17 +207,17 @@ impl Mtrrs {
         if at >= FIXED_END || !self.has_fixed || self.default_type & FIXED_ENABLED == 0 {
             return None;
         }
-        let (index, &(_, start, size)) = FIXED.iter().enumerate().rfind(|(_, (_, start, _))| *start <= at)?;
-        let slot = (at - start) / size;
-        let end = start + (slot + 1) * size;
-        Some((decode(self.fixed[index] >> (slot * 8)), Spa::new(end)))
+        let mut registers = FIXED.iter().rev().zip(self.fixed.iter().rev());
+        let (&(_, start, size), types) = registers.find(|((_, start, _), _)| *start <= at)?;
+        let slot = at.checked_sub(start)?.checked_div(size)? as usize;
+        Some((decode(u64::from(*types.to_le_bytes().get(slot)?)), Spa::new(next_multiple(size, at))))
     }
 
     /// The uncached type wins over all, write-through over write-back ("MTRR Precedences").
     fn variable_type(&self, at: u64) -> (MemoryType, Spa) {
         let mut end = if at < FIXED_END { FIXED_END } else { u64::MAX };
         let mut found: Option<MemoryType> = None;
-        for &(base, mask) in self.ranges[..self.count].iter().filter(|(_, mask)| mask & VALID != 0) {
+        for &(base, mask) in self.ranges.iter().take(self.count).filter(|(_, mask)| mask & VALID != 0) {
             let (inside, until) = self.piece(base, mask, at);
             end = end.min(until);
             if inside {
@@ -234,10 +234,15 @@ impl Mtrrs {
         let mask = mask & PAGE_MASK & width;
         let size = 1u64 << mask.trailing_zeros().min(52);
         if (at ^ base) & mask == 0 {
-            return (true, (at & !(size - 1)) + size);
+            return (true, next_multiple(size, at));
         }
         (false, next_inside(base & mask, mask, at).filter(|next| *next <= width).unwrap_or(u64::MAX))
     }
+}
+
+/// The first multiple of `size`, a power of two, above `at`.
+const fn next_multiple(size: u64, at: u64) -> u64 {
+    (at | size.wrapping_sub(1)).saturating_add(1)
 }
 
 /// The first address above `at`, which is outside, that has the bits of `base` where `mask` has ones.

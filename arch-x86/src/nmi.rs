@@ -38,7 +38,7 @@ impl NmiNote {
 
     /// Where the processor's stack pointer starts on an NMI stack that ends at `stack_end`.
     pub const fn stack(stack_end: u64) -> u64 {
-        stack_end - size_of::<Self>() as u64
+        stack_end.wrapping_sub(size_of::<Self>() as u64)
     }
 
     /// How many NMIs have been noted since the last call.

@@ -87,7 +87,7 @@ impl PerCpu {
     /// # Safety
     /// `at` is the start of [`PER_CPU_PAGES`] zeroed pages, mapped, exclusively the caller's, for ever.
     pub unsafe fn place(at: *mut Self) {
-        let stack = |end| VirtAddr::new_truncate(at as u64 + end);
+        let stack = |end| VirtAddr::new_truncate((at as u64).wrapping_add(end));
         let mut tss = TaskStateSegment::new();
         tss.privilege_stack_table[0] = stack(ENTRY_STACK_END);
         tss.interrupt_stack_table[EMERGENCY_STACK as usize] = stack(EMERGENCY_STACK_END);
@@ -121,10 +121,10 @@ impl PerCpu {
     /// 2. The processor is in 64-bit mode at privilege level 0, with interrupts off, and the caller goes on
     ///    in the kernel's image.
     pub unsafe fn load(this: *mut Self) {
-        let gdt = Pseudo { limit: 7 * 8 - 1, base: this as u64 + offset_of!(Self, gdt) as u64 };
+        let gdt = Pseudo { limit: 7 * 8 - 1, base: (this as u64).wrapping_add(offset_of!(Self, gdt) as u64) };
         let idt = Pseudo {
             limit: (size_of::<InterruptDescriptorTable>() - 1) as u16,
-            base: this as u64 + offset_of!(Self, idt) as u64,
+            base: (this as u64).wrapping_add(offset_of!(Self, idt) as u64),
         };
         // SAFETY: by (1) both tables are valid and stay; the selectors loaded are those of this GDT, and by (2) the
         // far return goes on in this function. The TSS descriptor is an available one: nobody has loaded it.
@@ -204,7 +204,7 @@ impl PerCpu {
     /// As [`Self::place`].
     pub unsafe fn nmi_note(this: *const Self) -> &'static NmiNote {
         // SAFETY: the stack's page is mapped, zeroed and this processor's own for ever, says the caller.
-        unsafe { NmiNote::at_top(this as u64 + NMI_STACK_END) }
+        unsafe { NmiNote::at_top((this as u64).wrapping_add(NMI_STACK_END)) }
     }
 
     /// Has ring 3 entered and left by these tables.
@@ -220,7 +220,7 @@ impl PerCpu {
     pub fn bases(this: *const Self) -> [u64; 3] {
         let base = this as u64;
         [offset_of!(Self, tss), offset_of!(Self, gdt), offset_of!(Self, idt)]
-            .map(|offset| base + offset as u64)
+            .map(|offset| base.wrapping_add(offset as u64))
     }
 
     /// Loads the GDT with its own limit again.
@@ -229,7 +229,7 @@ impl PerCpu {
     /// As [`Self::load`], which has been called on this processor.
     #[inline]
     pub unsafe fn load_gdt(this: *const Self) {
-        let gdt = Pseudo { limit: 7 * 8 - 1, base: this as u64 + offset_of!(Self, gdt) as u64 };
+        let gdt = Pseudo { limit: 7 * 8 - 1, base: (this as u64).wrapping_add(offset_of!(Self, gdt) as u64) };
         // SAFETY: it is the table in use; only the limit may differ.
         unsafe { core::arch::asm!("lgdt [{}]", in(reg) &raw const gdt, options(nostack, preserves_flags)) };
     }

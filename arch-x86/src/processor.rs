@@ -47,7 +47,7 @@ pub fn write_page(
 ) -> Result<ProcessorEvent, BadInstruction> {
     let mut bytes = [0; LONGEST_INSTRUCTION + 1];
     let fetched = fetch(stopped, guest, &mut bytes);
-    let access = decode_mmio(stopped.code_size(), &bytes[..fetched]).map_err(|_| BadInstruction)?;
+    let access = decode_mmio(stopped.code_size(), fetched).map_err(|_| BadInstruction)?;
     if !access.writes() {
         return Err(BadInstruction);
     }

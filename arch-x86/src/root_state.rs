@@ -171,7 +171,7 @@ impl EntryFrame {
         let mut registers = [0; 16];
         registers[3] = self.rbx;
         // Just above the return address: where RSP is once the entry point has returned.
-        registers[RSP] = &raw const *self as u64 + size_of::<Self>() as u64;
+        registers[RSP] = (&raw const *self as u64).wrapping_add(size_of::<Self>() as u64);
         registers[5] = self.rbp;
         registers[12..].copy_from_slice(&[self.r12, self.r13, self.r14, self.r15]);
         registers
@@ -190,7 +190,8 @@ impl Segment {
             return Self { selector, ..Self::default() };
         }
         // SAFETY: the entry lies inside the table that the processor itself uses, says the caller.
-        let descriptor = unsafe { core::ptr::read_unaligned((gdtr.base + u64::from(offset)) as *const u64) };
+        let descriptor =
+            unsafe { core::ptr::read_unaligned(gdtr.base.wrapping_add(u64::from(offset)) as *const u64) };
         Self::from_descriptor(selector, descriptor)
     }
 

@@ -38,16 +38,16 @@ pub trait StoppedGuest {
     fn set_next(&mut self, next: u64);
 }
 
-/// Fetches as many bytes of the instruction at the guest's RIP as can be had. Returns how many.
-pub fn fetch(
+/// Fetches as many bytes of the instruction at the guest's RIP as can be had, and returns them.
+pub fn fetch<'a>(
     stopped: &impl StoppedGuest,
     guest: &impl GuestMemory,
-    bytes: &mut [u8; LONGEST_INSTRUCTION + 1],
-) -> usize {
+    bytes: &'a mut [u8; LONGEST_INSTRUCTION + 1],
+) -> &'a [u8] {
     if let Some(fetched) = stopped.fetched() {
         let length = fetched.len().min(bytes.len());
         bytes[..length].copy_from_slice(&fetched[..length]);
-        return length;
+        return &bytes[..length];
     }
     let paging = stopped.paging();
     let rip = stopped.instruction_pointer();
@@ -57,17 +57,17 @@ pub fn fetch(
     };
     let access = Access::fetch(stopped.privilege() == 3);
     let mut done = 0;
-    while done < bytes.len() {
+    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
         let at = Gva::new(linear.wrapping_add(done as u64));
         let room = (PAGE_SIZE - at.page_offset()) as usize;
-        let part = room.min(bytes.len() - done);
+        let part = room.min(rest.len());
         let Ok(gpa) = walk(&paging, at, access, |entry| guest.read_u64(entry)) else { break };
-        if !guest.read_bytes(gpa, &mut bytes[done..done + part]) {
+        if !guest.read_bytes(gpa, &mut rest[..part]) {
             break;
         }
-        done += part;
+        done = done.saturating_add(part);
     }
-    done
+    bytes.get(..done).unwrap_or_default()
 }
 
 /// Where an address leads for the guest's kernel, which may reach user pages too; `None` where it would fault.
@@ -113,6 +113,6 @@ pub fn can_take_over(
         stopped.privilege() == 0 && stopped.code_size() == CodeSize::Bits64 && paging.mode == mode;
     leads_there
         && maps_identity(paging, guest, code, Access::fetch(false))
-        && writable(page - PAGE_SIZE)
+        && page.checked_sub(PAGE_SIZE).is_some_and(&writable)
         && writable(page)
 }

@@ -80,8 +80,8 @@ pub fn entry_code() -> SpaRange {
         static __stop_plinth_entry: u8;
     }
     let start = &raw const __start_plinth_entry as u64 & !(PAGE_SIZE - 1);
-    let end = (&raw const __stop_plinth_entry as u64).next_multiple_of(PAGE_SIZE);
-    SpaRange::new(Spa::new(start), end - start)
+    let end = (&raw const __stop_plinth_entry as u64).wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
+    SpaRange::new(Spa::new(start), end.saturating_sub(start))
 }
 
 /// Empties this processor's TLB of the kernel's and the extension's tables.

@@ -12,7 +12,7 @@ use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
 use plinth_extension_api::abi::{ExitPage, register as number};
 use plinth_hal::{
     BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
-    PAGE_SIZE, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
+    PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
 
 use super::{FLUSH, LastExit, VmxVs, timer};
@@ -43,9 +43,9 @@ impl VsHw for VmxVs {
         let mut vs = Self {
             region: first.raw(),
             memory,
-            registers: Spa::new(first.raw() + PAGE_SIZE),
+            registers: first.nth_page(1),
             // SAFETY: fresh pages of the pool, zeroed and identity mapped, which nobody but this VS knows.
-            extended: unsafe { ExtendedState::new(Spa::new(first.raw() + PAGES as u64 * PAGE_SIZE)) },
+            extended: unsafe { ExtendedState::new(first.nth_page(PAGES as u64)) },
             maps: vm.maps(),
             features,
             vpid: vm.tag(),

@@ -40,7 +40,7 @@ pub(crate) fn exit(vs: &VmxVs) -> Option<Exit> {
 
 /// How often a bit of the TSC must change until so many ticks have passed for certain.
 const fn rounds(ticks: u64, bit: u8) -> u32 {
-    match ticks >> bit {
+    match ticks.unbounded_shr(bit as u32) {
         _ if ticks == 0 => 0,
         rounds if rounds >= u32::MAX as u64 => u32::MAX,
         rounds => rounds as u32 + 1,

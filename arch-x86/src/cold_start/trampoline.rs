@@ -127,21 +127,21 @@ unsafe extern "C" {
 pub(super) unsafe fn place(page: u64, root: u64, cr4: u64) {
     let (places, count) = ARRIVALS.places();
     let start = &raw const plinth_cold_start as u64;
-    let offset = |symbol: *const u8| symbol as u64 - start;
+    let offset = |symbol: *const u8| (symbol as u64).wrapping_sub(start);
     let length = offset(&raw const plinth_cold_end);
     debug_assert!(length <= PAGE_SIZE, "the trampoline fits its page");
     // SAFETY: the code lies between its symbols, and the page is ours, says the caller.
     unsafe { core::ptr::copy_nonoverlapping(start as *const u8, page as *mut u8, length as usize) };
     // SAFETY: all places are inside what has just been copied.
     let put = |symbol: *const u8, value: u64| unsafe {
-        ((page + offset(symbol)) as *mut u64).write_unaligned(value);
+        (page.wrapping_add(offset(symbol)) as *mut u64).write_unaligned(value);
     };
     // SAFETY: as above; these two are half as wide.
     let put_half = |symbol: *const u8, value: u64| unsafe {
-        ((page + offset(symbol)) as *mut u32).write_unaligned(value as u32);
+        (page.wrapping_add(offset(symbol)) as *mut u32).write_unaligned(value as u32);
     };
-    put_half(&raw const plinth_cold_gdt_base, page + offset(&raw const plinth_cold_gdt));
-    put_half(&raw const plinth_cold_jump, page + offset(&raw const plinth_cold_long));
+    put_half(&raw const plinth_cold_gdt_base, page.wrapping_add(offset(&raw const plinth_cold_gdt)));
+    put_half(&raw const plinth_cold_jump, page.wrapping_add(offset(&raw const plinth_cold_long)));
     put(&raw const plinth_cold_root, root);
     put(&raw const plinth_cold_cr4, cr4);
     put(&raw const plinth_cold_arrivals, places as u64);

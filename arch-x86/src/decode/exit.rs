@@ -49,6 +49,7 @@ impl<'a> Stripped<'a> {
     fn new(mode: CodeSize, bytes: &'a [u8]) -> Self {
         let all = &bytes[..bytes.len().min(LONGEST_INSTRUCTION)];
         let count = all.iter().take_while(|&&byte| is_prefix(byte, mode)).count();
+        // PANIC: it counts bytes of this slice.
         let (prefixes, rest) = all.split_at(count);
         Self { mode, all, prefixes, rest }
     }

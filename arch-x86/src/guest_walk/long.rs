@@ -117,7 +117,7 @@ fn leaf(
     level: u8,
     rights: Rights,
 ) -> Result<Gpa, WalkFault> {
-    let offset = (1 << shift(level)) - 1;
+    let offset = 1_u64.wrapping_shl(shift(level)).wrapping_sub(1);
     // Bit 12 of a large leaf is its PAT bit; the other address bits below its size are reserved, and so is PS
     // above the level of 1 GiB leaves.
     let reserved = if level == 0 { 0 } else { ADDRESS & offset & !(1 << 12) };
