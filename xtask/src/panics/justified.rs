@@ -54,10 +54,19 @@ impl<'w> Reasons<'w> {
         Ok(Self { workspace, foreign: foreign.allowed })
     }
 
-    /// Whether somebody says why this place does not panic.
+    /// The comments alone.
+    #[cfg(test)]
+    pub(super) fn of_own_code(workspace: &'w Workspace) -> Self {
+        Self { workspace, foreign: Vec::new() }
+    }
+
+    /// Whether somebody says why this place does not panic; or it is none, but where a line of the log comes from.
     pub(super) fn justify(&self, location: &Location) -> bool {
         match fs::read_to_string(self.workspace.root.join(&location.file)) {
-            Ok(source) => justifies(&source, location.line as usize),
+            Ok(source) => {
+                let (line, column) = (location.line as usize, location.column as usize);
+                logs(&source, line, column) || justifies(&source, line)
+            }
             Err(_) => self.foreign.iter().any(|allowed| allowed.covers(&location.file)),
         }
     }
@@ -72,11 +81,22 @@ impl<'w> Reasons<'w> {
     }
 }
 
+/// Whether a call of `log`'s macros begins there. It passes the logger its own location, as a panic does; what is formatted has
+/// places of its own.
+fn logs(source: &str, line: usize, column: usize) -> bool {
+    let own = source.lines().nth(line.wrapping_sub(1));
+    own.and_then(|own| own.get(column.wrapping_sub(1)..)).is_some_and(|call| call.starts_with("log::"))
+}
+
 /// Whether the comment above the statement that contains `line`, or at its end, gives a reason.
 fn justifies(source: &str, line: usize) -> bool {
     let lines: Vec<_> = source.lines().collect();
     let own = lines.get(line.wrapping_sub(1)).copied().unwrap_or_default();
-    own.contains(WORD) || (1..=lines.len()).contains(&line) && comment_above(&lines, line).contains(WORD)
+    says_why(own) || (1..=lines.len()).contains(&line) && says_why(&comment_above(&lines, line))
+}
+
+fn says_why(text: &str) -> bool {
+    text.split_once(WORD).is_some_and(|(_, reason)| !reason.trim_matches(['/', ' ']).is_empty())
 }
 
 #[cfg(test)]
@@ -89,7 +109,15 @@ mod tests {
         assert!(justifies(source, 3) && justifies(source, 4));
         assert!(!justifies(source, 1) && !justifies(source, 0) && !justifies(source, 99));
         assert!(justifies("let a = b[0]; // PANIC: one.", 1));
+        assert!(!justifies("// PANIC:\nlet a = b[0];", 2), "a reason is not empty");
         assert!(!justifies("// PANIC: one.\nlet a = b[0];\nlet c = b[1];\n", 3), "one statement only");
+    }
+
+    #[test]
+    fn where_a_line_of_the_log_comes_from_is_no_place_to_panic() {
+        let source = "    log::info!(\"{}\", a[0]);\n";
+        assert!(logs(source, 1, 5));
+        assert!(!logs(source, 1, 22) && !logs(source, 1, 99) && !logs(source, 2, 1) && !logs(source, 0, 0));
     }
 
     #[test]

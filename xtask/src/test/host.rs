@@ -6,7 +6,7 @@ use xshell::cmd;
 use crate::board::Loader;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace::Workspace;
-use crate::{artifacts, board, lint};
+use crate::{artifacts, board, lint, panics};
 
 /// Runs it all, stopping at the first that fails.
 pub(super) fn run(workspace: &Workspace, full: bool) -> Result<()> {
@@ -16,6 +16,7 @@ pub(super) fn run(workspace: &Workspace, full: bool) -> Result<()> {
     lint::lint(workspace)?;
     cmd!(shell, "cargo clippy --all-targets -- -D warnings").run().context("clippy has something to say")?;
     freestanding(workspace)?;
+    panics::panics(workspace)?;
     cmd!(shell, "cargo test --quiet")
         .env("PLINTH_FUZZ_CALLS", "1000000")
         .env("PLINTH_FEUD_CALLS", if full { "1000000" } else { "20000" })
