@@ -79,17 +79,22 @@ pub fn ports() -> impl Iterator<Item = u16> {
 pub(crate) fn request(port: u16, wanted: bool) {
     for (index, _) in ports().enumerate().filter(|(_, owned)| *owned == port) {
         if wanted {
-            REQUESTED.fetch_or(1 << index, Ordering::Relaxed);
+            REQUESTED.fetch_or(bit(index), Ordering::Relaxed);
         } else {
-            REQUESTED.fetch_and(!(1 << index), Ordering::Relaxed);
+            REQUESTED.fetch_and(!bit(index), Ordering::Relaxed);
         }
     }
+}
+
+/// The bit of a port in [`REQUESTED`]: there are ten ports at most.
+const fn bit(index: usize) -> u16 {
+    1_u16.wrapping_shl(index as u32)
 }
 
 /// Whether the extension wants to see an access.
 fn is_requested(access: &PortAccess) -> bool {
     let requested = REQUESTED.load(Ordering::Relaxed);
-    ports().enumerate().any(|(index, port)| access.lane(port).is_some() && requested >> index & 1 != 0)
+    ports().enumerate().any(|(index, port)| access.lane(port).is_some() && requested & bit(index) != 0)
 }
 
 /// Whether an access is about these ports.
@@ -196,7 +201,7 @@ fn woken(machine: &Sleep, access: &PortAccess) -> u32 {
 
 fn wake_bits(machine: &Sleep, access: &PortAccess) -> u32 {
     let lanes = machine.statuses.iter().flatten().filter_map(|port| access.lane(*port));
-    lanes.fold(0, |bits, lane| bits | u32::from(WAKE_STATUS) << (8 * lane))
+    lanes.fold(0, |bits, lane| bits | u32::from(WAKE_STATUS).unbounded_shl(8 * lane))
 }
 
 #[cfg(test)]

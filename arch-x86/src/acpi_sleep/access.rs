@@ -32,7 +32,7 @@ impl PortAccess {
 
     /// The byte of `value` that goes to a port, if one does.
     pub(super) fn byte(&self, port: u16, value: u32) -> Option<u8> {
-        self.lane(port).map(|lane| (value >> (8 * lane)) as u8)
+        self.lane(port).map(|lane| value.unbounded_shr(8 * lane) as u8)
     }
 
     /// As much of `value` as is written.

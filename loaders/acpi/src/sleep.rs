@@ -127,7 +127,7 @@ fn old_field<R: Fn(u64, &mut [u8])>(fadt: &Table<'_, R>, offset: u64) -> Place {
 /// the first 64 Ki.
 fn structure<R: Fn(u64, &mut [u8])>(fadt: &Table<'_, R>, offset: u64) -> Place {
     const PORTS: u8 = 1;
-    match (fadt.byte(offset), fadt.long(offset + 4)) {
+    match (fadt.byte(offset), fadt.long(offset.saturating_add(4))) {
         (None, _) | (_, None | Some(0)) => Place::Nowhere,
         (Some(PORTS), Some(address)) => u16::try_from(address).map_or(Place::Nowhere, Place::Port),
         (Some(_), Some(address)) => Place::Elsewhere(address),
@@ -172,17 +172,17 @@ fn package<R: Fn(u64, &mut [u8])>(table: &Table<'_, R>, at: u64) -> Option<(u8, 
     const ROOT: u8 = b'\\';
     const PACKAGE: u8 = 0x12;
     let [b'_', b'S', digit @ b'0'..=b'5', b'_'] = table.word(at)?.to_le_bytes() else { return None };
-    let named = match table.byte(at - 1)? {
+    let named = match table.byte(at.checked_sub(1)?)? {
         NAME => true,
-        ROOT => table.byte(at - 2)? == NAME,
+        ROOT => table.byte(at.checked_sub(2)?)? == NAME,
         _ => false,
     };
-    if !named || table.byte(at + 4)? != PACKAGE {
+    if !named || table.byte(at.checked_add(4)?)? != PACKAGE {
         return None;
     }
     // The package's length takes one byte, and as many more as its upper two bits say; then the count of elements.
-    let more = u64::from(table.byte(at + 5)? >> 6);
-    let (first, after) = number(table, at + 7 + more)?;
+    let more = u64::from(table.byte(at.checked_add(5)?)? >> 6);
+    let (first, after) = number(table, at.checked_add(7)?.checked_add(more)?)?;
     let (second, _) = number(table, after)?;
     Some((digit - b'0', [first, second]))
 }
@@ -190,14 +190,15 @@ fn package<R: Fn(u64, &mut [u8])>(table: &Table<'_, R>, at: u64) -> Option<(u8, 
 /// A number in AML, of which the low byte counts, and where it ends.
 fn number<R: Fn(u64, &mut [u8])>(table: &Table<'_, R>, at: u64) -> Option<(u8, u64)> {
     let bytes = match table.byte(at)? {
-        zero_or_one @ (0 | 1) => return Some((zero_or_one, at + 1)),
+        zero_or_one @ (0 | 1) => return Some((zero_or_one, at.checked_add(1)?)),
         0x0A => 1,
         0x0B => 2,
         0x0C => 4,
         0x0E => 8,
         _ => return None,
     };
-    Some((table.byte(at + 1)?, at + 1 + bytes))
+    let value = at.checked_add(1)?;
+    Some((table.byte(value)?, value.checked_add(bytes)?))
 }
 
 #[cfg(test)]
