@@ -76,7 +76,7 @@ pub(crate) unsafe fn write(at: Spa, size: u64, value: u64) -> bool {
     let _held = hold();
     // SAFETY: the kernel's tables map all redistributors of the device tree, as devices.
     unsafe {
-        let word = |register| guarded::read_device(frame + register);
+        let word = |register| guarded::read_device(frame.wrapping_add(register));
         without_own(offset, size, value, word)
             .is_some_and(|value| guarded::write_device(at.raw(), size, value))
     }
@@ -111,7 +111,7 @@ impl Iterator for Redistributors {
         // SAFETY: inside the range, says the line above, which `new` was told is there; reading the type changes nothing.
         let kind = unsafe { ((at + TYPE) as *const u64).read_volatile() };
         let frames = if kind & VIRTUAL != 0 { 4 } else { 2 };
-        self.next = if kind & LAST != 0 { self.end } else { at + frames * FRAME };
+        self.next = if kind & LAST != 0 { self.end } else { at.saturating_add(frames * FRAME) };
         Some((kind >> 32, at + FRAME))
     }
 }

@@ -232,7 +232,7 @@ impl<A: Arch> Kernel<A> {
             platform.trapped.ranges().iter().filter(|range| range.end().raw() <= machine.physical_end);
         for start in trapped.clone().map(|range| range.start.raw() & !(GIB - 1)).filter(|start| *start >= end)
         {
-            match map_all(start, start + GIB) {
+            match map_all(start, start.saturating_add(GIB)) {
                 Err(MapError::AlreadyMapped(_)) => {}
                 mapped => mapped?,
             }

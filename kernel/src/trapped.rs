@@ -20,7 +20,7 @@ impl TrappedPages {
     pub fn add(&mut self, start: Spa, size: u64) -> bool {
         let Some(free) = self.ranges.get_mut(self.count) else { return false };
         *free = SpaRange::new(start, size);
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         true
     }
 

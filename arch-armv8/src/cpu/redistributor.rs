@@ -87,14 +87,17 @@ fn carry_out(vs: &El2Vs, at: u64, store: Store, exit_page: ExitPage) -> Option<(
         }
     };
     let count = store.registers.iter().flatten().count() as u64;
-    if !offset.is_multiple_of(store.size) || offset + store.size * count > PAGE + 1 {
+    if !offset.is_multiple_of(store.size)
+        || offset.saturating_add(store.size.saturating_mul(count)) > PAGE + 1
+    {
         return None;
     }
     let value = |register, value: u64| if register == ZERO { 0 } else { value };
     let values = [value(first, one), value(second, other)];
     for (index, value) in (0..count).zip(values) {
-        let to = (at & !PAGE) + offset + index * store.size;
-        let value = if vs.is_big_endian() { value.swap_bytes() >> (64 - 8 * store.size) } else { value };
+        let to = (at & !PAGE).wrapping_add(offset).wrapping_add(index.wrapping_mul(store.size));
+        let unused = 64_u64.saturating_sub(store.size.saturating_mul(8)) as u32;
+        let value = if vs.is_big_endian() { value.swap_bytes().unbounded_shr(unused) } else { value };
         // SAFETY: `serve_redistributor` has seen the page; aligned, says the test above.
         unsafe { redistributors::write(Spa::new(to), store.size, value) }.then_some(())?;
     }
