@@ -7,7 +7,7 @@ use core::cell::UnsafeCell;
 use plinth_device_tree::Tree;
 use plinth_launch::Range;
 
-use crate::read;
+use crate::{read, write};
 
 /// Where EL0 finds the first 128 GiB.
 pub const ALIAS: u64 = 256 << 30;
@@ -28,6 +28,12 @@ const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23;
 /// SCTLR_EL1: RES1, M, C, I.
 const SCTLR: u64 = 0x30D0_0800 | 1 | 1 << 2 | 1 << 12;
 
+/// A page of code at EL1: AttrIndx 0, inner shareable, accessed. EL0 never executes it.
+const PAGE: u64 = 0x703 | 1 << 54;
+/// TCR_EL1 for addresses above: 25 bits of them by pages of 4 KiB, write-back walks, inner shareable.
+const UPPER: u64 = 39 << 16 | 1 << 24 | 1 << 26 | 3 << 28 | 2 << 30;
+const NO_UPPER: u64 = 1 << 23;
+
 #[repr(C, align(4096))]
 struct Table(UnsafeCell<[u64; 512]>);
 
@@ -35,6 +41,9 @@ struct Table(UnsafeCell<[u64; 512]>);
 unsafe impl Sync for Table {}
 
 static TABLE: Table = Table(UnsafeCell::new([0; 512]));
+/// The tables of addresses above, and the page that they map last.
+static UPPER_TABLES: [Table; 2] = [const { Table(UnsafeCell::new([0; 512])) }; 2];
+static LAST_PAGE: Table = Table(UnsafeCell::new([0; 512]));
 
 /// What a processor needs to use the same translation.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +144,43 @@ pub fn without<R>(code: impl FnOnce() -> R) -> R {
     let result = code();
     switch(SCTLR);
     result
+}
+
+/// Calls `work` with the last instruction's address while `instruction` stands there, on the one processor that runs.
+pub fn with_last_word<R>(instruction: u32, work: impl FnOnce(u64) -> R) -> R {
+    const ENTRIES_OF_25_BITS: usize = 16;
+    const NEXT_TABLE: u64 = 3;
+    let [upper, lower] = UPPER_TABLES.each_ref().map(|table| table.0.get());
+    // SAFETY: one processor runs, and nothing walks the tables or executes the page yet.
+    unsafe {
+        (*LAST_PAGE.0.get())[511] = u64::from(instruction) << 32;
+        (*lower)[511] = LAST_PAGE.0.get() as u64 | PAGE;
+        (*upper)[ENTRIES_OF_25_BITS - 1] = lower as u64 | NEXT_TABLE;
+    }
+    clean(&LAST_PAGE);
+    let tcr = registers().tcr;
+    // SAFETY: nothing else is above.
+    unsafe {
+        write!("ttbr1_el1", upper as u64);
+        set_tcr(tcr & !NO_UPPER | UPPER);
+    }
+    let result = work(u64::MAX - 3);
+    // SAFETY: as it was.
+    unsafe { set_tcr(tcr) };
+    result
+}
+
+/// # Safety
+/// Addresses in use lead where they did.
+unsafe fn set_tcr(tcr: u64) {
+    // SAFETY: forwarded to the caller; the rest are barriers and invalidations.
+    unsafe {
+        asm!(
+            "dsb sy", "msr tcr_el1, {tcr}", "isb", "tlbi vmalle1", "ic iallu", "dsb sy", "isb",
+            tcr = in(reg) tcr,
+            options(nostack, preserves_flags)
+        );
+    }
 }
 
 /// Sets SCTLR_EL1 once all of this image is in memory and no cache holds anything of it: no access comes in between.

@@ -131,6 +131,11 @@ pub fn count(code: impl FnOnce()) -> [u64; 2] {
 
 /// Branches to an address from where there is no way back but by an exception.
 pub fn branch_to(address: u64) -> Option<Trap> {
+    branch_with(address, 0)
+}
+
+/// The same with `argument` in the first register.
+pub fn branch_with(address: u64, argument: u64) -> Option<Trap> {
     let own = Catcher::own();
     own.expect(0);
     // SAFETY: the handler goes on behind the branch; what it jumps to is the test's.
@@ -143,6 +148,7 @@ pub fn branch_to(address: u64) -> Option<Trap> {
             "2:",
             recovery = in(reg) own.recovery.as_ptr(),
             address = in(reg) address,
+            inout("x0") argument => _,
             out("x9") _,
             clobber_abi("C")
         );

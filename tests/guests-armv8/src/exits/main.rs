@@ -13,6 +13,7 @@ mod ipi;
 mod psci;
 mod state;
 mod system_registers;
+mod top;
 mod waits;
 
 use core::panic::PanicInfo;
@@ -28,6 +29,7 @@ extern "Rust" fn guest_main(machine: Machine) -> ! {
     hypercalls::run(report_ref, &machine);
     system_registers::run(report_ref);
     el2::run(report_ref);
+    top::run(report_ref, &machine);
     state::run(report_ref, &machine);
     fp::run(report_ref, &machine);
     debug::run(report_ref, &machine);
