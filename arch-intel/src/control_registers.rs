@@ -126,7 +126,7 @@ fn write_cr0(
             }
             set_efer(vmcs, efer | LMA);
         }
-        (false, true) if cr4 & PAE != 0 => load_directory(vmcs, guest)?,
+        (false, true) if cr4 & PAE != 0 => load_directory(vmcs, features, guest)?,
         (true, false) if long_code || cr4 & PCIDE != 0 => return Err(Refused),
         (true, false) => set_efer(vmcs, efer & !LMA),
         _ => {}
@@ -149,14 +149,25 @@ pub(crate) fn set_caching(value: u64) {
     }
 }
 
-/// The four entries of a PAE page-directory-pointer table, which the processor keeps in registers.
-fn load_directory(vmcs: &Current, guest: &impl GuestMemory) -> Result<(), Refused> {
+/// The same after something other than the guest has written its control registers. Entries that a MOV to CR3 would refuse leave
+/// the old ones.
+pub(crate) fn follow_directory(vmcs: &Current, features: &Features, guest: &impl GuestMemory) {
+    let paging = vmcs.read(GUEST_CR0) & PG != 0 && vmcs.read(GUEST_CR4) & PAE != 0;
+    if paging && vmcs.read(GUEST_EFER) & LMA == 0 {
+        let _ = load_directory(vmcs, features, guest);
+    }
+}
+
+/// The four entries of a PAE page-directory-pointer table, which the processor keeps in registers: VM entry takes them from the
+/// VMCS, and refuses what has a reserved bit (Intel SDM vol. 3C, 26.3.1.6 and 26.3.2.4).
+fn load_directory(vmcs: &Current, features: &Features, guest: &impl GuestMemory) -> Result<(), Refused> {
     const RESERVED: u64 = 0x1E6;
+    let reserved = RESERVED | u64::MAX << features.physical_bits;
     let table = vmcs.read(GUEST_CR3) & 0xFFFF_FFE0;
     let mut entries = [0; 4];
     for (index, entry) in entries.iter_mut().enumerate() {
         *entry = guest.read_u64(Gpa::new(table + index as u64 * 8)).ok_or(Refused)?;
-        if *entry & 1 != 0 && *entry & RESERVED != 0 {
+        if *entry & 1 != 0 && *entry & reserved != 0 {
             return Err(Refused);
         }
     }
@@ -172,5 +183,56 @@ pub(crate) fn fits(features: &Features, number: u64, value: u64) -> bool {
         register::X86_CR0 => value & !features.cr0_may == 0,
         register::X86_CR4 => value & (!features.cr4_may | CR4_VMXE) == 0,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vmcs_in_memory::fresh;
+
+    /// Memory with a directory at 0x1020.
+    struct Directory([u64; 4]);
+
+    impl GuestMemory for Directory {
+        fn read_u64(&self, at: Gpa) -> Option<u64> {
+            let index = at.raw().checked_sub(0x1020)? / 8;
+            self.0.get(usize::try_from(index).ok()?).copied()
+        }
+
+        fn read_bytes(&self, _: Gpa, _: &mut [u8]) -> bool {
+            false
+        }
+    }
+
+    /// The entries that VM entry finds, after control registers have been written.
+    fn followed(cr0: u64, cr4: u64, efer: u64, directory: [u64; 4]) -> [u64; 4] {
+        let vmcs = fresh();
+        // SAFETY: nothing of a processor is touched in a test.
+        unsafe {
+            vmcs.control(GUEST_CR0, cr0);
+            vmcs.control(GUEST_CR4, cr4);
+        }
+        vmcs.write(GUEST_EFER, efer);
+        vmcs.write(GUEST_CR3, 0x1020 | 0x18);
+        (0..4).for_each(|index| vmcs.write(PDPTE.nth(index), 7));
+        follow_directory(&vmcs, Features::current(), &Directory(directory));
+        core::array::from_fn(|index| vmcs.read(PDPTE.nth(index as u64)))
+    }
+
+    #[test]
+    fn the_directory_of_pae_follows_control_registers() {
+        let directory = [0x3001, 0, 0x5019, 0xFFFE];
+        assert_eq!(followed(PG | PE, PAE, 0, directory), directory);
+        for (cr0, cr4, efer) in [(PE, PAE, 0), (PG | PE, 0, 0), (PG | PE, PAE, LMA | LME)] {
+            assert_eq!(followed(cr0, cr4, efer, directory), [7; 4], "another mode has none");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_vm_entry_would_refuse_is_not_taken() {
+        for bit in [1, 2, 5, 6, 7, 8, 36, 63] {
+            assert_eq!(followed(PG | PE, PAE, 0, [1, 1 | 1 << bit, 0, 0]), [7; 4], "{bit}");
+        }
     }
 }

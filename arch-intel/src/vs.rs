@@ -15,7 +15,7 @@ use plinth_arch_x86::msr_maps::MsrMaps;
 use plinth_arch_x86::mtrr::MtrrWrite;
 use plinth_arch_x86::root_state::RSP;
 use plinth_arch_x86::single_step::{self, RESUME_FLAG, STEP_CAUSE, Step, TRAP_FLAG};
-use plinth_hal::{Event, Spa};
+use plinth_hal::{Event, GuestMemory, Spa};
 
 use crate::bitmaps::MsrBitmap;
 use crate::current::Current;
@@ -26,16 +26,17 @@ use crate::field::{
 };
 use crate::hidden::{self, Hidden};
 use crate::vmx::{self, Scope};
-use crate::{exits, reflect, setup};
+use crate::{control_registers, exits, reflect, setup};
 
 /// Where in the page of the saved registers the hidden ones are.
 const HIDDEN: u64 = 2048;
 /// A guest VM's turn ends with each of so many exceptions that the kernel delivers for it: see [`VmxVs::reflect`].
 const REFLECTIONS: u8 = 64;
 
-/// Bits of [`VmxVs::before_entry`]: forget translations; load the timer.
+/// Bits of [`VmxVs::before_entry`]: forget translations; load the timer; look at the directory of PAE.
 const FLUSH: u8 = 1;
 const TIMER: u8 = 2;
+const DIRECTORY: u8 = 4;
 
 /// What the last exit left that is asked for again and again. The VMCS holds the same.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,7 +63,7 @@ pub struct VmxVs {
     active: bool,
     launched: bool,
     has_host_state: bool,
-    /// What is to be done before the next entry: [`FLUSH`], and [`TIMER`] before each.
+    /// What is to be done before the next entry: [`FLUSH`] and [`DIRECTORY`], and [`TIMER`] before each.
     before_entry: u8,
     /// When the guest has to exit.
     deadline: Option<u64>,
@@ -140,6 +141,22 @@ impl VmxVs {
     fn set_hidden(&mut self, hidden: Hidden) {
         // SAFETY: as in `hidden_copy`.
         unsafe { self.hidden().write(hidden) };
+    }
+
+    /// Has the next entry find the directory of PAE as memory has it, if something has written a control register.
+    #[inline]
+    pub(crate) fn follow_directory(&mut self, guest: &impl GuestMemory) {
+        if self.before_entry & DIRECTORY != 0 {
+            self.load_directory(guest);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_directory(&mut self, guest: &impl GuestMemory) {
+        self.before_entry &= !DIRECTORY;
+        let features = self.features;
+        self.with(|vmcs| control_registers::follow_directory(vmcs, features, guest));
     }
 
     /// Makes the VS ready to be entered on this processor, with the stack pointer from the exit page. Returns whether

@@ -39,6 +39,7 @@ impl HostCpu for VmxCpu {
         guest: &impl GuestMemory,
         declared: &mut u64,
     ) -> Exit {
+        vs.follow_directory(guest);
         loop {
             let exit_reason = match self.switch(vs, exit_page) {
                 Ok(exit_reason) => exit_reason,

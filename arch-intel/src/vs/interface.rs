@@ -15,7 +15,7 @@ use plinth_hal::{
     PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
 
-use super::{FLUSH, LastExit, VmxVs, timer};
+use super::{DIRECTORY, FLUSH, LastExit, VmxVs, timer};
 use crate::bitmaps::{ROOT_TAG, VmxVm, ept_pointer};
 use crate::current::Current;
 use crate::features::Features;
@@ -161,6 +161,7 @@ impl VsHw for VmxVs {
         self.set_hidden(hidden);
         if forgets(register) {
             self.flush_tlb();
+            self.before_entry |= DIRECTORY;
         }
         self.refresh();
         Ok(())

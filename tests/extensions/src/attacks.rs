@@ -16,6 +16,14 @@ pub const DEBUG_ONCE: u64 = 4;
 /// the exception came right behind the store.
 pub const ONE_EXCEPTION: u64 = 0x31;
 
+/// Runs a new guest VM at privilege level 3 whose alignment checks each raise the next one as they are delivered: its handler has
+/// the same level and the same misaligned stack. It ends with 1 where the processor lets the handler run, with 2 where it
+/// checks nothing.
+pub const ALIGNMENT_LOOP: u64 = 5;
+
+/// Runs a new guest VM in 32-bit mode with page tables of PAE. It ends with 0 if they translate.
+pub const PAE: u64 = 6;
+
 /// Runs on the guest VM that is there.
 pub const GO_ON: u64 = 2;
 

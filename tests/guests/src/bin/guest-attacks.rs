@@ -7,7 +7,7 @@ use core::arch::asm;
 
 use plinth_test_extensions::TEST_HYPERCALL;
 use plinth_test_extensions::attacks::{
-    CACHES_OFF, DEBUG_LOOP, DEBUG_ONCE, DESTROY, FAILED, GO_ON, ONE_EXCEPTION, RUNNING,
+    ALIGNMENT_LOOP, CACHES_OFF, DEBUG_LOOP, DEBUG_ONCE, DESTROY, FAILED, GO_ON, ONE_EXCEPTION, PAE, RUNNING,
 };
 use plinth_test_guests::{Report, check, cpu, driver, plinth, trap};
 use uefi::prelude::*;
@@ -25,6 +25,8 @@ fn main() -> Status {
     let mut report = Report::new("guest-attacks");
     if plinth::is_there() {
         caches(&mut report);
+        pae(&mut report);
+        alignment_loop(&mut report);
         debug_once(&mut report);
         debug_loop(&mut report);
     } else {
@@ -52,6 +54,23 @@ fn caches(report: &mut Report) {
     check!(report, "guest-sees-what-it-sets", run(ask(CACHES_OFF), MANY), 0);
     check!(report, "caches-are-on-afterwards", cr0() & CACHING, 0);
     check!(report, "guest-is-gone", ask(DESTROY), 0);
+}
+
+/// The guest begins with page tables of PAE, whose uppermost entries Intel's processors keep in registers.
+fn pae(report: &mut Report) {
+    check!(report, "tables-of-pae-translate", run(ask(PAE), MANY), 0);
+    check!(report, "guest-of-pae-is-gone", ask(DESTROY), 0);
+}
+
+/// As `debug_loop`, by alignment checks.
+fn alignment_loop(report: &mut Report) {
+    let result = run(ask(ALIGNMENT_LOOP), TURNS);
+    if result == 2 && cpu::is_amd() {
+        report.skip("alignment-checks-do-not-keep-the-processor", "the emulator checks no alignment");
+    } else {
+        check!(report, "alignment-checks-do-not-keep-the-processor", matches!(result, RUNNING | 1));
+    }
+    check!(report, "misaligned-guest-is-gone", ask(DESTROY), 0);
 }
 
 /// The guest takes one exception, and goes on.
