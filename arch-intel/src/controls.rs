@@ -212,4 +212,6 @@ impl FeatureControl {
 }
 
 #[cfg(test)]
+mod machines;
+#[cfg(test)]
 mod tests;
