@@ -140,35 +140,59 @@ static inline int plinth_argument(plinth_status status)
 /* The result of a hypercall that is not known or not allowed; on AArch64 also SMCCC's NOT_SUPPORTED. */
 #define PLINTH_HYPERCALL_REFUSED UINT64_C(0xffffffffffffffff)
 
-/* What CPUID does not show to the root VM, on x86: may differ from version to version. */
-/* Leaf 1 ECX: DTES64 and DS-CPL of the debug store, VMX, SMX. */
-#define PLINTH_CPUID_HIDDEN_1_ECX UINT64_C(0x74)
-/* Leaf 1 EDX: the debug store. */
-#define PLINTH_CPUID_HIDDEN_1_EDX UINT64_C(0x200000)
-/* Leaf 6 EAX: hardware feedback, thread director. */
-#define PLINTH_CPUID_HIDDEN_6_EAX UINT64_C(0x880000)
-/* Leaf 7 sub-leaf 0 EBX: processor trace. */
-#define PLINTH_CPUID_HIDDEN_7_EBX UINT64_C(0x2000000)
-/* Leaf 7 sub-leaf 0 EDX: last-branch records of the architecture. */
-#define PLINTH_CPUID_HIDDEN_7_EDX UINT64_C(0x80000)
-/* Leaf 7 sub-leaf 1 EAX: leaf 23H, which tells of the newer PEBS; FRED, which has fields of its own in a control structure; MSRLIST, which needs tertiary controls. */
-#define PLINTH_CPUID_HIDDEN_7_1_EAX UINT64_C(0x8020100)
-/* Leaf 7 sub-leaf 1 EBX: TSE (PBNDKB), which needs tertiary controls. */
-#define PLINTH_CPUID_HIDDEN_7_1_EBX UINT64_C(0x2)
-/* Leaf DH sub-leaf 1 ECX: XSAVES of processor trace and of last-branch records. */
-#define PLINTH_CPUID_HIDDEN_D_1_ECX UINT64_C(0x8100)
-/* Leaf 80000001H ECX: SVM, IBS, SKINIT, lightweight profiling. */
-#define PLINTH_CPUID_HIDDEN_80000001_ECX UINT64_C(0x9404)
-/* Leaf 80000008H EBX: INVLPGB and TLBSYNC, unless leaf 8000000AH EDX bit 24 says that a guest can execute them. */
-#define PLINTH_CPUID_HIDDEN_80000008_EBX UINT64_C(0x8)
-/* Leaf 8000001FH EAX: all but SME and its coherency; SEV and SNP belong to SVM. */
-#define PLINTH_CPUID_HIDDEN_8000001F_EAX UINT64_C(0xfffffbfe)
-/* Leaf 8000001FH ECX: how many encrypted guests there can be. */
-#define PLINTH_CPUID_HIDDEN_8000001F_ECX UINT64_C(0xffffffff)
-/* Leaf 80000021H EAX: CPUID faulting. */
-#define PLINTH_CPUID_HIDDEN_80000021_EAX UINT64_C(0x20000)
-/* Leaf 80000022H EAX: last-branch records, and their freeze. */
-#define PLINTH_CPUID_HIDDEN_80000022_EAX UINT64_C(0x6)
+/* What CPUID shows to the root VM, on x86: may differ from version to version. */
+/* The basic leaves, a bit each: the others are zeros. Of leaf 7 these are the sub-leaves 0, 1 and 2. */
+#define PLINTH_CPUID_SHOWN_BASIC UINT64_C(0x191efe5aeff)
+/* The extended leaves, a bit each. */
+#define PLINTH_CPUID_SHOWN_EXTENDED UINT64_C(0xcfe60001ff)
+/* Leaf 1 ECX. */
+#define PLINTH_CPUID_SHOWN_1_ECX UINT64_C(0xfffeff8b)
+/* Leaf 1 EDX. */
+#define PLINTH_CPUID_SHOWN_1_EDX UINT64_C(0xbfcffbff)
+/* Leaf 6 EAX. */
+#define PLINTH_CPUID_SHOWN_6_EAX UINT64_C(0x57eff7)
+/* Leaf 6 ECX; EDX is 0. */
+#define PLINTH_CPUID_SHOWN_6_ECX UINT64_C(0x9)
+/* Leaf 7 sub-leaf 0 EBX. */
+#define PLINTH_CPUID_SHOWN_7_EBX UINT64_C(0xfdbfffff)
+/* Leaf 7 sub-leaf 0 ECX. */
+#define PLINTH_CPUID_SHOWN_7_ECX UINT64_C(0xfbff7fff)
+/* Leaf 7 sub-leaf 0 EDX. */
+#define PLINTH_CPUID_SHOWN_7_EDX UINT64_C(0xffd5ef3e)
+/* Leaf 7 sub-leaf 1 EAX. */
+#define PLINTH_CPUID_SHOWN_7_1_EAX UINT64_C(0xc4ec1cff)
+/* Leaf 7 sub-leaf 1 EBX. */
+#define PLINTH_CPUID_SHOWN_7_1_EBX UINT64_C(0x9)
+/* Leaf 7 sub-leaf 1 ECX. */
+#define PLINTH_CPUID_SHOWN_7_1_ECX UINT64_C(0x3)
+/* Leaf 7 sub-leaf 1 EDX. */
+#define PLINTH_CPUID_SHOWN_7_1_EDX UINT64_C(0xe4530)
+/* Leaf 7 sub-leaf 2 EDX; its other words are 0. */
+#define PLINTH_CPUID_SHOWN_7_2_EDX UINT64_C(0xff)
+/* Leaf DH sub-leaf 0 EAX, XCR0: sub-leaves from 2 on are zeros unless their bit is here or in `CPUID_SHOWN_D_1_ECX`; EDX is 0. */
+#define PLINTH_CPUID_SHOWN_D_EAX UINT64_C(0x602ff)
+/* Leaf DH sub-leaf 1 EAX. */
+#define PLINTH_CPUID_SHOWN_D_1_EAX UINT64_C(0x1f)
+/* Leaf DH sub-leaf 1 ECX, IA32_XSS; EDX is 0. */
+#define PLINTH_CPUID_SHOWN_D_1_ECX UINT64_C(0x17c00)
+/* Leaf 80000001H ECX. */
+#define PLINTH_CPUID_SHOWN_80000001_ECX UINT64_C(0x7deb2bfb)
+/* Leaf 80000001H EDX. */
+#define PLINTH_CPUID_SHOWN_80000001_EDX UINT64_C(0xefdbfbff)
+/* Leaf 80000007H EBX. */
+#define PLINTH_CPUID_SHOWN_80000007_EBX UINT64_C(0x3f)
+/* Leaf 80000007H EDX. */
+#define PLINTH_CPUID_SHOWN_80000007_EDX UINT64_C(0xffff)
+/* Leaf 80000008H EBX; bit 3, INVLPGB, only where leaf 8000000AH EDX bit 24 says that a guest can execute it. */
+#define PLINTH_CPUID_SHOWN_80000008_EBX UINT64_C(0x7fbff35f)
+/* Leaf 8000001FH EAX; ECX and EDX are 0. */
+#define PLINTH_CPUID_SHOWN_8000001F_EAX UINT64_C(0x401)
+/* Leaf 80000021H EAX. */
+#define PLINTH_CPUID_SHOWN_80000021_EAX UINT64_C(0xf875bfef)
+/* Leaf 80000021H ECX. */
+#define PLINTH_CPUID_SHOWN_80000021_ECX UINT64_C(0x6)
+/* Leaf 80000022H EAX. */
+#define PLINTH_CPUID_SHOWN_80000022_EAX UINT64_C(0x1)
 
 /* Registers of a VS besides the general ones, 0 to 31. */
 /* Address of the next instruction: x86 RIP, Arm PC. */

@@ -34,46 +34,95 @@ static uint32_t mirror(uint32_t word, uint32_t bit, uint64_t set)
     return set ? word | bit : word & ~bit;
 }
 
-/* Clears what the root VM does not get of the processor. */
+#define SHOWN(name) ((uint32_t)PLINTH_CPUID_SHOWN_##name)
+
+static int is_among(uint64_t leaves, uint32_t leaf)
+{
+    return leaf < 64 && (leaves >> leaf & 1) != 0;
+}
+
+/* Whether the root VM gets anything of a leaf and sub-leaf. */
+static int is_shown(uint32_t leaf, uint32_t subleaf)
+{
+    const uint64_t states = PLINTH_CPUID_SHOWN_D_EAX | PLINTH_CPUID_SHOWN_D_1_ECX;
+    if (leaf & 0x80000000u) {
+        return is_among(PLINTH_CPUID_SHOWN_EXTENDED, leaf & ~0x80000000u);
+    }
+    return is_among(PLINTH_CPUID_SHOWN_BASIC, leaf) && (leaf != 7 || subleaf <= 2) &&
+           (leaf != 0xD || subleaf <= 1 || (subleaf < 32 && (states >> subleaf & 1) != 0));
+}
+
+static struct words features(uint32_t subleaf, struct words words)
+{
+    switch (subleaf) {
+    case 0:
+        return (struct words){words.eax < 2 ? words.eax : 2, words.ebx & SHOWN(7_EBX), words.ecx & SHOWN(7_ECX),
+                              words.edx & SHOWN(7_EDX)};
+    case 1:
+        return (struct words){words.eax & SHOWN(7_1_EAX), words.ebx & SHOWN(7_1_EBX), words.ecx & SHOWN(7_1_ECX),
+                              words.edx & SHOWN(7_1_EDX)};
+    default:
+        return (struct words){0, 0, 0, words.edx & SHOWN(7_2_EDX)};
+    }
+}
+
+static struct words extended_state(uint32_t subleaf, struct words words)
+{
+    if (subleaf == 0) {
+        return (struct words){words.eax & SHOWN(D_EAX), words.ebx, words.ecx, 0};
+    }
+    if (subleaf == 1) {
+        return (struct words){words.eax & SHOWN(D_1_EAX), words.ebx, words.ecx & SHOWN(D_1_ECX), 0};
+    }
+    return words;
+}
+
+static struct words address_sizes(struct words words)
+{
+    words.ebx &= SHOWN(80000008_EBX);
+    if (!(cpuid(0x8000000A, 0).edx & 1u << 24)) {
+        /* INVLPGB. */
+        words.ebx &= ~(1u << 3);
+    }
+    return words;
+}
+
+/* What the root VM gets of the processor: what the table of the Rust API shows, and nothing else. */
 static struct words visible(uint32_t leaf, uint32_t subleaf, struct words words)
 {
+    if (!is_shown(leaf, subleaf)) {
+        return (struct words){0, 0, 0, 0};
+    }
     switch (leaf) {
     case 1:
-        words.ecx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_1_ECX;
-        words.edx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_1_EDX;
+        words.ecx &= SHOWN(1_ECX);
+        words.edx &= SHOWN(1_EDX);
         break;
     case 6:
-        words.eax &= ~(uint32_t)PLINTH_CPUID_HIDDEN_6_EAX;
-        break;
+        return (struct words){words.eax & SHOWN(6_EAX), words.ebx, words.ecx & SHOWN(6_ECX), 0};
     case 7:
-        words.ebx &= subleaf == 0 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_EBX : ~0u;
-        words.edx &= subleaf == 0 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_EDX : ~0u;
-        words.eax &= subleaf == 1 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_1_EAX : ~0u;
-        words.ebx &= subleaf == 1 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_7_1_EBX : ~0u;
-        break;
+        return features(subleaf, words);
     case 0xD:
-        words.ecx &= subleaf == 1 ? ~(uint32_t)PLINTH_CPUID_HIDDEN_D_1_ECX : ~0u;
-        return subleaf == 8 || subleaf == 15 ? (struct words){0, 0, 0, 0} : words;
+        return extended_state(subleaf, words);
     case 0x80000001:
-        words.ecx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_80000001_ECX;
+        words.ecx &= SHOWN(80000001_ECX);
+        words.edx &= SHOWN(80000001_EDX);
+        break;
+    case 0x80000007:
+        words.ebx &= SHOWN(80000007_EBX);
+        words.edx &= SHOWN(80000007_EDX);
         break;
     case 0x80000008:
-        if (!(cpuid(0x8000000A, 0).edx & 1u << 24)) {
-            words.ebx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_80000008_EBX;
-        }
-        break;
+        return address_sizes(words);
     case 0x8000001F:
-        words.eax &= ~(uint32_t)PLINTH_CPUID_HIDDEN_8000001F_EAX;
-        words.ecx &= ~(uint32_t)PLINTH_CPUID_HIDDEN_8000001F_ECX;
-        break;
+        return (struct words){words.eax & SHOWN(8000001F_EAX), words.ebx, 0, 0};
     case 0x80000021:
-        words.eax &= ~(uint32_t)PLINTH_CPUID_HIDDEN_80000021_EAX;
+        words.eax &= SHOWN(80000021_EAX);
+        words.ecx &= SHOWN(80000021_ECX);
         break;
     case 0x80000022:
-        words.eax &= ~(uint32_t)PLINTH_CPUID_HIDDEN_80000022_EAX;
+        words.eax &= SHOWN(80000022_EAX);
         break;
-    case 0x14: case 0x1C: case 0x23: case 0x8000000A: case 0x8000001B: case 0x8000001C: case 0x80000025:
-        return (struct words){0, 0, 0, 0};
     default:
         break;
     }

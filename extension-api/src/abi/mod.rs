@@ -16,7 +16,7 @@ mod structures;
 mod table;
 
 pub use call::*;
-pub use cpuid::CPUID_HIDDEN;
+pub use cpuid::CPUID_SHOWN;
 pub use exit_page::*;
 pub use hypercall::*;
 pub use manifest::*;

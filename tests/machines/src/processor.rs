@@ -41,10 +41,14 @@ impl Processor {
     }
 
     /// The answer to a question; zeros where there is none on record. A leaf that has one answer alone gives it to each
-    /// sub-leaf.
+    /// sub-leaf, but for those that have sub-leaves on every processor.
     #[must_use]
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> Words {
-        let alone = || self.leaves.get(&(leaf, 0)).filter(|_| self.subleaves(leaf).count() == 1 && leaf != 7);
+        let alone = || {
+            self.leaves
+                .get(&(leaf, 0))
+                .filter(|_| self.subleaves(leaf).count() == 1 && !matches!(leaf, 7 | 0xD))
+        };
         self.leaves.get(&(leaf, subleaf)).or_else(alone).copied().unwrap_or_default()
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use plinth_extension_api::abi::spec::{Contract, Ending};
 use plinth_extension_api::abi::{
-    CPUID_HIDDEN, Call, Constant, EVENTS, Error, ExitClass, FLAGS, HYPERCALLS, LAYOUTS, LIMITS, Layout,
+    CPUID_SHOWN, Call, Constant, EVENTS, Error, ExitClass, FLAGS, HYPERCALLS, LAYOUTS, LIMITS, Layout,
     MANIFESTS, MEMORY_ACCESS, VERSION, register,
 };
 
@@ -26,7 +26,7 @@ pub(super) fn text() -> String {
         ("How a guest accessed memory: detail of a memory exit", MEMORY_ACCESS),
         ("Manifests", MANIFESTS),
         ("Hypercalls", HYPERCALLS),
-        ("What CPUID does not show to the root VM, on x86: may differ from version to version", CPUID_HIDDEN),
+        ("What CPUID shows to the root VM, on x86: may differ from version to version", CPUID_SHOWN),
     ] {
         text += &constants(title, "", table);
     }
