@@ -6,8 +6,10 @@
 //! the kernel does not set; and so is each bit and each leaf of a processor that is newer than the table.
 
 pub mod features;
+pub mod leaves;
 
-use features::{BASIC, EXTENDED, WORDS, Word};
+use features::{WORDS, Word};
+use leaves::{BASIC, EXTENDED};
 
 use super::table::constants;
 

@@ -16,6 +16,11 @@ pub(super) fn run(workspace: &Workspace, full: bool) -> Result<()> {
     lint::lint(workspace)?;
     cmd!(shell, "cargo clippy --all-targets -- -D warnings").run().context("clippy has something to say")?;
     freestanding(workspace)?;
+    if plinth_machines::folder().is_none() {
+        println!(
+            "left out: tests with the tables of real machines; PLINTH_MACHINES can name a folder that has them"
+        );
+    }
     panics::panics(workspace)?;
     cmd!(shell, "cargo test --quiet")
         .env("PLINTH_FUZZ_CALLS", "1000000")

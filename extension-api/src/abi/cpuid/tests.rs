@@ -1,6 +1,6 @@
 //! The table by itself, and against every real processor on record.
 
-use super::features::HIDDEN_LEAVES;
+use super::leaves::HIDDEN_LEAVES;
 use super::*;
 
 const ALL: Words = [u32::MAX; 4];
@@ -98,6 +98,7 @@ const NAMELESS: [(u32, u32, usize, u32); 5] = [
 ];
 
 #[test]
+#[cfg_attr(miri, ignore = "it reads files")]
 fn every_feature_of_a_real_processor_has_been_looked_at() {
     for processor in plinth_machines::processors() {
         for row in WORDS {
