@@ -4,6 +4,7 @@ mod errors;
 mod redistributor;
 mod step;
 mod timed;
+mod ways;
 
 use aarch64_cpu::registers::{
     CNTFRQ_EL0, CNTPCT_EL0, ELR_EL2, ESR_EL2, FAR_EL2, ICH_HCR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0,
@@ -15,6 +16,7 @@ use plinth_hal::{
     UserExit, UserFault, UserVa,
 };
 
+use self::ways::Ways;
 use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::debug_registers::Locks;
@@ -33,8 +35,12 @@ use crate::traps::Opened;
 use crate::user::{UserPlace, UserRegisters};
 use crate::vs::El2Vs;
 use crate::{
-    El2, buffers, emulate, exits, firmware, gic, host, id_registers, interface, launch, processors, tlb,
+    El2, buffers, emulate, exits, firmware, gic, host, id_registers, interface, launch, processors, regime,
+    tlb,
 };
+
+/// [`El2Cpu::masked`] is there: never in HCR_EL2 itself.
+const MASKED: u64 = 1 << 63;
 
 /// The processor.
 #[derive(Debug)]
@@ -43,13 +49,11 @@ pub struct El2Cpu {
     /// Where every guest's translation starts on this processor.
     root: Root,
     user: Regime,
-    /// EL2 is set up for the extension.
-    is_users: bool,
     natives: Natives,
     opened: Opened,
     features: Features,
     /// What HCR_EL2 has for the guest beside its VS's own: an SError waits for it ([`HCR_VIRTUAL_ERROR`]), or it has to exit
-    /// at a time ([`timed`]).
+    /// at a time ([`timed`]); and [`MASKED`] until it is entered.
     extra: u64,
     /// An SError that waits for the root VM.
     error: RootError,
@@ -69,8 +73,7 @@ pub struct El2Cpu {
     /// The debug locks as the root VM has them, while they are open: a VS is stepped, or was last.
     locks: Option<Locks>,
     id: u32,
-    /// The extension is translated by the kernel's own tables.
-    shared_regime: bool,
+    ways: Ways,
     /// VSESR_EL2 is there (FEAT_RAS).
     has_virtual_syndrome: bool,
 }
@@ -107,11 +110,10 @@ impl El2Cpu {
         let gic = unsafe { host::open_el1(features, gic) };
         tlb::flush_guests();
         features::note_execution_states();
-        Self {
+        let cpu = Self {
             gic,
             root,
             user: Regime::user(features, user_root),
-            is_users: false,
             natives: Natives::of(&id_registers::facts()),
             opened: Opened::to_root(features, gic),
             features: *features,
@@ -126,23 +128,26 @@ impl El2Cpu {
             clock,
             locks: None,
             id: processors::own_hardware_id(),
-            shared_regime: features.shared_regime,
+            ways: Ways::of(features),
             has_virtual_syndrome: features.error_records,
-        }
+        };
+        // What HCR_EL2 says is true from now on.
+        cpu.user.load_user();
+        cpu
     }
 
     #[inline]
     fn use_guest(&mut self, mut regime: Regime) {
         regime.hcr |= self.extra;
         regime.load();
-        self.is_users = false;
     }
 
     #[inline]
     fn use_users(&mut self) {
-        buffers::drain(&self.features);
+        if self.ways.has_records() {
+            buffers::drain(&self.features);
+        }
         self.user.load_user();
-        self.is_users = true;
     }
 
     /// Traps the system registers of GICv3's interface, as [`interface`] names them: with virtual interrupts EL1 would reach a
@@ -170,7 +175,7 @@ impl El2Cpu {
         policy: &IdPolicy,
         declared: &mut u64,
     ) -> Stop {
-        if self.masked.is_some() {
+        if self.extra != 0 {
             self.let_interrupts_through();
         }
         if vs.has_preparations() {
@@ -186,7 +191,7 @@ impl El2Cpu {
     /// The processor is at EL2 again, for an exit or to run on.
     #[inline(always)]
     fn arrived(&mut self, vs: &mut El2Vs) {
-        if self.shared_regime {
+        if self.ways.is_shared() {
             host::forbid_user_access();
         }
         #[cfg(feature = "fault-injection")]
@@ -245,6 +250,7 @@ impl El2Cpu {
         vs.bank().stop_walks();
         // SAFETY: at EL2, for the VM that runs next.
         unsafe { self.opened.open_to(vs.is_root()) };
+        self.natives.show_to(vs.is_root());
         let regime = vs.regime();
         self.use_guest(regime);
         self.use_interface(if regime.has_virtual_interrupts() { interface::ALL } else { 0 });
@@ -271,6 +277,7 @@ impl El2Cpu {
 
     #[cold]
     fn let_interrupts_through(&mut self) {
+        self.extra &= !MASKED;
         if let Some(old) = self.masked.take() {
             // SAFETY: `new` was told that the interface is there.
             unsafe {
@@ -300,7 +307,7 @@ impl El2Cpu {
             return self.not_called(context, stopped);
         }
         #[cfg(feature = "fault-injection")]
-        crate::fault_injection::serve(context, self.shared_regime);
+        crate::fault_injection::serve(context, self.ways.is_shared());
         UserExit::Call
     }
 
@@ -330,8 +337,8 @@ impl El2Cpu {
     /// Runs the extension from where its context says, with the guest's control registers taken out if need be.
     #[inline(always)]
     fn go_on(&mut self, context: &mut UserRegisters) -> Stopped {
-        let disturbs = GuestControl::disturbs(self.shared_regime);
-        let control = disturbs.then(|| GuestControl::replace(self.shared_regime));
+        let disturbs = GuestControl::disturbs(self.ways.is_shared());
+        let control = disturbs.then(|| GuestControl::replace(self.ways.is_shared()));
         let upcall = context.take_upcall();
         // SAFETY: the context is exclusively ours; the regime is the extension's.
         let go = |registers| unsafe {
@@ -356,6 +363,7 @@ impl El2Cpu {
             IRQ | FIQ if self.masked.is_none() => {
                 // SAFETY: `new` was told that the interface is there.
                 self.masked = unsafe { gic::mask(self.gic) };
+                self.extra |= if self.masked.is_some() { MASKED } else { 0 };
                 false
             }
             IRQ | FIQ if self.clock.stop() => false,
@@ -404,7 +412,7 @@ impl HostCpu for El2Cpu {
 
     #[inline(always)]
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
-        if !self.is_users {
+        if !regime::is_users() {
             self.use_users();
         }
         let stopped = self.go_on(context);
@@ -419,7 +427,7 @@ impl HostCpu for El2Cpu {
         stack: UserVa,
         arguments: [u64; 3],
     ) -> UserExit {
-        if GuestControl::disturbs(self.shared_regime) {
+        if GuestControl::disturbs(self.ways.is_shared()) {
             context.prepare_upcall(entry, stack, arguments);
             return self.enter_prepared(context);
         }
@@ -447,7 +455,7 @@ impl HostCpu for El2Cpu {
                 }
                 Stop::IdRead(exit) => {
                     self.exited(vs);
-                    vs.set_native(self.natives.get(vs.is_root(), exit.number));
+                    vs.set_native(self.natives.get(exit.number));
                     return exit;
                 }
                 Stop::System(exit) => {
@@ -543,7 +551,7 @@ impl HostCpu for El2Cpu {
 
     /// The kernel's own map never changes once it runs; what changes is the extension's, a stage 2 or a part of it.
     fn flush_host_tlb(&mut self) {
-        if self.shared_regime {
+        if self.ways.is_shared() {
             tlb::flush_own();
         } else {
             tlb::flush_guests();

@@ -36,6 +36,20 @@ pub(crate) fn call_arguments(registers: ExitRegisters) -> [u64; 4] {
     without_hint(registers.take([0, 1, 2, 3]))
 }
 
+/// X0 of such a call, for who has to know whose call it is.
+#[inline]
+pub(crate) fn call_number(registers: ExitRegisters) -> u64 {
+    let [number] = registers.take([0]);
+    number
+}
+
+/// As [`call_arguments`], with X0 that has been read.
+#[inline]
+pub(crate) fn other_arguments(number: u64, registers: ExitRegisters) -> [u64; 4] {
+    let [first, second, third] = registers.take([1, 2, 3]);
+    without_hint([number, first, second, third])
+}
+
 /// Sets the results of such a call: X0 to X3.
 #[inline]
 pub(crate) fn set_results(writer: ExitPageWriter, results: [u64; 4]) {

@@ -56,6 +56,9 @@ pub(crate) fn facts() -> Facts {
 /// a search for the instruction.
 #[derive(Debug)]
 pub(crate) struct Natives {
+    /// Those of the VM that runs.
+    shown: [u64; ID_REGISTERS],
+    is_root: bool,
     root: [u64; ID_REGISTERS],
     guests: [u64; ID_REGISTERS],
 }
@@ -68,13 +71,21 @@ impl Natives {
                 id_table::shown(IdRegister::of(index as u64), facts.ids[index], to_root)
             })
         };
-        Self { root: seen(true), guests: seen(false) }
+        let root = seen(true);
+        Self { shown: root, is_root: true, root, guests: seen(false) }
+    }
+
+    /// From now on a VM of this kind runs.
+    pub(crate) fn show_to(&mut self, is_root: bool) {
+        if self.is_root != is_root {
+            self.is_root = is_root;
+            self.shown = if is_root { self.root } else { self.guests };
+        }
     }
 
     /// One of them. `register` is an ID register.
     #[inline]
-    pub(crate) fn get(&self, is_root: bool, register: u64) -> u64 {
-        let seen = if is_root { &self.root } else { &self.guests };
-        seen[IdRegister::of(register).index()]
+    pub(crate) fn get(&self, register: u64) -> u64 {
+        self.shown[IdRegister::of(register).index()]
     }
 }

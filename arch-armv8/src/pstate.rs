@@ -14,6 +14,15 @@ const EL0_32: u64 = 0b10000;
 const MASKS: u64 = 0xF << 6;
 /// SPSR.SS.
 const STEP: u64 = 1 << 21;
+
+/// PSTATE.SS where the kernel steps a guest, or nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepBit(u64);
+
+impl StepBit {
+    pub(crate) const ON: Self = Self(STEP);
+    pub(crate) const OFF: Self = Self(0);
+}
 /// SPSR.BTYPE.
 const BRANCH_TYPE: u64 = 3 << 10;
 
@@ -60,14 +69,14 @@ impl Pstate {
 
     /// Stepped by the kernel, or not.
     #[inline]
-    pub(crate) const fn stepped(self, step: bool) -> Self {
-        if step { Self(self.0 | STEP) } else { self }
+    pub(crate) const fn with(self, step: StepBit) -> Self {
+        Self(self.0 | step.0)
     }
 
     /// Without what says that the kernel steps it.
     #[inline]
-    pub(crate) const fn unstepped(self) -> Self {
-        Self(self.0 & !STEP)
+    pub(crate) const fn without(self, step: StepBit) -> Self {
+        Self(self.0 & !step.0)
     }
 
     /// Behind an instruction that was carried out for it: what BTYPE says is about that instruction, and for the guest's own
@@ -146,7 +155,8 @@ mod tests {
     fn what_is_formed_here_can_be_returned_to() {
         for bits in [0, u64::MAX, 0xF << 28 | 1 << 22, 0b10010] {
             let handler = Pstate::in_handler(bits);
-            for state in [handler, handler.skipped(), handler.stepped(true), handler.unstepped()] {
+            for state in [handler, handler.skipped(), handler.with(StepBit::ON), handler.without(StepBit::ON)]
+            {
                 assert!(!is_illegal(state.raw(), false) && state.level() == 1);
             }
         }

@@ -138,6 +138,13 @@ impl Regime {
     }
 }
 
+/// Whether the processor has the extension's regime.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+pub(crate) fn is_users() -> bool {
+    HCR_EL2.get() & HCR_TGE != 0
+}
+
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
 fn synchronize() {

@@ -7,7 +7,7 @@
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, Readable, SPSR_EL2, Writeable};
 use plinth_hal::{Exit, ExitClass, IdPolicy};
 
-use crate::exit_registers::{ExitPage, call_arguments, set_results};
+use crate::exit_registers::{ExitPage, call_number, other_arguments, set_results};
 use crate::id_registers::Natives;
 use crate::pstate::Pstate;
 use crate::switch::{self, SYNCHRONOUS};
@@ -73,7 +73,7 @@ impl Serving<'_> {
                 if self.vs.shows_id_reads() {
                     return Some(Stop::IdRead(exit));
                 }
-                self.answer_id(&exit, self.natives.get(self.vs.is_root(), exit.number));
+                self.answer_id(&exit, self.natives.get(exit.number));
                 None
             }
             number @ (class::HVC | class::SMC) => self.call(number, syndrome).map(Stop::Call),
@@ -86,7 +86,7 @@ impl Serving<'_> {
     fn declared_answer(&self, exit: &Exit) -> bool {
         let Some(found) = self.policy.find(exit.number as u32, 0) else { return false };
         let word = |words: &[u32; 4]| u64::from(words[0]) | u64::from(words[1]) << 32;
-        let native = self.natives.get(self.vs.is_root(), exit.number);
+        let native = self.natives.get(exit.number);
         self.answer_id(exit, native & word(&found.keep) | word(&found.set));
         true
     }
@@ -103,11 +103,12 @@ impl Serving<'_> {
     #[inline]
     fn call(&self, number: u64, syndrome: Syndrome) -> Option<Exit> {
         let exit = |class| Some(Exit { class, number, detail: 0 });
-        let arguments = call_arguments(self.exit_page.registers_once());
-        if !self.vs.is_root() || !psci::is_firmware_call(arguments[0]) || syndrome.immediate() != 0 {
+        let function = call_number(self.exit_page.registers_once());
+        if !self.vs.is_root() || !psci::is_firmware_call(function) || syndrome.immediate() != 0 {
             let is_firmwares = self.vs.is_root() && number == class::SMC;
             return exit(if is_firmwares { ExitClass::Processor } else { ExitClass::Hypercall });
         }
+        let arguments = other_arguments(function, self.exit_page.registers_once());
         if self.ask_firmware(syndrome, arguments) { None } else { exit(ExitClass::Processor) }
     }
 

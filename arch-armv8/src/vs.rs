@@ -16,7 +16,7 @@ use crate::features::{self, Features};
 use crate::inject::{self, Exception, Place};
 use crate::launch::El2Root;
 use crate::memory::IdentityMemory;
-use crate::pstate::Pstate;
+use crate::pstate::{Pstate, StepBit};
 use crate::regime::{HCR_TID3, MDCR_TDE, Regime};
 use crate::slots::SLOTS;
 use crate::syndrome::{Syndrome, class};
@@ -63,6 +63,8 @@ pub struct El2Vs {
     deadline: Option<u64>,
     /// MDSCR_EL1 as the guest had it before the kernel stepped it.
     stepping: Option<u64>,
+    /// What PSTATE has for that.
+    step: StepBit,
 }
 
 impl El2Vs {
@@ -91,6 +93,12 @@ impl El2Vs {
     /// A system register by its encoding.
     fn system(&self, encoding: u64) -> Option<u64> {
         self.stepping.filter(|_| encoding == MDSCR_EL1).or_else(|| self.bank().read_own(encoding, self.root))
+    }
+
+    /// A system register by the ABI's number. Apart, so that the way to the others saves no registers for it.
+    #[inline(never)]
+    fn read_system(&self, number: u64) -> Result<u64, BadRegister> {
+        self.system(system_register(number)?).ok_or(BadRegister)
     }
 
     /// Sets a system register by its encoding. What the guest has in MDSCR_EL1 does not end a step of the kernel's.
@@ -169,15 +177,14 @@ impl El2Vs {
     /// Address and state for the next entry.
     #[inline]
     pub(crate) fn entry(&self) -> Place {
-        Place { pstate: self.place.pstate.stepped(self.stepping.is_some()), ..self.place }
+        Place { pstate: self.place.pstate.with(self.step), ..self.place }
     }
 
     /// Takes what the processor says about the exit.
     #[inline]
     pub(crate) fn exited(&mut self) {
-        let saved = Pstate::saved(SPSR_EL2.get());
         // While the kernel steps the guest, the bit is the kernel's.
-        let pstate = if self.stepping.is_some() { saved.unstepped() } else { saved };
+        let pstate = Pstate::saved(SPSR_EL2.get()).without(self.step);
         self.place = Place { pc: ELR_EL2.get(), pstate };
         self.syndrome = Syndrome(ESR_EL2.get());
         self.fault_address = FAR_EL2.get();
@@ -250,6 +257,7 @@ impl VsHw for El2Vs {
             before_entry: FLUSH | if root { 0 } else { GUEST },
             deadline: None,
             stepping: None,
+            step: StepBit::OFF,
         };
         vs.bank().reset();
         Ok(vs)
@@ -328,11 +336,12 @@ impl VsHw for El2Vs {
         self.regime.hcr &= !line(number);
     }
 
+    #[inline]
     fn read(&self, number: u64) -> Result<u64, BadRegister> {
         match number {
             register::INSTRUCTION_POINTER => Ok(self.place.pc),
             register::FLAGS => Ok(self.place.pstate.raw()),
-            _ => self.system(system_register(number)?).ok_or(BadRegister),
+            _ => self.read_system(number),
         }
     }
 
@@ -409,12 +418,14 @@ impl VsHw for El2Vs {
                 self.before_entry |= STEP;
                 let guest = bank.read(MDSCR_EL1).unwrap_or(0);
                 self.stepping = Some(guest);
+                self.step = StepBit::ON;
                 self.regime.mdcr |= MDCR_TDE;
                 let _ = bank.write(MDSCR_EL1, guest | MDSCR_STEP);
             }
             (false, Some(guest)) => {
                 self.before_entry |= STEP;
                 self.stepping = None;
+                self.step = StepBit::OFF;
                 self.regime.mdcr &= !MDCR_TDE;
                 let _ = bank.write(MDSCR_EL1, guest);
             }

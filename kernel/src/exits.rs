@@ -63,11 +63,12 @@ impl<A: Arch> Pp<'_, A> {
             (self.last_vs, self.callback) = (active.id, Callback::Vmexit);
             user_epoch::begin(mailbox, extension, &mut self.cpu, &mut self.host_epoch);
             let stopped = self.cpu.enter_upcall(&mut self.user, upcall.entry, upcall.stack, upcall.arguments);
+            // Looked at here: behind the store that other PPs see, the compiler would look for it in memory.
+            let called = matches!(stopped, UserExit::Call);
             mailbox.leave_user();
             // The usual answer; with any other, or where it is refused, nothing has been done yet.
-            let runs_on = matches!(stopped, UserExit::Call)
-                && is_running_on(&self.user, extension)
-                && active.vs.hw.advance(&guest).is_ok();
+            let runs_on =
+                called && is_running_on(&self.user, extension) && active.vs.hw.advance(&guest).is_ok();
             if !runs_on {
                 return Some(self.stopped_otherwise(stopped));
             }

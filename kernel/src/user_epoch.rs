@@ -20,8 +20,10 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn enter_user(&mut self) -> UserExit {
         begin(self.mailbox, self.extension, &mut self.cpu, &mut self.host_epoch);
         let exit = self.cpu.enter_user(&mut self.user);
+        // Looked at before the store that other PPs see, behind which the compiler would look for it in memory.
+        let called = matches!(exit, UserExit::Call);
         self.mailbox.leave_user();
-        exit
+        if called { UserExit::Call } else { exit }
     }
 }
 

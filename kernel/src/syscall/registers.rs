@@ -67,6 +67,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(RegisterAccess::from_bytes(&bytes))
     }
 
+    #[inline(always)]
     fn read_register(&mut self, number: u64) -> Result<u64, Failure> {
         if number < GENERAL_REGISTERS as u64 {
             return self.read_general(number);

@@ -37,7 +37,11 @@ const WAYS: &[Way] = &[
             ("arch-armv8/src/cpu/redistributor.rs", 1, "a store to a redistributor: what, and where"),
             ("arch-armv8/src/cpu/step.rs", 1, "a write to a debug register of a VS that is stepped"),
             ("arch-armv8/src/cpu/timed.rs", 1, "a write to the interrupt controller's interface"),
-            ("arch-armv8/src/serve.rs", 1, "the arguments of a call"),
+            (
+                "arch-armv8/src/serve.rs",
+                2,
+                "the number of a call; where that is the firmware's, its other registers",
+            ),
             ("arch-sim/src/cpu.rs", 2, "an ID read that may have a declared answer; the end of a program"),
             ("arch-sim/src/execute.rs", 1, "an instruction that reads a register"),
         ],
