@@ -164,8 +164,10 @@ impl FramePool {
         let Some(range) = self.leaving.take() else { return };
         self.next = self.next.min(range.start);
         let frames = self.frames.get_mut(range).unwrap_or_default().iter_mut();
-        let leaving = frames.filter(|frame| frame.owner == FrameOwner::Leaving);
-        self.free = self.free.saturating_add(leaving.map(|frame| frame.owner = FrameOwner::Free).count());
+        for frame in frames.filter(|frame| frame.owner == FrameOwner::Leaving) {
+            frame.owner = FrameOwner::Free;
+            self.free = self.free.saturating_add(1);
+        }
     }
 
     /// Calls `work` for every frame that is not `owner`'s.
