@@ -162,7 +162,7 @@ pub(crate) fn follow_directory(vmcs: &Current, features: &Features, guest: &impl
 /// VMCS, and refuses what has a reserved bit (Intel SDM vol. 3C, 26.3.1.6 and 26.3.2.4).
 fn load_directory(vmcs: &Current, features: &Features, guest: &impl GuestMemory) -> Result<(), Refused> {
     const RESERVED: u64 = 0x1E6;
-    let reserved = RESERVED | u64::MAX << features.physical_bits;
+    let reserved = RESERVED | u64::MAX.unbounded_shl(features.physical_bits.into());
     let table = vmcs.read(GUEST_CR3) & 0xFFFF_FFE0;
     let mut entries = [0; 4];
     for (index, entry) in entries.iter_mut().enumerate() {
