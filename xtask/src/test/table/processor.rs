@@ -1,7 +1,7 @@
 //! What the processor does, rather than its memory: guests that attack it, modes of it that firmware and OS choose.
 
-use super::intel::UEFI;
-use super::{GUEST, LINUX, POWER_DOWN, Payload, Test};
+use super::intel::{BIOS, UEFI};
+use super::{End, GUEST, GUEST_PASSED, LINUX, POWER_DOWN, Payload, Test};
 
 /// Guest VMs that would keep the processor, or leave it changed.
 const ATTACKS: Test = Test {
@@ -24,16 +24,38 @@ const SLEEP: Test = Test {
     command_line: "plinth.test=sleep",
     cpus: 2,
     arguments: &["-global", "ICH9-LPC.disable_s3=0"],
-    expect: &[
-        "a sleep of the kind 1, from which the machine would wake without Plinth; refused",
-        "TEST sleep cpus=2 ok",
-        POWER_DOWN,
-    ],
+    expect: &[ASLEEP, "TEST sleep cpus=2 ok", POWER_DOWN],
+    ..LINUX
+};
+
+/// What the kernel says of the first sleep that it refuses.
+const ASLEEP: &str = "a sleep of the kind 1, from which the machine would wake without Plinth; refused";
+
+/// A kernel that writes the register in every way.
+const SLEEPS: Test = Test {
+    name: "sleeps",
+    boards: &["qemu-q35-bios"],
+    proves: "no write to the register that starts a sleep gets through, by any width, place or instruction",
+    payload: Payload::Guest("sleeps"),
+    command_line: "",
+    memory: 512,
+    arguments: SLEEP.arguments,
+    expect: &[ASLEEP, "TEST sleeps done "],
+    end: End::Status(GUEST_PASSED),
     ..LINUX
 };
 
 pub(super) const TESTS: &[Test] = &[
     SLEEP,
+    SLEEPS,
+    Test {
+        boards: BIOS.boards,
+        timeout: BIOS.timeout,
+        arguments: &[],
+        expect: &[ASLEEP, "TEST sleeps done ", " passed, 0 failed"],
+        end: End::Seen,
+        ..SLEEPS
+    },
     ATTACKS,
     Test { boards: UEFI.boards, memory: UEFI.memory, timeout: UEFI.timeout, end: UEFI.end, ..ATTACKS },
     Test {
