@@ -26,6 +26,7 @@ mod races;
 mod registers;
 mod separate;
 mod startup;
+mod wild;
 
 use anyhow::Result;
 
@@ -242,6 +243,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         boards::TESTS,
         startup::TESTS,
         races::TESTS,
+        wild::TESTS,
     ];
     tables.into_iter().flatten()
 }
