@@ -50,7 +50,21 @@ const BESIDE: Test = Test {
     ..PROMISED
 };
 
+/// Every offset of the interrupt controller, compared with the bare machine's.
+const OFFSETS: Test = Test {
+    name: "offsets",
+    proves: "every offset of GICv3's registers with every width and all low bits does what it does on the bare machine",
+    payload: Payload::Guest("armv8-offsets"),
+    timeout: 120,
+    expect: &["TEST offsets offsets ok", "TEST offsets done "],
+    check: Some(same_offsets_as_bare),
+    ..PROMISED
+};
+
 pub(super) const TESTS: &[Test] = &[
+    OFFSETS,
+    Test { name: "offsets-vhe", proves: "the same in the EL2&0 regime", arguments: MAX, ..OFFSETS },
+    Test { boards: &["qemu-virt-max"], ..OFFSETS },
     PROMISED,
     Test {
         name: "promised-vhe",
@@ -143,14 +157,38 @@ fn rows(lines: &[String]) -> BTreeMap<&str, Vec<&str>> {
         .collect()
 }
 
-/// Boots the same test bare and compares.
-fn same_as_bare(bench: &Bench<'_>, test: &Test, watched: &Watched) -> Result<()> {
+/// Boots the same test bare.
+fn bare_lines(bench: &Bench<'_>, test: &Test) -> Result<Vec<String>> {
     let bare = Test { bare: true, extension: None, check: None, ..*test };
     let reference = bench.boot(&bare, &bench.log(&format!("{}-bare", test.name)))?.watched;
     if !matches!(reference.ended, Ended::Exit(_)) || reference.missing.is_some() {
         bail!("the bare boot to compare with did not end well: {:?}", reference.ended);
     }
-    let differences = differences(&rows(&reference.lines), &rows(&watched.lines));
+    Ok(reference.lines)
+}
+
+/// Compares what was found at the offsets of the interrupt controller.
+fn same_offsets_as_bare(bench: &Bench<'_>, test: &Test, watched: &Watched) -> Result<()> {
+    let bare = bare_lines(bench, test)?;
+    let [bare, plinth] = [&bare, &watched.lines].map(|lines| found_at_offsets(lines));
+    let differs = bare.iter().zip(&plinth).find(|(bare, plinth)| bare != plinth);
+    match differs {
+        Some((bare, plinth)) => bail!("bare: {bare}\nunder Plinth: {plinth}"),
+        None if bare.len() != plinth.len() || bare.is_empty() => {
+            bail!("{} lines bare, {} under Plinth", bare.len(), plinth.len())
+        }
+        None => Ok(()),
+    }
+}
+
+fn found_at_offsets(lines: &[String]) -> Vec<&str> {
+    lines.iter().filter_map(|line| line.split_once("offsets: ")).map(|(_, found)| found.trim()).collect()
+}
+
+/// Boots the same test bare and compares.
+fn same_as_bare(bench: &Bench<'_>, test: &Test, watched: &Watched) -> Result<()> {
+    let reference = bare_lines(bench, test)?;
+    let differences = differences(&rows(&reference), &rows(&watched.lines));
     if differences.is_empty() { Ok(()) } else { bail!("registers differ:\n{}", differences.join("\n")) }
 }
 
