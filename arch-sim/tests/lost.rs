@@ -180,3 +180,43 @@ fn the_memory_of_a_lost_guest_is_never_given_away() {
     meet(&lab, 2);
     promoted(&lab.end(0));
 }
+
+/// A processor comes under the hypervisor while another one does not answer, and its calls fail as in time as anybody's.
+#[test]
+fn a_processor_launches_beside_a_deaf_one() {
+    let extension = with_test(&Standard::new(), |standard, user, _| {
+        refuses_call(standard.call(user, Call::VmFlush, &[ROOT_VM]), Error::Unresponsive);
+    });
+    let mut lab = lab(extension);
+    lab.launch(0, &program(&[&wait_for(2)]));
+    lab.launch(1, &program(&[&wait_for(2)]));
+    deafen(&lab, true);
+    lab.launch(2, &program(&[&wait_for(1), &TEST, &id_read(2), &wait_for(2)]));
+    meet(&lab, 1);
+    within_the_bound("the call", &lab, || lab.machine.values() == [0x22]);
+    deafen(&lab, false);
+    meet(&lab, 2);
+    for pp in 0..3 {
+        promoted(&lab.end(pp));
+    }
+}
+
+/// The extension ends on one processor while another one does not answer: nobody waits for that one, and the kernel passes it
+/// through too when it comes.
+#[test]
+fn an_extension_ends_beside_a_deaf_processor() {
+    let extension = with_test(&Standard::new(), |_, user, _| {
+        user.raw_call(Call::ControlExit.number(), [0; 6]);
+    });
+    let mut lab = lab(extension);
+    lab.launch(0, &program(&[&wait_for(1), &TEST, &id_read(2), &wait_for(2)]));
+    lab.launch(1, &program(&[&wait_for(2), &id_read(2)]));
+    deafen(&lab, true);
+    meet(&lab, 1);
+    within_the_bound("the root VM", &lab, || lab.machine.values() == [0x22]);
+    deafen(&lab, false);
+    meet(&lab, 2);
+    promoted(&lab.end(0));
+    promoted(&lab.end(1));
+    assert_eq!(lab.machine.values(), [0x22; 2]);
+}
