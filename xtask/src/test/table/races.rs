@@ -46,10 +46,23 @@ const FEUD_LONG: Test = Test {
     ..FEUD
 };
 
+/// A guest that asks for the bare machine while its second processor runs.
+const HALF_OUT: Test = Test {
+    name: "half-out",
+    proves: "one processor alone never gets the bare machine back: both leave, or neither does",
+    payload: Payload::Guest("half-out"),
+    extension: None,
+    settings: &[],
+    expect: &["no PP leaves", "TEST half-out second-sees-what-the-first-one-does ok", "TEST half-out done "],
+    ..RACE
+};
+
 /// The same on Arm.
 const ARM: Test = Test { boards: &["qemu-virt"], payload: Payload::Guest("armv8-feud"), memory: 256, ..FEUD };
 
 pub(super) const TESTS: &[Test] = &[
+    Test { boards: &["qemu-q35-bios"], end: End::Status(GUEST_PASSED), ..HALF_OUT },
+    Test { boards: &["bochs-intel"], end: End::Seen, timeout: 300, ..HALF_OUT },
     Test { boards: &["qemu-q35-bios"], end: End::Status(GUEST_PASSED), ..FEUD },
     Test { boards: &["qemu-q35-bios"], end: End::Status(GUEST_PASSED), ..FEUD_LONG },
     Test { boards: &["bochs-intel"], end: End::Seen, timeout: 900, ..FEUD },
