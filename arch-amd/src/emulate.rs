@@ -1,11 +1,14 @@
 //! Instructions answered as the bare machine would, without SVM: what the kernel does for the root VM once
 //! the extension is gone.
 
+use plinth_arch_x86::acpi_sleep::PortAccess;
 use plinth_arch_x86::cpuid::without_virtualization;
 use plinth_arch_x86::exit_registers::{CpuidQuery, ExitRegisters, answer_cpuid};
-use plinth_hal::{Event, Exit, ExitClass, GuestMemory, VsHw};
+use plinth_arch_x86::port_table;
+use plinth_hal::{Event, Exit, ExitClass, GuestMemory, Spa, VsHw};
 
 use crate::msr_exits::GENERAL_PROTECTION;
+use crate::permission_maps;
 use crate::vs::SvmVs;
 
 /// Answers an exit. Returns false for one that it does not know.
@@ -25,6 +28,12 @@ pub(crate) fn as_bare_machine(
             if !vs.maps.forget(exit.number) {
                 vs.inject(GENERAL_PROTECTION);
             }
+            true
+        }
+        ExitClass::PortRead | ExitClass::PortWrite if vs.is_root && !PortAccess::of(exit).wraps() => {
+            let (memory, iopm) = (vs.memory(), Spa::new(vs.view().control.iopm_base));
+            port_table::without_extension(exit)
+                .for_each(|(port, exits)| permission_maps::set_port(&memory, iopm, port, exits));
             true
         }
         ExitClass::Virtualization => {

@@ -46,7 +46,8 @@ fn fill(memory: &IdentityMemory, map: Spa, pages: usize, value: u64) {
     }
 }
 
-fn set_port(memory: &IdentityMemory, iopm: Spa, port: u16, exits: bool) {
+/// Has accesses to a port exit from a VM, or not.
+pub(crate) fn set_port(memory: &IdentityMemory, iopm: Spa, port: u16, exits: bool) {
     let at = iopm.word(u64::from(port) / 64);
     set_bits(memory, at, 1 << (port % 64), u64::from(exits) << (port % 64));
 }

@@ -51,6 +51,11 @@ fn fill(memory: &IdentityMemory, pages: Spa, offsets: Range<u64>) {
     }
 }
 
+/// Has accesses to a port exit from a VM whose bitmaps of ports are at `ports`, or not.
+pub(crate) fn set_port(memory: &IdentityMemory, ports: Spa, port: u16, exits: bool) {
+    set_bit(memory, ports, port.into(), exits);
+}
+
 fn set_bit(memory: &IdentityMemory, map: Spa, bit: u64, on: bool) {
     let at = map.word(bit / 64);
     let mask = 1 << (bit % 64);

@@ -6,9 +6,9 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use plinth_hal::{Authority, InterceptError, Opening};
+use plinth_hal::{Authority, Exit, InterceptError, Opening};
 
-use crate::acpi_sleep;
+use crate::acpi_sleep::{self, PortAccess};
 
 /// A line of the table: ports, who may open them, what they are and why.
 struct PortRange {
@@ -64,7 +64,13 @@ pub fn exits(port: u16, is_root: bool, wanted: bool, authority: Authority) -> Re
     decide(port, sleeps, is_root, wanted, authority)
 }
 
-/// The same about a port that `sleeps` or does not put the machine to sleep.
+/// The ports of an exit of the root VM, each with whether it exits from now on: the extension that wanted to see them is gone.
+pub fn without_extension(exit: &Exit) -> impl Iterator<Item = (u16, bool)> {
+    let exits = |port| exits(port, true, false, Authority::Vms).unwrap_or(true);
+    PortAccess::of(exit).ports().map(move |port| (port, exits(port)))
+}
+
+/// The same as [`exits`] about a port that `sleeps` or does not put the machine to sleep.
 fn decide(
     port: u16,
     sleeps: bool,
@@ -133,6 +139,12 @@ mod tests {
             assert_eq!(decide(0x605, true, false, true, authority), Ok(true));
             assert_eq!(decide(0x605, true, false, false, authority), Err(InterceptError::Denied));
         }
+    }
+
+    #[test]
+    fn without_the_extension_the_root_vms_ports_pass() {
+        let exit = Exit { class: plinth_hal::ExitClass::PortWrite, number: 0x60, detail: 2 };
+        assert!(without_extension(&exit).eq([(0x60, false), (0x61, false)]));
     }
 
     #[test]

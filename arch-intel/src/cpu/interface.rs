@@ -1,18 +1,21 @@
 //! What the kernel asks of a processor.
 
+use plinth_arch_x86::acpi_sleep::PortAccess;
 use plinth_arch_x86::cpuid;
 use plinth_arch_x86::exit_registers::{CpuidQuery, ExitPage, ExitRegisters, answer_cpuid};
 #[cfg(feature = "fault-injection")]
 use plinth_arch_x86::fault_injection::{self, Nmis};
+use plinth_arch_x86::port_table;
 use plinth_arch_x86::stopped_guest::can_take_over;
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, TakeBack, UserExit, VsHw};
+use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, Spa, TakeBack, UserExit, VsHw};
 
 use super::VmxCpu;
+use crate::field::IO_BITMAP_A;
 use crate::msr_table::TABLE;
 use crate::processor::GENERAL_PROTECTION;
 use crate::vs::VmxVs;
-use crate::{Vmx, control_registers, events, nmi};
+use crate::{Vmx, bitmaps, control_registers, events, nmi};
 
 impl HostCpu for VmxCpu {
     type Arch = Vmx;
@@ -79,6 +82,12 @@ impl HostCpu for VmxCpu {
                 if !vs.maps.forget(exit.number) {
                     vs.inject(GENERAL_PROTECTION);
                 }
+                true
+            }
+            ExitClass::PortRead | ExitClass::PortWrite if vs.is_root && !PortAccess::of(exit).wraps() => {
+                let (memory, bitmap) = (vs.memory(), vs.with(|vmcs| vmcs.read(IO_BITMAP_A)));
+                port_table::without_extension(exit)
+                    .for_each(|(port, exits)| bitmaps::set_port(&memory, Spa::new(bitmap), port, exits));
                 true
             }
             ExitClass::Virtualization => {

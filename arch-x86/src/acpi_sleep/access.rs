@@ -24,6 +24,23 @@ impl PortAccess {
         Exit { class, number: self.port.into(), detail: self.size.into() }
     }
 
+    /// The access of an exit that the extension has seen, or would have.
+    pub fn of(exit: &Exit) -> Self {
+        let is_read = exit.class == ExitClass::PortRead;
+        Self { port: exit.number as u16, size: exit.detail as u8, is_read, is_string: false }
+    }
+
+    /// Whether it goes on at port 0 behind the last one: such an access exits whatever the bitmaps say (Intel SDM vol. 3C,
+    /// 25.1.3).
+    pub fn wraps(self) -> bool {
+        self.port.checked_add(u16::from(self.size).saturating_sub(1)).is_none()
+    }
+
+    /// Its ports.
+    pub fn ports(self) -> impl Iterator<Item = u16> {
+        (0..self.size).map(move |lane| self.port.wrapping_add(lane.into()))
+    }
+
     /// Which byte of the value goes to a port, if one does.
     pub(super) fn lane(&self, port: u16) -> Option<u32> {
         let lane = port.wrapping_sub(self.port);
@@ -124,5 +141,8 @@ mod tests {
         let bytes = [0xFFFD, 0xFFFE, 0xFFFF, 0, 1, 2].map(|port| write.byte(port, 0x4433_2211));
         assert_eq!(bytes, [None, Some(0x11), Some(0x22), Some(0x33), Some(0x44), None]);
         assert_eq!(PortAccess { size: 2, ..write }.written(0x4433_2211), 0x2211);
+        assert!(write.wraps() && !PortAccess { size: 2, ..write }.wraps());
+        assert!(write.ports().eq([0xFFFE, 0xFFFF, 0, 1]));
+        assert_eq!(PortAccess::of(&write.exit()), write);
     }
 }

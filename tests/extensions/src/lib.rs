@@ -17,6 +17,9 @@ use core::arch::asm;
 use plinth_extension_api::abi::SIGNATURE;
 use plinth_extension_api::{Exit, ExitClass, Resume, passthrough};
 
+/// The port that `crashes` asks to see: a page register of the DMA controller that no channel uses.
+pub const CRASH_PORT: u16 = 0x84;
+
 /// The number, in RAX, of the hypercall that makes a test extension do what it is for.
 pub const TEST_HYPERCALL: u64 = SIGNATURE << 48 | 0x7E57_0001;
 

@@ -16,7 +16,12 @@ const LENGTH: u64 = 3;
 
 /// Runs the guest called `name`: makes the test hypercall with `argument` in RBX and goes on as if nothing had happened.
 pub fn run(name: &'static str, argument: u64, expected: Expected) -> ! {
-    run_by(name, expected, || plinth::hypercall(TEST_HYPERCALL, argument))
+    run_by(name, expected, || plinth::hypercall(TEST_HYPERCALL, argument), |_| {})
+}
+
+/// The same, and does `more` afterwards.
+pub fn run_and(name: &'static str, argument: u64, expected: Expected, more: impl FnOnce(&mut Report)) -> ! {
+    run_by(name, expected, || plinth::hypercall(TEST_HYPERCALL, argument), more)
 }
 
 /// More test hypercalls than any test asks for.
@@ -24,13 +29,19 @@ const MANY: u64 = 100_000;
 
 /// The same, with as many test hypercalls as have the result `again`.
 pub fn run_while(name: &'static str, argument: u64, again: u64, expected: Expected) -> ! {
-    run_by(name, expected, || {
+    let hypercall = || {
         let mut results = (0..MANY).map(|_| plinth::hypercall(TEST_HYPERCALL, argument));
         results.find(|result| *result != Ok(again)).unwrap_or(Ok(again))
-    })
+    };
+    run_by(name, expected, hypercall, |_| {})
 }
 
-fn run_by(name: &'static str, expected: Expected, hypercall: impl FnOnce() -> Expected) -> ! {
+fn run_by(
+    name: &'static str,
+    expected: Expected,
+    hypercall: impl FnOnce() -> Expected,
+    more: impl FnOnce(&mut Report),
+) -> ! {
     trap::install();
     let mut report = Report::new(name);
     if !plinth::is_there() {
@@ -42,6 +53,7 @@ fn run_by(name: &'static str, expected: Expected, hypercall: impl FnOnce() -> Ex
     say!("{name}: the hypercall's result is {result:x?}");
     check!(report, "hypercall", result, expected);
     lives(&mut report);
+    more(&mut report);
     report.done()
 }
 

@@ -79,7 +79,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "crash",
-        proves: "the root VM lives on under the kernel when an extension without a fail callback crashes",
+        proves: "the root VM lives on when an extension without a fail callback crashes, with the port that it had asked to see",
         payload: Payload::Guest("crash"),
         extension: Some("crashes"),
         expect: &["the extension faulted in its Vmexit callback: vector 6", GONE, done!("crash")],

@@ -276,6 +276,14 @@ pub(super) const TESTS: &[Test] = &[
         ..UEFI
     },
     Test {
+        name: "crash",
+        proves: "the root VM lives on when an extension crashes, and has the port that it had asked to see",
+        payload: Payload::Guest("crash"),
+        extension: Some("crashes"),
+        expect: &[GONE, "TEST crash port-is-the-machines ok", "TEST crash done "],
+        ..UEFI
+    },
+    Test {
         name: "crash-in-fail",
         proves: "the root VM lives on when an extension crashes, and in its fail callback again",
         payload: Payload::Guest("crash"),
