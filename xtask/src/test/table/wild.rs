@@ -29,7 +29,7 @@ const WILD_LONG: Test = Test {
     timeout: 1800,
     expect: &[
         "extension: wild: seed 0x",
-        "extension: wild: 2000 exits, ",
+        "extension: wild: 1000 exits, ",
         "TEST wild rounds=",
         "TEST wild cpus=2 ok",
         POWER_DOWN,
