@@ -78,7 +78,9 @@ impl SvmCpu {
             exit::MSR => return msr_exits::serve(vs, registers, guest),
             exit::EXCEPTION_DB if vs.has_step() => return vs.debug_exception(),
             exit::EXCEPTION_DB | exit::EXCEPTION_AC => return self.exception(vs),
-            exit::IOIO => return port(vs, guest, registers),
+            exit::IOIO if acpi_sleep::may_concern(exits::port(vs)) => {
+                return sleep_port(vs, guest, registers);
+            }
             exit::INTR if vs.deadline.is_some() => return timer::exit(vs),
             exit::NESTED_PAGE_FAULT if exits::is_broken_entry(vs) => return broken_entry(vs),
             _ => return Some(exits::classify(vs)),
@@ -154,8 +156,9 @@ impl SvmCpu {
     }
 }
 
-/// An access to a port: the extension's to decide, but for the root VM's to what puts the machine to sleep.
-fn port(vs: &mut SvmVs, guest: &impl GuestMemory, registers: ExitRegisters) -> Option<Exit> {
+/// An access to a port close to those that put the machine to sleep. All but the root VM's to these are the extension's to decide.
+#[cold]
+fn sleep_port(vs: &mut SvmVs, guest: &impl GuestMemory, registers: ExitRegisters) -> Option<Exit> {
     let access = exits::port_access(vs);
     let served = vs.is_root && acpi_sleep::serve(vs, &access, guest, registers);
     (!served).then(|| access.exit())

@@ -40,11 +40,17 @@ pub(crate) fn classify(vs: &mut SvmVs) -> Exit {
     }
 }
 
+/// The first port of an access to ports.
+#[inline]
+pub(crate) fn port(vs: &SvmVs) -> u16 {
+    (vs.view().control.exit_info[0] >> 16) as u16
+}
+
 /// EXITINFO1 of IOIO (AMD APM vol. 2, 15.10.2): port 31:16, size 6:4, bit 2 for INS and OUTS, bit 0 for IN.
 pub(crate) fn port_access(vs: &SvmVs) -> PortAccess {
     let info = vs.view().control.exit_info[0];
     PortAccess {
-        port: (info >> 16) as u16,
+        port: port(vs),
         size: (info >> 4 & 7) as u8,
         is_read: info & 1 != 0,
         is_string: info & 4 != 0,

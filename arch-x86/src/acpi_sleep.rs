@@ -23,9 +23,10 @@ use crate::exit_registers::number::RAX;
 
 /// The machine's registers.
 static REGISTERS: Once<Sleep> = Once::new();
-/// The first and the last of their ports, so that an access to another port pays little; none at first.
-static FIRST: AtomicU16 = AtomicU16::new(u16::MAX);
-static LAST: AtomicU16 = AtomicU16::new(0);
+/// The accesses that can reach one of their ports start here, and in so many ports behind; none at first. An access to another
+/// port pays for one comparison.
+static WINDOW_START: AtomicU16 = AtomicU16::new(0);
+static WINDOW_LENGTH: AtomicU16 = AtomicU16::new(0);
 /// A sleep has been refused, and the OS has not cleared the wake status yet.
 static WOKEN: AtomicBool = AtomicBool::new(false);
 /// Which of the ports the extension wants to see as well: a bit for each, in the order of [`ports`].
@@ -63,11 +64,25 @@ pub(crate) fn prepare(memory: &impl PhysicalMemory, rsdp: u64) -> Result<(), Lau
         log::warn!("the firmware's tables do not tell how the machine is switched off: that is refused too");
     }
     REGISTERS.call_once(|| found);
-    for port in ports() {
-        FIRST.fetch_min(port, Ordering::Relaxed);
-        LAST.fetch_max(port, Ordering::Relaxed);
-    }
+    let [start, length] = window(ports());
+    WINDOW_START.store(start, Ordering::Relaxed);
+    WINDOW_LENGTH.store(length, Ordering::Relaxed);
     Ok(())
+}
+
+/// Where accesses start that reach one of `ports`, and how many such places there are.
+fn window(ports: impl Iterator<Item = u16>) -> [u16; 2] {
+    /// Bytes of the widest access.
+    const WIDEST: u16 = 4;
+    let (first, last) = ports.fold((u16::MAX, 0), |(first, last), port| (port.min(first), port.max(last)));
+    let start = first.saturating_sub(WIDEST - 1);
+    [start, last.saturating_add(1).saturating_sub(start)]
+}
+
+/// Whether an access to `port` may be about one of these ports: whoever asks has it [served](serve) then.
+#[inline]
+pub fn may_concern(port: u16) -> bool {
+    port.wrapping_sub(WINDOW_START.load(Ordering::Relaxed)) < WINDOW_LENGTH.load(Ordering::Relaxed)
 }
 
 /// The ports that always exit from the root VM, and that no guest VM reaches.
@@ -97,41 +112,19 @@ fn is_requested(access: &PortAccess) -> bool {
     ports().enumerate().any(|(index, port)| access.lane(port).is_some() && requested & bit(index) != 0)
 }
 
-/// Whether an access is about these ports.
-#[inline]
-fn concerns(access: &PortAccess) -> bool {
-    let [first, last] = [FIRST.load(Ordering::Relaxed), LAST.load(Ordering::Relaxed)];
-    access.port <= last && access.port.saturating_add(4) > first && touches(access)
-}
-
+/// Serves an access of the root VM that has exited and that [may be](may_concern) about these ports. Returns whether that is
+/// all. Else the extension decides it, as any other.
 #[cold]
 #[inline(never)]
-fn touches(access: &PortAccess) -> bool {
-    ports().any(|port| access.lane(port).is_some())
-}
-
-/// Serves an access of the root VM that has exited, and returns whether that is all. Else the extension decides it, as
-/// any other.
-#[inline]
-pub fn serve<V: VsHw>(
-    vs: &mut V,
-    access: &PortAccess,
-    guest: &impl GuestMemory,
-    registers: ExitRegisters,
-) -> bool {
-    concerns(access) && serve_sleep(vs, access, guest, registers)
-}
-
-#[cold]
-#[inline(never)]
-fn serve_sleep(
+pub fn serve(
     vs: &mut impl VsHw,
     access: &PortAccess,
     guest: &impl GuestMemory,
     registers: ExitRegisters,
 ) -> bool {
     const GENERAL_PROTECTION: Event = Event::Exception { vector: 13, error_code: Some(0) };
-    let Some(machine) = REGISTERS.get() else { return false };
+    let is_about = ports().any(|port| access.lane(port).is_some());
+    let Some(machine) = REGISTERS.get().filter(|_| is_about) else { return false };
     let writer = registers.writer();
     // Once: the extension on another PP can write the exit page meanwhile.
     let [rax] = registers.take([RAX]);

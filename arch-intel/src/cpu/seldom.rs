@@ -111,7 +111,8 @@ pub(super) fn exception(vs: &mut VmxVs, exit_reason: u32) -> Option<Exit> {
 /// An access to a port: the extension's to decide, but for the root VM's to what puts the machine to sleep.
 fn port(vs: &mut VmxVs, guest: &impl GuestMemory, registers: ExitRegisters) -> Option<Exit> {
     let access = exits::port_access(vs);
-    let served = vs.is_root && acpi_sleep::serve(vs, &access, guest, registers);
+    let concerns = vs.is_root && acpi_sleep::may_concern(access.port);
+    let served = concerns && acpi_sleep::serve(vs, &access, guest, registers);
     (!served).then(|| access.exit())
 }
 

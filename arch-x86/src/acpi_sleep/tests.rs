@@ -71,5 +71,12 @@ fn the_wake_status_is_where_the_machine_has_it() {
 #[test]
 fn a_machine_that_nobody_has_looked_at_owns_nothing() {
     assert_eq!(ports().count(), 0);
-    assert!(!concerns(&out(0x604, 2)));
+    assert!(!may_concern(0x604));
+}
+
+#[test]
+fn an_access_that_reaches_one_of_the_ports_starts_in_the_window() {
+    let [start, length] = window([0x601, 0x605].into_iter());
+    assert_eq!((start, start + length), (0x5FE, 0x606), "four bytes from 5FEH on reach 601H");
+    assert_eq!(window(core::iter::empty())[1], 0);
 }
