@@ -9,8 +9,11 @@ pub const RACE_LEAF: u32 = 0x4000_0060;
 pub const RACE_VICTIM: u64 = 0;
 /// The result is how often the victim's register has been changed.
 pub const RACE_STRIKES: u64 = 1;
-/// It is over.
+/// It is over: nothing is changed any more once the result is [`RACE_OVER`]. On Arm the register that is changed has the
+/// number of the call, so that one may be lost.
 pub const RACE_END: u64 = 2;
+/// See [`RACE_END`].
+pub const RACE_OVER: u64 = 0x0F_0E4D;
 /// Begins to change the other one's register; under `feud`, to get in the way of its calls.
 pub const RACE_STRIKE: u64 = 3;
 /// Under `feud`: counts what there is to have, before another processor begins.

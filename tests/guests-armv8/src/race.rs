@@ -8,7 +8,9 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use plinth_test_extensions::TEST_HYPERCALL;
-use plinth_test_extensions::race::{PSCI_VERSION, RACE_END, RACE_STRIKE, RACE_STRIKES, RACE_VICTIM};
+use plinth_test_extensions::race::{
+    PSCI_VERSION, RACE_END, RACE_OVER, RACE_STRIKE, RACE_STRIKES, RACE_VICTIM,
+};
 use plinth_test_guests_armv8::calls::{self, AFFINITY_INFO, CPU_OFF, CPU_ON};
 use plinth_test_guests_armv8::machine::Conduit;
 use plinth_test_guests_armv8::{Machine, Report, check, entry, plinth, reserved, say, secondary, system};
@@ -64,7 +66,7 @@ fn race(report: &mut Report, conduit: Conduit, second: u64, third: u64) {
         others += u64::from(answer != version);
     }
     let strikes = ask(RACE_STRIKES);
-    ask(RACE_END);
+    check!(report, "strikes-end", system::wait(PATIENCE, || ask(RACE_END) == RACE_OVER));
     let off = || calls::result(calls::firmware(conduit, [AFFINITY_INFO, third, 0, 0])) == 1;
     check!(report, "third-processor-is-off-again", system::wait(PATIENCE, off));
     let (ran, under_plinth) = (RAN.load(Ordering::SeqCst), UNDER_PLINTH.load(Ordering::SeqCst));

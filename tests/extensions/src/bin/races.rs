@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use plinth_extension_api::{Exit, Extension, Failure, Plinth, Resume, VmId, extension};
 use plinth_test_extensions::race::{
-    RACE_END, RACE_STRIKE, RACE_STRIKES, RACE_VICTIM, is_race, passes, race_pair,
+    RACE_END, RACE_OVER, RACE_STRIKE, RACE_STRIKES, RACE_VICTIM, is_race, passes, race_pair,
 };
 use plinth_test_extensions::random::Random;
 use plinth_test_extensions::{argument, is_test};
@@ -45,7 +45,7 @@ impl Extension for Races {
                 while STRIKING.load(Ordering::SeqCst) {
                     spin_loop();
                 }
-                0
+                RACE_OVER
             }
             RACE_STRIKE => {
                 strike();

@@ -61,7 +61,37 @@ const OFFSETS: Test = Test {
     ..PROMISED
 };
 
+/// A processor without AArch32.
+const A64FX: &[&str] = &["-cpu", "a64fx"];
+
+const STATES: Test = Test {
+    name: "states",
+    proves: "an extension gives a VS no state that EL1 and EL0 do not have",
+    payload: Payload::Guest("armv8-attack"),
+    extension: Some("states"),
+    expect: &[
+        "states: supervisor mode of AArch32: refused",
+        "states: Hyp mode: refused",
+        "states: EL2 with SP_EL0: refused",
+        "states: EL2: refused",
+        "states: EL3: refused",
+        "TEST attack done ",
+    ],
+    forbid: &["its own state is refused"],
+    check: None,
+    ..PROMISED
+};
+
 pub(super) const TESTS: &[Test] = &[
+    STATES,
+    Test {
+        name: "states-64-bit",
+        proves: "the same on a processor without AArch32, where EL0 of it is refused too",
+        boards: &["qemu-virt-max"],
+        arguments: A64FX,
+        expect: &["states: EL0 of AArch32: refused", "states: EL3: refused", "TEST attack done "],
+        ..STATES
+    },
     OFFSETS,
     Test { name: "offsets-vhe", proves: "the same in the EL2&0 regime", arguments: MAX, ..OFFSETS },
     Test { boards: &["qemu-virt-max"], ..OFFSETS },

@@ -39,9 +39,8 @@ const WILD_LONG: Test = Test {
 };
 
 pub(super) const TESTS: &[Test] = &[
-    // Not on AMD: QEMU's own processes end there, see docs/emulators.md.
-    Test { boards: &["qemu-virt"], ..WILD },
-    Test { boards: &["qemu-virt"], ..WILD_LONG },
+    Test { boards: &["qemu-virt", "qemu-q35-bios"], ..WILD },
+    Test { boards: &["qemu-virt", "qemu-q35-bios"], ..WILD_LONG },
     Test {
         boards: &["bochs-intel"],
         command_line: "plinth.test=wild wild.seconds=2",

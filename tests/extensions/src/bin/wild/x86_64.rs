@@ -144,8 +144,10 @@ impl Kind {
 
 /// Opens to the guest what a VS has of its own.
 pub(super) fn open(plinth: Plinth, vm: VmId) -> Result<(), Failure> {
+    const PAT: u64 = 0x277;
     OPENED
         .iter()
+        .filter(|(first, _)| *first != PAT || !is_amd())
         .try_for_each(|&(first, count)| plinth.vm_intercept_registers(vm, first, count, false, false))
 }
 
@@ -196,7 +198,9 @@ fn write_instructions(place: &mut [u8], kind: Kind, random: &mut Random) -> usiz
         // MOV to and from control and debug registers.
         4 | 5 => {
             code.load(0, random.next() as u32 >> random.below(32));
-            code.bytes(&[0x0F, 0x20 | any as u8 & 3, 0xC0 | (any >> 8) as u8 & 0x38]);
+            let (opcode, register) = (0x20 | any as u8 & 3, (any >> 8) as u8 & 0x38);
+            let opcode = if opcode == WRITE_DR && is_amd() { READ_DR } else { opcode };
+            code.bytes(&[0x0F, opcode, 0xC0 | register]);
         }
         // Groups 6 and 7 with any operand: LLDT, LTR, LGDT, LIDT, LMSW, INVLPG.
         6 => code.bytes(&[0x0F, any as u8 & 1, (any >> 8) as u8]),
@@ -209,6 +213,17 @@ fn write_instructions(place: &mut [u8], kind: Kind, random: &mut Random) -> usiz
         _ => code.bytes(&any.to_le_bytes()),
     }
     code.length
+}
+
+/// MOV from and to a debug register.
+const READ_DR: u8 = 0x21;
+const WRITE_DR: u8 = 0x23;
+
+/// QEMU has SVM on AMD's processors alone. There it does not switch the debug registers' meaning and the PAT between a guest and the
+/// host: see docs/emulators.md.
+fn is_amd() -> bool {
+    const AUTH: u32 = u32::from_le_bytes(*b"Auth");
+    core::arch::x86_64::__cpuid(0).ebx == AUTH
 }
 
 struct Code<'a> {
