@@ -12,7 +12,7 @@ use uefi::prelude::*;
 /// Rounds that the extension waits in one turn.
 const ROUNDS: u32 = 100_000;
 /// How often each is tried.
-const MANY: u64 = 50;
+const MANY: u64 = 20;
 /// Counts between interrupts of which the extension must not take each.
 const STORM: u32 = 1000;
 /// How often it is looked for one that should have come.

@@ -138,6 +138,7 @@ pub(super) const TESTS: &[Test] = &[
         payload: Payload::Guest("ticks"),
         extension: Some("slow"),
         expect: &["TEST ticks a-storm-does-not-stop-the-extension ok", done!("ticks")],
+        timeout: 180,
         ..GUEST
     },
     Test {
