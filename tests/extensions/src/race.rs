@@ -5,19 +5,20 @@ use plinth_extension_api::{Exit, ExitClass, Resume, passthrough};
 /// The CPUID leaf, on x86, at which a processor begins to change the other one's register.
 pub const RACE_LEAF: u32 = 0x4000_0060;
 
-/// The argument of the test hypercall under `races`: this processor is the victim.
-pub const RACE_VICTIM: u64 = 0;
+/// The argument of the test hypercall under `races`: this processor is the victim. Of such a call of the victim's CPU_ON may be made
+/// too, so no argument is the number of a processor.
+pub const RACE_VICTIM: u64 = 0x5200;
 /// The result is how often the victim's register has been changed.
-pub const RACE_STRIKES: u64 = 1;
+pub const RACE_STRIKES: u64 = 0x5201;
 /// It is over: nothing is changed any more once the result is [`RACE_OVER`]. On Arm the register that is changed has the
 /// number of the call, so that one may be lost.
-pub const RACE_END: u64 = 2;
+pub const RACE_END: u64 = 0x5202;
 /// See [`RACE_END`].
 pub const RACE_OVER: u64 = 0x0F_0E4D;
 /// Begins to change the other one's register; under `feud`, to get in the way of its calls.
-pub const RACE_STRIKE: u64 = 3;
+pub const RACE_STRIKE: u64 = 0x5203;
 /// Under `feud`: counts what there is to have, before another processor begins.
-pub const FEUD_PREPARE: u64 = 4;
+pub const FEUD_PREPARE: u64 = 0x5204;
 /// Under `feud`, the bits of the result of [`RACE_VICTIM`]: there is less to have afterwards; some kind of call never succeeded.
 pub const FEUD_LEAKS: u64 = 1;
 /// See [`FEUD_LEAKS`].

@@ -3,6 +3,8 @@
 use super::{LINUX, POWER_DOWN, Test};
 
 /// Some seconds.
+///
+/// On a fast host the root VM's interrupts leave the guest little of its slices: some dozens to some thousand exits.
 const WILD: Test = Test {
     name: "wild",
     proves: "a guest VM of random instructions and registers, on each CPU in turn, changes neither time nor work of Linux",
@@ -12,7 +14,7 @@ const WILD: Test = Test {
     timeout: 300,
     expect: &[
         "extension: wild: seed 0x",
-        "extension: wild: 250 exits, ",
+        "extension: wild: 20 exits, ",
         "TEST wild rounds=",
         "TEST wild cpus=2 ok",
         POWER_DOWN,
@@ -29,7 +31,7 @@ const WILD_LONG: Test = Test {
     timeout: 1800,
     expect: &[
         "extension: wild: seed 0x",
-        "extension: wild: 1000 exits, ",
+        "extension: wild: 640 exits, ",
         "TEST wild rounds=",
         "TEST wild cpus=2 ok",
         POWER_DOWN,
@@ -39,8 +41,9 @@ const WILD_LONG: Test = Test {
 };
 
 pub(super) const TESTS: &[Test] = &[
-    Test { boards: &["qemu-virt", "qemu-q35-bios"], ..WILD },
-    Test { boards: &["qemu-virt", "qemu-q35-bios"], ..WILD_LONG },
+    // Not on AMD: QEMU's own process ends there sooner or later, see docs/emulators.md.
+    Test { boards: &["qemu-virt"], ..WILD },
+    Test { boards: &["qemu-virt"], ..WILD_LONG },
     Test {
         boards: &["bochs-intel"],
         command_line: "plinth.test=wild wild.seconds=2",
@@ -49,7 +52,7 @@ pub(super) const TESTS: &[Test] = &[
         timeout: 900,
         expect: &[
             "extension: wild: seed 0x",
-            "extension: wild: 250 exits, ",
+            "extension: wild: 160 exits, ",
             "TEST wild rounds=",
             "TEST wild cpus=1 ok",
             POWER_DOWN,

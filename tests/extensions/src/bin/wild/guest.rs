@@ -20,7 +20,7 @@ const EXITS_OF_SLICE: u64 = 100;
 /// After how many slices a guest is replaced that could go on.
 const SLICES_OF_GUEST: u64 = 2;
 /// After how many exits there is a line, and whenever there are twice as many.
-const LINE: u64 = 250;
+const LINE: u64 = 20;
 
 /// The memory of a guest before it runs.
 pub(super) type Memory = [[u8; PAGE]; PAGES];
