@@ -65,6 +65,7 @@ pub(super) const TESTS: &[Test] = &[
     Test { boards: &["bochs-intel"], end: End::Seen, timeout: 300, ..HALF_OUT },
     Test { boards: &["qemu-q35-bios"], end: End::Status(GUEST_PASSED), ..FEUD },
     Test { boards: &["qemu-q35-bios"], end: End::Status(GUEST_PASSED), ..FEUD_LONG },
+    Test { boards: &["bochs-intel"], end: End::Seen, ..FEUD_LONG },
     Test { boards: &["bochs-intel"], end: End::Seen, timeout: 900, ..FEUD },
     ARM,
     Test { boards: ARM.boards, payload: ARM.payload, memory: ARM.memory, ..FEUD_LONG },
