@@ -62,7 +62,7 @@ const OFFSETS: Test = Test {
 };
 
 /// A processor without AArch32.
-const A64FX: &[&str] = &["-cpu", "a64fx"];
+const A64FX: &[&str] = &["-cpu", "a64fx", "-machine", "mte=off"];
 
 const STATES: Test = Test {
     name: "states",
