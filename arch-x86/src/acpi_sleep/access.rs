@@ -1,8 +1,7 @@
 //! An access to ports, and how the kernel carries it out for the root VM.
 
-use core::arch::asm;
-
 use plinth_hal::{Exit, ExitClass};
+use x86_64::instructions::port::Port;
 
 /// An access to a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,22 +88,14 @@ impl PortAccess {
 /// # Safety
 /// As [`PortAccess::carry_out`].
 unsafe fn read(port: u16, size: u8) -> u32 {
-    let mut value = 0u32;
     // SAFETY: forwarded to the caller; a port is no memory of Rust's.
     unsafe {
         match size {
-            1 => {
-                asm!("in al, dx", in("dx") port, inout("eax") value, options(nomem, nostack, preserves_flags))
-            }
-            2 => {
-                asm!("in ax, dx", in("dx") port, inout("eax") value, options(nomem, nostack, preserves_flags))
-            }
-            _ => {
-                asm!("in eax, dx", in("dx") port, inout("eax") value, options(nomem, nostack, preserves_flags))
-            }
+            1 => Port::<u8>::new(port).read().into(),
+            2 => Port::<u16>::new(port).read().into(),
+            _ => Port::<u32>::new(port).read(),
         }
     }
-    value
 }
 
 /// # Safety
@@ -113,36 +104,9 @@ unsafe fn write(port: u16, size: u8, value: u32) {
     // SAFETY: forwarded to the caller; a port is no memory of Rust's.
     unsafe {
         match size {
-            1 => asm!("out dx, al", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)),
-            2 => asm!("out dx, ax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)),
-            _ => {
-                asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags))
-            }
+            1 => Port::new(port).write(value as u8),
+            2 => Port::new(port).write(value as u16),
+            _ => Port::new(port).write(value),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn in_changes_what_it_reads() {
-        let rax = 0x1122_3344_5566_7788;
-        let read = |size| PortAccess { port: 0x604, size, is_read: true, is_string: false };
-        assert_eq!(read(1).merged(rax, 0xABCD_EF01), 0x1122_3344_5566_7701);
-        assert_eq!(read(2).merged(rax, 0xABCD_EF01), 0x1122_3344_5566_EF01);
-        assert_eq!(read(4).merged(rax, 0xABCD_EF01), 0xABCD_EF01);
-    }
-
-    #[test]
-    fn each_byte_has_its_port() {
-        let write = PortAccess { port: 0xFFFE, size: 4, is_read: false, is_string: false };
-        let bytes = [0xFFFD, 0xFFFE, 0xFFFF, 0, 1, 2].map(|port| write.byte(port, 0x4433_2211));
-        assert_eq!(bytes, [None, Some(0x11), Some(0x22), Some(0x33), Some(0x44), None]);
-        assert_eq!(PortAccess { size: 2, ..write }.written(0x4433_2211), 0x2211);
-        assert!(write.wraps() && !PortAccess { size: 2, ..write }.wraps());
-        assert!(write.ports().eq([0xFFFE, 0xFFFF, 0, 1]));
-        assert_eq!(PortAccess::of(&write.exit()), write);
     }
 }

@@ -284,7 +284,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(size)
     }
 
-    /// Makes every PP forget what it holds of a VM's nested tables; this one before its next entry.
+    /// Invalidates what every PP's TLB holds of a VM's nested tables. The calling PP does so before its next entry.
     ///
     /// Not while the VM is locked: a PP that is waited for may need that lock to decode an instruction before it
     /// leaves its guest.

@@ -52,7 +52,7 @@ impl Image {
         rsdp[8] = rsdp.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
     }
 
-    /// Reads it; what is not there is ones.
+    /// Reads the image; an address outside reads as ones.
     pub(crate) fn read(&self, at: u64, buffer: &mut [u8]) {
         let at = usize::try_from(at).unwrap_or(usize::MAX);
         match self.bytes.get(at..at.saturating_add(buffer.len())) {

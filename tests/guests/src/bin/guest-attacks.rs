@@ -1,4 +1,4 @@
-//! Guest VMs beside this one that attack the processor: it stays this one's, with its caches on.
+//! Starts guest VMs that attack the processor. Afterwards the root VM still has the processor, and its caches are on.
 
 #![no_std]
 #![no_main]

@@ -41,7 +41,7 @@ pub(super) struct Test {
     pub(super) name: &'static str,
     /// The boards that it runs on.
     pub(super) boards: &'static [&'static str],
-    /// What it shows, in one line.
+    /// What the test shows, in one line.
     pub(super) proves: &'static str,
     /// What is started after the loader.
     pub(super) payload: Payload,

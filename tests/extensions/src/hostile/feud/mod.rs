@@ -37,7 +37,7 @@ const COUNTS: u32 = 100;
 static EXIT_PAGE: AtomicU64 = AtomicU64::new(0);
 /// What there was to have before.
 static BEFORE: Noted = Noted::nothing();
-/// The other one is at it.
+/// The striker is attacking the caller.
 static STRIKING: AtomicBool = AtomicBool::new(false);
 static DONE: AtomicBool = AtomicBool::new(false);
 
