@@ -7,7 +7,7 @@ use plinth_arch_armv8::console::MmioUart;
 use plinth_arch_armv8::{El2, EntryFrame, own_hardware_id};
 use plinth_kernel::logger::{Console, LOGGER};
 use plinth_kernel::{Kernel, last_words};
-use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus};
+use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, ORIGIN_PRIVILEGED};
 
 static EL2: Kernel<El2> = Kernel::new();
 static CONSOLE: MmioUart = MmioUart::new();
@@ -47,7 +47,7 @@ unsafe extern "C" fn _start(info: *const LaunchInfo, pp: u64) -> u64 {
 extern "C" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -> u64 {
     // SAFETY: the loader passes a structure that outlives the launch.
     let info = unsafe { &*info };
-    if !info.is_current() {
+    if !info.is_current() || info.origin != ORIGIN_PRIVILEGED {
         return LaunchStatus::failed(LaunchError::BadContract, 0).raw();
     }
     if pp == 0 {

@@ -11,7 +11,7 @@ use plinth_arch_x86::launch::Call;
 use plinth_arch_x86::root_state::EntryFrame;
 use plinth_kernel::logger::{Console, LOGGER};
 use plinth_kernel::{Kernel, last_words};
-use plinth_launch::{CONSOLE_16550_PORT, LaunchError, LaunchInfo, LaunchStatus};
+use plinth_launch::{CONSOLE_16550_PORT, LaunchError, LaunchInfo, LaunchStatus, ORIGIN_PRIVILEGED};
 
 static SVM: Kernel<Svm> = Kernel::new();
 static VMX: Kernel<Vmx> = Kernel::new();
@@ -55,7 +55,7 @@ unsafe extern "sysv64" fn _start(info: *const LaunchInfo, pp: u64) -> u64 {
 extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -> u64 {
     // SAFETY: the loader passes a structure that outlives the launch.
     let info = unsafe { &*info };
-    if !info.is_current() {
+    if !info.is_current() || info.origin != ORIGIN_PRIVILEGED {
         return LaunchStatus::failed(LaunchError::BadContract, 0).raw();
     }
     if pp == 0 {

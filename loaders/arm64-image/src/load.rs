@@ -8,11 +8,9 @@ use plinth_arm64_image::entropy;
 use plinth_arm64_image::plan::Plan;
 use plinth_arm64_image::tree::{self, Edits};
 use plinth_device_tree::{Broken, ModuleKind, Tree};
-use plinth_launch::image::{Image, ImageError, Machine};
-use plinth_launch::layout::{self, Request};
-use plinth_launch::{
-    CONSOLE_NONE, LaunchInfo, MAGIC, MAX_SEGMENTS, Range, SEGMENT_EXECUTE, SEGMENT_WRITE, Segment, VERSION,
-};
+use plinth_launch::image::{ImageError, Machine};
+use plinth_launch::prepare::{FileError, Files};
+use plinth_launch::{CONSOLE_NONE, LaunchInfo, Range};
 
 use crate::{entry, mmu};
 
@@ -31,8 +29,10 @@ pub(crate) enum LoadError {
     NoArchive,
     /// Neither the archive nor the device tree has a part.
     Missing(&'static str),
-    /// The kernel's ELF file is refused.
-    Kernel(ImageError),
+    /// An ELF file is refused.
+    File(FileError),
+    /// The reservation cannot be filled.
+    Reservation(ImageError),
     /// The payload has no arm64 Image header.
     Payload,
     /// No memory bank holds the file.
@@ -58,7 +58,8 @@ impl fmt::Display for LoadError {
                 f,
                 "the file has no {part}, and /chosen names none in memory; put the file together again with one"
             ),
-            Self::Kernel(error) => write!(f, "the kernel's ELF file is refused: {error}"),
+            Self::File(error) => write!(f, "the {}'s ELF file is refused: {error}", error.file()),
+            Self::Reservation(error) => write!(f, "kernel and extension cannot be loaded: {error}"),
             Self::Payload => f.write_str("the payload is no arm64 Linux Image; name one (uncompressed)"),
             Self::NoMemory => f.write_str(
                 "no /memory in the device tree holds this file; load it into the machine's memory",
@@ -97,15 +98,17 @@ pub(crate) fn load(original: Tree<'_>, base: u64, console: (u64, u64)) -> Result
     let start = target.start + header.offset;
     put(Range { start, size: header.size }, payload)?;
     put_tree(tree, reservation, &parts)?;
-    let kernel = parts.need(Kind::Kernel, "kernel")?;
-    let extension = parts.need(Kind::Extension, "extension")?;
+    let (kernel, extension) =
+        (parts.need(Kind::Kernel, "kernel")?, parts.need(Kind::Extension, "extension")?);
     // One word is this loader's alone.
     let [first, second, third, own] = entropy::words(original.seeds(), counter);
-    let mut info = LaunchInfo {
-        magic: MAGIC,
-        version: VERSION,
-        size: size_of::<LaunchInfo>() as u32,
-        reservation,
+    let files = Files::check(kernel, extension, Machine::Aarch64).map_err(LoadError::File)?;
+    let placement = files
+        .place(reservation, own)
+        .map_err(|_| LoadError::NoRoom("kernel and extension in the reservation"))?;
+    // SAFETY: the reservation is ours alone.
+    placement.load_into(unsafe { memory(reservation) }).map_err(LoadError::Reservation)?;
+    let info = LaunchInfo {
         fdt: tree.start,
         memory_end: original.memory_end(),
         pp_count: 1,
@@ -113,19 +116,18 @@ pub(crate) fn load(original: Tree<'_>, base: u64, console: (u64, u64)) -> Result
         console_base: console.1,
         log_level,
         entropy: [first, second, third, 0],
-        ..LaunchInfo::default()
+        // Part of the file, which nobody overwrites before the kernel has read it.
+        command_line: archive.part(Kind::Options).map_or(Range::default(), range_of),
+        ..placement.info()
     };
-    // Part of the file, which nobody overwrites before the kernel has read it.
-    info.command_line = archive.part(Kind::Options).map_or(Range::default(), range_of);
-    let (entry, at) = place(&mut info, kernel, extension, own)?;
+    let at = placement.info_at();
     // SAFETY: the layout has set the place aside, inside the reservation; it is aligned to a page.
     unsafe { (at as *mut LaunchInfo).write(info) };
-    let loaded = Range { start: reservation.start, size: info.pool.start - reservation.start };
-    for range in [file, target, tree, loaded] {
+    for range in [file, target, tree, placement.loaded()] {
         // SAFETY: all are memory.
         unsafe { mmu::clean(range) };
     }
-    Ok(Loaded { entry, info: at, fdt: tree.start, payload: start })
+    Ok(Loaded { entry: placement.entry(), info: at, fdt: tree.start, payload: start })
 }
 
 /// Where the parts come from: this file, or what is not in it from memory that `/chosen` names.
@@ -277,39 +279,4 @@ fn put_tree(range: Range, reservation: Range, parts: &Parts<'_>) -> Result<(), L
     let blob = parts.tree.bytes();
     room[..blob.len()].copy_from_slice(blob);
     tree::edit(room, parts.tree, &Edits { reservation, initrd, command_line }).map_err(LoadError::Tree)
-}
-
-/// Kernel and extension into the reservation, the kernel at random as far as `entropy` is; what is left becomes the pool.
-/// Returns the entry's address, and the place for the launch information.
-fn place(
-    info: &mut LaunchInfo,
-    kernel: &[u8],
-    extension: &[u8],
-    entropy: u64,
-) -> Result<(u64, u64), LoadError> {
-    let image = Image::parse(kernel, Machine::Aarch64).map_err(LoadError::Kernel)?;
-    let layout = layout::plan(&Request {
-        reservation: info.reservation,
-        kernel_size: image.span().size,
-        kernel_alignment: image.alignment(),
-        extension_size: extension.len() as u64,
-        info_size: size_of::<LaunchInfo>() as u64,
-        entropy,
-    })
-    .map_err(|_| LoadError::NoRoom("kernel and extension in the reservation"))?;
-    let bias = layout.kernel.start.wrapping_sub(image.span().start);
-    // SAFETY: the reservation is ours alone.
-    let room = unsafe { memory(layout.kernel) };
-    image.load_into(room, bias).map_err(LoadError::Kernel)?;
-    put(layout.extension, extension)?;
-    (info.extension, info.pool) = (layout.extension, layout.pool);
-    for (slot, segment) in info.kernel_segments.iter_mut().zip(image.segments()) {
-        let pages = segment.pages();
-        let range = Range { start: pages.start.wrapping_add(bias), size: pages.size };
-        let write = if segment.write { SEGMENT_WRITE } else { 0 };
-        let execute = if segment.execute { SEGMENT_EXECUTE } else { 0 };
-        *slot = Segment { range, flags: write | execute };
-    }
-    info.kernel_segment_count = image.segments().count().min(MAX_SEGMENTS) as u64;
-    Ok((image.entry().wrapping_add(bias), layout.info.start))
 }

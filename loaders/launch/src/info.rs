@@ -4,7 +4,7 @@
 pub const MAGIC: u64 = u64::from_le_bytes(*b"PLINTHLI");
 
 /// The version of this layout. A kernel refuses any other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest command line that a kernel looks at, in bytes.
 pub const COMMAND_LINE_MAX: u64 = 4096;
@@ -92,7 +92,22 @@ pub struct LaunchInfo {
     pub entropy: [u64; 4],
     /// The kernel's command line: UTF-8, not terminated.
     pub command_line: Range,
+    /// Where the caller runs: [`ORIGIN_PRIVILEGED`] or [`ORIGIN_EL1`].
+    pub origin: u64,
+    /// AArch64, with [`ORIGIN_EL1`]: page tables for EL2 that map all of `reservation` and the console at their own
+    /// addresses, in the form of TTBR0_EL2 for 48-bit addresses and 4 KiB pages. The first call runs on them: it comes
+    /// with the MMU off. 0 otherwise.
+    pub tables: u64,
+    /// Memory of the OS's, page aligned, outside the reservation, that outlives the hypervisor. The kernel copies its log
+    /// there and never reads it. Empty where there is none.
+    pub log: Range,
 }
+
+/// The caller runs at the level that the hypervisor takes (x86: CPL 0; AArch64: EL2). Its own state becomes the root VM's.
+pub const ORIGIN_PRIVILEGED: u64 = 0;
+/// AArch64: an OS at EL1 has come to EL2 by its hypervisor stub, with the MMU off. The OS becomes the root VM, behind its
+/// HVC: at ELR_EL2, with SPSR_EL2 and 0 in X0. Its EL1 registers are as they are.
+pub const ORIGIN_EL1: u64 = 1;
 
 impl LaunchInfo {
     /// Whether this is the contract of this version, as far as its head says.
@@ -101,5 +116,6 @@ impl LaunchInfo {
     }
 }
 
-const _: () =
-    assert!(core::mem::size_of::<LaunchInfo>() == 16 + 16 + MAX_SEGMENTS * 24 + 8 + 48 + 7 * 8 + 32 + 16);
+const _: () = assert!(
+    core::mem::size_of::<LaunchInfo>() == 16 + 16 + MAX_SEGMENTS * 24 + 8 + 48 + 7 * 8 + 32 + 16 + 32
+);

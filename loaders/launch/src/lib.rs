@@ -14,6 +14,7 @@ mod console;
 pub mod image;
 mod info;
 pub mod layout;
+pub mod prepare;
 mod status;
 
 pub use console::*;

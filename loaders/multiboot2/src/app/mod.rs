@@ -13,6 +13,7 @@ use core::panic::PanicInfo;
 use plinth_launch::LaunchStatus;
 use plinth_launch::image::ImageError;
 use plinth_launch::layout::TooSmall;
+use plinth_launch::prepare::FileError;
 use plinth_loader_multiboot2::boot_info::{BadModules, BootInfo};
 use plinth_loader_multiboot2::linux::BadKernel;
 use plinth_loader_multiboot2::options::BadOption;
@@ -32,10 +33,10 @@ enum Error<'a> {
     NoModule(&'static str),
     /// The payload cannot be booted.
     Payload(BadKernel),
-    /// An image is refused.
-    Image(&'static str, ImageError),
-    /// The kernel insists on an address.
-    NotRelocatable,
+    /// A file is refused.
+    File(FileError),
+    /// The memory for the hypervisor cannot be filled.
+    Reservation(ImageError),
     /// The memory for the hypervisor cannot hold it.
     TooSmall(TooSmall),
     /// The initial RAM disk lies above this address.
@@ -65,8 +66,8 @@ impl fmt::Display for Error<'_> {
                 )
             }
             Self::Payload(error) => write!(f, "{error}"),
-            Self::Image(role, error) => write!(f, "the {role} is refused: {error}"),
-            Self::NotRelocatable => f.write_str("the kernel cannot be relocated; build it as a static-PIE"),
+            Self::File(error) => write!(f, "the {} is refused: {error}", error.file()),
+            Self::Reservation(error) => write!(f, "kernel and extension cannot be loaded: {error}"),
             Self::NoMemory(what) => {
                 write!(f, "there is no memory for {what}; give the machine more, or set memory= to less")
             }

@@ -1,11 +1,8 @@
 //! Memory for the hypervisor, its images in it, and the launch.
 
-use plinth_launch::image::{Image, Machine, PAGE_SIZE};
-use plinth_launch::layout::{self, Layout, Request};
-use plinth_launch::{
-    CONSOLE_16550_PORT, Entry, LaunchInfo, LaunchStatus, MAGIC, MAX_SEGMENTS, Range, SEGMENT_EXECUTE,
-    SEGMENT_WRITE, Segment, VERSION,
-};
+use plinth_launch::image::{Machine, PAGE_SIZE};
+use plinth_launch::prepare::{Files, Placement};
+use plinth_launch::{CONSOLE_16550_PORT, Entry, LaunchInfo, LaunchStatus, Range};
 use plinth_loader_multiboot2::boot_info::{BootInfo, Module};
 use plinth_loader_multiboot2::memory_map::{MemoryMap, RESERVED};
 use plinth_loader_multiboot2::options::Options;
@@ -31,12 +28,7 @@ pub(super) fn launch<'a>(info: &BootInfo<'a>, map: &mut MemoryMap, rsdp: u64) ->
     let options = Options::parse(info.command_line()).map_err(Error::Option)?;
     let module = |role| info.module(role).ok_or(Error::NoModule(role));
     let (kernel_file, extension_file) = (bytes(&module("kernel")?), bytes(&module("extension")?));
-    let parse = |role, file| Image::parse(file, Machine::X86_64).map_err(|error| Error::Image(role, error));
-    let kernel = parse("kernel", kernel_file)?;
-    parse("extension", extension_file)?;
-    if !kernel.is_relocatable() {
-        return Err(Error::NotRelocatable);
-    }
+    let files = Files::check(kernel_file, extension_file, Machine::X86_64).map_err(Error::File)?;
     let size = options.memory * MIB;
     let floor = LOW_END.max(info.modules_end());
     let start = map.highest(size, 2 * MIB, floor, 4 << 30).ok_or(Error::NoMemory("the hypervisor"))?;
@@ -50,7 +42,9 @@ pub(super) fn launch<'a>(info: &BootInfo<'a>, map: &mut MemoryMap, rsdp: u64) ->
         command_line: range_of(info.command_line()),
         entropy: entropy::words(),
     };
-    let (entry, launch_info) = place(Range { start, size }, &kernel, extension_file, &machine)?;
+    // A word that nobody else gets.
+    let placement = files.place(Range { start, size }, machine.entropy[3]).map_err(Error::TooSmall)?;
+    let (entry, launch_info) = load(&placement, &machine)?;
     // SAFETY: the entry is that of the image just loaded, and everything that the contract asks for is in place: 64-bit
     // mode, identity mapped memory, interrupts off.
     let status = LaunchStatus::from_raw(unsafe { entry(launch_info, 0) });
@@ -78,52 +72,25 @@ fn range_of(text: &str) -> Range {
     Range { start: text.as_ptr() as u64, size: text.len() as u64 }
 }
 
-/// Lays out the reservation, and fills it.
-fn place<'a>(
-    reservation: Range,
-    kernel: &Image<'_>,
-    extension: &[u8],
-    machine: &Found,
-) -> Result<(Entry, *const LaunchInfo), Error<'a>> {
-    let layout = layout::plan(&Request {
-        reservation,
-        kernel_size: kernel.span().size,
-        kernel_alignment: kernel.alignment(),
-        extension_size: extension.len() as u64,
-        info_size: size_of::<LaunchInfo>() as u64,
-        // A word that nobody else gets.
-        entropy: machine.entropy[3],
-    })
-    .map_err(Error::TooSmall)?;
-    let bias = layout.kernel.start.wrapping_sub(kernel.span().start);
+/// Fills the reservation.
+fn load<'a>(placement: &Placement<'_>, machine: &Found) -> Result<(Entry, *const LaunchInfo), Error<'a>> {
+    let info = contract(placement, machine);
+    let Range { start, size } = info.reservation;
     // SAFETY: the reservation is usable memory that nothing else lies in, identity mapped.
-    let memory =
-        unsafe { core::slice::from_raw_parts_mut(reservation.start as *mut u8, reservation.size as usize) };
-    let kernel_offset = (layout.kernel.start - reservation.start) as usize;
-    kernel.load_into(&mut memory[kernel_offset..], bias).map_err(|error| Error::Image("kernel", error))?;
-    let offset = (layout.extension.start - reservation.start) as usize;
-    memory[offset..offset + extension.len()].copy_from_slice(extension);
-    say(format_args!(
-        "kernel at {:#x}, {} MiB for the hypervisor",
-        layout.kernel.start,
-        reservation.size / MIB
-    ));
-    let to = layout.info.start as *mut LaunchInfo;
+    let memory = unsafe { core::slice::from_raw_parts_mut(start as *mut u8, size as usize) };
+    placement.load_into(memory).map_err(Error::Reservation)?;
+    let kernel = placement.layout().kernel.start;
+    say(format_args!("kernel at {kernel:#x}, {} MiB for the hypervisor", size / MIB));
+    let to = placement.info_at() as *mut LaunchInfo;
     // SAFETY: the pages were set aside for it.
-    unsafe { to.write(contract(reservation, &layout, kernel, machine)) };
-    let entry = kernel.entry().wrapping_add(bias) as *const ();
+    unsafe { to.write(info) };
+    let entry = placement.entry() as *const ();
     // SAFETY: the address is in an executable segment of the image, whose entry has this signature by contract.
     Ok((unsafe { core::mem::transmute::<*const (), Entry>(entry) }, to))
 }
 
-fn contract(reservation: Range, layout: &Layout, kernel: &Image<'_>, machine: &Found) -> LaunchInfo {
-    let mut info = LaunchInfo {
-        magic: MAGIC,
-        version: VERSION,
-        size: size_of::<LaunchInfo>() as u32,
-        reservation,
-        pool: layout.pool,
-        extension: layout.extension,
+fn contract(placement: &Placement<'_>, machine: &Found) -> LaunchInfo {
+    LaunchInfo {
         low_page: Range { start: machine.low_page, size: PAGE_SIZE },
         memory_end: machine.memory_end,
         acpi_rsdp: machine.rsdp,
@@ -134,17 +101,6 @@ fn contract(reservation: Range, layout: &Layout, kernel: &Image<'_>, machine: &F
         log_level: machine.log,
         command_line: machine.command_line,
         entropy: [machine.entropy[0], machine.entropy[1], machine.entropy[2], 0],
-        ..LaunchInfo::default()
-    };
-    let bias = layout.kernel.start.wrapping_sub(kernel.span().start);
-    for (to, from) in info.kernel_segments.iter_mut().zip(kernel.segments()).take(MAX_SEGMENTS) {
-        let pages = from.pages();
-        let flag = |set, flag| if set { flag } else { 0 };
-        *to = Segment {
-            range: Range { start: pages.start.wrapping_add(bias), size: pages.size },
-            flags: flag(from.write, SEGMENT_WRITE) | flag(from.execute, SEGMENT_EXECUTE),
-        };
-        info.kernel_segment_count += 1;
+        ..placement.info()
     }
-    info
 }

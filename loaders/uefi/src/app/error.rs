@@ -5,6 +5,7 @@ use core::fmt;
 use plinth_launch::LaunchStatus;
 use plinth_launch::image::ImageError;
 use plinth_launch::layout::TooSmall;
+use plinth_launch::prepare::FileError;
 #[cfg(target_arch = "aarch64")]
 use plinth_loader_uefi::acpi_tree::Missing;
 use plinth_loader_uefi::command::UnknownCommand;
@@ -22,9 +23,9 @@ pub(crate) enum Error {
     /// A file that must be text is not UTF-8.
     NotText { path: String },
     /// An ELF file is refused.
-    Image { path: String, error: ImageError },
-    /// The kernel is linked for one fixed address.
-    NotRelocatable { path: String },
+    Elf { path: String, error: FileError },
+    /// The hypervisor's memory cannot be filled.
+    Reservation(ImageError),
     /// The firmware has no room for the hypervisor.
     NoMemory { kib: u64, status: Status },
     /// What must go into the hypervisor's memory does not fit.
@@ -100,8 +101,8 @@ impl fmt::Display for Error {
             Self::Command(error) => error.fmt(f),
             Self::File { path, status } => write!(f, "{path}: {} ({status})", remedy(*status)),
             Self::NotText { path } => write!(f, "{path}: not UTF-8 text; save it as UTF-8"),
-            Self::Image { path, error } => write!(f, "{path}: {error}"),
-            Self::NotRelocatable { path } => write!(f, "{path}: linked for a fixed address; link the kernel as static-PIE"),
+            Self::Elf { path, error } => write!(f, "{path}: {error}"),
+            Self::Reservation(error) => write!(f, "kernel and extension cannot be loaded: {error}"),
             Self::NoMemory { kib, status } => write!(f, "the firmware has no {kib} KiB of free memory in one piece for the hypervisor ({status}); lower `memory` in plinth.toml, or add memory"),
             Self::TooSmall(error) => error.fmt(f),
             #[cfg(target_arch = "aarch64")]
