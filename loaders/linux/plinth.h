@@ -124,6 +124,9 @@ struct plinth_reserve {
  * the file that reserved; then the state is running. The program's mappings of the reservation end with the call.
  *   EBUSY       the state is not reserved, or another open file reserved.
  *   EINVAL      entry or info is not in the reservation, or tables is not where it has to be.
+ *   ETXTBSY     a transfer still goes to the reservation, or another program maps a page of it.
+ *   EAGAIN      a CPU went off line meanwhile.
+ *   ENOMEM      there is no memory for the call's page tables.
  *   EOPNOTSUPP  not_now says why not.
  *   ECANCELED   the hypervisor refused a CPU: status and cpu say why. The state is reserved again; or, where cpus_left is not 0,
  *               broken.

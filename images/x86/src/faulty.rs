@@ -4,5 +4,4 @@
 #![no_std]
 #![no_main]
 
-mod entry;
 mod image;

@@ -3,5 +3,4 @@
 #![no_std]
 #![no_main]
 
-mod entry;
 mod image;
