@@ -20,11 +20,13 @@ pub struct Request {
     pub extension_size: u64,
     /// The launch information's size.
     pub info_size: u64,
+    /// What else the loader passes to the kernel, such as a command line or a device tree.
+    pub extra_size: u64,
     /// Random bits; the same bits give the same layout.
     pub entropy: u64,
 }
 
-/// The parts of the reservation, page aligned, in ascending order, disjoint.
+/// The parts of the reservation, each from a page's start on, in ascending order, disjoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The kernel image, as long as its span.
@@ -33,6 +35,8 @@ pub struct Layout {
     pub extension: Range,
     /// The launch information.
     pub info: Range,
+    /// What else the loader passes; empty where there is nothing.
+    pub extra: Range,
     /// All that remains, up to the end of the reservation.
     pub pool: Range,
 }
@@ -75,13 +79,14 @@ pub fn plan(request: &Request) -> Result<Layout, TooSmall> {
     let kernel = Range { start: start + slide(request, size - needed), size: request.kernel_size };
     let extension = Range { start: after(kernel), size: request.extension_size };
     let info = Range { start: after(extension), size: request.info_size };
-    let pool = Range { start: after(info), size: start + size - after(info) };
-    Ok(Layout { kernel, extension, info, pool })
+    let extra = Range { start: after(info), size: request.extra_size };
+    let pool = Range { start: after(extra), size: start + size - after(extra) };
+    Ok(Layout { kernel, extension, info, extra, pool })
 }
 
 /// The whole pages of all parts but the pool.
 fn needed(request: &Request) -> Option<u64> {
-    let sizes = [request.kernel_size, request.extension_size, request.info_size];
+    let sizes = [request.kernel_size, request.extension_size, request.info_size, request.extra_size];
     sizes.into_iter().try_fold(0_u64, |sum, size| sum.checked_add(size.checked_next_multiple_of(PAGE_SIZE)?))
 }
 
@@ -115,6 +120,7 @@ mod tests {
             kernel_alignment: PAGE_SIZE,
             extension_size: 12345,
             info_size: 500,
+            extra_size: 0,
             entropy,
         }
     }
@@ -126,6 +132,13 @@ mod tests {
         assert_eq!(layout.extension, Range { start: START + 0x30000, size: 12345 });
         assert_eq!(layout.info, Range { start: START + 0x34000, size: 500 });
         assert_eq!(layout.pool, Range { start: START + 0x35000, size: (8 << 20) - 0x35000 });
+    }
+
+    #[test]
+    fn what_else_the_loader_passes_lies_between_information_and_pool() {
+        let layout = plan(&Request { extra_size: 0x1001, ..request(8 << 20, 0) }).unwrap();
+        assert_eq!(layout.extra, Range { start: START + 0x35000, size: 0x1001 });
+        assert_eq!(layout.pool.start, START + 0x37000);
     }
 
     #[test]
@@ -148,16 +161,16 @@ mod tests {
     proptest! {
         #[test]
         fn parts_never_overlap(
-            pages in 1_u64..10000, kernel in 1_u64..1 << 24, extension in 1_u64..1 << 24,
+            pages in 1_u64..10000, kernel in 1_u64..1 << 24, extension in 1_u64..1 << 24, extra in 1_u64..1 << 20,
             entropy: u64, align in 12..22_u32,
         ) {
             let request = Request {
                 kernel_size: kernel, extension_size: extension, kernel_alignment: 1 << align,
-                ..request(pages * PAGE_SIZE, entropy)
+                extra_size: extra, ..request(pages * PAGE_SIZE, entropy)
             };
-            if let Ok(Layout { kernel, extension, info, pool }) = plan(&request) {
+            if let Ok(Layout { kernel, extension, info, extra, pool }) = plan(&request) {
                 prop_assert!(kernel.start >= START && kernel.start.is_multiple_of(1 << align));
-                let parts = [kernel, extension, info, pool];
+                let parts = [kernel, extension, info, extra, pool];
                 prop_assert!(parts.windows(2).all(|pair| pair[0].start + pair[0].size <= pair[1].start));
                 prop_assert!(parts.iter().all(|part| part.start.is_multiple_of(PAGE_SIZE) && part.size > 0));
                 prop_assert_eq!(pool.start + pool.size, START + pages * PAGE_SIZE);

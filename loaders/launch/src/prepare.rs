@@ -86,12 +86,26 @@ impl<'a> Files<'a> {
     /// # Errors
     /// [`TooSmall`] says how much is needed.
     pub fn place(self, reservation: Range, entropy: u64) -> Result<Placement<'a>, TooSmall> {
+        self.place_with(reservation, entropy, 0)
+    }
+
+    /// The same, with room for `extra_size` bytes of the loader's own that the kernel reads: [`Layout::extra`].
+    ///
+    /// # Errors
+    /// [`TooSmall`] says how much is needed.
+    pub fn place_with(
+        self,
+        reservation: Range,
+        entropy: u64,
+        extra_size: u64,
+    ) -> Result<Placement<'a>, TooSmall> {
         let layout = layout::plan(&Request {
             reservation,
             kernel_size: self.kernel.span().size,
             kernel_alignment: self.kernel.alignment(),
             extension_size: self.extension.len() as u64,
             info_size: size_of::<LaunchInfo>() as u64,
+            extra_size,
             entropy,
         })?;
         Ok(Placement { files: self, reservation, layout })
