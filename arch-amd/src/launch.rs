@@ -3,6 +3,7 @@
 use plinth_arch_x86::cold_start::ColdProcessors;
 use plinth_arch_x86::extended_state;
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
+use plinth_arch_x86::launch_stack;
 use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
@@ -76,8 +77,8 @@ impl BackendPages {
 ///
 /// # Safety
 /// 1. The contract of `call` is checked and stays, and what it says is true.
-/// 2. The processor is in 64-bit mode at privilege level 0 with interrupts off, all memory identity mapped, and
-///    the call's frame is what the image's entry point has left on the caller's stack.
+/// 2. The processor is in 64-bit mode at privilege level 0 with interrupts off, all memory identity mapped, the stack too, and
+///    the call's frame is what the image's entry point has left on the caller's.
 pub unsafe fn launch(kernel: &'static Kernel<Svm>, call: &Call<'_>) -> LaunchStatus {
     // SAFETY: forwarded to the caller.
     let status = unsafe { try_launch(kernel, call) }.unwrap_or_else(|refused| refused);
@@ -124,12 +125,14 @@ unsafe fn prepare(
     Ok(())
 }
 
-/// What goes from the caller's stack to the kernel's.
+/// What goes from the launch stack to the kernel's.
 struct Handover {
     kernel: &'static Kernel<Svm>,
     resources: PpResources,
     pages: BackendPages,
     root: Option<SvmRoot>,
+    /// Where the call's frame is, by which it has the launch stack.
+    frame: u64,
 }
 
 /// # Safety
@@ -159,7 +162,8 @@ unsafe fn take_over(
     };
     let cr4 = launch::host_cr4(state.cr4, features.hardening | tables.cr4());
     let root = SvmRoot { state, hidden: pages.root_hidden() };
-    let mut handover = Handover { kernel, resources, pages, root: Some(root) };
+    let mut handover =
+        Handover { kernel, resources, pages, root: Some(root), frame: &raw const *frame as u64 };
     // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a fresh stack.
     unsafe {
         launch::load_host_registers(
@@ -182,7 +186,8 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
     let cpu = unsafe { SvmCpu::new(handover.pages) };
     // PANIC: `take_over` alone calls this, and puts it there.
     let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
-    let Handover { kernel, resources, pages, .. } = *handover;
+    let Handover { kernel, resources, pages, frame, .. } = *handover;
+    launch_stack::release(frame);
     match kernel.run_pp(resources, cpu, root) {
         Departure::Abandon(status, mut root) => {
             root.state.registers[0] = status.raw();

@@ -144,10 +144,10 @@ impl VmxRoot {
     ///
     /// # Safety
     /// The processor is in 64-bit mode at privilege level 0, nothing of the OS's state has been replaced yet, and its
-    /// GDT is identity mapped.
+    /// GDT is mapped.
     pub(crate) unsafe fn capture(state: RootState) -> Self {
         let gdtr = state.gdtr;
-        // SAFETY: it is the GDT in use, identity mapped.
+        // SAFETY: it is the GDT in use, mapped.
         let segment = |selector| unsafe { Segment::from_table(gdtr, selector) };
         // SAFETY: as above; system descriptors are twice as long, their upper half holds the upper half of the base.
         let system = |selector: u16| unsafe {

@@ -3,6 +3,7 @@
 use plinth_arch_x86::cold_start::ColdProcessors;
 use plinth_arch_x86::extended_state;
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
+use plinth_arch_x86::launch_stack;
 use plinth_arch_x86::mtrr::Mtrrs;
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
@@ -50,8 +51,8 @@ impl BackendPages {
 ///
 /// # Safety
 /// 1. The contract of `call` is checked and stays, and what it says is true.
-/// 2. The processor is in 64-bit mode at privilege level 0 with interrupts off, all memory identity mapped, and
-///    the call's frame is what the image's entry point has left on the caller's stack.
+/// 2. The processor is in 64-bit mode at privilege level 0 with interrupts off, all memory identity mapped, the stack too, and
+///    the call's frame is what the image's entry point has left on the caller's.
 pub unsafe fn launch(kernel: &'static Kernel<Vmx>, call: &Call<'_>) -> LaunchStatus {
     // SAFETY: forwarded to the caller.
     let status = unsafe { try_launch(kernel, call) }.unwrap_or_else(|refused| refused);
@@ -98,13 +99,15 @@ unsafe fn prepare(
     Ok(())
 }
 
-/// What goes from the caller's stack to the kernel's.
+/// What goes from the launch stack to the kernel's.
 struct Handover {
     kernel: &'static Kernel<Vmx>,
     resources: PpResources,
     pages: BackendPages,
     host: HostState,
     root: Option<VmxRoot>,
+    /// Where the call's frame is, by which it has the launch stack.
+    frame: u64,
 }
 
 /// # Safety
@@ -131,7 +134,8 @@ unsafe fn take_over(
     let cr4 = launch::host_cr4(root.state.cr4, more);
     let (bases, rip) = (PerCpu::bases(pages.per_cpu()), switch::exit_address());
     let host = HostState { cr3: resources.host_root.raw(), cr4, bases, rip };
-    let mut handover = Handover { kernel, resources, pages, host, root: Some(root) };
+    let mut handover =
+        Handover { kernel, resources, pages, host, root: Some(root), frame: &raw const *frame as u64 };
     // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a
     // fresh stack.
     unsafe {
@@ -149,7 +153,8 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
     root.capture_rest();
     msr_access::make_quiet(&QUIET);
     extended_state::prepare();
-    let Handover { kernel, resources, pages, host, .. } = *handover;
+    let Handover { kernel, resources, pages, host, frame, .. } = *handover;
+    launch_stack::release(frame);
     // SAFETY: CR0, CR4 and IA32_FEATURE_CONTROL are as VMXON wants them; the region has the revision.
     if unsafe { vmx::vmxon(pages.vmxon_region()) }.is_err() {
         let status = LaunchStatus::failed(LaunchError::AlreadyInUse, 0);

@@ -2,7 +2,7 @@
 //! below 1 MiB, in Plinth's own code.
 //!
 //! The way of such a processor: [`trampoline`] takes it from real mode to 64-bit mode under the kernel's tables; [`arrive`]
-//! calls the image's entry point, just as a loader would; from there on it is launched like any other, but for its root
+//! calls an entry point of the image's, as a loader does, but on a stack of its own; from there on it is launched like any other, but for its root
 //! VS, which begins as after INIT and waits for the SIPI that the root VM has sent.
 
 mod arrivals;
@@ -108,7 +108,7 @@ impl ColdProcessors {
             ARRIVALS.add(*id, pp as u32, kernel.stack()?.raw());
             kernel.expect_pp(pp, *id)?;
         }
-        ENTRY.call_once(|| (call.entry, *call.info));
+        ENTRY.call_once(|| (call.arrival, *call.info));
         // SAFETY: the page is ours to write, says the caller, and `can_start` has looked at the addresses.
         unsafe { trampoline::place(self.page.raw(), root, launch::tables_cr4()) };
         PAGE.store((self.page.raw() / PAGE_SIZE) as u32, Ordering::SeqCst);

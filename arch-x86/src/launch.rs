@@ -37,8 +37,8 @@ pub struct Call<'a> {
     pub pp: u64,
     /// What the entry point has left on the caller's stack.
     pub frame: &'a EntryFrame,
-    /// The entry point itself, where processors arrive that the root VM starts.
-    pub entry: plinth_launch::Entry,
+    /// The entry point for processors that the root VM starts: as the image's, but on a stack of their own.
+    pub arrival: plinth_launch::Entry,
 }
 
 /// CR4 in the kernel on a processor that was found with `found`; `more` is what the vendor adds.

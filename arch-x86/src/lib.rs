@@ -23,6 +23,7 @@ mod host_format;
 pub mod interrupts;
 mod kernel_fault;
 pub mod launch;
+pub mod launch_stack;
 mod long_mode_entry;
 mod memory;
 pub mod msr;

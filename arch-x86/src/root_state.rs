@@ -74,10 +74,12 @@ pub struct RootState {
     pub idtr: TableRegister,
 }
 
-/// What the image's entry stub leaves on the OS's stack: the registers that a call preserves.
+/// What the image's entry point leaves on the OS's stack: the registers that a call preserves, and CR4 as it was before
+/// control-flow enforcement went off.
 #[derive(Debug)]
 #[repr(C)]
 pub struct EntryFrame {
+    cr4: u64,
     rflags: u64,
     r15: u64,
     r14: u64,
@@ -87,6 +89,8 @@ pub struct EntryFrame {
     rbx: u64,
     return_address: u64,
 }
+
+const _: () = assert!(size_of::<EntryFrame>() <= plinth_launch::CALLER_STACK);
 
 macro_rules! read_register {
     ($name:literal) => {{
@@ -110,14 +114,14 @@ impl RootState {
     /// Captures the caller of the image's entry point, as it is once that returns `0` to it.
     ///
     /// # Safety
-    /// The processor is in 64-bit mode at privilege level 0, with its GDT identity mapped.
+    /// The processor is in 64-bit mode at privilege level 0, with its GDT mapped; the frame is the one on its caller's stack.
     pub unsafe fn capture(frame: &EntryFrame) -> Self {
-        let mut state = Self { rip: frame.return_address, rflags: frame.rflags, ..Self::default() };
+        let mut state =
+            Self { rip: frame.return_address, rflags: frame.rflags, cr4: frame.cr4, ..Self::default() };
         state.registers = frame.registers();
         state.cr0 = read_register!("cr0");
         state.cr2 = read_register!("cr2");
         state.cr3 = read_register!("cr3");
-        state.cr4 = read_register!("cr4");
         state.dr6 = read_register!("dr6");
         state.dr7 = read_register!("dr7");
         // SAFETY: every processor in 64-bit mode has EFER and PAT.
@@ -142,7 +146,7 @@ impl RootState {
             (&mut self.ss, read_selector!("ss")),
             (&mut self.ds, read_selector!("ds")),
         ] {
-            // SAFETY: it is the current GDT, identity mapped, says the caller of `capture`.
+            // SAFETY: it is the current GDT, mapped, says the caller of `capture`.
             *segment = unsafe { Segment::from_table(gdtr, selector) };
         }
     }
@@ -182,7 +186,7 @@ impl Segment {
     /// The segment that `selector` means in a GDT.
     ///
     /// # Safety
-    /// The GDT is the one in use, and identity mapped.
+    /// The GDT is the one in use, and mapped.
     pub unsafe fn from_table(gdtr: TableRegister, selector: u16) -> Self {
         let offset = selector & !7;
         let in_table = selector & 4 == 0 && offset != 0 && offset < gdtr.limit;

@@ -4,4 +4,5 @@
 #![no_std]
 #![no_main]
 
+mod entry;
 mod image;

@@ -1,6 +1,5 @@
-//! What every image for x86-64 is made of: entry point, log, choice of the backend.
+//! What every image for x86-64 is made of: log, choice of the backend.
 
-use core::arch::naked_asm;
 use core::panic::PanicInfo;
 
 use plinth_arch_amd::Svm;
@@ -13,46 +12,14 @@ use plinth_kernel::logger::{Console, LOGGER};
 use plinth_kernel::{Kernel, last_words};
 use plinth_launch::{CONSOLE_16550_PORT, LaunchError, LaunchInfo, LaunchStatus, ORIGIN_PRIVILEGED};
 
+use super::entry::start_here;
+
 static SVM: Kernel<Svm> = Kernel::new();
 static VMX: Kernel<Vmx> = Kernel::new();
 static CONSOLE: Uart16550 = Uart16550::new();
 
-/// The entry point of the launch contract.
-///
-/// Leaves the registers that a call preserves on the caller's stack: launching makes them the root VM's, which
-/// "returns" from here with 0.
-///
-/// # Safety
-/// Only a loader may call it, as `plinth_launch` says.
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-unsafe extern "sysv64" fn _start(info: *const LaunchInfo, pp: u64) -> u64 {
-    naked_asm!(
-        "push rbx",
-        "push rbp",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "pushfq",
-        "cli",
-        "cld",
-        "mov rdx, rsp",
-        "call {enter}",
-        "popfq",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbp",
-        "pop rbx",
-        "ret",
-        enter = sym enter,
-    )
-}
-
 /// Checks the contract and launches with the backend that fits. Returns only what was refused.
-extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -> u64 {
+pub(crate) extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -> u64 {
     // SAFETY: the loader passes a structure that outlives the launch.
     let info = unsafe { &*info };
     if !info.is_current() || info.origin != ORIGIN_PRIVILEGED {
@@ -61,9 +28,9 @@ extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -
     if pp == 0 {
         start_log(info);
     }
-    let call = Call { info, pp, frame, entry: _start };
-    // SAFETY: the contract has been checked; the mode is what the loader vouches for, and `_start` has switched
-    // interrupts off and left the frame.
+    let call = Call { info, pp, frame, arrival: start_here };
+    // SAFETY: the contract has been checked; the mode is what the loader vouches for, and the entry point has
+    // switched interrupts off and left the frame.
     let status = unsafe {
         if plinth_arch_amd::is_our_vendor() {
             plinth_arch_amd::launch(&SVM, &call)

@@ -12,11 +12,18 @@ pub const COMMAND_LINE_MAX: u64 = 4096;
 /// How many kernel image segments a [`LaunchInfo`] has room for.
 pub const MAX_SEGMENTS: usize = 8;
 
+/// How much of its caller's stack the kernel image's entry point uses on x86-64, the return address included, in bytes.
+pub const CALLER_STACK: usize = 256;
+
 /// The signature of the kernel image's ELF entry point.
 ///
 /// On x86-64 the System V calling convention, whatever the loader's own is. The argument is the address of
 /// a [`LaunchInfo`] that outlives the launch of the last processor; `pp` counts the calls: 0 for
 /// the boot processor, then 1, 2, … The result is a [`crate::LaunchStatus`] in its raw form.
+///
+/// The processor is in 64-bit mode at privilege level 0, with all memory identity mapped. Of the caller's stack the call uses
+/// [`CALLER_STACK`] bytes, and only while the caller's page tables are loaded: that stack may be mapped anywhere. With
+/// control-flow enforcement on (CR4.CET), the entry point may be called by pointer: it begins with ENDBR64.
 #[cfg(target_arch = "x86_64")]
 pub type Entry = unsafe extern "sysv64" fn(info: *const LaunchInfo, pp: u64) -> u64;
 

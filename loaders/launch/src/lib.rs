@@ -3,7 +3,8 @@
 //! The loader reserves one contiguous piece of memory, loads the kernel image into its start, fills in
 //! a [`LaunchInfo`] and calls the image's entry point once on every processor, one after the other,
 //! the boot processor first. A call that returns `0` returns *as the root VM*: the caller goes on where
-//! it was, now a guest. Any other value is a [`LaunchStatus`]: this processor was left as it was found.
+//! it was, now a guest. Any other value is a [`LaunchStatus`]: this processor was left as it was found. A call that comes on
+//! x86 while another processor's has not returned is refused.
 //!
 //! All structures have a fixed layout; [`VERSION`] changes with it.
 

@@ -70,6 +70,8 @@ launch_errors! {
     OtherPaging = 18, "this processor's page tables have another number of levels than the first one's (CR4.LA57); have the firmware start all processors alike";
     /// x86: a register that puts the machine to sleep is no port; the detail is its address.
     SleepOutOfReach = 19, "the OS could put this machine to sleep and wake outside Plinth: a register of ACPI's for that is not an I/O port. The detail is its address";
+    /// x86: another processor is being launched at this moment.
+    LaunchesOverlap = 20, "another processor is being launched at this moment; call the entry point on one processor after the other";
     /// AArch64: entered at another exception level than EL2; the detail is the level.
     WrongExceptionLevel = 32, "Plinth has to be entered at EL2 and was not; have the firmware start it there (QEMU: -machine virtualization=on)";
     /// AArch64: a processor is started in a way that the kernel does not know, so that the OS could start it outside Plinth;

@@ -44,6 +44,8 @@ global_asm!(
     "or eax, 3",
     "mov ebx, offset plinth_multiboot2_root",
     "mov [ebx], eax",
+    // The same once more from 512 GiB on: see `call`.
+    "mov [ebx + 8], eax",
     "mov ebx, offset plinth_multiboot2_directories",
     "mov eax, 0x83",
     "xor edx, edx",

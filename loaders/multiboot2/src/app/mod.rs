@@ -1,5 +1,6 @@
 //! From GRUB to the payload.
 
+mod call;
 mod entropy;
 mod entry;
 mod payload;
@@ -45,6 +46,8 @@ enum Error<'a> {
     NoMemory(&'static str),
     /// The kernel refused to launch.
     Launch(LaunchStatus),
+    /// The kernel has used more of its caller's stack than the launch contract allows.
+    StackOverrun,
 }
 
 impl fmt::Display for Error<'_> {
@@ -72,6 +75,9 @@ impl fmt::Display for Error<'_> {
                 write!(f, "there is no memory for {what}; give the machine more, or set memory= to less")
             }
             Self::Launch(status) => write!(f, "{status}"),
+            Self::StackOverrun => f.write_str(
+                "the kernel has written beyond the stack that the launch contract has a loader give; use loader and kernel from one build",
+            ),
         }
     }
 }
@@ -91,9 +97,13 @@ extern "sysv64" fn main(magic: u64, address: u64) -> ! {
     };
     let mut map = info.memory_map();
     let rsdp = rsdp::keep(&info, &mut map);
-    if let Err(error) = prepare::launch(&info, &mut map, rsdp) {
-        say(format_args!("not launched: {error}"));
-        say(format_args!("going on without Plinth"));
+    match prepare::launch(&info, &mut map, rsdp) {
+        Ok(()) => {}
+        Err(error @ Error::StackOverrun) => stop(&error),
+        Err(error) => {
+            say(format_args!("not launched: {error}"));
+            say(format_args!("going on without Plinth"));
+        }
     }
     match payload::boot(&info, &map, rsdp) {
         Ok(never) => match never {},

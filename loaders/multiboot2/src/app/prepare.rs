@@ -7,6 +7,7 @@ use plinth_loader_multiboot2::boot_info::{BootInfo, Module};
 use plinth_loader_multiboot2::memory_map::{MemoryMap, RESERVED};
 use plinth_loader_multiboot2::options::Options;
 
+use super::call::call;
 use super::serial::{self, say};
 use super::{Error, entropy};
 
@@ -47,7 +48,8 @@ pub(super) fn launch<'a>(info: &BootInfo<'a>, map: &mut MemoryMap, rsdp: u64) ->
     let (entry, launch_info) = load(&placement, &machine)?;
     // SAFETY: the entry is that of the image just loaded, and everything that the contract asks for is in place: 64-bit
     // mode, identity mapped memory, interrupts off.
-    let status = LaunchStatus::from_raw(unsafe { entry(launch_info, 0) });
+    let result = unsafe { call(entry, launch_info) };
+    let status = LaunchStatus::from_raw(result.ok_or(Error::StackOverrun)?);
     if !status.is_launched() {
         return Err(Error::Launch(status));
     }
