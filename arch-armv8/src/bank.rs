@@ -11,9 +11,9 @@ use crate::buffers;
 use crate::features::Features;
 use crate::guest_walk::Stage1;
 use crate::host::{read_system, write_system};
-use crate::launch::Translation;
 use crate::memory::IdentityMemory;
 use crate::register_table::Id;
+use crate::root_state::Translation;
 use crate::timer::{self, Ring};
 use crate::vectors;
 
@@ -204,6 +204,11 @@ impl Bank {
         write_all(&Features::current(), |index| self.memory.read_u64(self.at(index)));
         // SAFETY: the pages are the VS's own, says `new`, and the kernel runs at EL2.
         unsafe { vectors::load(self.vectors()) };
+        self.memory.write_u64(self.page.wrapping_add(LOADED), 1);
+    }
+
+    /// Takes what the processor holds for the bank's: the OS runs on with it.
+    pub(crate) fn adopt(&self) {
         self.memory.write_u64(self.page.wrapping_add(LOADED), 1);
     }
 

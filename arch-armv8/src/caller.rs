@@ -19,8 +19,6 @@ pub(crate) struct CallerRegisters {
     lowered: [(u64, u64); 9],
     /// CNTP_CTL and CNTV_CTL, if these are EL2's own.
     own_timers: Option<[u64; 2]>,
-    /// CNTVOFF_EL2.
-    offset: u64,
 }
 
 impl CallerRegisters {
@@ -53,7 +51,7 @@ impl CallerRegisters {
                 write_system!("cntv_ctl_el0", 0_u64);
             }
         }
-        Self { lowered, own_timers: has_own_timers.then_some([physical, other]), offset }
+        Self { lowered, own_timers: has_own_timers.then_some([physical, other]) }
     }
 
     /// Gives them to the caller at EL1.
@@ -63,15 +61,14 @@ impl CallerRegisters {
         }
     }
 
-    /// Gives the caller back what [`Self::take`] and the kernel have changed of it.
+    /// Gives the caller back what [`Self::take`] has changed of it.
     ///
     /// # Safety
     /// The caller's registers are loaded again, and it goes on at EL2.
     pub(crate) unsafe fn give_back(&self) {
-        // SAFETY: the caller's own values.
-        unsafe {
-            write_system!("cntvoff_el2", self.offset);
-            if let Some([physical, other]) = self.own_timers {
+        if let Some([physical, other]) = self.own_timers {
+            // SAFETY: the caller's own values.
+            unsafe {
                 write_system!("cntp_ctl_el0", physical);
                 write_system!("cntv_ctl_el0", other);
             }

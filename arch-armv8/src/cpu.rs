@@ -35,8 +35,8 @@ use crate::traps::Opened;
 use crate::user::{UserPlace, UserRegisters};
 use crate::vs::El2Vs;
 use crate::{
-    El2, buffers, emulate, exits, firmware, gic, host, id_registers, interface, launch, processors, regime,
-    tlb,
+    El2, buffers, el1_caller, emulate, exits, firmware, gic, host, id_registers, interface, launch,
+    processors, regime, tlb,
 };
 
 /// [`El2Cpu::masked`] is there: never in HCR_EL2 itself.
@@ -571,9 +571,14 @@ impl HostCpu for El2Cpu {
     /// Nothing comes here: a processor that does not run under Plinth is started by the firmware at once.
     fn forward(&mut self, _: ProcessorEvent) {}
 
-    /// EL2 cannot be given back to an OS that runs at EL1.
-    fn can_promote(&mut self, _: &El2Vs, _: &impl GuestMemory) -> TakeBack {
-        TakeBack::Never
+    /// An OS at EL1 that has launched Plinth below itself gets EL2's stub back, with the MMU off, so that no table is looked at.
+    /// Firmware that ran at EL2 is at EL1 now, and stays there.
+    fn can_promote(&mut self, vs: &El2Vs, _: &impl GuestMemory) -> TakeBack {
+        match () {
+            () if !vs.is_root() || !el1_caller::has_stub() => TakeBack::Never,
+            () if self.error.waits() => TakeBack::Later,
+            () => TakeBack::Now,
+        }
     }
 
     fn reset_machine(&mut self) {

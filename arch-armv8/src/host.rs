@@ -175,48 +175,6 @@ impl HostRegisters {
     }
 }
 
-/// What the kernel changes of a caller at EL2 beside its translation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TrapRegisters {
-    cptr: u64,
-    mdcr: u64,
-    vttbr: u64,
-    vtcr: u64,
-    tpidr: u64,
-    traps: Traps,
-}
-
-impl TrapRegisters {
-    /// What the caller had. The interface of a GICv3 stays as it is made at launch, which any caller can work with.
-    pub(crate) fn current() -> Self {
-        Self {
-            cptr: read_system!("cptr_el2"),
-            mdcr: read_system!("mdcr_el2"),
-            vttbr: read_system!("vttbr_el2"),
-            vtcr: read_system!("vtcr_el2"),
-            tpidr: read_system!("tpidr_el2"),
-            traps: Traps::current(&Features::current(), GicKind::None),
-        }
-    }
-
-    /// Gives them back, after [`HostRegisters::load`], which says how they are laid out.
-    ///
-    /// # Safety
-    /// No guest runs on this processor any more.
-    pub(crate) unsafe fn load(&self) {
-        // SAFETY: what the caller had while it ran at EL2 lets it run on.
-        unsafe {
-            write_system!("cptr_el2", self.cptr);
-            write_system!("mdcr_el2", self.mdcr);
-            write_system!("vttbr_el2", self.vttbr);
-            write_system!("vtcr_el2", self.vtcr);
-            write_system!("tpidr_el2", self.tpidr);
-            self.traps.load();
-            asm!("isb", options(nostack, preserves_flags));
-        }
-    }
-}
-
 /// Sets what EL2 keeps from EL1, once for each processor: nothing but what [`crate::vs`] and [`Traps`] say. Returns what there is of
 /// an interrupt controller: one whose system registers do not work counts as none.
 ///

@@ -1,7 +1,8 @@
 //! From the loader's call to the kernel's loop on the boot processor, and the way back where that fails.
 //!
-//! The caller comes back from its call at EL1, on the same stack and with the translation that it had at EL2: it is the
+//! A caller at EL2 comes back from its call at EL1, on the same stack and with the translation that it had at EL2: it is the
 //! root VM then. The other processors are not up yet; the root VM starts them, and [`crate::secondary`] is where they arrive.
+//! An OS at EL1 goes on where it is, and calls on each of its processors.
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -15,17 +16,16 @@ use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, Range};
 use spin::Once;
 
 use crate::banks::BANKS;
-use crate::caller::CallerRegisters;
 use crate::clock::Clock;
 use crate::cpu::El2Cpu;
 use crate::fdt::{GicKind, Machine, PrivateRegisters};
 use crate::features::{self, Features};
 use crate::formats::{HostFormat, RootShape, Stage2Format};
-use crate::host::{self, HostRegisters, TrapRegisters};
+use crate::host::{self, HostRegisters};
 use crate::memory::IdentityMemory;
 use crate::recall::Root;
-use crate::regime::{HCR_E2H, SCTLR_RESET};
-use crate::slots::SLOTS;
+use crate::root_state::{Caller, El2Root, Frame};
+use crate::slots::{SLOTS, Start};
 use crate::spin_table::Spinning;
 use crate::{El2, options, pen, processors, redistributors, secondary, switch};
 
@@ -49,134 +49,69 @@ pub(crate) fn has_firmware() -> bool {
     HAS_FIRMWARE.load(Ordering::Relaxed)
 }
 
-/// What the image's entry point leaves on the caller's stack: the registers that a call preserves.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct EntryFrame {
-    x29: u64,
-    x30: u64,
-    /// X19 to X28.
-    saved: [u64; 10],
-}
-
-/// Where the OS goes on at EL1 once it is the root VM.
-#[derive(Debug)]
-pub struct El2Root {
-    /// X0 to X30.
-    pub(crate) general: [u64; 31],
-    pub(crate) sp: u64,
-    pub(crate) pc: u64,
-    /// The caller's translation, if it had any; without, the MMU is off.
-    pub(crate) translation: Option<Translation>,
-    /// What else it goes on with, if it was a caller.
-    pub(crate) registers: Option<CallerRegisters>,
-    /// The caller, if there is one to go back to.
-    caller: Option<Caller>,
-}
-
-/// A translation at EL2 as EL1 has it: the caller goes on one level below, at the same addresses.
-///
-/// What EL2 must not write or may not execute, EL1 need not respect: that is two bits of each descriptor apart. But
-/// where the tables allow EL0 to write (AP\[1\], which EL2 ignores), EL1 does not execute (Arm ARM, D8.4): a loader
-/// leaves that bit 0.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Translation {
-    pub(crate) mair: u64,
-    pub(crate) tcr: u64,
-    pub(crate) ttbr: u64,
-    pub(crate) sctlr: u64,
-    pub(crate) vbar: u64,
-}
-
-impl Translation {
-    fn of_caller(caller: &HostRegisters) -> Option<Self> {
-        // M, A, C, SA, I and WXN mean the same at both levels (Arm ARM, SCTLR_EL1 and SCTLR_EL2).
-        const COMMON: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
-        let sctlr = SCTLR_RESET | caller.sctlr & COMMON;
-        let HostRegisters { mair, ttbr, vbar, .. } = *caller;
-        // With E2H, EL2's registers are laid out as those of EL1. The upper half of the addresses is not taken over.
-        let with_upper = caller.hcr & HCR_E2H != 0;
-        let tcr = if with_upper { caller.tcr | NO_UPPER } else { lowered(caller.tcr) };
-        (caller.sctlr & 1 != 0).then_some(Self { mair, tcr, ttbr, sctlr, vbar })
-    }
-}
-
-/// TCR_EL1.EPD1.
-const NO_UPPER: u64 = 1 << 23;
-
-/// TCR_EL2 as TCR_EL1: T0SZ, IRGN0, ORGN0, SH0 and TG0 are where they were; PS, TBI, HA and HD move; the upper half of
-/// the addresses has no tables (EPD1).
-const fn lowered(tcr: u64) -> u64 {
-    tcr & 0xFFFF | NO_UPPER | (tcr >> 16 & 7) << 32 | (tcr >> 20 & 1) << 37 | (tcr >> 21 & 3) << 39
-}
-
-/// The caller at EL2, as it was.
-#[derive(Clone, Copy, Debug)]
-struct Caller {
-    registers: HostRegisters,
-    traps: TrapRegisters,
-    frame: u64,
-}
-
-impl El2Root {
-    /// The caller of the image's entry point, as if the call had answered 0.
-    ///
-    /// # Safety
-    /// The caller's registers are loaded.
-    unsafe fn of_caller(frame: &EntryFrame) -> Self {
-        let mut general = [0; 31];
-        general[19..29].copy_from_slice(&frame.saved);
-        general[29] = frame.x29;
-        general[30] = frame.x30;
-        let at = &raw const *frame as u64;
-        let caller =
-            Caller { registers: HostRegisters::current(), traps: TrapRegisters::current(), frame: at };
-        let translation = Translation::of_caller(&caller.registers);
-        let sp = at.wrapping_add(size_of::<EntryFrame>() as u64);
-        // SAFETY: forwarded to the caller.
-        let registers = Some(unsafe { CallerRegisters::take() });
-        Self { general, sp, pc: frame.x30, translation, registers, caller: Some(caller) }
-    }
-
-    /// A processor that PSCI starts at `entry`.
-    pub(crate) fn started(entry: u64, context: u64) -> Self {
-        let mut general = [0; 31];
-        general[0] = context;
-        Self { general, sp: 0, pc: entry, translation: None, registers: None, caller: None }
-    }
-}
-
-/// Launches the boot processor. Comes back only if it was refused, with the processor as it was.
+/// Launches a processor. Comes back only if it was refused, with the processor as it was.
 ///
 /// # Safety
 /// 1. `info` is a checked launch contract that stays, and what it says is true.
-/// 2. The processor is at EL2 with interrupts masked, all memory identity mapped, the contract's memory clean to the
-///    point of coherency, and `frame` is what the image's entry point has left on the caller's stack.
+/// 2. The processor is at EL2 with interrupts masked, all memory that the contract speaks of identity mapped, the contract's memory
+///    clean to the point of coherency, and `frame` is what the image's entry point has left.
 pub unsafe fn launch(
     kernel: &'static Kernel<El2>,
     info: &LaunchInfo,
     pp: u64,
-    frame: &EntryFrame,
+    frame: Frame<'_>,
 ) -> LaunchStatus {
-    // SAFETY: the contract's command line is there.
-    let line = unsafe { options::command_line(info.command_line) };
-    let features = match features::probe(options::shared_regime(line)) {
-        Ok(features) => *FEATURES.call_once(|| features),
-        Err(refused) => return refused,
-    };
-    if pp != 0 {
+    let handover = match (pp, frame) {
+        // SAFETY: forwarded to the caller.
+        (0, _) => unsafe { prepare_first(kernel, info, frame) },
         // The others start by PSCI.
-        return LaunchStatus::failed(LaunchError::AlreadyLaunched, pp);
-    }
+        (_, Frame::El2(_)) => Err(LaunchStatus::failed(LaunchError::AlreadyLaunched, pp)),
+        (_, Frame::El1(_)) => next(),
+    };
     // SAFETY: forwarded to the caller.
-    match unsafe { prepare(kernel, info, features) } {
-        Ok(handover) => {
-            log::debug!("{features:?}, {:?}, {} processors", handover.gic, SLOTS.count());
-            // SAFETY: forwarded to the caller.
-            unsafe { take_over(handover, El2Root::of_caller(frame)) }
+    let root = |gic| unsafe { El2Root::of_caller(frame, gic) };
+    let with_root = |handover: Handover| match root(handover.gic) {
+        Ok(root) => Ok((handover, root)),
+        Err(refused) => {
+            SLOTS.give_up(handover.resources.pp);
+            Err(refused)
         }
+    };
+    match handover.and_then(with_root) {
+        // SAFETY: forwarded to the caller.
+        Ok((handover, root)) => unsafe { take_over(handover, root) },
         Err(refused) => refused,
     }
+}
+
+/// # Safety
+/// As [`launch`].
+unsafe fn prepare_first(
+    kernel: &'static Kernel<El2>,
+    info: &LaunchInfo,
+    frame: Frame<'_>,
+) -> Result<Handover, LaunchStatus> {
+    // SAFETY: the contract's command line is there.
+    let line = unsafe { options::command_line(info.command_line) };
+    let features = features::probe(options::shared_regime(line))?;
+    let features = *FEATURES.call_once(|| features);
+    // SAFETY: forwarded to the caller.
+    let handover = unsafe { prepare(kernel, info, features, matches!(frame, Frame::El1(_))) }?;
+    log::debug!("{features:?}, {:?}, {} processors", handover.gic, SLOTS.count());
+    Ok(handover)
+}
+
+/// What was prepared for another processor, which an OS at EL1 runs on.
+fn next() -> Result<Handover, LaunchStatus> {
+    let own = processors::own_affinity();
+    let refused = |error| LaunchStatus::failed(error, own);
+    let first = SLOTS.find(own).ok_or(refused(LaunchError::UnknownStartup))?;
+    let handover = secondary::handover(first).ok_or(refused(LaunchError::NotPrepared))?;
+    match SLOTS.begin(own, 0, 0) {
+        Ok(Start::Cold(pp)) => SLOTS.arrive(pp),
+        Ok(Start::Warm) | Err(_) => return Err(refused(LaunchError::AlreadyLaunched)),
+    };
+    Ok(handover)
 }
 
 /// Prepares what all processors need.
@@ -187,6 +122,7 @@ unsafe fn prepare(
     kernel: &'static Kernel<El2>,
     info: &LaunchInfo,
     features: Features,
+    from_el1: bool,
 ) -> Result<Handover, LaunchStatus> {
     let bad_tree = LaunchStatus::failed(LaunchError::BadContract, info.fdt);
     // SAFETY: the contract's device tree is there and stays.
@@ -205,6 +141,9 @@ unsafe fn prepare(
     }
     HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
     let (gic, private) = (machine.gic(), machine.private_interrupts());
+    // An OS at EL1 calls on the processors that it runs on; else the boot processor starts all others.
+    let pp_count = if from_el1 { info.pp_count } else { SLOTS.count() as u64 };
+    let info = &LaunchInfo { pp_count, ..*info };
     // SAFETY: forwarded to the caller.
     let platform = unsafe { platform(info, features, gic, &private) };
     let memory = platform.memory;
@@ -214,12 +153,20 @@ unsafe fn prepare(
         let resources = kernel.prepare_pp(pp, nested_root(&features).pages())?;
         let emergency_stack = kernel.stack()?;
         let handover = Handover { kernel, memory, resources, emergency_stack, gic, private };
-        let waits = spinning(others()).any(|other| other.pp == pp);
+        let waits = !from_el1 && spinning(others()).any(|other| other.pp == pp);
         secondary::prepare(pp, handover, host_registers(&features, &resources), waits);
         boot = boot.or(Some(handover));
     }
     let boot = boot.ok_or(bad_tree)?;
     let outside = |affinity| LaunchStatus::failed(LaunchError::StaysInSpinTable, affinity);
+    if from_el1 {
+        // One that runs has left its spin table; which of them one stays in that does not run, nobody knows.
+        let is_left_out = pp_count < SLOTS.count() as u64;
+        return match spinning(others()).next().filter(|_| is_left_out) {
+            Some(other) => Err(outside(other.affinity)),
+            None => Ok(boot),
+        };
+    }
     let has_word = |other: &Spinning| other.has_word(info.memory_end, info.reservation);
     if let Some(other) = spinning(others()).find(|other| !has_word(other)) {
         return Err(outside(other.affinity));
@@ -282,7 +229,7 @@ unsafe fn platform(
         GicKind::None | GicKind::V3 => [first, second, third],
     };
     Platform {
-        info: LaunchInfo { pp_count: SLOTS.count() as u64, ..*info },
+        info: *info,
         // SAFETY: the contract's command line is there, and stays while the kernel is prepared.
         command_line: unsafe { options::command_line(info.command_line) },
         // SAFETY: the contract says that the extension's file is there, outside the pool, and stays.
@@ -368,33 +315,52 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
     // SAFETY: the kernel's registers are loaded, and the interrupt controller is mapped by its tables.
     let cpu = unsafe { El2Cpu::new(&features, resources.user_root, nested, gic, Clock::new(gic, &private)) };
     let is_called = root.caller.is_none();
+    let way_back = root.way_back();
     let departure = match is_called {
         true => kernel.run_called_pp(resources, cpu, root),
         false => kernel.run_pp(resources, cpu, root),
     };
-    match departure {
-        Departure::Abandon(status, El2Root { caller: Some(caller), registers, .. }) => {
+    match (departure, way_back) {
+        // SAFETY: nothing of the kernel's is under way here any more.
+        (Departure::Abandon(status, root), _) => unsafe { abandon(resources.pp, status, root) },
+        // SAFETY: the same; the kernel promotes root VSs alone.
+        (Departure::Promote(vs, registers), Some(caller)) => unsafe { caller.give_back(&vs, registers) },
+        // PANIC: `can_promote` agrees only where there is a way back, whatever the extension asks.
+        (Departure::Promote(..), None) => unreachable!("EL2 is not given back"),
+    }
+}
+
+/// Gives a processor back whose launch has failed.
+///
+/// # Safety
+/// Nothing of the kernel's is under way on it any more.
+unsafe fn abandon(pp: usize, status: LaunchStatus, root: El2Root) -> ! {
+    match root.caller {
+        Some(Caller::El2 { registers, state, frame }) => {
             // SAFETY: the caller's tables mapped all of this when it called.
             unsafe {
-                caller.registers.load();
-                caller.traps.load();
-                if let Some(registers) = registers {
+                registers.load();
+                state.load();
+                if let Some(registers) = root.registers {
                     registers.give_back();
                 }
-                return_to_caller(caller.frame, status.raw())
+                return_to_caller(frame, status.raw())
             }
         }
-        // SAFETY: nothing of the kernel's is under way here any more.
-        Departure::Abandon(..) => unsafe { secondary::turn_off(resources.pp) },
-        // PANIC: `can_promote` never agrees, whatever the extension asks.
-        Departure::Promote(..) => unreachable!("EL2 is not given back"),
+        Some(Caller::El1(caller)) => {
+            SLOTS.give_up(pp);
+            // SAFETY: forwarded to the caller.
+            unsafe { caller.refuse(status) }
+        }
+        // SAFETY: forwarded to the caller.
+        None => unsafe { secondary::turn_off(pp) },
     }
 }
 
 /// Returns from the image's entry point with `status`.
 ///
 /// # Safety
-/// `frame` is the [`EntryFrame`] on the caller's stack, and the caller's registers of EL2 are loaded.
+/// `frame` is the [`crate::root_state::EntryFrame`] on the caller's stack, and the caller's registers of EL2 are loaded.
 #[unsafe(naked)]
 unsafe extern "C" fn return_to_caller(frame: u64, status: u64) -> ! {
     naked_asm!(

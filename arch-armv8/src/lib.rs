@@ -38,6 +38,7 @@ mod roots;
 mod slots;
 mod spin_table;
 mod store;
+mod stub;
 mod syndrome;
 mod timer;
 mod write_traps;
@@ -59,6 +60,10 @@ mod clock;
 pub mod console;
 #[cfg(target_arch = "aarch64")]
 mod cpu;
+#[cfg(target_arch = "aarch64")]
+mod el1_caller;
+#[cfg(target_arch = "aarch64")]
+mod el2_state;
 #[cfg(target_arch = "aarch64")]
 mod emulate;
 #[cfg(target_arch = "aarch64")]
@@ -94,6 +99,8 @@ mod recall;
 #[cfg(target_arch = "aarch64")]
 mod redistributors;
 #[cfg(target_arch = "aarch64")]
+mod root_state;
+#[cfg(target_arch = "aarch64")]
 mod secondary;
 #[cfg(target_arch = "aarch64")]
 mod serve;
@@ -120,9 +127,11 @@ pub use backend::*;
 #[cfg(target_arch = "aarch64")]
 mod backend {
     pub use crate::cpu::El2Cpu;
-    pub use crate::launch::{El2Root, EntryFrame, launch};
+    pub use crate::el1_caller::{El1Frame, from_el1, go_back};
+    pub use crate::launch::launch;
     pub use crate::memory::{IdentityMemory, Words};
     pub use crate::processors::own_hardware_id;
+    pub use crate::root_state::{El2Root, EntryFrame, Frame};
     pub use crate::user::UserRegisters;
     pub use crate::vm::El2Vm;
     pub use crate::vs::El2Vs;

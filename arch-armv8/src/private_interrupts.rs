@@ -55,10 +55,11 @@ pub(crate) fn without_own(
     let mut value = value;
     for Own { byte, bits, becomes } in OWN {
         let Some(place) = byte.checked_sub(offset).filter(|place| *place < size) else { continue };
-        let bits_there = u64::from(bits) << (place * 8);
+        let shift = (place as u32).wrapping_mul(8);
+        let bits_there = u64::from(bits).unbounded_shl(shift);
         let now = match becomes {
             Becomes::Zero => 0,
-            Becomes::Kept => u64::from(word(byte & !3)? >> (byte % 4 * 8)) << (place * 8),
+            Becomes::Kept => u64::from(word(byte & !3)? >> (byte % 4 * 8)).unbounded_shl(shift),
         };
         value = value & !bits_there | now & bits_there;
     }

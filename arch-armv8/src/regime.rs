@@ -21,7 +21,7 @@ pub(crate) const HCR_TGE: u64 = 1 << 27;
 /// HCR_EL2.RW: EL1 is AArch64.
 pub(crate) const HCR_RW: u64 = 1 << 31;
 /// HCR_EL2.VM: there is a stage 2. SWIO: what is invalidated by set and way is cleaned too.
-const HCR_STAGE_2: u64 = 1 << 0 | 1 << 1;
+pub(crate) const HCR_STAGE_2: u64 = 1 << 0 | 1 << 1;
 /// HCR_EL2.DC: EL0 has no stage 1, and its memory is cached.
 const HCR_DC: u64 = 1 << 12;
 /// HCR_EL2.TID3: reads of ID registers are trapped.

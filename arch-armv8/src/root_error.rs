@@ -18,6 +18,11 @@ impl RootError {
         self.waits = true;
     }
 
+    /// Whether one waits for it.
+    pub(crate) const fn waits(self) -> bool {
+        self.waits
+    }
+
     /// The root VM has run: it has taken the error if HCR_EL2 says so (Arm ARM, HCR_EL2.VSE).
     pub(crate) fn root_ran(&mut self, hcr: u64) {
         self.waits &= hcr & HCR_VSE != 0;

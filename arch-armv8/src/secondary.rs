@@ -10,7 +10,8 @@ use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
 use plinth_kernel::MAX_PPS;
 
 use crate::host::{self, HostRegisters};
-use crate::launch::{self, El2Root, Handover};
+use crate::launch::{self, Handover};
+use crate::root_state::El2Root;
 use crate::slots::SLOTS;
 use crate::{firmware, pen, psci};
 
@@ -59,6 +60,13 @@ pub(crate) fn prepare(pp: usize, handover: Handover, registers: HostRegisters, w
     // SAFETY: nobody else runs yet.
     unsafe { cell.get().write(arrival) };
     launch::publish(cell);
+}
+
+/// What [`prepare`] has made ready for a processor.
+pub(crate) fn handover(pp: usize) -> Option<Handover> {
+    let cell = ARRIVALS.0.get(pp)?;
+    // SAFETY: as in `power_on`.
+    unsafe { (*cell.get()).handover }
 }
 
 /// Has a processor start under Plinth, by the firmware or out of [`pen`]. Returns PSCI's answer.

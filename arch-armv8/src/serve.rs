@@ -13,7 +13,7 @@ use crate::pstate::Pstate;
 use crate::switch::{self, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
 use crate::vs::El2Vs;
-use crate::{exits, firmware, launch, psci};
+use crate::{el1_caller, exits, firmware, launch, psci, stub};
 
 /// Why the guest stopped.
 pub(crate) enum Stop {
@@ -105,11 +105,26 @@ impl Serving<'_> {
         let exit = |class| Some(Exit { class, number, detail: 0 });
         let function = call_number(self.exit_page.registers_once());
         if !self.vs.is_root() || !psci::is_firmware_call(function) || syndrome.immediate() != 0 {
+            if function < stub::CALLS && self.answer_for_stub(number, syndrome) {
+                return None;
+            }
             let is_firmwares = self.vs.is_root() && number == class::SMC;
             return exit(if is_firmwares { ExitClass::Processor } else { ExitClass::Hypercall });
         }
         let arguments = other_arguments(function, self.exit_page.registers_once());
         if self.ask_firmware(syndrome, arguments) { None } else { exit(ExitClass::Processor) }
+    }
+
+    /// A call of the hypervisor stub that the root VM's OS has left at EL2, which is not there now. Returns whether it is one.
+    #[cold]
+    #[inline(never)]
+    fn answer_for_stub(&self, number: u64, syndrome: Syndrome) -> bool {
+        let is_stubs =
+            number == class::HVC && syndrome.immediate() == 0 && self.vs.is_root() && el1_caller::has_stub();
+        if is_stubs {
+            self.exit_page.writer().set_general(0, stub::NOT_THERE);
+        }
+        is_stubs
     }
 
     /// Asks the firmware what only it knows, if that is what the guest wants.

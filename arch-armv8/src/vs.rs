@@ -14,10 +14,10 @@ use crate::bank::{Bank, MDSCR_EL1, SCTLR_EL1, SP_EL1};
 use crate::exit_registers::{ExitPageWriter, ExitRegisters, operand};
 use crate::features::{self, Features};
 use crate::inject::{self, Exception, Place};
-use crate::launch::El2Root;
 use crate::memory::IdentityMemory;
 use crate::pstate::{Pstate, StepBit};
 use crate::regime::{HCR_TID3, MDCR_TDE, Regime};
+use crate::root_state::El2Root;
 use crate::slots::SLOTS;
 use crate::syndrome::{Syndrome, class};
 use crate::vm::{El2Vm, ROOT_TAG};
@@ -268,8 +268,12 @@ impl VsHw for El2Vs {
     }
 
     fn init_root(&mut self, root: &El2Root, exit_page: ExitPageWriter) {
-        self.place = Place { pc: root.pc, pstate: Pstate::RESET };
+        self.place = Place { pc: root.pc, pstate: root.pstate };
+        exit_page.set_all(|number| root.general.get(number).copied().unwrap_or(0));
         let bank = self.bank();
+        if root.is_from_el1() {
+            return bank.adopt();
+        }
         // No VS has run on this processor yet: what it holds is the OS's.
         bank.save_vectors();
         let _ = bank.write(SP_EL1, root.sp);
@@ -279,7 +283,6 @@ impl VsHw for El2Vs {
         if let Some(translation) = root.translation {
             bank.lower(&translation);
         }
-        exit_page.set_all(|number| root.general.get(number).copied().unwrap_or(0));
     }
 
     #[inline]

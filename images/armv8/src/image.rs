@@ -1,21 +1,24 @@
 //! What every image for ARMv8 is made of: entry point, log, panic handler.
 
 use core::arch::naked_asm;
+use core::mem::offset_of;
 use core::panic::PanicInfo;
 
 use plinth_arch_armv8::console::MmioUart;
-use plinth_arch_armv8::{El2, EntryFrame, own_hardware_id};
+use plinth_arch_armv8::{El1Frame, El2, EntryFrame, Frame, own_hardware_id};
 use plinth_kernel::logger::{Console, LOGGER};
 use plinth_kernel::{Kernel, last_words};
-use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, ORIGIN_PRIVILEGED};
+use plinth_launch::{
+    CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, ORIGIN_EL1, ORIGIN_PRIVILEGED, VERSION,
+};
 
 static EL2: Kernel<El2> = Kernel::new();
 static CONSOLE: MmioUart = MmioUart::new();
 
 /// The entry point of the launch contract.
 ///
-/// Leaves the registers that a call preserves on the caller's stack: launching makes them the root VM's, which
-/// "returns" from here with 0, at EL1.
+/// A caller at EL2 has its registers that a call preserves left on its stack: launching makes them the root VM's, which "returns"
+/// from here with 0, at EL1. An OS at EL1, whose call leaves EL2's MMU off, has no stack here: the backend saves what EL2 holds.
 ///
 /// # Safety
 /// Only a loader may call it, as `plinth_launch` says.
@@ -24,6 +27,21 @@ static CONSOLE: MmioUart = MmioUart::new();
 unsafe extern "C" fn _start(info: *const LaunchInfo, pp: u64) -> u64 {
     naked_asm!(
         "msr daifset, #15",
+        "mrs x9, CurrentEL",
+        "cmp x9, #2 << 2",
+        "b.ne 1f",
+        "mrs x9, sctlr_el2",
+        "tbnz x9, #0, 1f",
+        "ldr w9, [x0, #{version_at}]",
+        "cmp w9, #{version}",
+        "b.ne 1f",
+        "ldr x9, [x0, #{origin_at}]",
+        "cmp x9, #{el1}",
+        "b.ne 1f",
+        "adrp x2, {enter_from_el1}",
+        "add x2, x2, :lo12:{enter_from_el1}",
+        "b {from_el1}",
+        "1:",
         "stp x29, x30, [sp, #-96]!",
         "stp x19, x20, [sp, #16]",
         "stp x21, x22, [sp, #32]",
@@ -39,22 +57,49 @@ unsafe extern "C" fn _start(info: *const LaunchInfo, pp: u64) -> u64 {
         "ldp x27, x28, [sp, #80]",
         "ldp x29, x30, [sp], #96",
         "ret",
+        version_at = const offset_of!(LaunchInfo, version),
+        version = const VERSION,
+        origin_at = const offset_of!(LaunchInfo, origin),
+        el1 = const ORIGIN_EL1,
+        enter_from_el1 = sym enter_from_el1,
+        from_el1 = sym plinth_arch_armv8::from_el1,
         enter = sym enter,
     )
 }
 
-/// Checks the contract and launches. Returns only what was refused.
+/// Launches for a caller at EL2. Returns only what was refused.
 extern "C" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -> u64 {
-    // SAFETY: the loader passes a structure that outlives the launch.
-    let info = unsafe { &*info };
-    if !info.is_current() || info.origin != ORIGIN_PRIVILEGED {
-        return LaunchStatus::failed(LaunchError::BadContract, 0).raw();
+    // SAFETY: the loader passes a structure that outlives the launch; the mode is what it vouches for, and `_start` has left
+    // the frame.
+    unsafe { launch(&*info, pp, Frame::El2(frame)) }.raw()
+}
+
+/// The same for an OS at EL1.
+extern "C" fn enter_from_el1(info: *const LaunchInfo, pp: u64, frame: &El1Frame) -> ! {
+    // SAFETY: as in `enter`; the way in has left the frame, and what is refused there has changed nothing else.
+    unsafe {
+        let refused = launch(&*info, pp, Frame::El1(frame));
+        plinth_arch_armv8::go_back(frame, refused)
+    }
+}
+
+/// Checks the contract and launches.
+///
+/// # Safety
+/// As [`plinth_arch_armv8::launch`], but for what is checked here.
+unsafe fn launch(info: &LaunchInfo, pp: u64, frame: Frame<'_>) -> LaunchStatus {
+    let origin = match frame {
+        Frame::El2(_) => ORIGIN_PRIVILEGED,
+        Frame::El1(_) => ORIGIN_EL1,
+    };
+    if !info.is_current() || info.origin != origin {
+        return LaunchStatus::failed(LaunchError::BadContract, 0);
     }
     if pp == 0 {
         start_log(info);
     }
-    // SAFETY: the contract has been checked; the mode is what the loader vouches for, and `_start` has left the frame.
-    unsafe { plinth_arch_armv8::launch(&EL2, info, pp, frame) }.raw()
+    // SAFETY: the contract has been checked; the rest is forwarded to the caller.
+    unsafe { plinth_arch_armv8::launch(&EL2, info, pp, frame) }
 }
 
 fn start_log(info: &LaunchInfo) {

@@ -87,7 +87,8 @@ pub struct LaunchInfo {
     pub fdt: u64,
     /// How many processors the loader is going to call the entry on. If it is the boot processor alone, the others run
     /// nothing that is needed, and the kernel brings them up when the root VM starts them: on x86 it finds them by
-    /// `acpi_rsdp` and needs `low_page` and a reservation below 4 GiB.
+    /// `acpi_rsdp` and needs `low_page` and a reservation below 4 GiB. With [`ORIGIN_EL1`], those that the OS runs on: the others
+    /// are off, and come when the root VM starts them.
     pub pp_count: u64,
     /// [`crate::CONSOLE_NONE`] or [`crate::CONSOLE_16550_PORT`] ….
     pub console_kind: u64,
@@ -101,9 +102,9 @@ pub struct LaunchInfo {
     pub command_line: Range,
     /// Where the caller runs: [`ORIGIN_PRIVILEGED`] or [`ORIGIN_EL1`].
     pub origin: u64,
-    /// AArch64, with [`ORIGIN_EL1`]: page tables for EL2 that map all of `reservation` and the console at their own
-    /// addresses, in the form of TTBR0_EL2 for 48-bit addresses and 4 KiB pages. The first call runs on them: it comes
-    /// with the MMU off. 0 otherwise.
+    /// AArch64, with [`ORIGIN_EL1`]: page tables for EL2 that map all of `reservation` and `log`, the console and the interrupt
+    /// controller at their own addresses, in the form of TTBR0_EL2 for 48-bit addresses and 4 KiB pages, with AttrIndx 0 for
+    /// memory and 1 for devices: [`crate::el2_tables`]. The first call runs on them: it comes with the MMU off. 0 otherwise.
     pub tables: u64,
     /// Memory of the OS's, page aligned, outside the reservation, that outlives the hypervisor. The kernel copies its log
     /// there and never reads it. Empty where there is none.

@@ -67,7 +67,10 @@ global_asm!(
     "mrs x9, CurrentEL",
     "cmp x9, #8",
     "b.ne 4f",
-    // EL2 of the bare machine: HCR_EL2.RW alone, counters and timers for EL1, nothing trapped.
+    // EL2 of the bare machine: a stub, HCR_EL2.RW alone, counters and timers for EL1, nothing trapped.
+    "adrp x9, __guest_stub",
+    "add x9, x9, :lo12:__guest_stub",
+    "msr vbar_el2, x9",
     "mov x9, #0x80000000",
     "msr hcr_el2, x9",
     "mov x9, #3",

@@ -20,6 +20,7 @@ pub mod report;
 pub mod reserved;
 pub mod scratch;
 pub mod secondary;
+pub mod stub;
 pub mod system;
 pub mod trap;
 pub mod vectors;

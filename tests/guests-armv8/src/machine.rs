@@ -50,6 +50,16 @@ impl Machine {
         self.processors().find(|affinity| *affinity != own)
     }
 
+    /// The device tree itself.
+    pub fn tree(&self) -> &'static [u8] {
+        self.tree.bytes()
+    }
+
+    /// The console, as the launch contract names it: kind and address.
+    pub fn console(&self) -> (u64, u64) {
+        self.tree.console()
+    }
+
     /// The banks of memory.
     pub fn banks(&self) -> impl Iterator<Item = Range> + 'static {
         self.tree.banks()

@@ -117,8 +117,12 @@ fn blocks(range: Range) -> core::ops::RangeInclusive<usize> {
 
 /// Writes a value back to memory, where a processor without caches finds it.
 pub(crate) fn clean<T>(value: &T) {
-    let start = &raw const *value as u64;
-    for at in (start & !15..start + size_of::<T>() as u64).step_by(16) {
+    clean_range(Range { start: &raw const *value as u64, size: size_of::<T>() as u64 });
+}
+
+/// The same for a range of memory.
+pub fn clean_range(range: Range) {
+    for at in (range.start & !15..range.start + range.size).step_by(16) {
         // SAFETY: cleaning loses nothing.
         unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
     }

@@ -106,6 +106,8 @@ unsafe extern "C" fn arrive() -> ! {
 }
 
 extern "C" fn live(arrival: &Arrival) -> ! {
+    // SAFETY: FP is open to EL1 from here on, as on the first processor.
+    unsafe { crate::write!("cpacr_el1", 3_u64 << 20) };
     CONTEXT.store(&raw const *arrival as u64, Ordering::Release);
     ARRIVED.fetch_add(1, Ordering::Release);
     // SAFETY: `prepare` put a function of this type there.

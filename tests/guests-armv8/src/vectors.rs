@@ -22,6 +22,38 @@ impl Vectors {
     }
 }
 
+macro_rules! move_all {
+    ($(#[$doc:meta])* $name:ident, $instruction:literal, $vectors:ty, $pointer:ident) => {
+        $(#[$doc])*
+        pub fn $name(vectors: $vectors) {
+            // SAFETY: the registers are nobody's but this test's: the rest of the image is soft-float.
+            unsafe {
+                asm!(
+                    ".arch_extension fp",
+                    ".arch_extension simd",
+                    ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+                    concat!($instruction, " q\\n, [{at}, #16 * \\n]"),
+                    ".endr",
+                    ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+                    concat!($instruction, " q\\n, [{at}, #16 * \\n]"),
+                    ".endr",
+                    at = in(reg) vectors.0.$pointer(),
+                    options(nostack)
+                );
+            }
+        }
+    };
+}
+
+move_all! {
+    /// Loads all registers.
+    load, "ldr", &Vectors, as_ptr
+}
+move_all! {
+    /// Stores all registers.
+    store, "str", &mut Vectors, as_mut_ptr
+}
+
 /// Loads all registers and [`CONTROL`], makes the hypercall `number`, and stores them. Returns FPCR and FPSR.
 pub fn through_exit(number: u64, before: &Vectors, after: &mut Vectors) -> [u64; 2] {
     let (control, status);

@@ -9,7 +9,7 @@ use crate::payload::read;
 use crate::volume::{Format, Part, Volume};
 
 /// What the kernel's own command line may say.
-const OPTIONS: [&str; 3] = ["vhe", "watchdog", "pp-timeout"];
+const OPTIONS: [&str; 4] = ["vhe", "watchdog", "pp-timeout", "may-stop"];
 
 pub(super) fn volume(mut contents: Contents<'_>) -> Result<Volume> {
     let payload = contents.required_payload()?;

@@ -184,6 +184,9 @@ impl Bench<'_> {
         if let Some(name) = test.kernel {
             images.kernel = artifacts::test_kernel(workspace, board, name)?;
         }
+        if let Some(name) = test.loader {
+            images.loader = artifacts::test_guest(workspace, board, name)?;
+        }
         let mut volume = boot::volume(workspace, board, &images, &options)?;
         if let Some(word) = test.before {
             let guest = artifacts::test_guest(workspace, board, "before")?;

@@ -26,6 +26,7 @@ mod races;
 mod registers;
 mod separate;
 mod startup;
+mod takeover;
 mod wild;
 
 use anyhow::Result;
@@ -53,6 +54,8 @@ pub(super) struct Test {
     pub(super) extension: Option<&'static str>,
     /// Another kernel than the board's, a program of the same package.
     pub(super) kernel: Option<&'static str>,
+    /// A test guest in the loader's place, with all that the loader would have: it launches Plinth by itself.
+    pub(super) loader: Option<&'static str>,
     /// Another processor than the board's, where the emulator takes it by name; on QEMU, see `arguments`.
     pub(super) model: Option<&'static str>,
     /// How many CPUs.
@@ -151,6 +154,7 @@ pub(super) const LINUX: Test = Test {
     bare: false,
     extension: None,
     kernel: None,
+    loader: None,
     model: None,
     cpus: 1,
     memory: 1024,
@@ -242,6 +246,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         arm_registers::TESTS,
         boards::TESTS,
         startup::TESTS,
+        takeover::TESTS,
         races::TESTS,
         wild::TESTS,
     ];
