@@ -249,6 +249,10 @@ impl HostCpu for SvmCpu {
         self.note.take() != 0
     }
 
+    fn take_kicks(&mut self) -> u32 {
+        self.take_pending_nmis()
+    }
+
     fn emulate(
         &mut self,
         vs: &mut SvmVs,
@@ -265,6 +269,7 @@ impl HostCpu for SvmCpu {
             return TakeBack::Later;
         }
         let local = 0u8;
-        TakeBack::now_if(can_take_over(vs, guest, &raw const local as u64, vs.features.five_levels))
+        let stack = &raw const local as u64;
+        TakeBack::now_if(can_take_over(vs, guest, stack, vs.features.five_levels, []))
     }
 }

@@ -186,13 +186,13 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
     let cpu = unsafe { SvmCpu::new(handover.pages) };
     // PANIC: `take_over` alone calls this, and puts it there.
     let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
-    let Handover { kernel, resources, pages, frame, .. } = *handover;
+    let Handover { kernel, resources, frame, .. } = *handover;
     launch_stack::release(frame);
     match kernel.run_pp(resources, cpu, root) {
         Departure::Abandon(status, mut root) => {
             root.state.registers[0] = status.raw();
             // SAFETY: the OS is as it was captured; its tables mapped all of this when it called.
-            unsafe { depart(pages, root.hidden, &root.state) }
+            unsafe { depart(root.hidden, &root.state) }
         }
         Departure::Promote(mut vs, registers) => {
             // SAFETY: the VS has run here, or the one that did has been put to rest.
@@ -200,7 +200,7 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
             let vmcb = vs.physical();
             let state = vs.to_root_state(registers);
             // SAFETY: `can_promote` has looked at the OS's tables.
-            unsafe { depart(pages, vmcb, &state) }
+            unsafe { depart(vmcb, &state) }
         }
     }
 }
@@ -208,19 +208,17 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
 /// Turns SVM off and goes on as the OS.
 ///
 /// # Safety
-/// `pages` are this processor's, `hidden` is the physical address of a VMCB with the OS's hidden state; else as
-/// [`RootState::resume`].
-unsafe fn depart(pages: BackendPages, hidden: u64, state: &RootState) -> ! {
-    // SAFETY: SVM is still on. VM_CR is as it was before the launch: no firmware uses R_INIT. An NMI that was held back ends
-    // in the kernel's handler, on this stack: the TSS is about to be the OS's, and the fresh IDT names no other stack for
-    // NMIs. Clearing VM_HSAVE_PA is allowed once no VMRUN follows. The rest is forwarded to the caller.
+/// `hidden` is the physical address of a VMCB with the OS's hidden state; else as [`RootState::resume_from_svm`].
+unsafe fn depart(hidden: u64, state: &RootState) -> ! {
+    // SAFETY: SVM is still on, and the global interrupt flag clear. VM_CR is as it was before the launch: no firmware uses R_INIT.
+    // Clearing VM_HSAVE_PA is allowed once no VMRUN follows. The rest is forwarded to the caller.
     unsafe {
-        PerCpu::place(pages.per_cpu());
         switch::vmload(hidden);
         msr::write(VM_CR, msr::read(VM_CR) & !VM_CR_R_INIT);
-        switch::stgi();
         msr::write(VM_HSAVE_PA, 0);
-        state.resume()
+        #[cfg(feature = "fault-injection")]
+        plinth_arch_x86::fault_injection::inject_nmi();
+        state.resume_from_svm()
     }
 }
 

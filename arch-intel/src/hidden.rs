@@ -4,7 +4,7 @@
 use core::arch::asm;
 
 use plinth_arch_x86::msr;
-use plinth_arch_x86::root_state::{RootState, Segment, TableRegister};
+use plinth_arch_x86::root_state::{RootState, Segment};
 
 use crate::current::Current;
 use crate::field::{GUEST_DEBUG_CONTROL, GUEST_SYSENTER_CS, GUEST_SYSENTER_EIP, GUEST_SYSENTER_ESP};
@@ -199,65 +199,21 @@ impl VmxRoot {
         self.debug_control = msr::read_guarded(msr::index::DEBUG_CONTROL).unwrap_or(0);
     }
 
-    /// Puts into the processor what [`RootState::resume`] does not.
+    /// Puts into the processor what [`RootState::resume_from_vmx`] does not, but for segments.
     ///
     /// # Safety
-    /// VMX is off; [`RootState::resume`] follows at once. `table` is a page of this processor's own.
-    pub(crate) unsafe fn load(&self, table: u64) {
-        let [fs, gs, ..] = &self.segments;
+    /// VMX is off; [`RootState::resume_from_vmx`] follows at once.
+    pub(crate) unsafe fn load(&self) {
         // SAFETY: the values are the OS's own; the kernel needs none of what they replace any more.
         unsafe {
-            self.load_selectors(table);
             self.hidden.load();
             msr::write(msr::index::CSTAR, self.hidden.cstar);
-            msr::write(msr::index::FS_BASE, fs.base);
-            msr::write(msr::index::GS_BASE, gs.base);
             let registers = [msr::index::SYSENTER_CS, msr::index::SYSENTER_ESP, msr::index::SYSENTER_EIP];
             for (register, value) in registers.into_iter().zip(self.sysenter) {
                 msr::write(register, value);
             }
             // Where there is no such register, its value is 0 and there is nothing to bring back.
             let _ = msr::write_guarded(msr::index::DEBUG_CONTROL, self.debug_control);
-        }
-    }
-
-    /// Loads FS, GS, LDTR and TR through a GDT made for that alone: the OS's own may lie where only its own page
-    /// tables lead, and may be read-only, while LTR writes to it.
-    ///
-    /// # Safety
-    /// As [`Self::load`].
-    unsafe fn load_selectors(&self, table: u64) {
-        const ENTRIES: usize = 512;
-        const FLAT_DATA: u64 = 0x00CF_9300_0000_FFFF;
-        let [fs, gs, ldtr, tr] = &self.segments;
-        let index = |segment: &Segment| usize::from(segment.selector >> 3).min(ENTRIES - 2);
-        // SAFETY: the page is this processor's own, 512 entries long and mapped.
-        let entries = unsafe { &mut *(table as *mut [u64; ENTRIES]) };
-        entries.fill(0);
-        for segment in [fs, gs].into_iter().filter(|segment| segment.selector & !3 != 0) {
-            entries[index(segment)] = FLAT_DATA | u64::from(segment.attributes >> 5 & 3) << 45;
-        }
-        for segment in
-            [ldtr, tr].into_iter().filter(|segment| segment.selector != 0 && segment.attributes != 0)
-        {
-            // LTR takes an available TSS and marks it busy.
-            let busy = if segment.selector == tr.selector { 1 << 1 } else { 0 };
-            let kind = u64::from(segment.attributes & 0xff & !busy);
-            let limit = u64::from(segment.limit.min(0xF_FFFF));
-            let low = limit & 0xffff | (limit >> 16) << 48 | (segment.base & 0xff_ffff) << 16 | kind << 40;
-            entries[index(segment)] = low | (segment.base >> 24 & 0xff) << 56;
-            entries[index(segment) + 1] = segment.base >> 32;
-        }
-        let register = TableRegister { limit: (ENTRIES * 8 - 1) as u16, base: table };
-        // SAFETY: the table holds a descriptor for each selector that is loaded; a TSS of the OS is available in it.
-        unsafe {
-            asm!("lgdt [{}]", in(reg) &raw const register, options(nostack, preserves_flags));
-            asm!("lldt {:x}", in(reg) ldtr.selector, options(nostack, preserves_flags));
-            if tr.selector & !3 != 0 {
-                asm!("ltr {:x}", in(reg) tr.selector, options(nostack, preserves_flags));
-            }
-            asm!("mov fs, {:e}", in(reg) u32::from(fs.selector), options(nostack, preserves_flags));
-            asm!("mov gs, {:e}", in(reg) u32::from(gs.selector), options(nostack, preserves_flags));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! From the loader's call to the kernel's loop on this processor, and the ways out of it.
 
+use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::cold_start::ColdProcessors;
+use plinth_arch_x86::departure::{Way, WayPage};
 use plinth_arch_x86::extended_state;
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::launch_stack;
@@ -27,10 +29,10 @@ const EFER_NXE: u64 = 1 << 11;
 
 /// The pages that the kernel gave this backend for one processor.
 #[derive(Clone, Copy, Debug)]
-struct BackendPages(u64);
+pub(crate) struct BackendPages(u64);
 
 impl BackendPages {
-    /// How many they are: descriptor tables and stacks, the VMXON region, the GDT for leaving.
+    /// How many they are: descriptor tables and stacks, the VMXON region, the tables for leaving.
     const COUNT: usize = PER_CPU_PAGES + 2;
 
     fn per_cpu(self) -> *mut PerCpu {
@@ -41,8 +43,14 @@ impl BackendPages {
         self.0.wrapping_add(PER_CPU_PAGES as u64 * 4096)
     }
 
-    fn leaving_table(self) -> u64 {
+    /// The page of the [`Way`].
+    pub(crate) fn way(self) -> u64 {
         self.vmxon_region().wrapping_add(4096)
+    }
+
+    /// Those whose first ones are these.
+    pub(crate) fn of(per_cpu: *const PerCpu) -> Self {
+        Self(per_cpu as u64)
     }
 }
 
@@ -217,14 +225,17 @@ unsafe fn abandon(pages: BackendPages, status: LaunchStatus, mut root: VmxRoot) 
 /// Goes on as the OS.
 ///
 /// # Safety
-/// VMX is off; else as [`RootState::resume`].
+/// VMX is off; else as [`RootState::resume_from_vmx`].
 unsafe fn depart(pages: BackendPages, root: &VmxRoot) -> ! {
-    // SAFETY: forwarded to the caller. NX stays on until the OS's own tables are loaded.
+    // SAFETY: forwarded to the caller; the page is this processor's own, and nothing else is in it. NX stays on until the OS's own
+    // tables are loaded.
     unsafe {
         let efer = msr::read(msr::index::EFER);
         msr::write(msr::index::EFER, efer | EFER_NXE);
-        root.load(pages.leaving_table());
-        root.state.resume()
+        root.load();
+        let (page, note) = (&mut *(pages.way() as *mut WayPage), PerCpu::nmi_note(pages.per_cpu()));
+        let way = Way::new(page, root.state.cs.selector, &root.segments, note, LocalApic::current());
+        root.state.resume_from_vmx(&way)
     }
 }
 

@@ -234,9 +234,18 @@ impl HostCpu for SimCpu {
     }
 
     fn kick(&self, hardware_id: u32) {
-        if !self.machine.trouble.loses_kick.swap(false, Ordering::SeqCst) {
+        if self.machine.trouble.loses_kick.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        if self.machine.trouble.delays_kicks.load(Ordering::SeqCst) && hardware_id != self.hardware_id() {
+            self.machine.interrupt_later(hardware_id);
+        } else {
             self.machine.interrupt(hardware_id);
         }
+    }
+
+    fn take_kicks(&mut self) -> u32 {
+        u32::from(self.machine.take_interrupt(self.hardware_id()))
     }
 
     fn park(&mut self, wake: impl Fn() -> bool) -> bool {

@@ -41,6 +41,8 @@ const PROCESSORS: usize = 8;
 
 /// How long anything in a test may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a slow kick takes.
+const SLOW_KICK: Duration = Duration::from_millis(20);
 /// How long a slow reset takes.
 const SLOW_RESET: Duration = Duration::from_millis(5);
 
@@ -63,6 +65,8 @@ pub enum Trace {
 pub struct Trouble {
     /// The next kick does not arrive.
     pub loses_kick: AtomicBool,
+    /// A kick to another processor takes its time to arrive.
+    pub delays_kicks: AtomicBool,
     /// The backend forgets to flush TLBs.
     pub ignores_flushes: AtomicBool,
     /// The backend forgets to mark state as changed.
@@ -206,6 +210,14 @@ impl Machine {
         line.wake.notify_all();
     }
 
+    /// The same, once it has been on its way for a while.
+    pub(crate) fn interrupt_later(&'static self, hardware_id: u32) {
+        std::thread::spawn(move || {
+            std::thread::sleep(SLOW_KICK);
+            self.interrupt(hardware_id);
+        });
+    }
+
     /// Whether an interrupt is pending; it no longer is.
     pub(crate) fn take_interrupt(&self, hardware_id: u32) -> bool {
         self.line(hardware_id).interrupt.swap(false, Ordering::SeqCst)
@@ -222,7 +234,7 @@ impl Machine {
     }
 
     /// Whether an interrupt is pending.
-    pub(crate) fn is_interrupted(&self, hardware_id: u32) -> bool {
+    pub fn is_interrupted(&self, hardware_id: u32) -> bool {
         self.line(hardware_id).interrupt.load(Ordering::SeqCst)
     }
 

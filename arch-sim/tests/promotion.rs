@@ -157,3 +157,48 @@ fn lab_always() -> Lab {
     });
     lab("may-stop=always", refusing)
 }
+
+#[test]
+fn a_kick_that_is_late_does_not_reach_the_bare_machine() {
+    let mut lab = lab("", Standard::new().extension());
+    lab.machine.trouble.delays_kicks.store(true, Ordering::SeqCst);
+    lab.launch(0, &stopping());
+    // It exits all the time, and so hears of the meeting before the kick is there.
+    let exits = [
+        Op::Set { register: 0, value: 3 },
+        Op::Set { register: 1, value: 0 },
+        Op::IdRead,
+        Op::Jump { address: Lab::program_of(1) },
+    ];
+    lab.launch(1, &exits);
+    eventually("some exits", || lab.exits(1, ExitClass::IdRead) > 10);
+    meet(&lab, 1);
+    promoted(&lab.end(0));
+    assert!(is_promoted(&lab.end(1)));
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!lab.machine.is_interrupted(Machine::hardware_id(1)), "an NMI that nobody has sent");
+}
+
+#[test]
+fn an_nmi_of_the_oss_own_reaches_the_bare_machine() {
+    let (stays, inside) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let (loops, entered) = (stays.clone(), inside.clone());
+    let extension = with_test(&Standard::new(), move |standard, user, _| {
+        entered.store(true, Ordering::SeqCst);
+        while loops.load(Ordering::SeqCst) {
+            standard.expect(user, Call::PpQuery, &[]);
+        }
+    });
+    let mut lab = lab("watchdog=0", extension);
+    lab.launch(0, &stopping());
+    lab.launch(1, &program(&[&TEST, &wait_for(9)]));
+    eventually("the callback", || inside.load(Ordering::SeqCst));
+    meet(&lab, 1);
+    eventually("the one that asks", || lab.exits(0, ExitClass::Hypercall) == 1);
+    let own = Machine::hardware_id(0);
+    // It waits in the kernel for the other one.
+    lab.machine.interrupt(own);
+    stays.store(false, Ordering::SeqCst);
+    promoted(&lab.end(0));
+    assert!(lab.machine.is_interrupted(own), "it is lost");
+}

@@ -134,6 +134,20 @@ impl LocalApic {
         self.send(Command::nmi(id));
     }
 
+    /// What sends this processor an NMI where no function can be called: the page of the registers, or 0 in x2APIC mode, and the
+    /// command, in its upper half the destination.
+    pub(crate) fn own_nmi(self) -> (u64, u64) {
+        let Command { low, destination } = Command::nmi(self.id());
+        let x2apic = self.x2apic();
+        let (page, high) = if x2apic { (0, destination) } else { (self.page(), destination << 24) };
+        (page, u64::from(high) << 32 | u64::from(low))
+    }
+
+    /// Where this processor's registers lie in memory, if they do.
+    pub fn mapped_page(self) -> Option<u64> {
+        (!self.x2apic()).then(|| self.page())
+    }
+
     /// Sends a command of the kernel's own.
     fn send(self, command: Command) {
         if self.x2apic() {

@@ -59,6 +59,12 @@ pub fn serve(exit: UserExit, registers: &UserRegisters, nmis: Nmis) {
     }
 }
 
+/// Sends this processor, which leaves the hypervisor, an NMI. The global interrupt flag holds it back.
+pub fn inject_nmi() {
+    let apic = LocalApic::current();
+    apic.send_nmi(apic.id());
+}
+
 /// Goes on behind an act that has faulted as it should.
 pub(crate) fn caught(fault: KernelFault) -> Option<u64> {
     let expected = EXPECTED.load(Ordering::SeqCst);

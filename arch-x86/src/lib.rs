@@ -10,6 +10,7 @@ pub mod cold_start;
 pub mod console;
 pub mod cpuid;
 pub mod decode;
+pub mod departure;
 pub mod efer;
 mod ept_format;
 mod exceptions;

@@ -1,8 +1,6 @@
-//! What an OS was, on one processor, when the hypervisor launched under it; and how it gets the bare
-//! processor back.
+//! What an OS was, on one processor, when the hypervisor launched under it, and is when it gets the bare processor back.
 
-use core::arch::{asm, naked_asm};
-use core::mem::offset_of;
+use core::arch::asm;
 
 use crate::msr;
 
@@ -151,21 +149,17 @@ impl RootState {
         }
     }
 
-    /// Leaves the hypervisor for ever: loads all of the state and goes on at its RIP.
+    /// Loads what the kernel has no use for any more.
     ///
     /// # Safety
-    /// 1. What VMLOAD or the VMCS holds of the state is loaded already, the global interrupt flag is set.
-    /// 2. The state's page tables map this function, the current stack and `self` at the same addresses as the current ones,
-    ///    and its GDT holds its selectors.
-    /// 3. Nothing of this processor's part of the hypervisor is used afterwards.
-    pub unsafe fn resume(&self) -> ! {
-        // SAFETY: forwarded to the caller; the debug and PAT registers take what was read from them.
+    /// This processor's part of the hypervisor is being left: see [`crate::departure`].
+    pub(crate) unsafe fn load_first(&self) {
+        // SAFETY: the debug and PAT registers take what was read from them.
         unsafe {
             asm!("mov cr2, {}", in(reg) self.cr2, options(nomem, nostack, preserves_flags));
             asm!("mov dr6, {}", in(reg) self.dr6, options(nomem, nostack, preserves_flags));
             asm!("mov dr7, {}", in(reg) self.dr7, options(nomem, nostack, preserves_flags));
             msr::write(msr::index::PAT, self.pat);
-            load_and_go(self)
         }
     }
 }
@@ -207,80 +201,6 @@ impl Segment {
         let base = descriptor >> 16 & 0xff_ffff | (descriptor >> 56) << 24;
         Self { selector, attributes: attributes as u16, limit: scaled as u32, base }
     }
-}
-
-/// The last instructions of the hypervisor on a processor.
-///
-/// # Safety
-/// As [`RootState::resume`].
-#[unsafe(naked)]
-unsafe extern "sysv64" fn load_and_go(state: &RootState) -> ! {
-    naked_asm!(
-        // Without PCIDs first: CR4.PCIDE can only be set while CR3's low bits are 0 (Intel SDM vol. 3, 4.10.1). As it goes,
-        // so does what the TLB has of the extension's PCID, which may be one of the OS's.
-        "mov rax, [rdi + {cr3}]",
-        "mov rcx, rax",
-        "and rcx, -4096",
-        "mov cr3, rcx",
-        "mov rcx, cr4",
-        "btr rcx, 17",
-        "mov cr4, rcx",
-        "mov rcx, [rdi + {cr0}]",
-        "mov cr0, rcx",
-        "mov rcx, [rdi + {cr4}]",
-        "mov cr4, rcx",
-        "mov cr3, rax",
-        "mov ecx, 0xC0000080",
-        "mov eax, [rdi + {efer}]",
-        "mov edx, [rdi + {efer} + 4]",
-        "wrmsr",
-        "lgdt [rdi + {gdtr}]",
-        "lidt [rdi + {idtr}]",
-        "movzx eax, word ptr [rdi + {ds}]",
-        "mov ds, eax",
-        "movzx eax, word ptr [rdi + {es}]",
-        "mov es, eax",
-        "movzx eax, word ptr [rdi + {ss}]",
-        "push rax",
-        "push qword ptr [rdi + 8 * 4]",
-        "push qword ptr [rdi + {rflags}]",
-        "movzx eax, word ptr [rdi + {cs}]",
-        "push rax",
-        "push qword ptr [rdi + {rip}]",
-        "mov rax, [rdi]",
-        "mov rcx, [rdi + 8 * 1]",
-        "mov rdx, [rdi + 8 * 2]",
-        "mov rbx, [rdi + 8 * 3]",
-        "mov rbp, [rdi + 8 * 5]",
-        "mov rsi, [rdi + 8 * 6]",
-        "mov r8, [rdi + 8 * 8]",
-        "mov r9, [rdi + 8 * 9]",
-        "mov r10, [rdi + 8 * 10]",
-        "mov r11, [rdi + 8 * 11]",
-        "mov r12, [rdi + 8 * 12]",
-        "mov r13, [rdi + 8 * 13]",
-        "mov r14, [rdi + 8 * 14]",
-        "mov r15, [rdi + 8 * 15]",
-        "mov rdi, [rdi + 8 * 7]",
-        "iretq",
-        cr0 = const offset_of!(RootState, cr0),
-        cr3 = const offset_of!(RootState, cr3),
-        cr4 = const offset_of!(RootState, cr4),
-        efer = const offset_of!(RootState, efer),
-        gdtr = const offset_of!(RootState, gdtr),
-        idtr = const offset_of!(RootState, idtr),
-        ds = const offset_of!(RootState, ds),
-        es = const offset_of!(RootState, es),
-        ss = const offset_of!(RootState, ss),
-        cs = const offset_of!(RootState, cs),
-        rflags = const offset_of!(RootState, rflags),
-        rip = const offset_of!(RootState, rip),
-    )
-}
-
-/// The address of the code that [`RootState::resume`] ends in: its page must be mapped in the OS's tables.
-pub fn last_code() -> u64 {
-    load_and_go as *const () as u64
 }
 
 #[cfg(test)]

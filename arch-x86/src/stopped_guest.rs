@@ -4,6 +4,7 @@
 use plinth_hal::{Gpa, GuestAccess, GuestMemory, Gva, PAGE_SIZE};
 
 use crate::decode::{CodeSize, LONGEST_INSTRUCTION};
+use crate::departure;
 use crate::guest_walk::{Access, AccessKind, GuestPaging, PagingMode, walk};
 
 /// The part of a stopped guest's state that instructions need.
@@ -92,19 +93,24 @@ pub fn maps_identity(paging: &GuestPaging, guest: &impl GuestMemory, address: u6
     found.is_ok_and(|gpa| gpa.raw() == address)
 }
 
+/// The pages of the stack that the last step may run on, from the one on which the kernel looks whether it can: it leaves by way of
+/// fewer calls, and of an NMI's frame.
+const STACK_PAGES: [i64; 4] = [-1, 0, 1, 2];
+
 /// Whether the bare machine can go on from where a guest is: it runs 64-bit code at privilege level 0, to which IRET leads, and its
-/// own tables map the last step of leaving the hypervisor to itself: its code, and the stack around `stack`. They have to have as
-/// many levels as the kernel's, which `five_levels` says: CR4.LA57 cannot change in long mode.
+/// own tables map the last step of leaving the hypervisor to itself: its code, the stack around `stack`, and the pages that `more`
+/// are in. They have to have as many levels as the kernel's, which `five_levels` says: CR4.LA57 cannot change in long mode.
 pub fn can_take_over(
     stopped: &impl StoppedGuest,
     guest: &impl GuestMemory,
     stack: u64,
     five_levels: bool,
+    more: impl IntoIterator<Item = u64>,
 ) -> bool {
-    let page = stack & !(PAGE_SIZE - 1);
+    let page_of = |address: u64| address & !(PAGE_SIZE - 1);
     let paging = &stopped.paging();
-    let writable = |page| maps_identity(paging, guest, page, Access::write(false));
-    let code = crate::root_state::last_code();
+    let writable = |address| maps_identity(paging, guest, page_of(address), Access::write(false));
+    let executable = |address| maps_identity(paging, guest, page_of(address), Access::fetch(false));
     let mode = if five_levels { PagingMode::Long5 } else { PagingMode::Long4 };
     if paging.mode != mode {
         log::warn!("the root VM pages in the mode {:?}, the kernel in {mode:?}: not promoted", paging.mode);
@@ -112,7 +118,10 @@ pub fn can_take_over(
     let leads_there =
         stopped.privilege() == 0 && stopped.code_size() == CodeSize::Bits64 && paging.mode == mode;
     leads_there
-        && maps_identity(paging, guest, code, Access::fetch(false))
-        && page.checked_sub(PAGE_SIZE).is_some_and(&writable)
-        && writable(page)
+        && departure::last_code().into_iter().all(executable)
+        && STACK_PAGES
+            .map(|page| stack.wrapping_add_signed(page * PAGE_SIZE as i64))
+            .into_iter()
+            .all(writable)
+        && more.into_iter().all(writable)
 }

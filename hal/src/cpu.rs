@@ -78,6 +78,12 @@ pub trait HostCpu: Sized {
         false
     }
 
+    /// Takes kicks that have arrived while the kernel ran, and with them NMIs of the guest's own where the two look alike. Returns
+    /// how many there were. Where kicks are no NMIs, nobody asks.
+    fn take_kicks(&mut self) -> u32 {
+        0
+    }
+
     /// Sleeps until a kick, unless `wake` is true already. Returns whether a kick came.
     fn park(&mut self, wake: impl Fn() -> bool) -> bool;
 

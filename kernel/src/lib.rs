@@ -14,6 +14,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod departure;
 mod detached;
 mod exits;
 mod extension;

@@ -387,6 +387,7 @@ impl<A: Arch> Pp<'_, A> {
         self.deactivate();
         let is_expected = self.started_by == StartedBy::Messages;
         self.mailbox.set_standing(if is_expected { Standing::Starting } else { Standing::Outside });
+        self.settle_kicks();
         self.kernel.discard_vss(self.index);
         match self.root.take() {
             Some(root) => {

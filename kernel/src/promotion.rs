@@ -328,6 +328,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Leaves with the active root VS.
     fn leave(&mut self) -> Next {
         let Some(active) = self.active.take() else { return self.pass_through_root() };
+        self.settle_kicks();
         self.cpu.return_interrupts();
         log::info!("pp {}: promoted; it runs the bare machine again", self.index);
         self.kernel.vss.forget_taken(active.id);

@@ -12,6 +12,7 @@ use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, Spa, Ta
 
 use super::VmxCpu;
 use crate::field::IO_BITMAP_A;
+use crate::launch::BackendPages;
 use crate::msr_table::TABLE;
 use crate::processor::GENERAL_PROTECTION;
 use crate::vs::VmxVs;
@@ -65,6 +66,10 @@ impl HostCpu for VmxCpu {
         self.note.take() != 0
     }
 
+    fn take_kicks(&mut self) -> u32 {
+        self.note.take()
+    }
+
     fn emulate(
         &mut self,
         vs: &mut VmxVs,
@@ -104,7 +109,9 @@ impl HostCpu for VmxCpu {
             return TakeBack::Later;
         }
         let local = 0u8;
-        TakeBack::now_if(can_take_over(vs, guest, &raw const local as u64, vs.features.five_levels))
+        let (stack, way) = (&raw const local as u64, BackendPages::of(self.per_cpu).way());
+        let pages = core::iter::once(way).chain(self.apic.mapped_page());
+        TakeBack::now_if(can_take_over(vs, guest, stack, vs.features.five_levels, pages))
     }
 }
 

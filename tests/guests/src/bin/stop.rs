@@ -65,7 +65,9 @@ fn stop(report: &mut Report) {
         asm!("mov dr0, {}", "mov dr6, {}", in(reg) 0x1234_5000u64, in(reg) 0xFFFF_4FF0u64, options(nostack));
     }
     let mut before = state();
+    let nmis = trap::nmis();
     let result = plinth::hypercall(HYPERCALL_STOP, 0);
+    say!("{} NMI(s) met the way back", trap::nmis().wrapping_sub(nmis));
     let mut after = state();
     if before.selectors[TASK] == 0 && !cpu::is_amd() {
         // LTR takes no null selector: on Intel nothing but a VM entry could bring it back.

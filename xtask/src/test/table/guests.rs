@@ -231,7 +231,20 @@ pub(super) const TESTS: &[Test] = &[
         name: "stop",
         proves: "a processor that is given back goes on as the bare machine, with all of its state",
         payload: Payload::Guest("stop"),
-        expect: &["promoted; it runs the bare machine again", "the bare machine goes on", done!("stop")],
+        expect: &[
+            "promoted; it runs the bare machine again",
+            "0 NMI(s) met the way back",
+            "the bare machine goes on",
+            done!("stop"),
+        ],
+        ..GUEST
+    },
+    Test {
+        name: "stop-nmi",
+        proves: "an NMI that comes while the kernel leaves reaches the handler of the bare machine's OS",
+        payload: Payload::Guest("stop"),
+        kernel: Some("plinth-faulty"),
+        expect: &["1 NMI(s) met the way back", "the bare machine goes on", done!("stop")],
         ..GUEST
     },
     Test {
