@@ -157,6 +157,7 @@ fn look(_: u64) -> u64 {
     let rang = system::wait(PATIENCE, || gic::timer_count(own) == rings + 1);
     gic::open(false);
     let stub_is_hidden = (0..stub::CALLS)
+        .chain([stub::NO_CALL])
         .all(|call| calls::hvc([call, loaded.entry, loaded.info, 0])[0] == stub::UNKNOWN_CALL);
     let answers = calls::result(calls::firmware(machine.conduit, [calls::PSCI_VERSION, 0, 0, 0]));
     match () {
