@@ -7,9 +7,11 @@
 use crate::Range;
 
 /// Entries of a table, each a word; a table is a page.
-pub const ENTRIES: usize = 512;
+const ENTRIES: usize = 512;
 /// Bytes of a page.
 const PAGE: u64 = 4096;
+/// Bytes of an entry.
+const ENTRY: usize = 8;
 /// log2 of what an entry of each level maps.
 const SHIFTS: [u32; 4] = [39, 30, 21, 12];
 /// The last level, whose leaves are pages.
@@ -51,15 +53,15 @@ const fn firsts(end: u64) -> usize {
 
 /// Fills `room`, which lies at `at`, a page's address, with tables that map everything below `end`, `memory` as such, in whole pages.
 /// The first of them is at `at`. Returns how many pages they take; `None` where `room` is too small.
-pub fn fill(room: &mut [u64], at: u64, end: u64, memory: &[Range]) -> Option<usize> {
+pub fn fill(room: &mut [u8], at: u64, end: u64, memory: &[Range]) -> Option<usize> {
     let mut tables = Tables { room, at, used: 0 };
     let root = tables.add()?;
     for first in 0..firsts(end) {
         let table = tables.add()?;
-        *tables.entry(root, first)? = tables.address(table) | VALID | TABLE_OR_PAGE;
+        tables.set(root, first, tables.address(table) | VALID | TABLE_OR_PAGE)?;
         let start = (first as u64) << SHIFTS[0];
         for index in 0..ENTRIES {
-            *tables.entry(table, index)? = leaf(start + ((index as u64) << SHIFTS[1]), 1, false);
+            tables.set(table, index, leaf(start + ((index as u64) << SHIFTS[1]), 1, false))?;
         }
     }
     for range in memory {
@@ -72,7 +74,7 @@ pub fn fill(room: &mut [u64], at: u64, end: u64, memory: &[Range]) -> Option<usi
 }
 
 struct Tables<'a> {
-    room: &'a mut [u64],
+    room: &'a mut [u8],
     at: u64,
     used: usize,
 }
@@ -81,7 +83,7 @@ impl Tables<'_> {
     /// A new table, empty.
     fn add(&mut self) -> Option<usize> {
         let number = self.used;
-        self.room.get_mut(number * ENTRIES..(number + 1) * ENTRIES)?.fill(0);
+        self.room.get_mut(number * PAGE as usize..(number + 1) * PAGE as usize)?.fill(0);
         self.used += 1;
         Some(number)
     }
@@ -90,8 +92,14 @@ impl Tables<'_> {
         self.at + table as u64 * PAGE
     }
 
-    fn entry(&mut self, table: usize, index: usize) -> Option<&mut u64> {
-        self.room.get_mut(table * ENTRIES + index)
+    fn entry(&mut self, table: usize, index: usize) -> Option<&mut [u8; ENTRY]> {
+        let (entries, _) = self.room.as_chunks_mut();
+        entries.get_mut(table * ENTRIES + index)
+    }
+
+    fn set(&mut self, table: usize, index: usize, descriptor: u64) -> Option<()> {
+        *self.entry(table, index)? = descriptor.to_le_bytes();
+        Some(())
     }
 
     /// Maps `start` to `end` as memory by a table of `level`.
@@ -101,7 +109,7 @@ impl Tables<'_> {
             let index = (start >> SHIFTS[level]) as usize % ENTRIES;
             let next = (start & !(size - 1)).saturating_add(size);
             if level != 0 && start.is_multiple_of(size) && next <= end {
-                *self.entry(table, index)? = leaf(start, level, true);
+                self.set(table, index, leaf(start, level, true))?;
             } else {
                 let below = self.below(table, index, level, start & !(size - 1))?;
                 self.map(below, level + 1, start, next.min(end))?;
@@ -113,7 +121,7 @@ impl Tables<'_> {
 
     /// The table that an entry leads to. A block is split.
     fn below(&mut self, table: usize, index: usize, level: usize, start: u64) -> Option<usize> {
-        let entry = *self.entry(table, index)?;
+        let entry = u64::from_le_bytes(*self.entry(table, index)?);
         if entry & TABLE_OR_PAGE != 0 {
             return Some(((entry & ADDRESS) - self.at) as usize / PAGE as usize);
         }
@@ -121,9 +129,9 @@ impl Tables<'_> {
         let new = self.add()?;
         for index in 0..ENTRIES {
             let at = start + ((index as u64) << SHIFTS[level + 1]);
-            *self.entry(new, index)? = leaf(at, level + 1, is_memory);
+            self.set(new, index, leaf(at, level + 1, is_memory))?;
         }
-        *self.entry(table, index)? = self.address(new) | VALID | TABLE_OR_PAGE;
+        self.set(table, index, self.address(new) | VALID | TABLE_OR_PAGE)?;
         Some(new)
     }
 }
@@ -142,10 +150,10 @@ mod tests {
     const AT: u64 = 0x4_0000_0000;
 
     fn filled(end: u64, memory: &[Range]) -> Vec<u64> {
-        let mut room = vec![u64::MAX; pages(end, memory.len()) * ENTRIES];
+        let mut room = vec![u8::MAX; pages(end, memory.len()) * PAGE as usize];
         let used = fill(&mut room, AT, end, memory).unwrap();
-        room.truncate(used * ENTRIES);
-        room
+        let (words, _) = room.as_chunks();
+        words.iter().take(used * ENTRIES).map(|word| u64::from_le_bytes(*word)).collect()
     }
 
     /// What the tables say of an address: its translation and whether that is memory.
@@ -200,7 +208,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(fill(&mut [0; 2 * ENTRIES - 1], AT, GIB, &[]), None, "the room is too small");
+        assert_eq!(fill(&mut [0; 2 * PAGE as usize - 1], AT, GIB, &[]), None, "the room is too small");
     }
 
     #[test]

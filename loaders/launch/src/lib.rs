@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod console;
+pub mod el1;
 pub mod el2_tables;
 pub mod image;
 mod info;

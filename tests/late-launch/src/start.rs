@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use plinth_launch::el1;
 use plinth_launch::image::Machine;
 use plinth_launch::prepare::Files;
 use plinth_launch::{LaunchInfo, LaunchStatus, Range};
@@ -16,7 +17,7 @@ pub(crate) struct Options {
     /// MiB of the reservation.
     pub(crate) memory: u64,
     pub(crate) log_level: u64,
-    /// The port of a 16550, for the hypervisor's own log.
+    /// The port of a 16550, or on arm64 the address of a PL011, for the hypervisor's own log.
     pub(crate) console: Option<u64>,
     pub(crate) command_line: String,
 }
@@ -39,6 +40,51 @@ const MACHINE: Machine = Machine::X86_64;
 #[cfg(target_arch = "aarch64")]
 const MACHINE: Machine = Machine::Aarch64;
 
+/// What a console is, if there is one.
+#[cfg(target_arch = "x86_64")]
+const CONSOLE: u64 = plinth_launch::CONSOLE_16550_PORT;
+#[cfg(target_arch = "aarch64")]
+const CONSOLE: u64 = plinth_launch::CONSOLE_PL011;
+
+/// The device tree that Linux was started with, for a kernel that wants one.
+const TREE: &str = "/sys/firmware/fdt";
+
+/// What lies behind the launch information: the kernel's command line, and on arm64 what a launch by an OS at EL1 takes besides.
+struct Extra {
+    tree: Vec<u8>,
+    command_line: Vec<u8>,
+}
+
+impl Extra {
+    fn new(command_line: &str) -> Result<Self, String> {
+        let is_wanted = MACHINE == Machine::Aarch64;
+        let read = || fs::read(TREE).map_err(|error| format!("{TREE}: {error}"));
+        let tree = if is_wanted { read()? } else { Vec::new() };
+        Ok(Self { tree, command_line: command_line.as_bytes().to_vec() })
+    }
+
+    fn size(&self, memory_end: u64) -> u64 {
+        match MACHINE {
+            Machine::Aarch64 => self.el1().size(memory_end),
+            Machine::X86_64 => self.command_line.len() as u64,
+        }
+    }
+
+    fn el1(&self) -> el1::Extra<'_> {
+        el1::Extra { tree: &self.tree, command_line: &self.command_line }
+    }
+
+    /// Writes it into `room`, which is at `at`.
+    fn write(&self, room: &mut [u8], at: u64, info: &mut LaunchInfo) -> Result<(), String> {
+        if MACHINE == Machine::Aarch64 {
+            return self.el1().write(room, at, info).ok_or_else(|| "there is no room".to_owned());
+        }
+        room[..self.command_line.len()].copy_from_slice(&self.command_line);
+        info.command_line = Range { start: at, size: self.command_line.len() as u64 };
+        Ok(())
+    }
+}
+
 /// Launches on all CPUs. Returns how many there are.
 pub(crate) fn start(options: &Options) -> Result<u32, String> {
     let read = |path: &str| fs::read(path).map_err(|error| format!("{path}: {error}"));
@@ -52,31 +98,34 @@ pub(crate) fn start(options: &Options) -> Result<u32, String> {
     let mut reserve = Request::new(RESERVE).with(8, size);
     device.ask(&mut reserve).map_err(|error| format!("RESERVE: {error}"))?;
     let reservation = Range { start: reserve.word(32), size };
-    let placement = files.place(reservation, 0).map_err(|error| error.to_string())?;
-    let launch_info = LaunchInfo {
-        memory_end: info.word(464),
+    let extra = Extra::new(&options.command_line)?;
+    let memory_end = info.word(464);
+    let placement =
+        files.place_with(reservation, 0, extra.size(memory_end)).map_err(|error| error.to_string())?;
+    let mut launch_info = LaunchInfo {
+        memory_end,
         pp_count: u64::from(info.half(32)),
-        console_kind: u64::from(options.console.is_some()),
+        console_kind: options.console.map_or(plinth_launch::CONSOLE_NONE, |_| CONSOLE),
         console_base: options.console.unwrap_or_default(),
         log_level: options.log_level,
-        command_line: Range {
-            start: placement.info_at() + size_of::<LaunchInfo>() as u64,
-            size: options.command_line.len() as u64,
-        },
         ..placement.info()
     };
     let access = libc::PROT_READ | libc::PROT_WRITE;
     let loaded = device.map(0, size as usize, access, |memory| {
         placement.load_into(memory).map_err(|error| error.to_string())?;
+        let at = placement.layout().extra.start;
+        extra.write(&mut memory[(at - reservation.start) as usize..], at, &mut launch_info)?;
         let at = (placement.info_at() - reservation.start) as usize;
-        let (structure, rest) = memory[at..].split_at_mut(size_of::<LaunchInfo>());
+        let structure = &mut memory[at..at + size_of::<LaunchInfo>()];
         // SAFETY: The place is a page's beginning, and as long as the structure.
         unsafe { structure.as_mut_ptr().cast::<LaunchInfo>().write(launch_info) };
-        rest[..options.command_line.len()].copy_from_slice(options.command_line.as_bytes());
         Ok::<_, String>(())
     });
     loaded.map_err(|error| format!("mmap: {error}"))??;
-    let mut launch = Request::new(LAUNCH).with(8, placement.entry()).with(16, placement.info_at());
+    let mut launch = Request::new(LAUNCH)
+        .with(8, placement.entry())
+        .with(16, placement.info_at())
+        .with(24, launch_info.tables);
     device.ask(&mut launch).map_err(|error| refusal(&launch, &error))?;
     Ok(launch.half(60))
 }

@@ -3,16 +3,13 @@
 
 use plinth_arm64_image::archive::{Archive, Kind, Settings, total_size};
 use plinth_arm64_image::plan::Plan;
-use plinth_launch::el2_tables::{self, ENTRIES};
+use plinth_launch::el1::Extra;
 use plinth_launch::image::Machine as ImageMachine;
 use plinth_launch::prepare::{Files, Placement};
-use plinth_launch::{LaunchInfo, ORIGIN_EL1, Range};
-use plinth_test_guests_armv8::{Machine, mmu, say};
+use plinth_launch::{LaunchInfo, Range};
+use plinth_test_guests_armv8::{Machine, mmu, say, system};
 
 const MIB: u64 = 1 << 20;
-const PAGE: u64 = 4096;
-/// What tables take at most.
-const TABLES: u64 = 16;
 /// Into what a byte of the extension's file is changed, so that it is refused.
 const BROKEN: u8 = 0xFF;
 
@@ -61,8 +58,7 @@ unsafe fn bytes(range: Range) -> &'static mut [u8] {
     unsafe { core::slice::from_raw_parts_mut(range.start as *mut u8, range.size as usize) }
 }
 
-/// Puts everything into its place, as for a first launch. The device tree and the tables lie at the end of what is the kernel's
-/// pool in other loaders' launches.
+/// Puts everything into its place, as for a first launch.
 pub(crate) fn load(
     machine: &Machine,
     archive: &Archive<'_>,
@@ -72,19 +68,16 @@ pub(crate) fn load(
     let [kernel, extension] = [Kind::Kernel, Kind::Extension].map(|kind| archive.part(kind));
     let files = Files::check(kernel?, extension?, ImageMachine::Aarch64);
     let files = files.inspect_err(|error| say!("takeover: {error}")).ok()?;
-    let tree = machine.tree();
-    let tail = TABLES * PAGE + (tree.len() as u64).next_multiple_of(PAGE);
-    let placement = files.place(reservation, read_counter()).ok()?;
+    let command_line = archive.part(Kind::Options).unwrap_or_default();
+    let extra = Extra { tree: machine.tree(), command_line };
+    let placement = files.place_with(reservation, system::ticks(), extra.size(machine.memory_end())).ok()?;
     // SAFETY: planned for this alone.
     let room = unsafe { bytes(reservation) };
     room.fill(0xA5);
     placement.load_into(room).ok()?;
     let mut info = launch_info(machine, archive, &placement, count);
-    info.pool.size -= tail;
-    let at = reservation.start + reservation.size - tail;
-    info.tables = tables(at, &info)?;
-    info.fdt = at + TABLES * PAGE;
-    room[(info.fdt - reservation.start) as usize..][..tree.len()].copy_from_slice(tree);
+    let at = placement.layout().extra.start;
+    extra.write(&mut room[(at - reservation.start) as usize..], at, &mut info)?;
     // SAFETY: the layout has set the place aside; it is aligned to a page.
     unsafe { (placement.info_at() as *mut LaunchInfo).write(info) };
     mmu::clean_range(reservation);
@@ -103,27 +96,14 @@ fn launch_info(
     count: u64,
 ) -> LaunchInfo {
     let (console_kind, console_base) = machine.console();
-    let line = archive.part(Kind::Options).unwrap_or_default();
     LaunchInfo {
         memory_end: machine.memory_end(),
         pp_count: count,
         console_kind,
         console_base,
         log_level: archive.settings().log_level,
-        command_line: Range { start: line.as_ptr() as u64, size: line.len() as u64 },
-        origin: ORIGIN_EL1,
         ..placement.info()
     }
-}
-
-/// Makes the tables at `at`.
-fn tables(at: u64, info: &LaunchInfo) -> Option<u64> {
-    // SAFETY: in the reservation, where the pool is not.
-    let room = unsafe { core::slice::from_raw_parts_mut(at as *mut u64, TABLES as usize * ENTRIES) };
-    // The command line is a part of this image's file, and read as memory too.
-    let line = info.command_line;
-    let memory = [info.reservation, Range { start: line.start, size: line.size.max(1) }];
-    el2_tables::fill(room, at, info.memory_end, &memory).map(|_| at)
 }
 
 /// Makes the extension's file one that the kernel refuses, though the loader did not.
@@ -137,8 +117,4 @@ pub(crate) fn break_extension(loaded: &Loaded) {
 pub(crate) fn word(at: u64) -> u64 {
     // SAFETY: memory of this machine's.
     unsafe { (at as *const u64).read_volatile() }
-}
-
-fn read_counter() -> u64 {
-    plinth_test_guests_armv8::system::ticks()
 }
