@@ -35,6 +35,11 @@ pub(crate) enum Command {
     NewExtension(NewExtensionOptions),
     /// Build the images of a board: kernel, loader, extensions
     Build(BuildOptions),
+    /// Make what a person installs: a Debian package, the SDK as a tarball, the bill of materials
+    ///
+    /// The Debian package holds vmmctl, the Linux module for DKMS, the kernel and the extensions. The SDK holds what an
+    /// extension is built from without a checkout. The same commit gives the same bytes.
+    Package(PackageOptions),
     /// Make a board's boot volume: a folder, and a FAT image of it
     ///
     /// For a real PC (`--board pc-uefi`) copy the folder's content to a FAT-formatted USB stick, or write the
@@ -108,6 +113,13 @@ pub(crate) struct BuildOptions {
     /// The board, a folder under boards/
     #[arg(long, default_value = DEFAULT_BOARD)]
     pub(crate) board: String,
+}
+
+#[derive(Args)]
+pub(crate) struct PackageOptions {
+    /// Only the Debian package for this kind of machine [default: one for each]
+    #[arg(long, value_enum)]
+    pub(crate) machine: Option<crate::package::Machine>,
 }
 
 /// What to boot: the options that `image`, `run` and `debug` share.

@@ -21,6 +21,7 @@ mod image;
 mod lint;
 mod miri;
 mod new_extension;
+mod package;
 mod panics;
 mod payload;
 mod progress;
@@ -55,6 +56,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Boards => boards::list(&workspace),
         Command::NewExtension(options) => new_extension::new_extension(&workspace, &options),
         Command::Build(options) => artifacts::build_command(&workspace, &options),
+        Command::Package(options) => package::command(&workspace, &options),
         Command::Image(options) => image::image(&workspace, &options),
         Command::Run(options) => run::run(&workspace, &options),
         Command::Debug(options) => debug::debug(&workspace, &options),
