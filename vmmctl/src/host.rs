@@ -40,6 +40,11 @@ impl Host {
         self.root.join(EXTENSION)
     }
 
+    /// The device tree that Linux was started with.
+    pub(crate) fn device_tree(&self) -> PathBuf {
+        self.root.join("sys/firmware/fdt")
+    }
+
     pub(crate) fn last_start(&self) -> PathBuf {
         self.root.join(LAST_START)
     }

@@ -10,6 +10,7 @@
 mod check;
 mod cli;
 pub mod device;
+mod extra;
 mod failure;
 pub mod host;
 mod last_start;

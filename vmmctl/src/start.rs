@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use plinth_launch::image::Machine;
 use plinth_launch::prepare::{File, FileError, Files, Placement};
-use plinth_launch::{CONSOLE_16550_PORT, LaunchInfo, LaunchStatus, Range};
+use plinth_launch::{CONSOLE_16550_PORT, CONSOLE_NONE, LaunchInfo, LaunchStatus};
 
 use crate::cli::{LogLevel, StartOptions, StopPolicy};
 use crate::device::uapi::{self, Info, Launch, Request as _, Reserve, State};
 use crate::device::{Device, DeviceError};
+use crate::extra::Extra;
 use crate::host::Host;
 use crate::{Failure, Size, last_start, reasons, stop};
 
@@ -95,26 +96,25 @@ impl<'o> Start<'o> {
     /// Reserves memory and fills it.
     fn load(&self, info: &Info, host: &Host, device: &mut dyn Device) -> Result<Loaded, Failure> {
         let files = self.check_files(info)?;
+        let extra = Extra::read(machine(info), command_line(self.options)?, host)?;
         let reserved = reserve(self.options.memory.unwrap_or(Size::DEFAULT), device)?;
-        let command_line = command_line(self.options)?;
         let seeds = random();
         let placement = files
-            .place_with(reserved.reservation, seeds[0], command_line.len() as u64)
+            .place_with(reserved.reservation, seeds[0], extra.size(info.memory_end))
             .map_err(Failure::TooSmall)?;
-        let launch_info = LaunchInfo {
+        let mut launch_info = LaunchInfo {
             memory_end: info.memory_end,
             acpi_rsdp: host.acpi_rsdp(),
             pp_count: u64::from(info.cpus_present),
-            console_kind: self.options.console.map_or(plinth_launch::CONSOLE_NONE, |_| CONSOLE_16550_PORT),
+            console_kind: self.options.console.map_or(CONSOLE_NONE, |_| CONSOLE_16550_PORT),
             console_base: self.options.console.map_or(0, u64::from),
             log_level: self.options.log_level.unwrap_or(LogLevel::Info) as u64,
             entropy: [seeds[1], seeds[2], seeds[3], seeds[4]],
-            command_line: placement.layout().extra,
             log: reserved.log,
             ..placement.info()
         };
-        fill(&placement, &launch_info, command_line.as_bytes(), device)?;
-        Ok(Loaded { entry: placement.entry(), info: placement.info_at() })
+        fill(&placement, &mut launch_info, &extra, device)?;
+        Ok(Loaded { entry: placement.entry(), info: placement.info_at(), tables: launch_info.tables })
     }
 }
 
@@ -122,6 +122,7 @@ impl<'o> Start<'o> {
 struct Loaded {
     entry: u64,
     info: u64,
+    tables: u64,
 }
 
 pub(crate) fn read(path: &Path) -> Result<(PathBuf, Vec<u8>), Failure> {
@@ -198,28 +199,35 @@ fn random() -> [u64; 5] {
 
 fn fill(
     placement: &Placement<'_>,
-    info: &LaunchInfo,
-    extra: &[u8],
+    info: &mut LaunchInfo,
+    extra: &Extra,
     device: &mut dyn Device,
 ) -> Result<(), Failure> {
-    let mut loaded = Ok(());
-    let reservation = info.reservation;
+    let mut filled = Err(Failure::Reservation("the module let nobody write it".to_owned()));
     device
-        .fill(reservation.size, &mut |memory| {
-            loaded = placement.load_into(memory);
-            put(memory, reservation, info.command_line.start, extra);
-            put(memory, reservation, placement.info_at(), &bytes_of(info));
-        })
+        .fill(info.reservation.size, &mut |memory| filled = write(placement, info, extra, memory))
         .map_err(|error| error.failure("map the reserved memory"))?;
-    loaded.map_err(|error| Failure::Reservation(error.to_string()))
+    filled
 }
 
-/// Writes what belongs to the physical address `at`. The layout has set the room aside.
-fn put(memory: &mut [u8], reservation: Range, at: u64, bytes: &[u8]) {
-    let start = (at - reservation.start) as usize;
-    if let Some(room) = memory.get_mut(start..start + bytes.len()) {
-        room.copy_from_slice(bytes);
-    }
+/// Writes everything into the reservation's `memory`.
+fn write(
+    placement: &Placement<'_>,
+    info: &mut LaunchInfo,
+    extra: &Extra,
+    memory: &mut [u8],
+) -> Result<(), Failure> {
+    let start = info.reservation.start;
+    let offset = |at: u64| (at - start) as usize;
+    let too_short = || Failure::Reservation("the module's memory is shorter than it says".to_owned());
+    placement.load_into(memory).map_err(|error| Failure::Reservation(error.to_string()))?;
+    let at = placement.layout().extra.start;
+    let room = memory.get_mut(offset(at)..).ok_or_else(too_short)?;
+    extra.write(room, at, info).ok_or_else(too_short)?;
+    let bytes = bytes_of(info);
+    let room = memory.get_mut(offset(placement.info_at())..).and_then(|room| room.get_mut(..bytes.len()));
+    room.ok_or_else(too_short)?.copy_from_slice(&bytes);
+    Ok(())
 }
 
 /// The structure's bytes.
@@ -231,7 +239,8 @@ fn bytes_of(info: &LaunchInfo) -> Vec<u8> {
 
 fn launch(options: &StartOptions, loaded: &Loaded, device: &mut dyn Device) -> Result<(), Failure> {
     let flags = if options.nested { uapi::LAUNCH_NESTED } else { 0 };
-    let mut request = Launch { entry: loaded.entry, info: loaded.info, flags, ..Launch::new() };
+    let mut request =
+        Launch { entry: loaded.entry, info: loaded.info, tables: loaded.tables, flags, ..Launch::new() };
     match device.launch(&mut request) {
         Ok(()) => Ok(()),
         Err(DeviceError::Unsuitable) => Err(Failure::Unsuitable(reasons::remedies(request.not_now))),

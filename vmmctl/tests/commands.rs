@@ -93,6 +93,26 @@ fn a_start_fills_the_memory_and_says_what_runs() {
 }
 
 #[test]
+fn an_arm_machine_gets_its_device_tree_and_tables() {
+    let machine = Machine::new();
+    machine.module.0.borrow_mut().machine = 3;
+    for file in ["kernel", "extensions/default"] {
+        fs::write(machine.root.join("usr/lib/plinth").join(file), elf(183)).unwrap();
+    }
+    let (said, code) = machine.fails("start");
+    assert!(code == 5 && said.contains("sys/firmware/fdt"), "{said}");
+    fs::create_dir_all(machine.root.join("sys/firmware")).unwrap();
+    fs::write(machine.root.join("sys/firmware/fdt"), [7; 5000]).unwrap();
+    machine.run("start").1.unwrap();
+    let info = machine.module.launch_info();
+    assert_eq!(info.origin, plinth_launch::ORIGIN_EL1);
+    assert_eq!(machine.module.bytes(Range { start: info.fdt, size: 5000 }), [7; 5000]);
+    assert_eq!(machine.module.bytes(info.command_line), b"may-stop=always");
+    assert_eq!(machine.module.0.borrow().launched.unwrap().tables, info.tables);
+    assert_ne!(info.tables, 0);
+}
+
+#[test]
 fn the_owner_may_stop_unless_told_otherwise() {
     let machine = Machine::new();
     machine.run("start --nested --console 0x3f8").1.unwrap();
