@@ -44,6 +44,8 @@ pub struct Svm;
 
 impl plinth_hal::Arch for Svm {
     const NAME: &'static str = "AMD SVM";
+    const BACKEND: u64 = plinth_extension_api::abi::BACKEND_SVM;
+    const HYPERCALL_ARGUMENTS: [usize; 4] = plinth_arch_x86::HYPERCALL_ARGUMENTS;
 
     type HostFormat = KernelFormat;
     type NestedFormat = NptFormat;
@@ -57,5 +59,9 @@ impl plinth_hal::Arch for Svm {
 
     fn exit_page(memory: IdentityMemory, frame: ExitFrame) -> Option<ExitPage> {
         memory.exit_page(frame)
+    }
+
+    fn may_be_memory(_: IdentityMemory, at: plinth_hal::Spa) -> bool {
+        memory_types::may_be_memory(at)
     }
 }

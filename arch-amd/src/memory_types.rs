@@ -6,8 +6,10 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use plinth_arch_x86::cpuid::native;
+use plinth_arch_x86::msr::read_guarded;
 use plinth_arch_x86::mtrr::{MtrrWrite, Mtrrs};
-use plinth_hal::{HostFault, SpaRange};
+use plinth_hal::page_table::MemoryType;
+use plinth_hal::{HostFault, Spa, SpaRange};
 // BOUND: the boot processor makes it, before another one looks; `get` does not wait.
 use spin::Once;
 
@@ -40,6 +42,25 @@ pub(crate) fn write(mtrr: MtrrWrite, own: SpaRange) -> Result<(), HostFault> {
     // SAFETY: the hypervisor's own memory keeps its type, or becomes write-back; while MTRRs are off it is uncached, which is
     // only slow.
     unsafe { mtrr.carry_out() }.map(drop)
+}
+
+/// Whether an address may be memory's: it is write-back by the MTRRs, or lies where memory is so whatever they say, from 4 GiB up to
+/// TOP_MEM2 (AMD APM vol. 2, 7.9.4 and SYSCFG.Tom2ForceMemTypeWB).
+pub(crate) fn may_be_memory(at: Spa) -> bool {
+    const SYSCFG: u32 = 0xC001_0010;
+    const TOP_MEM2: u32 = 0xC001_001D;
+    const ENABLED_AND_FORCED: u64 = 1 << 21 | 1 << 22;
+    const HIGH: u64 = 1 << 32;
+    if AT_LAUNCH.get().is_none() {
+        return true;
+    }
+    let is_write_back =
+        || Mtrrs::read(Features::current().physical_bits).type_at(at).0 == MemoryType::WriteBack;
+    let is_forced = || {
+        let forced = read_guarded(SYSCFG).is_ok_and(|value| value & ENABLED_AND_FORCED == ENABLED_AND_FORCED);
+        forced && read_guarded(TOP_MEM2).is_ok_and(|top| (HIGH..top).contains(&at.raw()))
+    };
+    is_write_back() || is_forced()
 }
 
 /// Logs the first write that is refused: the root VM can repeat it as often as it likes.

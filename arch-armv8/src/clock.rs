@@ -26,6 +26,11 @@ const PRIORITY: u64 = 0x400 + PPI as u64;
 const ENABLE: u64 = 1 << 0;
 const STATUS: u64 = 1 << 2;
 
+/// The machine's counter.
+pub fn counter() -> u64 {
+    CNTPCT_EL0.get()
+}
+
 /// The timer of this processor, and what stands in its interrupt's way.
 #[derive(Debug)]
 pub(crate) struct Clock {

@@ -7,8 +7,7 @@ mod timed;
 mod ways;
 
 use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTPCT_EL0, ELR_EL2, ESR_EL2, FAR_EL2, ICH_HCR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0,
-    Writeable,
+    CNTFRQ_EL0, ELR_EL2, ESR_EL2, FAR_EL2, ICH_HCR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0, Writeable,
 };
 use plinth_extension_api::abi::register::ARM_SYSTEM;
 use plinth_hal::{
@@ -520,7 +519,7 @@ impl HostCpu for El2Cpu {
     }
 
     fn counter(&self) -> u64 {
-        CNTPCT_EL0.get()
+        crate::clock::counter()
     }
 
     fn frequency(&self) -> Option<u64> {

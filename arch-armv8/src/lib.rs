@@ -88,6 +88,7 @@ mod inject;
 mod interface;
 #[cfg(target_arch = "aarch64")]
 mod launch;
+pub mod log_copy;
 #[cfg(target_arch = "aarch64")]
 mod memory;
 #[cfg(target_arch = "aarch64")]
@@ -126,6 +127,7 @@ pub use backend::*;
 
 #[cfg(target_arch = "aarch64")]
 mod backend {
+    pub use crate::clock::counter;
     pub use crate::cpu::El2Cpu;
     pub use crate::el1_caller::{El1Frame, from_el1, go_back};
     pub use crate::launch::launch;
@@ -142,6 +144,8 @@ mod backend {
 
     impl plinth_hal::Arch for El2 {
         const NAME: &'static str = "ARMv8 EL2";
+        const BACKEND: u64 = plinth_extension_api::abi::BACKEND_EL2;
+        const HYPERCALL_ARGUMENTS: [usize; 4] = [1, 2, 3, 4];
 
         type HostFormat = crate::HostFormat;
         type NestedFormat = crate::Stage2Format;

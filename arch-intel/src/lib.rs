@@ -57,6 +57,8 @@ pub struct Vmx;
 
 impl plinth_hal::Arch for Vmx {
     const NAME: &'static str = "Intel VMX";
+    const BACKEND: u64 = plinth_extension_api::abi::BACKEND_VMX;
+    const HYPERCALL_ARGUMENTS: [usize; 4] = plinth_arch_x86::HYPERCALL_ARGUMENTS;
 
     type HostFormat = KernelFormat;
     type NestedFormat = EptFormat;

@@ -1,5 +1,6 @@
 //! A machine with the kernel on it, played by the loader: the place where a test begins.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use plinth_extension_api::abi::{ExitClass, GENERAL_REGISTERS};
 use plinth_hal::{PAGE_SIZE, Spa, SpaRange, UserVa};
-use plinth_kernel::logger::{Console, LOGGER};
+use plinth_kernel::logger::{Connections, Console, LOGGER, Origin};
 use plinth_kernel::{Departure, Entry, Kernel, Platform, PpResources, PrepareError};
 use plinth_launch::image::Machine as ImageMachine;
 use plinth_launch::{
@@ -240,11 +241,33 @@ impl Drop for Lab {
     }
 }
 
-/// The kernel's log, on standard error if the environment asks for it: `SIM_LOG=4` for a test that fails.
+/// The log's level where the environment says nothing: information.
+const LOG_LEVEL: u64 = 3;
+
+/// The kernel's log, which all machines of a test program share; on standard error too, if the environment asks for it:
+/// `SIM_LOG=4` for a test that fails.
 fn start_log() {
     let level = std::env::var("SIM_LOG").ok().and_then(|level| level.parse().ok());
-    if let Some(level) = level {
-        LOGGER.start(level, Some(&StandardError));
+    let console = level.map(|_| &StandardError as &dyn Console);
+    let connections = Connections { console, origin: Some(&Here), mirror: None };
+    LOGGER.start(level.unwrap_or(LOG_LEVEL), connections);
+}
+
+thread_local! {
+    /// The processor that the thread plays.
+    static HERE: Cell<Option<(&'static Machine, usize)>> = const { Cell::new(None) };
+}
+
+/// The processor that runs this.
+struct Here;
+
+impl Origin for Here {
+    fn counter(&self) -> u64 {
+        HERE.get().map_or(0, |(machine, _)| machine.now())
+    }
+
+    fn pp(&self) -> Option<usize> {
+        HERE.get().map(|(_, pp)| pp)
     }
 }
 
@@ -313,6 +336,7 @@ fn contract(setup: &Setup) -> LaunchInfo {
 /// What a loader's call of the kernel's entry does, on the processor's own thread.
 fn run_processor(kernel: &'static Kernel<Sim>, machine: &'static Machine, pp: usize, run: Run) -> Ended {
     let root = Lab::root_state(pp);
+    HERE.set(Some((machine, pp)));
     let resources = match kernel.prepare_pp(pp, BACKEND_PAGES) {
         Ok(resources) => resources,
         Err(error) => return Ended::Abandoned(error.into(), root),

@@ -54,6 +54,8 @@ pub struct RootState {
 
 impl Arch for Sim {
     const NAME: &'static str = "sim";
+    const BACKEND: u64 = plinth_extension_api::abi::BACKEND_SIMULATED;
+    const HYPERCALL_ARGUMENTS: [usize; 4] = [1, 2, 3, 4];
     type HostFormat = format::SimFormat<HostVa>;
     type NestedFormat = format::SimFormat<Gpa>;
     type Memory = machine::Memory;

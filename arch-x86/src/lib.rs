@@ -2,6 +2,9 @@
 
 #![no_std]
 
+/// The general registers that the arguments of a hypercall are in: RDI, RSI, RDX, R10.
+pub const HYPERCALL_ARGUMENTS: [usize; 4] = [7, 6, 2, 10];
+
 pub mod acpi;
 pub mod acpi_sleep;
 pub mod apic;
@@ -25,6 +28,7 @@ pub mod interrupts;
 mod kernel_fault;
 pub mod launch;
 pub mod launch_stack;
+pub mod log_copy;
 mod long_mode_entry;
 mod memory;
 pub mod msr;

@@ -137,8 +137,64 @@ static inline int plinth_argument(plinth_status status)
 #define PLINTH_HYPERCALL_REPORT UINT64_C(0x504c000000010002)
 /* How many exits the calling processor has had, of all classes, this one included. The OS's kernel alone may. */
 #define PLINTH_HYPERCALL_COUNT UINT64_C(0x504c000000010003)
+/* Writes a `MachineStatus` into the page at argument 1. Served by the kernel. */
+#define PLINTH_HYPERCALL_STATUS UINT64_C(0x504c000000020001)
+/* Writes a `PpStatus` of the PP with the number in argument 2 into the page at argument 1. Served by the kernel. */
+#define PLINTH_HYPERCALL_PP_STATUS UINT64_C(0x504c000000020002)
+/* Writes whole `LogRecord`s with their texts, from the cursor in argument 2 on, into the page at argument 1. Results: 1 bytes written, 2 the first one's cursor (a later one than was asked for where the log holds that no more), 3 the cursor to go on with, 4 the log's end. Served by the kernel. */
+#define PLINTH_HYPERCALL_LOG UINT64_C(0x504c000000020003)
+/* Says which classes of the root VM's exits are traced from now on, a bit for each in argument 1; 0 for none. Results: 1 the classes before, 2 how many records each PP keeps. Served by the kernel. */
+#define PLINTH_HYPERCALL_TRACE UINT64_C(0x504c000000020004)
+/* Writes `TraceRecord`s of the PP with the number in argument 2, from the cursor in argument 3 on, into the page at argument 1. Results: 1 records written, 2 the first one's cursor (a later one where that is overwritten), 3 the cursor to go on with, 4 the trace's end. Served by the kernel. */
+#define PLINTH_HYPERCALL_TRACE_READ UINT64_C(0x504c000000020005)
 /* The result of a hypercall that is not known or not allowed; on AArch64 also SMCCC's NOT_SUPPORTED. */
 #define PLINTH_HYPERCALL_REFUSED UINT64_C(0xffffffffffffffff)
+
+/* What the kernel tells about itself. */
+/* No processor's: the kernel is under test. */
+#define PLINTH_BACKEND_SIMULATED UINT64_C(0x0)
+/* AMD SVM. */
+#define PLINTH_BACKEND_SVM UINT64_C(0x1)
+/* Intel VMX. */
+#define PLINTH_BACKEND_VMX UINT64_C(0x2)
+/* ARMv8 EL2. */
+#define PLINTH_BACKEND_EL2 UINT64_C(0x3)
+/* Who may stop the hypervisor: the root VM's kernel, whatever the extension says. */
+#define PLINTH_MAY_STOP_ALWAYS UINT64_C(0x0)
+/* Who may stop the hypervisor: the extension, and the root VM's kernel where it is gone. */
+#define PLINTH_MAY_STOP_EXTENSION UINT64_C(0x1)
+/* Who may stop the hypervisor: nobody. */
+#define PLINTH_MAY_STOP_NEVER UINT64_C(0x2)
+/* The extension's start has not ended. */
+#define PLINTH_EXTENSION_STARTING UINT64_C(0x0)
+/* The extension runs. */
+#define PLINTH_EXTENSION_RUNNING UINT64_C(0x1)
+/* The extension is gone: it faulted. */
+#define PLINTH_EXTENSION_FAULTED UINT64_C(0x2)
+/* The extension is gone: it asked to exit. */
+#define PLINTH_EXTENSION_EXITED UINT64_C(0x3)
+/* The extension is gone: it did not return in time. */
+#define PLINTH_EXTENSION_OVERDUE UINT64_C(0x4)
+/* The extension is gone: it left a callback in a way that it may not. */
+#define PLINTH_EXTENSION_MISUSED UINT64_C(0x5)
+/* The PP is not there, or has left the hypervisor. */
+#define PLINTH_PP_OUTSIDE UINT64_C(0x0)
+/* The machine has the PP, and the root VM has not started it yet. */
+#define PLINTH_PP_COLD UINT64_C(0x1)
+/* The root VM has started the PP; it is on its way. */
+#define PLINTH_PP_STARTING UINT64_C(0x2)
+/* The PP runs under the hypervisor. */
+#define PLINTH_PP_LAUNCHED UINT64_C(0x3)
+/* The PP has stopped for good. */
+#define PLINTH_PP_FAILED UINT64_C(0x4)
+/* Where the ring of the log's copy begins, in bytes. */
+#define PLINTH_LOG_COPY_RING UINT64_C(0x1000)
+/* Bytes of the log's ring, in the kernel and in the copy. */
+#define PLINTH_LOG_CAPACITY UINT64_C(0x10000)
+/* The most bytes of a record's text. */
+#define PLINTH_LOG_TEXT UINT64_C(0x190)
+/* The PP of a record that none has written. */
+#define PLINTH_LOG_NO_PP UINT64_C(0xffff)
 
 /* What CPUID shows to the root VM, on x86: may differ from version to version. */
 /* The basic leaves, a bit each: the others are zeros. Of leaf 7 these are the sub-leaves 0, 1 and 2. */
@@ -424,6 +480,169 @@ _Static_assert(offsetof(struct plinth_manifest, groups_size) == 4, "offset of gr
 _Static_assert(offsetof(struct plinth_manifest, kind) == 8, "offset of kind");
 _Static_assert(offsetof(struct plinth_manifest, owner) == 12, "offset of owner");
 _Static_assert(offsetof(struct plinth_manifest, groups) == 20, "offset of groups");
+
+/* What `HYPERCALL_STATUS`(super::HYPERCALL_STATUS) writes: the hypervisor as a whole. */
+struct plinth_machine_status {
+    /* Bytes of this structure. */
+    uint32_t size;
+    /* The newest version of the ABI that the kernel serves. */
+    uint32_t abi_version;
+    /* The kernel's release: UTF-8, filled up with zeroes. */
+    uint8_t release[16];
+    /* `BACKEND_SVM` and the like. */
+    uint32_t backend;
+    /* `MAY_STOP_ALWAYS` and the like. */
+    uint32_t may_stop;
+    /* How many numbers of PPs there are, from 0 on; of some there may be no processor. */
+    uint32_t pps;
+    /* How many PPs run under the hypervisor. */
+    uint32_t launched;
+    /* The machine's counter now, which each record of the log and of a trace tells too. */
+    uint64_t counter;
+    /* The counter when the first PP was launched. */
+    uint64_t launched_at;
+    /* The counter's ticks per second; 0 where the machine does not say. */
+    uint64_t frequency;
+    /* Bytes of the pool that the kernel hands out. */
+    uint64_t pool;
+    /* Bytes of it that are free. */
+    uint64_t pool_free;
+    /* VMs that there are, the root VM included. */
+    uint32_t vms;
+    /* VPs that there are. */
+    uint32_t vps;
+    /* VSs that there are. */
+    uint32_t vss;
+    /* `EXTENSION_RUNNING` and the like. */
+    uint32_t extension;
+    /* Bytes of the extension's file. */
+    uint64_t extension_size;
+    /* The SHA-256 of the extension's file. */
+    uint8_t extension_hash[32];
+    /* Why the extension is gone, where it is: UTF-8, filled up with zeroes. */
+    uint8_t extension_end[128];
+    /* The cursor of the oldest record of the log. */
+    uint64_t log_oldest;
+    /* The cursor of the next record of the log. */
+    uint64_t log_newest;
+    /* The classes of exits that are traced, a bit for each; 0 while nothing is. */
+    uint64_t traced;
+    /* How many records of its trace each PP keeps; 0 before the first trace. */
+    uint64_t trace_records;
+};
+_Static_assert(sizeof(struct plinth_machine_status) == 296, "size of plinth_machine_status");
+_Static_assert(offsetof(struct plinth_machine_status, size) == 0, "offset of size");
+_Static_assert(offsetof(struct plinth_machine_status, abi_version) == 4, "offset of abi_version");
+_Static_assert(offsetof(struct plinth_machine_status, release) == 8, "offset of release");
+_Static_assert(offsetof(struct plinth_machine_status, backend) == 24, "offset of backend");
+_Static_assert(offsetof(struct plinth_machine_status, may_stop) == 28, "offset of may_stop");
+_Static_assert(offsetof(struct plinth_machine_status, pps) == 32, "offset of pps");
+_Static_assert(offsetof(struct plinth_machine_status, launched) == 36, "offset of launched");
+_Static_assert(offsetof(struct plinth_machine_status, counter) == 40, "offset of counter");
+_Static_assert(offsetof(struct plinth_machine_status, launched_at) == 48, "offset of launched_at");
+_Static_assert(offsetof(struct plinth_machine_status, frequency) == 56, "offset of frequency");
+_Static_assert(offsetof(struct plinth_machine_status, pool) == 64, "offset of pool");
+_Static_assert(offsetof(struct plinth_machine_status, pool_free) == 72, "offset of pool_free");
+_Static_assert(offsetof(struct plinth_machine_status, vms) == 80, "offset of vms");
+_Static_assert(offsetof(struct plinth_machine_status, vps) == 84, "offset of vps");
+_Static_assert(offsetof(struct plinth_machine_status, vss) == 88, "offset of vss");
+_Static_assert(offsetof(struct plinth_machine_status, extension) == 92, "offset of extension");
+_Static_assert(offsetof(struct plinth_machine_status, extension_size) == 96, "offset of extension_size");
+_Static_assert(offsetof(struct plinth_machine_status, extension_hash) == 104, "offset of extension_hash");
+_Static_assert(offsetof(struct plinth_machine_status, extension_end) == 136, "offset of extension_end");
+_Static_assert(offsetof(struct plinth_machine_status, log_oldest) == 264, "offset of log_oldest");
+_Static_assert(offsetof(struct plinth_machine_status, log_newest) == 272, "offset of log_newest");
+_Static_assert(offsetof(struct plinth_machine_status, traced) == 280, "offset of traced");
+_Static_assert(offsetof(struct plinth_machine_status, trace_records) == 288, "offset of trace_records");
+
+/* What `HYPERCALL_PP_STATUS`(super::HYPERCALL_PP_STATUS) writes: one PP. */
+struct plinth_pp_status {
+    /* Bytes of this structure. */
+    uint32_t size;
+    /* The PP's number. */
+    uint32_t pp;
+    /* `PP_LAUNCHED` and the like. */
+    uint32_t standing;
+    /* The interrupt controller's id of it: APIC id, MPIDR affinity; `0xFFFF_FFFF` while nobody has told. */
+    uint32_t hardware_id;
+    /* 1 where it has not answered another PP in time, and has not been heard of since. */
+    uint32_t is_lost;
+    /* How many of `exits` count. */
+    uint32_t exit_classes;
+    /* Exits of each class. */
+    uint64_t exits[32];
+    /* The cursor of the oldest record of its trace. */
+    uint64_t trace_oldest;
+    /* The cursor of the next record of its trace. */
+    uint64_t trace_newest;
+};
+_Static_assert(sizeof(struct plinth_pp_status) == 296, "size of plinth_pp_status");
+_Static_assert(offsetof(struct plinth_pp_status, size) == 0, "offset of size");
+_Static_assert(offsetof(struct plinth_pp_status, pp) == 4, "offset of pp");
+_Static_assert(offsetof(struct plinth_pp_status, standing) == 8, "offset of standing");
+_Static_assert(offsetof(struct plinth_pp_status, hardware_id) == 12, "offset of hardware_id");
+_Static_assert(offsetof(struct plinth_pp_status, is_lost) == 16, "offset of is_lost");
+_Static_assert(offsetof(struct plinth_pp_status, exit_classes) == 20, "offset of exit_classes");
+_Static_assert(offsetof(struct plinth_pp_status, exits) == 24, "offset of exits");
+_Static_assert(offsetof(struct plinth_pp_status, trace_oldest) == 280, "offset of trace_oldest");
+_Static_assert(offsetof(struct plinth_pp_status, trace_newest) == 288, "offset of trace_newest");
+
+/* What stands before the text of each record of the log. The text is UTF-8 without a line's end, and filled up with zeroes to a multiple of 8 bytes. A record's cursor counts the bytes of all before it, back to the launch. */
+struct plinth_log_record {
+    /* The machine's counter. */
+    uint64_t counter;
+    /* The PP that has written it; `0xFFFF` for a processor that is none yet. */
+    uint16_t pp;
+    /* 1 error, 2 warning, 3 information, 4 debug, 5 trace. */
+    uint16_t level;
+    /* Bytes of the text, without the zeroes behind it. */
+    uint32_t length;
+};
+_Static_assert(sizeof(struct plinth_log_record) == 16, "size of plinth_log_record");
+_Static_assert(offsetof(struct plinth_log_record, counter) == 0, "offset of counter");
+_Static_assert(offsetof(struct plinth_log_record, pp) == 8, "offset of pp");
+_Static_assert(offsetof(struct plinth_log_record, level) == 10, "offset of level");
+_Static_assert(offsetof(struct plinth_log_record, length) == 12, "offset of length");
+
+/* The first bytes of the log's copy in the OS's own memory, which the kernel keeps up where the launch contract names some. The ring begins 4096 bytes behind the first of these; the byte that a cursor counts is at the cursor modulo `capacity` in it. Whoever reads takes `newest`, then `oldest`, copies what is between, and takes `oldest` again: what is older by then may be overwritten. That holds while the hypervisor runs, after a crash and when it is gone. */
+struct plinth_log_copy {
+    /* The text `PLINTHLG`; written last. */
+    uint8_t magic[8];
+    /* Bytes of the ring. */
+    uint64_t capacity;
+    /* The cursor of the oldest record that is whole. */
+    uint64_t oldest;
+    /* The cursor of the next record. */
+    uint64_t newest;
+};
+_Static_assert(sizeof(struct plinth_log_copy) == 32, "size of plinth_log_copy");
+_Static_assert(offsetof(struct plinth_log_copy, magic) == 0, "offset of magic");
+_Static_assert(offsetof(struct plinth_log_copy, capacity) == 8, "offset of capacity");
+_Static_assert(offsetof(struct plinth_log_copy, oldest) == 16, "offset of oldest");
+_Static_assert(offsetof(struct plinth_log_copy, newest) == 24, "offset of newest");
+
+/* An exit of the root VM's. A record's cursor is its number: the PP's first is 0. */
+struct plinth_trace_record {
+    /* The machine's counter when the VS had exited. */
+    uint64_t counter;
+    /* As in the exit page; of an ID read or a hypercall the first general register (x86: RAX, the CPUID leaf). */
+    uint64_t number;
+    /* Address of the instruction that exited. */
+    uint64_t instruction_pointer;
+    /* Ticks of the counter from then until a VS was about to run again; the most that fits where it took longer. */
+    uint32_t duration;
+    /* As in the exit page, as much of it as fits. */
+    uint16_t detail;
+    /* The exit's class. */
+    uint16_t class;
+};
+_Static_assert(sizeof(struct plinth_trace_record) == 32, "size of plinth_trace_record");
+_Static_assert(offsetof(struct plinth_trace_record, counter) == 0, "offset of counter");
+_Static_assert(offsetof(struct plinth_trace_record, number) == 8, "offset of number");
+_Static_assert(offsetof(struct plinth_trace_record, instruction_pointer) == 16, "offset of instruction_pointer");
+_Static_assert(offsetof(struct plinth_trace_record, duration) == 24, "offset of duration");
+_Static_assert(offsetof(struct plinth_trace_record, detail) == 28, "offset of detail");
+_Static_assert(offsetof(struct plinth_trace_record, class) == 30, "offset of class");
 
 /* Call numbers. */
 #define PLINTH_CALL_CONTROL_EXIT UINT64_C(0x504c000000000000)

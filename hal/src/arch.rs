@@ -12,6 +12,10 @@ use crate::vs::{VmHw, VsHw};
 pub trait Arch: Sized + 'static {
     /// What the log calls the backend.
     const NAME: &'static str;
+    /// What the root VM's kernel is told of it: [`BACKEND_SVM`](plinth_extension_api::abi::BACKEND_SVM) and the like.
+    const BACKEND: u64;
+    /// The general registers that the arguments of a hypercall are in.
+    const HYPERCALL_ARGUMENTS: [usize; 4];
 
     /// Host stage-1 tables: the kernel's own address space.
     type HostFormat: PtFormat + Clone + Send + Sync;
@@ -71,6 +75,11 @@ pub trait Arch: Sized + 'static {
     fn memory_type(memory: Self::Memory, at: Spa) -> (MemoryType, Spa) {
         let _ = (memory, at);
         (MemoryType::WriteBack, Spa::new(u64::MAX))
+    }
+
+    /// Whether what the machine has at an address may be memory, and is no device's, as far as its memory types say.
+    fn may_be_memory(memory: Self::Memory, at: Spa) -> bool {
+        Self::memory_type(memory, at).0 == MemoryType::WriteBack
     }
 }
 

@@ -8,12 +8,14 @@ use plinth_hal::page_table::{PoolTables, PtFormat};
 use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, Spa, UserExit, VsHw};
 use plinth_launch::LaunchError;
 
+use crate::extension::End;
 use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
 use crate::mailbox::{PROMOTE, Standing};
 use crate::memory_types::{GIB, retype};
 use crate::objects::VsState;
 use crate::pp::{Callback, Next, Pp, StartedBy, Upcall, guest_view};
+use crate::served::may_be_kernels;
 use crate::syscall::is_running_on;
 use crate::user_epoch;
 
@@ -34,7 +36,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(always)]
     fn run_rounds(&mut self) -> Option<Next> {
         let (mailbox, extension) = (self.mailbox, self.extension);
-        let Some(active) = &mut self.active else { return Some(self.fail("it runs no VS", None)) };
+        let Some(active) = &mut self.active else { return Some(self.fail(End::RunsNoVs, None)) };
         if active.vs.state != VsState::Runnable {
             return self.not_runnable();
         }
@@ -52,7 +54,13 @@ impl<A: Arch> Pp<'_, A> {
             mailbox.count(exit.class, 1);
             // Behind the count: whoever sees that the guest has stopped must not take what follows for the turn before it.
             mailbox.leave_guest();
-            if self.watches_runs || is_kernels(exit.class) || extension.crashed.load(Ordering::Relaxed) {
+            if self.watches_runs || extension.crashed.load(Ordering::Relaxed) {
+                return self.sort_exit(exit);
+            }
+            // Of hypercalls few are the kernel's.
+            if is_kernels(exit.class)
+                && (exit.class != ExitClass::Hypercall || may_be_kernels::<A>(self.page))
+            {
                 return self.sort_exit(exit);
             }
             let upcall = Upcall::of_exit(extension, &self.places, active.id, &exit);
@@ -75,10 +83,13 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// What follows a run, by exception: the first one on this PP, or one with the timer set.
+    /// What follows a run, by exception: the first one on this PP, or one with the timer set or the trace on.
     #[cold]
     #[inline(never)]
     fn has_run(&mut self, exit: Exit) -> Option<Next> {
+        if self.is_traced() {
+            self.trace_exit(exit);
+        }
         if self.root.is_some()
             && let Some(refused) = self.finish_launch(exit)
         {
@@ -112,6 +123,8 @@ impl<A: Arch> Pp<'_, A> {
             return Some(self.abandon(LaunchError::EntryRefused, exit.number));
         }
         self.root = None;
+        let launched_at = &self.kernel.launched_at;
+        let _ = launched_at.compare_exchange(0, self.cpu.counter(), Ordering::Relaxed, Ordering::Relaxed);
         self.interrupts_changed(None);
         if self.started_by == StartedBy::Messages {
             log::info!("pp {}: started by the root VM", self.index);
@@ -142,7 +155,7 @@ impl<A: Arch> Pp<'_, A> {
             ExitClass::Cache => self.cache_control(exit),
             ExitClass::Reserved => self.end_reserved_writes(),
             ExitClass::Timer => self.timer_exit(),
-            ExitClass::Hypercall if self.stops_by_itself(exit) => Some(self.hypercall(exit)),
+            ExitClass::Hypercall if self.is_root() => self.root_hypercall(exit),
             ExitClass::Memory if self.is_reserved(exit) => self.reserved_access(exit),
             ExitClass::Memory if self.map_on_demand(exit) || self.was_changing(exit) => None,
             _ => Some(self.decide(exit)),
@@ -222,14 +235,15 @@ impl<A: Arch> Pp<'_, A> {
 /// Whether exits of a class are, or may be, the kernel's: those that [`Pp::serve_exit`] names.
 #[inline]
 const fn is_kernels(class: ExitClass) -> bool {
-    use ExitClass::{Cache, Kick, Memory, Processor, Reserved, Timer};
-    // A set of six takes one test.
+    use ExitClass::{Cache, Hypercall, Kick, Memory, Processor, Reserved, Timer};
+    // A set of seven takes one test.
     const KERNELS: u32 = 1 << Kick as u32
         | 1 << Processor as u32
         | 1 << Cache as u32
         | 1 << Reserved as u32
         | 1 << Memory as u32
-        | 1 << Timer as u32;
+        | 1 << Timer as u32
+        | 1 << Hypercall as u32;
     KERNELS >> class as u32 & 1 != 0
 }
 

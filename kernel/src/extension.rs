@@ -1,18 +1,24 @@
 //! The extension: its image, its callbacks, its life.
 
+use core::fmt::{self, Display, Formatter, Write};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use plinth_extension_api::abi::{
-    GROUP_INTRINSIC, GROUPS_ALWAYS, GROUPS_WITHOUT_MANIFEST, MANIFEST_KIND, MANIFEST_OWNER,
+    EXTENSION_EXITED, EXTENSION_FAULTED, EXTENSION_MISUSED, EXTENSION_OVERDUE, GROUP_INTRINSIC,
+    GROUPS_ALWAYS, GROUPS_WITHOUT_MANIFEST, MANIFEST_KIND, MANIFEST_OWNER,
 };
 use plinth_hal::page_table::Permissions;
-use plinth_hal::{Arch, Authority, PAGE_SIZE, PhysicalMemory, Spa, UserVa};
+use plinth_hal::{Arch, Authority, PAGE_SIZE, PhysicalMemory, Spa, UserFault, UserVa};
 use plinth_launch::image::Image;
+use sha2::{Digest, Sha256};
 
 use crate::frames::{FrameOwner, KernelFrames};
 use crate::kernel::Kernel;
 use crate::platform::{Platform, PrepareError};
+use crate::pp::Callback;
 use crate::space::HostSpace;
+use crate::sync::Lock;
+use crate::text::Text;
 
 /// Distances of the extension's regions from the base of its part of the address space. All of it fits into 512 GiB,
 /// what the smallest tables of user mode reach (AArch64 stage 2 on processors with 40 bits of physical address).
@@ -39,6 +45,59 @@ pub(crate) struct Places {
     pub(crate) exit_page: UserVa,
 }
 
+/// Bytes for how the extension has ended.
+const END_TEXT: usize = 128;
+
+/// How the extension has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    Faulted,
+    Exited,
+    Overdue,
+    RunsNoVs,
+    NoActiveVs,
+    WaitsOutsideStart,
+    FailedLate,
+}
+
+impl End {
+    const ALL: [Self; 7] = [
+        Self::Faulted,
+        Self::Exited,
+        Self::Overdue,
+        Self::RunsNoVs,
+        Self::NoActiveVs,
+        Self::WaitsOutsideStart,
+        Self::FailedLate,
+    ];
+
+    /// Its number in the ABI.
+    pub(crate) const fn number(self) -> u64 {
+        match self {
+            Self::Faulted => EXTENSION_FAULTED,
+            Self::Exited => EXTENSION_EXITED,
+            Self::Overdue => EXTENSION_OVERDUE,
+            Self::RunsNoVs | Self::NoActiveVs | Self::WaitsOutsideStart | Self::FailedLate => {
+                EXTENSION_MISUSED
+            }
+        }
+    }
+}
+
+impl Display for End {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Faulted => "it faulted",
+            Self::Exited => "it asked to",
+            Self::Overdue => "it did not return",
+            Self::RunsNoVs => "it runs no VS",
+            Self::NoActiveVs => "no VS is active",
+            Self::WaitsOutsideStart => "it waits outside its start",
+            Self::FailedLate => "its launch failed late",
+        })
+    }
+}
+
 /// What the PPs share about the extension.
 pub(crate) struct Extension {
     pub(crate) entry: AtomicU64,
@@ -60,6 +119,12 @@ pub(crate) struct Extension {
     /// How often it lost a page: what a PP's TLB may hold of it from before is stale.
     pub(crate) epoch: crate::sync::AtomicU64,
     base: AtomicU64,
+    /// Its file: how many bytes, and their SHA-256.
+    file: Lock<(u64, [u8; 32])>,
+    /// How it has ended, in words.
+    end_text: Lock<Text<END_TEXT>>,
+    /// The same: an [`End`] and one; 0 while it lives.
+    end: AtomicU64,
 }
 
 impl Extension {
@@ -77,6 +142,9 @@ impl Extension {
             crashed: AtomicBool::new(false),
             epoch: crate::sync::AtomicU64::new(0),
             base: AtomicU64::new(0),
+            file: Lock::new((0, [0; 32])),
+            end_text: Lock::new(Text::new()),
+            end: AtomicU64::new(0),
         }
     }
 
@@ -88,6 +156,42 @@ impl Extension {
         self.version.store(plinth_extension_api::abi::VERSION, Ordering::SeqCst);
         self.ready.store(false, Ordering::SeqCst);
         self.crashed.store(false, Ordering::SeqCst);
+        self.end.store(0, Ordering::SeqCst);
+    }
+
+    /// Its file: how many bytes, and their SHA-256.
+    pub(crate) fn file(&self) -> (u64, [u8; 32]) {
+        self.file.lock().map_or((0, [0; 32]), |file| *file)
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn end(&self) -> Option<End> {
+        End::ALL.iter().copied().find(|end| *end as u64 + 1 == self.end.load(Ordering::Acquire))
+    }
+
+    /// The same in words, filled up with zeroes.
+    pub(crate) fn end_text(&self) -> [u8; END_TEXT] {
+        let is_gone = self.end.load(Ordering::Acquire) != 0;
+        let text = self.end_text.lock().ok().filter(|_| is_gone);
+        text.map_or([0; END_TEXT], |text| text.filled_up())
+    }
+
+    /// It has ended on a PP.
+    pub(crate) fn set_end(&self, end: End, pp: usize, callback: Callback, fault: Option<UserFault>) {
+        let mut text = Text::new();
+        // A `Text` takes everything.
+        let _ = match fault {
+            Some(UserFault { vector, error, address, instruction_pointer }) => write!(
+                text,
+                "pp {pp}, {callback:?} callback: {end}, vector {vector} error {error:#x} address {address:#x} at \
+                 {instruction_pointer:#x}"
+            ),
+            None => write!(text, "pp {pp}, {callback:?} callback: {end}"),
+        };
+        if let Ok(mut there) = self.end_text.lock() {
+            *there = text;
+        }
+        self.end.store(end as u64 + 1, Ordering::Release);
     }
 
     /// Whether its manifest allows the calls of a group.
@@ -166,6 +270,9 @@ pub(crate) fn load<A: Arch>(
             space.map_user(platform.memory, frames, page.wrapping_add(bias), frame, 1, permissions)?;
         }
     }
+    let mut hash = Sha256::new();
+    hash.update(platform.extension);
+    *extension.file.lock()? = (platform.extension.len() as u64, hash.finalize().into());
     let manifest = image.number_in_note(MANIFEST_OWNER, MANIFEST_KIND as u32)?;
     let groups = manifest.unwrap_or(GROUPS_WITHOUT_MANIFEST) | GROUPS_ALWAYS;
     extension.groups.store(groups, Ordering::SeqCst);

@@ -1,6 +1,6 @@
 //! The kernel's state, shared by all PPs, and how it comes to be.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use plinth_extension_api::abi::{self, ExitClass};
 use plinth_hal::page_table::{Attributes, InputAddress, MapError, MemoryType, NotLoaded, PageTable};
@@ -13,6 +13,7 @@ use spin::Once;
 use crate::extension::{self, Extension};
 use crate::frames::{FrameOwner, FramePool, KernelFrames};
 use crate::handle::Table;
+use crate::logger::Logger;
 use crate::mailbox::{Mailbox, Standing};
 use crate::memory_types::GIB;
 use crate::objects::{Vm, Vp, Vs};
@@ -21,6 +22,7 @@ use crate::pp::{PpResources, stays_off};
 use crate::promotion::{self, MayStop, Rendezvous};
 use crate::space::{DATA, HostSpace};
 use crate::sync::Lock;
+use crate::trace::Traces;
 use crate::trapped::TrappedPages;
 use crate::{wait, watchdog};
 
@@ -98,6 +100,10 @@ pub struct Kernel<A: Arch> {
     pub(crate) refused_stops: AtomicBool,
     /// Where all PPs meet before they leave.
     pub(crate) rendezvous: Rendezvous,
+    /// The machine's counter when the first PP was launched; 0 before.
+    pub(crate) launched_at: AtomicU64,
+    /// What PPs keep of their exits.
+    pub(crate) traces: Traces,
     /// The root VM has been refused new memory types: as above.
     pub(crate) refused_types: AtomicBool,
     /// Changes whenever any VM's declared answers do.
@@ -124,6 +130,8 @@ impl<A: Arch> Kernel<A> {
             refused_starts: AtomicBool::new(false),
             refused_stops: AtomicBool::new(false),
             rendezvous: Rendezvous::new(),
+            launched_at: AtomicU64::new(0),
+            traces: Traces::new(),
             refused_types: AtomicBool::new(false),
             policy_version: AtomicU32::new(1),
             tags: AtomicU32::new(0b11),
@@ -178,7 +186,13 @@ impl<A: Arch> Kernel<A> {
         let low = range(platform.info.low_page);
         let low_is_right = low.size == 0
             || low.size == PAGE_SIZE && low.start.is_aligned(PAGE_SIZE) && low.end() <= reservation.start;
-        if !aligned || !inside || !low_is_right || reservation.end().raw() > platform.memory_end() {
+        let log_is_right = platform.info.log.size == 0 || Logger::copy_place(&platform.info).is_some();
+        if !aligned
+            || !inside
+            || !low_is_right
+            || !log_is_right
+            || reservation.end().raw() > platform.memory_end()
+        {
             return Err(PrepareError::BadContract);
         }
         if platform.info.pp_count as usize > MAX_PPS { Err(PrepareError::TooManyProcessors) } else { Ok(()) }

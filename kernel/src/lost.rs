@@ -42,10 +42,15 @@ impl Display for LostPp {
 }
 
 impl<A: Arch> Kernel<A> {
+    /// The number of the PP with this hardware id.
+    pub fn pp_of(&self, hardware_id: u32) -> Option<usize> {
+        self.mailboxes.iter().position(|mailbox| mailbox.is(hardware_id))
+    }
+
     /// The kernel has failed on the PP with this hardware id, which is about to stop: nobody waits for it or kicks it any
     /// more. A lock that it held stays locked, and those who wait for it give up. `None` where it is no PP of this kernel's.
     pub fn lose_pp(&self, hardware_id: u32) -> Option<LostPp> {
-        let pp = self.mailboxes.iter().position(|mailbox| mailbox.is(hardware_id))?;
+        let pp = self.pp_of(hardware_id)?;
         let mailbox = self.mailboxes.get(pp)?;
         mailbox.set_standing(Standing::Failed);
         mailbox.leave_guest();

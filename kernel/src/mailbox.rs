@@ -35,6 +35,9 @@ pub(crate) const INTERRUPTS: u32 = 1 << 7;
 /// Leave the hypervisor together with all others.
 pub(crate) const PROMOTE: u32 = 1 << 8;
 
+/// Look whether exits are traced, and finish the record of the one before.
+pub(crate) const TRACE: u32 = 1 << 9;
+
 /// What [`Mailbox::start_entry`] holds while no start is asked for.
 const NOWHERE: u64 = u64::MAX;
 /// What [`Mailbox::user_epoch`] holds while the PP is not in the extension.

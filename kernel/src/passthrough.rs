@@ -12,7 +12,6 @@ use plinth_launch::LaunchError;
 use crate::handle::Id;
 use crate::objects::VsState;
 use crate::pp::{Callback, Next, Pp, guest_view};
-use crate::promotion::MayStop;
 
 impl<A: Arch> Pp<'_, A> {
     /// Does what the extension's bootstrap would, on a PP that the root VM starts.
@@ -91,20 +90,18 @@ impl<A: Arch> Pp<'_, A> {
         Next::Run
     }
 
-    /// Whether an exit is the root VM's wish for the bare machine, which the extension is not asked about.
-    pub(crate) fn stops_by_itself(&self, exit: Exit) -> bool {
-        self.machine.may_stop == MayStop::Always
-            && self.is_root()
-            && exit.detail == 0
-            && self.page.registers_once().take([0]) == [HYPERCALL_STOP]
-    }
-
-    pub(crate) fn hypercall(&mut self, exit: Exit) -> Next {
+    /// A hypercall without an extension: a stop, or none that anybody knows.
+    fn hypercall(&mut self, exit: Exit) -> Next {
         let [number] = self.page.registers_once().take([0]);
         if exit.detail != 0 || number != HYPERCALL_STOP {
             self.inject(Event::Undefined);
             return Next::Run;
         }
+        self.stop()
+    }
+
+    /// The root VM's kernel asks for the bare machine, and the extension is not asked.
+    pub(crate) fn stop(&mut self) -> Next {
         if let Ok(next) = self.promote() {
             return next;
         }

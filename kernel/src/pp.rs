@@ -5,14 +5,14 @@
 
 use core::sync::atomic::Ordering;
 
-use plinth_extension_api::abi::{Error, INVALID_ID};
+use plinth_extension_api::abi::{Error, INVALID_ID, TraceRecord};
 use plinth_hal::{
     Arch, Event, Exit, ExitClass, ExitFrame, HostCpu, IdPolicy, Page, Registers, Spa, UserContext, UserExit,
     UserFault, UserVa, VsHw,
 };
 use plinth_launch::{LaunchError, LaunchStatus};
 
-use crate::extension::{Extension, Places};
+use crate::extension::{End, Extension, Places};
 use crate::guest::GuestView;
 use crate::handle::Id;
 use crate::kernel::{Kernel, Machine};
@@ -146,6 +146,8 @@ pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) deadline: Option<u64>,
     /// Steps that the root VS has taken before it leaves.
     pub(crate) steps: u32,
+    /// An exit that is traced, until a VS is about to run again.
+    pub(crate) traced: Option<TraceRecord>,
     /// It looks after the next run whether it can leave now.
     pub(crate) comes_later: bool,
     /// A run is not all there is to the next exit: the launch ends with it, the timer is set, or others wait for its end.
@@ -219,6 +221,7 @@ impl<A: Arch> Kernel<A> {
             calls: 0,
             deadline: None,
             steps: 0,
+            traced: None,
             comes_later: false,
             watches_runs: true,
         };
@@ -318,7 +321,7 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Hands an exit to the extension's vmexit callback.
     pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next {
-        let Some(active) = &self.active else { return self.fail("no VS is active", None) };
+        let Some(active) = &self.active else { return self.fail(End::NoActiveVs, None) };
         active.vs.hw.describe(&exit, self.page.writer());
         (self.last_exit, self.last_vs, self.callback) = (exit, active.id, Callback::Vmexit);
         let upcall = Upcall::of_exit(self.extension, &self.places, active.id, &exit);
@@ -338,13 +341,13 @@ impl<A: Arch> Pp<'_, A> {
             fault.address,
             fault.instruction_pointer
         );
-        self.fail("it faulted", Some(fault))
+        self.fail(End::Faulted, Some(fault))
     }
 
     /// The extension cannot go on: its fail callback, else the launch is abandoned, else the kernel takes over.
     #[cold]
     #[inline(never)]
-    pub(crate) fn fail(&mut self, why: &str, fault: Option<UserFault>) -> Next {
+    pub(crate) fn fail(&mut self, end: End, fault: Option<UserFault>) -> Next {
         if self.root.is_some() {
             return match fault {
                 Some(fault) => self.abandon(LaunchError::ExtensionFaulted, fault.vector),
@@ -354,7 +357,7 @@ impl<A: Arch> Pp<'_, A> {
         let callback = self.extension.fail.load(Ordering::SeqCst);
         let crashed = self.extension.crashed.load(Ordering::SeqCst);
         if callback == 0 || self.callback == Callback::Fail || crashed || self.is_out_of_time() {
-            return self.crash(why);
+            return self.crash(end, fault);
         }
         self.upcall_fail(callback, fault)
     }
@@ -370,10 +373,11 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     /// From now on the kernel passes the root VM's exits through by itself, on every PP.
-    fn crash(&mut self, why: &str) -> Next {
+    fn crash(&mut self, end: End, fault: Option<UserFault>) -> Next {
         if !self.extension.crashed.swap(true, Ordering::SeqCst) {
+            self.extension.set_end(end, self.index, self.callback, fault);
             log::error!(
-                "pp {}: the extension is gone ({why}); the kernel passes the root VM through without it",
+                "pp {}: the extension is gone ({end}); the kernel passes the root VM through without it",
                 self.index
             );
         }
@@ -394,7 +398,7 @@ impl<A: Arch> Pp<'_, A> {
                 self.departure = Some(Departure::Abandon(LaunchStatus::failed(error, detail), root));
                 Next::Depart
             }
-            None => self.crash("its launch failed late"),
+            None => self.crash(End::FailedLate, None),
         }
     }
 

@@ -8,7 +8,7 @@ use plinth_hal::{Arch, Exit, ExitClass, ExitFrame, HostCpu, PageWriter, Processo
 use crate::handle::Id;
 use crate::kernel::Kernel;
 use crate::mailbox::{
-    ATTENTION, FLUSH, INTERRUPTS, Mailbox, NMI, POLICY, PROMOTE, PpCall, RESET, START, Standing,
+    ATTENTION, FLUSH, INTERRUPTS, Mailbox, NMI, POLICY, PROMOTE, PpCall, RESET, START, Standing, TRACE,
 };
 use crate::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
@@ -27,6 +27,9 @@ impl<A: Arch> Pp<'_, A> {
         }
         if requests & INTERRUPTS != 0 {
             self.cpu.return_interrupts();
+        }
+        if requests & TRACE != 0 {
+            self.trace_entry();
         }
         if requests & FLUSH != 0
             && let Some(active) = &mut self.active

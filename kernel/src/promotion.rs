@@ -383,6 +383,7 @@ impl<A: Arch> Kernel<A> {
             vm.hw.destroy(&mut frames);
         }
         memory.zero_page(machine.sink_frame);
+        self.traces.clear(memory);
         let exit_pages = self.prepared.iter().filter_map(spin::Once::get).map(|pp| pp.exit_page);
         let is_exit_page = |at: Spa| exit_pages.clone().any(|page| page == ExitFrame::new(at));
         match self.frames.lock() {

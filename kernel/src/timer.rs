@@ -8,7 +8,6 @@ use plinth_hal::{Arch, Exit, ExitClass, HostCpu, VsHw};
 
 use crate::mailbox::TIMER;
 use crate::pp::{Next, Pp};
-use crate::promotion::MayStop;
 
 impl<A: Arch> Pp<'_, A> {
     /// Sets the timer, or switches it off.
@@ -24,10 +23,8 @@ impl<A: Arch> Pp<'_, A> {
 
     /// Sees to it that the timer is looked at before the next run, if it is set.
     pub(crate) fn watch_timer(&mut self) {
-        self.watches_runs = self.root.is_some()
-            || self.deadline.is_some()
-            || self.comes_later
-            || self.machine.may_stop == MayStop::Always;
+        self.watches_runs =
+            self.root.is_some() || self.deadline.is_some() || self.comes_later || self.is_traced();
         if self.deadline.is_some() {
             self.mailbox.post(TIMER);
         }

@@ -15,6 +15,7 @@ use core::sync::atomic::Ordering;
 use plinth_hal::{Arch, Exit, HostCpu};
 use plinth_launch::LaunchError;
 
+use crate::extension::End;
 use crate::kernel::Kernel;
 use crate::mailbox::{INTERRUPTS, Mailbox, NMI};
 use crate::options;
@@ -170,7 +171,7 @@ impl<A: Arch> Pp<'_, A> {
         if self.root.is_some() {
             return self.abandon(LaunchError::ExtensionOverdue, 0);
         }
-        let next = self.fail("it did not return", None);
+        let next = self.fail(End::Overdue, None);
         if next == Next::User {
             self.cpu.end_turn_after(self.turn_limit);
         }

@@ -10,6 +10,7 @@ mod exit_page;
 mod hypercall;
 mod manifest;
 pub mod register;
+mod served;
 pub mod spec;
 mod status;
 mod structures;
@@ -20,6 +21,7 @@ pub use cpuid::CPUID_SHOWN;
 pub use exit_page::*;
 pub use hypercall::*;
 pub use manifest::*;
+pub use served::*;
 pub use status::*;
 pub use structures::*;
 pub use table::{Constant, Field, Layout};
@@ -31,4 +33,14 @@ pub const VERSION: u64 = 2;
 pub const SIGNATURE: u64 = 0x504C;
 
 /// Every structure that kernel and extension share.
-pub const LAYOUTS: &[Layout] = &[EXIT_PAGE, ID_ANSWER, REGISTER_ACCESS, MANIFEST];
+pub const LAYOUTS: &[Layout] = &[
+    EXIT_PAGE,
+    ID_ANSWER,
+    REGISTER_ACCESS,
+    MANIFEST,
+    MACHINE_STATUS,
+    PP_STATUS,
+    LOG_RECORD,
+    LOG_COPY,
+    TRACE_RECORD,
+];

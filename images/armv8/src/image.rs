@@ -5,8 +5,9 @@ use core::mem::offset_of;
 use core::panic::PanicInfo;
 
 use plinth_arch_armv8::console::MmioUart;
-use plinth_arch_armv8::{El1Frame, El2, EntryFrame, Frame, own_hardware_id};
-use plinth_kernel::logger::{Console, LOGGER};
+use plinth_arch_armv8::log_copy::LogCopy;
+use plinth_arch_armv8::{El1Frame, El2, EntryFrame, Frame, counter, own_hardware_id};
+use plinth_kernel::logger::{Connections, Console, LOGGER, Logger, Mirror, Origin};
 use plinth_kernel::{Kernel, last_words};
 use plinth_launch::{
     CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, ORIGIN_EL1, ORIGIN_PRIVILEGED, VERSION,
@@ -14,6 +15,7 @@ use plinth_launch::{
 
 static EL2: Kernel<El2> = Kernel::new();
 static CONSOLE: MmioUart = MmioUart::new();
+static COPY: LogCopy = LogCopy::new();
 
 /// The entry point of the launch contract.
 ///
@@ -106,7 +108,31 @@ fn start_log(info: &LaunchInfo) {
     // SAFETY: the loader says that the UART is there and mapped.
     let has_uart =
         info.console_kind != CONSOLE_NONE && unsafe { CONSOLE.set(info.console_kind, info.console_base) };
-    LOGGER.begin(info, has_uart.then_some(&CONSOLE as &dyn Console));
+    let copy = Logger::copy_place(info);
+    if let Some(place) = copy {
+        // SAFETY: the loader says that this memory is the OS's to lose, and identity mapped, as all memory is by the kernel's own
+        // tables later.
+        unsafe { COPY.set_place(place) };
+    }
+    let connections = Connections {
+        console: has_uart.then_some(&CONSOLE as &dyn Console),
+        origin: Some(&Here),
+        mirror: copy.is_some().then_some(&COPY as &dyn Mirror),
+    };
+    LOGGER.begin(info, connections);
+}
+
+/// The processor that runs this.
+struct Here;
+
+impl Origin for Here {
+    fn counter(&self) -> u64 {
+        counter()
+    }
+
+    fn pp(&self) -> Option<usize> {
+        EL2.pp_of(own_hardware_id())
+    }
 }
 
 /// A bug in the kernel: says so. The processor stops; the others go on, and do not wait for it.

@@ -7,8 +7,10 @@ use plinth_arch_intel::Vmx;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::console::Uart16550;
 use plinth_arch_x86::launch::Call;
+use plinth_arch_x86::log_copy::LogCopy;
 use plinth_arch_x86::root_state::EntryFrame;
-use plinth_kernel::logger::{Console, LOGGER};
+use plinth_arch_x86::time;
+use plinth_kernel::logger::{Connections, Console, LOGGER, Logger, Mirror, Origin};
 use plinth_kernel::{Kernel, last_words};
 use plinth_launch::{CONSOLE_16550_PORT, LaunchError, LaunchInfo, LaunchStatus, ORIGIN_PRIVILEGED};
 
@@ -17,6 +19,7 @@ use super::entry::start_here;
 static SVM: Kernel<Svm> = Kernel::new();
 static VMX: Kernel<Vmx> = Kernel::new();
 static CONSOLE: Uart16550 = Uart16550::new();
+static COPY: LogCopy = LogCopy::new();
 
 /// Checks the contract and launches with the backend that fits. Returns only what was refused.
 pub(crate) extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -> u64 {
@@ -49,7 +52,32 @@ fn start_log(info: &LaunchInfo) {
         // SAFETY: the loader says that the firmware's console UART is there.
         unsafe { CONSOLE.set_base(info.console_base as u16) };
     }
-    LOGGER.begin(info, has_uart.then_some(&CONSOLE as &dyn Console));
+    let copy = Logger::copy_place(info);
+    if let Some(place) = copy {
+        // SAFETY: the loader says that this memory is the OS's to lose, and identity mapped, as all memory is by the kernel's own
+        // tables later.
+        unsafe { COPY.set_place(place) };
+    }
+    let connections = Connections {
+        console: has_uart.then_some(&CONSOLE as &dyn Console),
+        origin: Some(&Here),
+        mirror: copy.is_some().then_some(&COPY as &dyn Mirror),
+    };
+    LOGGER.begin(info, connections);
+}
+
+/// The processor that runs this.
+struct Here;
+
+impl Origin for Here {
+    fn counter(&self) -> u64 {
+        time::counter()
+    }
+
+    fn pp(&self) -> Option<usize> {
+        let own = LocalApic::current().id();
+        SVM.pp_of(own).or_else(|| VMX.pp_of(own))
+    }
 }
 
 /// A bug in the kernel: says so. The processor stops; the others go on, and do not wait for it.

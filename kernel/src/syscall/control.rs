@@ -7,13 +7,14 @@ use plinth_hal::{Arch, UserContext};
 use plinth_launch::LaunchError;
 
 use super::{Answer, DONE, Resumption};
+use crate::extension::End;
 use crate::pp::{Callback, Next, Pp};
 
 impl<A: Arch> Pp<'_, A> {
     /// Ends `_start`; anywhere else it is a failure.
     pub(super) fn control_wait(&mut self) -> Next {
         if self.callback != Callback::Start {
-            return self.fail("it waits outside its start", None);
+            return self.fail(End::WaitsOutsideStart, None);
         }
         let extension = self.extension;
         let registered = |callback: &core::sync::atomic::AtomicU64| callback.load(Ordering::SeqCst) != 0;

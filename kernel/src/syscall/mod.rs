@@ -25,7 +25,7 @@ use core::sync::atomic::Ordering;
 use plinth_extension_api::abi::{Call, Error, Failure, SIGNATURE, Status};
 use plinth_hal::{Arch, UserContext};
 
-use crate::extension::Extension;
+use crate::extension::{End, Extension};
 use crate::handle::Id;
 use crate::pp::{Next, Pp};
 
@@ -75,7 +75,7 @@ impl<A: Arch> Pp<'_, A> {
     /// Every call of the ABI, and what serves it: one that is missing here does not compile.
     fn serve(&mut self, call: Call) -> Next {
         match call {
-            Call::ControlExit => self.fail("it asked to", None),
+            Call::ControlExit => self.fail(End::Exited, None),
             Call::ControlWait => self.control_wait(),
             Call::ControlAgain => {
                 let result = self.control_again();

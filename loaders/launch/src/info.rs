@@ -107,7 +107,8 @@ pub struct LaunchInfo {
     /// memory and 1 for devices: [`crate::el2_tables`]. The first call runs on them: it comes with the MMU off. 0 otherwise.
     pub tables: u64,
     /// Memory of the OS's, page aligned, outside the reservation, that outlives the hypervisor. The kernel copies its log
-    /// there and never reads it. Empty where there is none.
+    /// there and never reads it: `LogCopy` of the ABI and the ring behind it, 68 KiB, so that it is at least as large. Empty where
+    /// there is none.
     pub log: Range,
 }
 

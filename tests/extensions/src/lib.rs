@@ -11,6 +11,7 @@ pub mod forbidden;
 pub mod hostile;
 pub mod race;
 pub mod random;
+pub mod served;
 
 use core::arch::asm;
 

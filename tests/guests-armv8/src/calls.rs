@@ -72,6 +72,17 @@ call! {
     hvc, "hvc #0"
 }
 
+/// Makes one of the hypercalls that the kernel answers: the number and up to four arguments. Returns the result and those that
+/// follow it.
+pub fn kernel_call([mut x0, mut x1, mut x2, mut x3, mut x4]: [u64; 5]) -> [u64; 5] {
+    // SAFETY: the kernel keeps all other registers, and writes to memory only where an argument says so, which is the caller's own
+    // or none that can be written.
+    unsafe {
+        asm!("hvc #0", inout("x0") x0, inout("x1") x1, inout("x2") x2, inout("x3") x3, inout("x4") x4, options(nostack));
+    }
+    [x0, x1, x2, x3, x4]
+}
+
 /// A number for a call that nobody offers: any but those of the architecture's and the standard services, of any width and in
 /// any upper half.
 pub fn random_number(random: &mut Random) -> u64 {

@@ -33,6 +33,28 @@ pub fn hypercall_with(number: u64, argument: u64, second: u64) -> Result<u64, Fa
     if is_amd() { vmmcall_with(number, argument, second) } else { vmcall_with(number, argument, second) }
 }
 
+/// Makes one of the hypercalls that the kernel answers: the number and up to four arguments. Returns the result and those that
+/// follow it.
+///
+/// # Errors
+/// As [`hypercall`].
+pub fn kernel_call([number, first, second, third, fourth]: [u64; 5]) -> Result<[u64; 5], Fault> {
+    let mut all = [number, first, second, third, fourth];
+    let [rax, rdi, rsi, rdx, r10] = &mut all;
+    macro_rules! by {
+        ($bytes:literal) => {
+            // SAFETY: It changes these registers or faults, which is caught; memory only where an argument says so, which is the
+            // caller's own or none that can be written.
+            unsafe {
+                probe!($bytes; inout("rax") *rax, inout("rdi") *rdi, inout("rsi") *rsi, inout("rdx") *rdx,
+                    inout("r10") *r10)
+            }
+        };
+    }
+    let fault = if is_amd() { by!(".byte 0x0f, 0x01, 0xd9") } else { by!(".byte 0x0f, 0x01, 0xc1") };
+    fault.map_or(Ok(all), Err)
+}
+
 /// Defines a hypercall by the instruction of one vendor.
 macro_rules! hypercall_by {
     ($(#[$doc:meta])* $name:ident, $with:ident, $bytes:literal) => {

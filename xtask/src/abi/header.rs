@@ -5,7 +5,7 @@ use std::fmt::Write;
 use plinth_extension_api::abi::spec::{Contract, Ending};
 use plinth_extension_api::abi::{
     CPUID_SHOWN, Call, Constant, EVENTS, Error, ExitClass, FLAGS, HYPERCALLS, LAYOUTS, LIMITS, Layout,
-    MANIFESTS, MEMORY_ACCESS, VERSION, register,
+    MANIFESTS, MEMORY_ACCESS, SERVED, VERSION, register,
 };
 
 use super::tables::{element, failure, one_line, snake};
@@ -26,6 +26,7 @@ pub(super) fn text() -> String {
         ("How a guest accessed memory: detail of a memory exit", MEMORY_ACCESS),
         ("Manifests", MANIFESTS),
         ("Hypercalls", HYPERCALLS),
+        ("What the kernel tells about itself", SERVED),
         ("What CPUID shows to the root VM, on x86: may differ from version to version", CPUID_SHOWN),
     ] {
         text += &constants(title, "", table);

@@ -7,7 +7,7 @@ use plinth_extension_api::abi::spec::{
 };
 use plinth_extension_api::abi::{
     Call, Constant, EVENTS, Error, ExitClass, FLAGS, GROUPS, HYPERCALLS, LAYOUTS, LIMITS, Layout, MANIFESTS,
-    MEMORY_ACCESS, VERSION, register,
+    MEMORY_ACCESS, SERVED, VERSION, register,
 };
 
 use super::Made;
@@ -144,6 +144,7 @@ fn data() -> String {
         constants(register::REGISTERS)
     );
     let _ = write!(page, "\n## Hypercalls{hypercalls}\n{}", constants(HYPERCALLS));
+    let _ = write!(page, "\n## What the kernel tells about itself\n\n{}", constants(SERVED));
     page
 }
 

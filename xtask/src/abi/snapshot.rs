@@ -6,7 +6,7 @@ use std::fmt;
 
 use plinth_extension_api::abi::{
     Call, Constant, EVENTS, Error, ExitClass, FLAGS, HYPERCALLS, LAYOUTS, LIMITS, MANIFESTS, MEMORY_ACCESS,
-    SIGNATURE, register,
+    SERVED, SIGNATURE, register,
 };
 
 use super::tables::{failure, meaning, one_line, signature};
@@ -39,6 +39,7 @@ pub(super) fn text() -> String {
         ("access", MEMORY_ACCESS),
         ("register", register::REGISTERS),
         ("hypercall", HYPERCALLS),
+        ("served", SERVED),
         ("manifest", MANIFESTS),
     ] {
         lines.extend(table.iter().map(|constant| self::constant(kind, constant)));

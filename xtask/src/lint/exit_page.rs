@@ -19,11 +19,13 @@ const WAYS: &[Way] = &[
     Way {
         method: "registers_once",
         callers: &[
+            ("kernel/src/passthrough.rs", 2, "an answer as the bare machine's; a hypercall's number"),
             (
-                "kernel/src/passthrough.rs",
-                3,
-                "an answer as the bare machine's; a hypercall's number, or whether it is the kernel's own",
+                "kernel/src/served.rs",
+                2,
+                "whether a hypercall may be the kernel's own; its number and arguments",
             ),
+            ("kernel/src/trace.rs", 1, "what an ID read or a hypercall is about, for a record"),
             ("kernel/src/promotion.rs", 1, "what the bare machine goes on with"),
             ("kernel/src/processors.rs", 1, "what a guest does to processors"),
             ("kernel/src/pp.rs", 1, "a VS that is put to rest"),

@@ -25,6 +25,7 @@ mod processor;
 mod races;
 mod registers;
 mod separate;
+mod served;
 mod startup;
 mod takeover;
 mod wild;
@@ -241,6 +242,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
         apic::TESTS,
         intel::TESTS,
         separate::TESTS,
+        served::TESTS,
         armv8::TESTS,
         armv8_state::TESTS,
         arm_registers::TESTS,
