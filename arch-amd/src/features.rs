@@ -6,6 +6,7 @@ use plinth_extension_api::abi::cpuid::has_guest_invlpgb;
 use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 
+use crate::encryption;
 use crate::permission_maps::VM_CR;
 use crate::vmcb::EFER_SVME;
 
@@ -25,6 +26,8 @@ pub(crate) struct Features {
     pub(crate) flush_by_asid: bool,
     /// Guests can execute INVLPGB and TLBSYNC.
     pub(crate) broadcast_flush: bool,
+    /// The VMCB holds the guest's SPEC_CTRL.
+    pub(crate) virtual_spec_ctrl: bool,
     /// How many ASIDs there are, the host's 0 included.
     pub(crate) asids: u32,
     /// The kernel's tables have five levels, and so have nested ones (CR4.LA57).
@@ -45,6 +48,7 @@ impl Features {
         virtual_nmi: false,
         flush_by_asid: false,
         broadcast_flush: false,
+        virtual_spec_ctrl: false,
         asids: 2,
         five_levels: false,
         giant_leaves: false,
@@ -86,6 +90,8 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
     if efer & EFER_SVME != 0 {
         return Err(refused(LaunchError::AlreadyInUse));
     }
+    launch::check_event_delivery(launch::read_cr4())?;
+    encryption::check()?;
     if !LocalApic::current().is_enabled() {
         // Processors reach each other through it.
         return Err(refused(LaunchError::MissingFeature));
@@ -101,9 +107,10 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
     Ok(Features {
         next_rip: svm.has_nrip(),
         decode_assists: svm.has_decode_assists(),
-        virtual_nmi: has_virtual_nmi(),
+        virtual_nmi: has(VIRTUAL_NMI),
         flush_by_asid: svm.has_flush_by_asid(),
         broadcast_flush: has_guest_invlpgb(cpuid::native),
+        virtual_spec_ctrl: has(VIRTUAL_SPEC_CTRL),
         asids: svm.supported_asids(),
         five_levels: launch::has_five_levels(),
         giant_leaves: extended.has_1gib_pages(),
@@ -113,10 +120,14 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
 }
 
 /// CPUID leaf 8000_000Ah, EDX (AMD APM vol. 3, E.4.9).
-fn has_virtual_nmi() -> bool {
+const VIRTUAL_SPEC_CTRL: u32 = 1 << 20;
+/// The same.
+const VIRTUAL_NMI: u32 = 1 << 25;
+
+/// Whether the processor has a feature of that leaf.
+fn has(feature: u32) -> bool {
     const SVM_FEATURES: u32 = 0x8000_000A;
-    const VIRTUAL_NMI: u32 = 1 << 25;
-    core::arch::x86_64::__cpuid(SVM_FEATURES).edx & VIRTUAL_NMI != 0
+    core::arch::x86_64::__cpuid(SVM_FEATURES).edx & feature != 0
 }
 
 /// Why SVM is missing on a processor of a vendor that builds it into all its 64-bit ones.

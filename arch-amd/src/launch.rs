@@ -20,7 +20,7 @@ use crate::features::{self, Features};
 use crate::msr_table::QUIET;
 use crate::permission_maps::{VM_CR, VM_CR_R_INIT, VM_HSAVE_PA};
 use crate::vmcb::{EFER_SVME, Vmcb};
-use crate::{Svm, memory_types, switch};
+use crate::{Svm, memory_types, spec_ctrl, switch};
 
 static FEATURES: Once<Features> = Once::new();
 
@@ -148,7 +148,8 @@ unsafe fn take_over(
     // SAFETY: the caller vouches for the mode; the pages are fresh and this processor's alone; turning SVM on
     // changes nothing yet, and from CLGI on nothing interrupts.
     let state = unsafe {
-        let state = RootState::capture(frame);
+        let mut state = RootState::capture(frame);
+        state.spec_ctrl = spec_ctrl::take(features.virtual_spec_ctrl);
         msr::write(msr::index::EFER, state.efer | EFER_SVME);
         switch::clgi();
         msr::write(VM_HSAVE_PA, pages.host_save());
@@ -214,6 +215,7 @@ unsafe fn depart(hidden: u64, state: &RootState) -> ! {
     // Clearing VM_HSAVE_PA is allowed once no VMRUN follows. The rest is forwarded to the caller.
     unsafe {
         switch::vmload(hidden);
+        spec_ctrl::give_back(Features::current().virtual_spec_ctrl, state.spec_ctrl);
         msr::write(VM_CR, msr::read(VM_CR) & !VM_CR_R_INIT);
         msr::write(VM_HSAVE_PA, 0);
         #[cfg(feature = "fault-injection")]

@@ -8,6 +8,7 @@
 
 mod cpu;
 mod emulate;
+mod encryption;
 mod exits;
 mod features;
 mod guest_nmi;
@@ -22,6 +23,7 @@ mod reflect;
 mod registers;
 mod serve;
 mod setup;
+mod spec_ctrl;
 mod switch;
 mod timer;
 mod vmcb;

@@ -87,7 +87,9 @@ pub(crate) struct Save {
     reserved_248: [u8; 0x268 - 0x248],
     pub(crate) pat: u64,
     pub(crate) debug_control: u64,
-    reserved_278: [u8; 0xC00 - 0x278],
+    reserved_278: [u8; 0x2E0 - 0x278],
+    pub(crate) spec_ctrl: u64,
+    reserved_2e8: [u8; 0xC00 - 0x2E8],
 }
 
 const _: () = assert!(size_of::<Vmcb>() == 4096);
@@ -105,6 +107,7 @@ const _: () = assert!(offset_of!(Save, rsp) == 0x1D8);
 const _: () = assert!(offset_of!(Save, rax) == 0x1F8);
 const _: () = assert!(offset_of!(Save, cr2) == 0x240);
 const _: () = assert!(offset_of!(Save, pat) == 0x268);
+const _: () = assert!(offset_of!(Save, spec_ctrl) == 0x2E0);
 
 /// Bits of [`Control::intercept_misc`] (offset 0x00C).
 pub(crate) mod misc {

@@ -245,6 +245,7 @@ impl SvmVs {
             dr6: save.dr6,
             dr7: save.dr7,
             pat: save.pat,
+            spec_ctrl: save.spec_ctrl,
             es: save.es,
             cs: save.cs,
             ss: save.ss,
@@ -325,6 +326,7 @@ impl VsHw for SvmVs {
         save.dr6 = root.dr6;
         save.dr7 = root.dr7;
         save.pat = root.pat;
+        save.spec_ctrl = root.spec_ctrl;
         save.rip = root.rip;
         save.rflags = root.rflags;
         (save.es, save.cs, save.ss, save.ds) = (root.es, root.cs, root.ss, root.ds);

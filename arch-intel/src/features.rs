@@ -138,9 +138,11 @@ pub(crate) fn probe() -> Result<Features, LaunchStatus> {
     // SAFETY: the MSR exists wherever CPUID shows VMX (Intel SDM vol. 3C, "Enabling and Entering VMX Operation").
     let feature_control = unsafe { msr::read(msr::index::FEATURE_CONTROL) };
     FeatureControl::from_msr(feature_control).check()?;
-    if read_cr4() & CR4_VMXE != 0 {
+    let cr4 = launch::read_cr4();
+    if cr4 & CR4_VMXE != 0 {
         return Err(refused(LaunchError::AlreadyInUse));
     }
+    launch::check_event_delivery(cr4)?;
     read_capabilities(&cpuid)
 }
 
@@ -153,13 +155,6 @@ pub(crate) fn allow_vmx() {
             msr::write(msr::index::FEATURE_CONTROL, value);
         }
     }
-}
-
-fn read_cr4() -> u64 {
-    let value: u64;
-    // SAFETY: reading CR4 at privilege level 0 changes nothing.
-    unsafe { core::arch::asm!("mov {}, cr4", out(reg) value, options(nomem, nostack, preserves_flags)) };
-    value
 }
 
 fn capability_msr(register: u32) -> u64 {

@@ -194,9 +194,14 @@ impl VmxRoot {
         }
     }
 
-    /// Captures what can only be read under the kernel's own IDT: the debug-control register, which some emulators lack.
+    /// Captures what can only be read under the kernel's own IDT: the debug-control register, which some emulators lack. No branch
+    /// is recorded from now on.
     pub(crate) fn capture_rest(&mut self) {
-        self.debug_control = msr::read_guarded(msr::index::DEBUG_CONTROL).unwrap_or(0);
+        if let Ok(value) = msr::read_guarded(msr::index::DEBUG_CONTROL) {
+            self.debug_control = value;
+            // SAFETY: the kernel uses nothing of it.
+            let _ = unsafe { msr::write_guarded(msr::index::DEBUG_CONTROL, 0) };
+        }
     }
 
     /// Puts into the processor what [`RootState::resume_from_vmx`] does not, but for segments.

@@ -129,7 +129,7 @@ unsafe fn take_over(
     let pages = BackendPages(resources.backend.raw());
     let tables = Tables::new(&resources, has_pcids());
     // SAFETY: the caller vouches for the mode; the pages are fresh and this processor's alone.
-    let root = unsafe {
+    let mut root = unsafe {
         let root = VmxRoot::capture(RootState::capture(frame));
         PerCpu::place(pages.per_cpu());
         PerCpu::set_nmi_handler(pages.per_cpu(), nmi::handler as *const () as u64);
@@ -137,6 +137,11 @@ unsafe fn take_over(
         (pages.vmxon_region() as *mut u32).write_volatile(features.revision);
         root
     };
+    // SAFETY: interrupts are off, the tables are this processor's, and this is the kernel's image.
+    unsafe { PerCpu::load(pages.per_cpu()) };
+    // Some records of branches and events go to addresses of the OS's page tables, which are about to go.
+    root.capture_rest();
+    msr_access::make_quiet(&QUIET);
     features::allow_vmx();
     let more = CR4_VMXE | features.host_cr4 | features.cr4_must | tables.cr4();
     let cr4 = launch::host_cr4(root.state.cr4, more);
@@ -147,7 +152,6 @@ unsafe fn take_over(
     // SAFETY: the kernel's tables map this code, both stacks and all memory at the same addresses; `resources` holds a
     // fresh stack.
     unsafe {
-        PerCpu::load(pages.per_cpu());
         launch::load_host_registers(host.cr3, cr4, HOST_EFER);
         PerCpu::load_system_calls(pages.per_cpu());
         launch::call_on_stack(resources.stack_top.raw(), &mut handover, run)
@@ -157,9 +161,7 @@ unsafe fn take_over(
 /// The kernel's whole life on this processor.
 extern "sysv64" fn run(handover: &mut Handover) -> ! {
     // PANIC: `take_over` alone calls this, and puts it there.
-    let Some(mut root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
-    root.capture_rest();
-    msr_access::make_quiet(&QUIET);
+    let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
     extended_state::prepare();
     let Handover { kernel, resources, pages, host, frame, .. } = *handover;
     launch_stack::release(frame);

@@ -46,17 +46,32 @@ pub const fn host_cr4(found: u64, more: u64) -> u64 {
     CR4_PAE | found & (CR4_MCE | CR4_LA57) | more
 }
 
-/// Whether this processor's page tables have five levels (CR4.LA57).
-pub fn has_five_levels() -> bool {
+/// This processor's CR4.
+pub fn read_cr4() -> u64 {
     let cr4: u64;
     // SAFETY: reading CR4 at privilege level 0 changes nothing.
     unsafe { asm!("mov {}, cr4", out(reg) cr4, options(nomem, nostack, preserves_flags)) };
-    cr4 & CR4_LA57 != 0
+    cr4
+}
+
+/// Whether this processor's page tables have five levels (CR4.LA57).
+pub fn has_five_levels() -> bool {
+    read_cr4() & CR4_LA57 != 0
 }
 
 /// CR4 with what the kernel's tables take and nothing else, on a processor that has what this one has.
 pub(crate) fn tables_cr4() -> u64 {
     host_cr4(if has_five_levels() { CR4_LA57 } else { 0 }, 0)
+}
+
+/// Looks whether the OS takes events in the way that the kernel delivers them.
+///
+/// # Errors
+/// [`LaunchError::FredInUse`].
+pub const fn check_event_delivery(cr4: u64) -> Result<(), LaunchStatus> {
+    /// CR4.FRED (Intel, "Flexible Return and Event Delivery", 3.1).
+    const FRED: u64 = 1 << 32;
+    if cr4 & FRED == 0 { Ok(()) } else { Err(LaunchStatus::failed(LaunchError::FredInUse, 0)) }
 }
 
 /// Looks whether a processor can use the tables that were made for the first one, which has `five_levels` or not.
@@ -189,6 +204,12 @@ mod tests {
     fn five_levels_stay_through_the_launch() {
         assert_eq!(host_cr4(0, 0x100), 0x120);
         assert_eq!(host_cr4(u64::MAX, 0), 0x1060, "MCE and LA57 as they are, and nothing else");
+    }
+
+    #[test]
+    fn an_os_that_takes_events_by_fred_is_refused() {
+        assert_eq!(check_event_delivery(0xFFFF_FFFF), Ok(()));
+        assert_eq!(check_event_delivery(1 << 32).unwrap_err().error(), Some(LaunchError::FredInUse));
     }
 
     #[test]

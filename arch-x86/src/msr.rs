@@ -10,6 +10,8 @@ pub mod index {
     pub const APIC_BASE: u32 = 0x1B;
     /// Features that the firmware enables and locks (Intel).
     pub const FEATURE_CONTROL: u32 = 0x3A;
+    /// What speculation may do.
+    pub const SPEC_CTRL: u32 = 0x48;
     /// Commands to the branch predictors: IBPB.
     pub const PREDICTOR_COMMAND: u32 = 0x49;
     /// Commands to the caches: flush the first level's data.

@@ -58,6 +58,8 @@ pub struct RootState {
     pub dr7: u64,
     /// Page attribute table.
     pub pat: u64,
+    /// Speculation control, where each VS has its own; else 0, and the register stays in the processor.
+    pub spec_ctrl: u64,
     /// Segments.
     pub es: Segment,
     /// Code segment.

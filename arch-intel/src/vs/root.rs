@@ -32,6 +32,7 @@ impl VmxVs {
                 dr6: hidden.dr6,
                 dr7: vmcs.read(GUEST_DR7),
                 pat: vmcs.read(GUEST_PAT),
+                spec_ctrl: 0,
                 es: segments::read(vmcs, 0),
                 cs: segments::read(vmcs, segments::CS),
                 ss: segments::read(vmcs, segments::SS),

@@ -72,6 +72,10 @@ launch_errors! {
     SleepOutOfReach = 19, "the OS could put this machine to sleep and wake outside Plinth: a register of ACPI's for that is not an I/O port. The detail is its address";
     /// x86: another processor is being launched at this moment.
     LaunchesOverlap = 20, "another processor is being launched at this moment; call the entry point on one processor after the other";
+    /// x86: CR4.FRED is set.
+    FredInUse = 21, "the OS takes exceptions and interrupts by FRED, which Plinth cannot deliver them by; boot the OS without it (Linux: fred=off)";
+    /// AMD: CR3 has the bit of encrypted memory.
+    MemoryEncrypted = 22, "the OS has its memory encrypted (AMD SME), which Plinth's page tables would read as it lies there; boot the OS without it (Linux: mem_encrypt=off)";
     /// AArch64: entered at another exception level than EL2; the detail is the level.
     WrongExceptionLevel = 32, "Plinth has to be entered at EL2 and was not; have the firmware start it there (QEMU: -machine virtualization=on)";
     /// AArch64: a processor is started in a way that the kernel does not know, so that the OS could start it outside Plinth;
