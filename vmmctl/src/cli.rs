@@ -51,6 +51,23 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the hypervisor's log; that of the last one where none runs
+    Dump {
+        /// Go on with what is logged from now on, until Ctrl-C
+        #[arg(long)]
+        follow: bool,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Record every exit for some time, for a viewer, and sum them up
+    Trace(TraceOptions),
+    /// Show exits a second by class and PP, until q
+    Top {
+        /// Seconds from one page to the next
+        #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
+        interval: f64,
+    },
     /// Say for each requirement whether this machine meets it, and what to do where it does not
     Check(CheckOptions),
     /// Print a shell's completions
@@ -112,6 +129,37 @@ impl StartOptions {
     }
 }
 
+/// What to trace.
+#[derive(Clone, Debug, Args)]
+pub struct TraceOptions {
+    /// How long; Ctrl-C ends it sooner
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: f64,
+    /// Only exits of these classes, such as id-read,register-write [default: all]
+    #[arg(long, value_name = "CLASS,...", value_delimiter = ',')]
+    pub classes: Vec<String>,
+    /// The file for a viewer; none: only the summary
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The file's format
+    #[arg(long, value_enum, default_value = "perfetto", value_name = "FORMAT")]
+    pub format: TraceFormat,
+    /// Lines of each table of the summary
+    #[arg(long, default_value_t = 10, value_name = "LINES")]
+    pub top: usize,
+}
+
+/// What viewers open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
+    /// ui.perfetto.dev
+    Perfetto,
+    /// chrome://tracing, Perfetto, Speedscope
+    Chrome,
+    /// A table
+    Csv,
+}
+
 /// What to check.
 #[derive(Clone, Debug, Default, Args)]
 pub struct CheckOptions {
@@ -171,6 +219,12 @@ fn kernel_option(text: &str) -> Result<String, String> {
     }
 }
 
+/// A time.
+fn seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|seconds: &f64| (0.0..=86_400.0).contains(seconds));
+    number.ok_or_else(|| "a time is a number of seconds, at most 86400".to_owned())
+}
+
 /// An I/O port, decimal or with 0x.
 fn port(text: &str) -> Result<u16, String> {
     let number = match text.strip_prefix("0x") {
@@ -199,5 +253,7 @@ mod tests {
         assert_eq!(kernel_option("vhe=off").as_deref(), Ok("vhe=off"));
         assert!(port("0x10000").is_err() && port("COM1").is_err());
         assert_eq!(port("0x3f8"), Ok(0x3f8));
+        assert!(seconds("-1").is_err() && seconds("nan").is_err() && seconds("1e9").is_err());
+        assert_eq!(seconds("0.5"), Ok(0.5));
     }
 }

@@ -48,6 +48,12 @@ pub enum Failure {
         /// The last lines of the kernel's log.
         log: Vec<String>,
     },
+    /// A file cannot be written.
+    Unwritable(PathBuf, std::io::Error),
+    /// The kernel that runs serves no such call.
+    OtherKernel,
+    /// It refused a call.
+    Hypercall(plinth_extension_api::abi::Failure),
     /// Nothing to stop or to look at.
     NotRunning,
     /// Something runs already.
@@ -73,9 +79,13 @@ impl Failure {
     /// The exit code, as the help text lists them.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Output(_) => USAGE,
+            Self::Usage(_) | Self::Output(_) | Self::Unwritable(..) => USAGE,
             Self::NotAllowed => 2,
-            Self::NoModule | Self::OtherVersion | Self::Device(..) => 3,
+            Self::NoModule
+            | Self::OtherVersion
+            | Self::OtherKernel
+            | Self::Hypercall(_)
+            | Self::Device(..) => 3,
             Self::Unsuitable(_) => 4,
             Self::Unreadable(..) | Self::File(..) => 5,
             Self::NoMemory(_) | Self::TooSmall(_) | Self::Reservation(_) => 6,
@@ -119,6 +129,9 @@ impl fmt::Display for Failure {
                     left => write!(f, "\n{left} CPU(s) were launched before and could not be taken back; try `vmmctl stop`, else restart the machine"),
                 }
             }
+            Self::Unwritable(path, error) => write!(f, "{}: {error}; name another file", path.display()),
+            Self::OtherKernel => f.write_str("the Plinth that runs does not tell about itself: it is older than this vmmctl, or its extension has answered; start the kernel of this package"),
+            Self::Hypercall(failure) => write!(f, "the hypervisor refuses: {failure}; look at `vmmctl dump`, and restart with more --memory where its pool is empty"),
             Self::NotRunning => f.write_str("Plinth does not run on this machine; `vmmctl start` launches it"),
             Self::Running => f.write_str("Plinth runs already; `vmmctl status` shows it, `vmmctl restart` starts it again"),
             Self::Busy => f.write_str("another program is about to start Plinth; wait for it"),

@@ -68,6 +68,11 @@ impl Host {
         names.filter(|name| MODULES.contains(name)).map(str::to_owned).collect()
     }
 
+    /// The running Linux kernel's symbols, as far as it shows them.
+    pub(crate) fn kernel_symbols(&self) -> Option<String> {
+        self.text("proc/kallsyms")
+    }
+
     /// The kernel's lockdown, if it is on: `integrity` or `confidentiality`.
     pub(crate) fn lockdown(&self) -> Option<String> {
         let text = self.text("sys/kernel/security/lockdown")?;

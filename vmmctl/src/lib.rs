@@ -10,16 +10,23 @@
 mod check;
 mod cli;
 pub mod device;
+mod dump;
 mod extra;
 mod failure;
 pub mod host;
+mod hypervisor;
+mod interrupted;
 mod last_start;
+mod log;
 mod manual;
 mod reasons;
 mod size;
 mod start;
 mod status;
 mod stop;
+mod symbols;
+mod top;
+mod trace;
 
 pub use cli::{Cli, Command, StartOptions, StopPolicy};
 pub use failure::{Failure, USAGE};
@@ -43,6 +50,9 @@ pub fn run(cli: &Cli, host: &Host, open: Open<'_>, out: &mut dyn Write) -> Resul
         Command::Stop { force } => stop::stop(*force, &mut *open(host)?, out),
         Command::Restart(options) => start::restart(options, host, &mut *open(host)?, out),
         Command::Status { json } => status::status(*json, &mut *open(host)?, out),
+        Command::Dump { follow, json } => dump::dump(*follow, *json, &mut *open(host)?, out),
+        Command::Trace(options) => trace::trace(options, host, &mut *open(host)?, out),
+        Command::Top { interval } => top::top(*interval, &mut *open(host)?),
         Command::Check(options) => check::check(options, host, open(host), out),
         Command::Completions { shell } => manual::completions(*shell, out),
         Command::Man => manual::page(out),
