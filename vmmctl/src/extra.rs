@@ -5,6 +5,7 @@ use plinth_launch::image::Machine;
 use plinth_launch::{LaunchInfo, Range, el1};
 
 use crate::Failure;
+use crate::device_tree::device_tree;
 use crate::host::Host;
 
 /// What is passed.
@@ -20,8 +21,7 @@ impl Extra {
     pub(crate) fn read(machine: Machine, command_line: String, host: &Host) -> Result<Self, Failure> {
         let tree = match machine {
             Machine::Aarch64 => {
-                let path = host.device_tree();
-                std::fs::read(&path).map_err(|error| Failure::Unreadable(path, error))?
+                device_tree(host).map_err(|none| Failure::Unsuitable(vec![none.text().to_owned()]))?
             }
             Machine::X86_64 => Vec::new(),
         };

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use plinth_launch::Range;
+
 /// Where the package puts the kernel.
 const KERNEL: &str = "usr/lib/plinth/kernel";
 /// Where it puts the extension that passes everything through.
@@ -38,11 +40,6 @@ impl Host {
 
     pub(crate) fn default_extension(&self) -> PathBuf {
         self.root.join(EXTENSION)
-    }
-
-    /// The device tree that Linux was started with.
-    pub(crate) fn device_tree(&self) -> PathBuf {
-        self.root.join("sys/firmware/fdt")
     }
 
     pub(crate) fn last_start(&self) -> PathBuf {
@@ -124,6 +121,25 @@ impl Host {
             Some(start + at as u64)
         };
         scan(0xE_0000, 0x2_0000).or_else(|| (area >= 0x8_0000).then(|| scan(area, 1024))?)
+    }
+
+    /// A file's content, if it can be read.
+    pub(crate) fn bytes(&self, path: &str) -> Option<Vec<u8>> {
+        fs::read(self.root.join(path)).ok()
+    }
+
+    /// The memory that Linux has.
+    pub(crate) fn banks(&self) -> Vec<Range> {
+        let text = self.text("proc/iomem").unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.strip_suffix(" : System RAM"));
+        let range = |line: &str| {
+            let (first, last) = line.split_once('-')?;
+            let [first, last] = [first, last].map(|text| u64::from_str_radix(text, 16).ok());
+            let (first, last) = first.zip(last)?;
+            // Who is not root is shown zeroes.
+            (last > first).then(|| Range { start: first, size: last - first + 1 })
+        };
+        lines.filter_map(range).collect()
     }
 
     /// Memory below 1 MiB.

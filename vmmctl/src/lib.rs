@@ -10,6 +10,7 @@
 mod check;
 mod cli;
 pub mod device;
+mod device_tree;
 mod dump;
 mod extra;
 mod failure;

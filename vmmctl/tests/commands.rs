@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Parser as _;
 use fake::{Fake, START};
+use plinth_device_tree::editor::Editor;
 use plinth_launch::{LaunchError, LaunchStatus, Range};
 use vmmctl::device::uapi::{Launch, Request as _, State, Stop};
 use vmmctl::device::{Device, DeviceError};
@@ -92,6 +93,30 @@ fn a_start_fills_the_memory_and_says_what_runs() {
     assert_eq!(launched.flags, 0);
 }
 
+/// A flattened device tree with a processor and a bank of memory.
+fn tree() -> Vec<u8> {
+    const ROOM: usize = 1024;
+    // Version 17: no reservations, an empty root, no strings.
+    let words = [0xD00D_FEED, 72, 56, 72, 40, 17, 16, 0, 0, 16, 0, 0, 0, 0, 1, 0, 2, 9_u32];
+    let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
+    bytes.resize(ROOM, 0);
+    let mut editor = Editor::new(&mut bytes).unwrap();
+    for (node, address, size) in [(&[][..], 2_u32, 2_u32), (&["cpus"], 1, 0)] {
+        if let [name] = node {
+            editor.ensure_node(name).unwrap();
+        }
+        editor.set_property(node, "#address-cells", &[&address.to_be_bytes()]).unwrap();
+        editor.set_property(node, "#size-cells", &[&size.to_be_bytes()]).unwrap();
+    }
+    let cpu: &[(&str, &[u8])] = &[("device_type", b"cpu\0"), ("reg", &[0; 4])];
+    editor.add_child(&["cpus"], "cpu@0", cpu).unwrap();
+    let reg = [0x4000_0000_u64, 0x1000_0000].map(u64::to_be_bytes).concat();
+    editor.add_child(&[], "memory@40000000", &[("device_type", b"memory\0"), ("reg", &reg)]).unwrap();
+    let size = plinth_device_tree::total_size(bytes.first_chunk().unwrap()).unwrap();
+    bytes.truncate(size);
+    bytes
+}
+
 #[test]
 fn an_arm_machine_gets_its_device_tree_and_tables() {
     let machine = Machine::new();
@@ -100,13 +125,14 @@ fn an_arm_machine_gets_its_device_tree_and_tables() {
         fs::write(machine.root.join("usr/lib/plinth").join(file), elf(183)).unwrap();
     }
     let (said, code) = machine.fails("start");
-    assert!(code == 5 && said.contains("sys/firmware/fdt"), "{said}");
+    assert!(code == 4 && said.contains("/sys/firmware/fdt"), "{said}");
     fs::create_dir_all(machine.root.join("sys/firmware")).unwrap();
-    fs::write(machine.root.join("sys/firmware/fdt"), [7; 5000]).unwrap();
+    let tree = tree();
+    fs::write(machine.root.join("sys/firmware/fdt"), &tree).unwrap();
     machine.run("start").1.unwrap();
     let info = machine.module.launch_info();
     assert_eq!(info.origin, plinth_launch::ORIGIN_EL1);
-    assert_eq!(machine.module.bytes(Range { start: info.fdt, size: 5000 }), [7; 5000]);
+    assert_eq!(machine.module.bytes(Range { start: info.fdt, size: tree.len() as u64 }), tree);
     assert_eq!(machine.module.bytes(info.command_line), b"may-stop=always");
     assert_eq!(machine.module.0.borrow().launched.unwrap().tables, info.tables);
     assert_ne!(info.tables, 0);

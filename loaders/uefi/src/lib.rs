@@ -9,7 +9,6 @@
 
 extern crate alloc;
 
-pub mod acpi_tree;
 pub mod boot_option;
 pub mod command;
 pub mod config;

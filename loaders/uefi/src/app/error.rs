@@ -2,12 +2,12 @@
 
 use alloc::string::String;
 use core::fmt;
+#[cfg(target_arch = "aarch64")]
+use plinth_acpi_tree::Missing;
 use plinth_launch::LaunchStatus;
 use plinth_launch::image::ImageError;
 use plinth_launch::layout::TooSmall;
 use plinth_launch::prepare::FileError;
-#[cfg(target_arch = "aarch64")]
-use plinth_loader_uefi::acpi_tree::Missing;
 use plinth_loader_uefi::command::UnknownCommand;
 use uefi::Status;
 

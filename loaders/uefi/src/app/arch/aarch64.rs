@@ -18,7 +18,6 @@ use plinth_device_tree::Tree;
 use plinth_device_tree::editor::Editor;
 use plinth_launch::image::Machine;
 use plinth_launch::{Entry, LaunchInfo, Range};
-use plinth_loader_uefi::acpi_tree;
 use uefi::boot::MemoryType;
 use uefi::{CStr16, Guid, boot, cstr16, guid};
 
@@ -79,7 +78,7 @@ fn made_of_acpi() -> Result<u64, Error> {
     let banks = firmware::banks();
     let read = |at, buffer: &mut [u8]| read_memory(&banks, at, buffer);
     let tables = Tables::new(read, firmware::acpi_rsdp()).ok_or(Error::NoDeviceTree)?;
-    let blob = acpi_tree::device_tree(&tables, &banks).map_err(Error::Acpi)?;
+    let blob = plinth_acpi_tree::device_tree(&tables, &banks).map_err(Error::Acpi)?;
     // In words, because it has to be aligned.
     let mut words: Vec<u64> = alloc::vec![0; blob.len().div_ceil(8)];
     for (word, bytes) in words.iter_mut().zip(blob.chunks(8)) {

@@ -3,6 +3,11 @@
 //! So there is one description of an Arm machine for the kernel to read, and no reader of ACPI in it. The OS does not see
 //! this tree: it finds what the firmware offers.
 
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -204,6 +209,8 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
     use plinth_device_tree::{Firmware, Gic as TreeGic, Startup, Tree};
 
