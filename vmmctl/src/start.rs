@@ -13,7 +13,7 @@ use crate::device::uapi::{self, Info, Launch, Request as _, Reserve, State};
 use crate::device::{Device, DeviceError};
 use crate::extra::Extra;
 use crate::host::Host;
-use crate::{Failure, Size, last_start, reasons, stop};
+use crate::{Failure, Size, last_start, log, reasons, stop};
 
 /// Bytes of the log that outlives the hypervisor.
 const LOG_SIZE: u64 = 256 << 10;
@@ -237,6 +237,15 @@ fn bytes_of(info: &LaunchInfo) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(start, size_of::<LaunchInfo>()) }.to_vec()
 }
 
+/// What the kernel's log says last, as far as it has got to write it into Linux's memory.
+fn last_lines(device: &mut dyn Device) -> Vec<String> {
+    /// How many lines tell enough.
+    const LINES: usize = 8;
+    let lines = device.log().ok().and_then(|memory| log::copied(&memory)).unwrap_or_default();
+    let last = lines.len().saturating_sub(LINES);
+    lines.into_iter().skip(last).map(|line| format!("{}: {}", line.level, line.text)).collect()
+}
+
 fn launch(options: &StartOptions, loaded: &Loaded, device: &mut dyn Device) -> Result<(), Failure> {
     let flags = if options.nested { uapi::LAUNCH_NESTED } else { 0 };
     let mut request =
@@ -248,7 +257,7 @@ fn launch(options: &StartOptions, loaded: &Loaded, device: &mut dyn Device) -> R
             cpu: uapi::cpu(request.cpu),
             status: LaunchStatus::from_raw(request.status),
             left: request.cpus_left,
-            log: Vec::new(),
+            log: last_lines(device),
         }),
         Err(DeviceError::Busy) => Err(Failure::Busy),
         Err(error) => Err(error.failure("launch")),

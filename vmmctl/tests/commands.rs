@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::Parser as _;
-use fake::{Fake, START};
+use fake::{Fake, START, elf};
 use plinth_device_tree::editor::Editor;
 use plinth_launch::{LaunchError, LaunchStatus, Range};
 use vmmctl::device::uapi::{Launch, Request as _, State, Stop};
@@ -20,28 +20,6 @@ struct Machine {
     host: Host,
     root: PathBuf,
     module: Fake,
-}
-
-/// A static-PIE ELF file of one executable segment.
-fn elf(machine: u16) -> Vec<u8> {
-    let mut file = vec![0_u8; 0x1000];
-    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
-    let mut put = |at: usize, value: u64, size: usize| {
-        file[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]);
-    };
-    for (at, value, size) in
-        [(16, 3, 2), (18, u64::from(machine), 2), (20, 1, 4), (24, 0x800, 8), (32, 64, 8)]
-    {
-        put(at, value, size);
-    }
-    for (at, value, size) in [(52, 64, 2), (54, 56, 2), (56, 1, 2), (58, 64, 2)] {
-        put(at, value, size);
-    }
-    // PT_LOAD, readable and executable.
-    for (at, value, size) in [(64, 1, 4), (68, 5, 4), (96, 0x1000, 8), (104, 0x1000, 8), (112, 0x1000, 8)] {
-        put(at, value, size);
-    }
-    file
 }
 
 impl Machine {

@@ -8,8 +8,9 @@ use clap::Parser as _;
 use fake::Fake;
 use fake::hypervisor::{Hypervisor, record};
 use plinth_extension_api::abi::{ExitClass, LOG_CAPACITY, LOG_COPY_RING, LOG_MAGIC, LogCopy, TraceRecord};
-use vmmctl::device::Device;
-use vmmctl::device::uapi::State;
+use plinth_launch::{LaunchError, LaunchStatus};
+use vmmctl::device::uapi::{Launch, Request as _, State};
+use vmmctl::device::{Device, DeviceError};
 use vmmctl::host::Host;
 use vmmctl::{Cli, Failure};
 use zerocopy::IntoBytes as _;
@@ -127,21 +128,50 @@ fn a_dump_is_the_whole_log_with_times() {
     assert_eq!((&lines[0]["pp"], lines[2]["seconds"].as_f64()), (&serde_json::Value::Null, Some(2.5)));
 }
 
+/// The memory that a hypervisor has copied its log to.
+fn copied(records: &[u8]) -> Vec<u8> {
+    let newest = records.len() as u64;
+    let header = LogCopy { magic: LOG_MAGIC, capacity: LOG_CAPACITY, oldest: 0, newest };
+    let mut memory = vec![0; (LOG_COPY_RING + LOG_CAPACITY) as usize];
+    memory[..size_of::<LogCopy>()].copy_from_slice(header.as_bytes());
+    memory[LOG_COPY_RING as usize..][..records.len()].copy_from_slice(records);
+    memory
+}
+
 #[test]
 fn a_dump_of_one_that_is_gone_comes_from_linuxs_memory() {
     let machine = Machine::new();
     machine.module.0.borrow_mut().hypervisor = None;
     assert_eq!(machine.run("dump").1.unwrap_err().exit_code(), 8);
     let records = [record(1.0, 0, 2, "a warning"), record(2.0, 1, 3, "pp 1: promoted")].concat();
-    let newest = records.len() as u64;
-    let header = LogCopy { magic: LOG_MAGIC, capacity: LOG_CAPACITY, oldest: 0, newest };
-    let mut memory = vec![0; (LOG_COPY_RING + LOG_CAPACITY) as usize];
-    memory[..size_of::<LogCopy>()].copy_from_slice(header.as_bytes());
-    memory[LOG_COPY_RING as usize..][..records.len()].copy_from_slice(&records);
-    machine.module.0.borrow_mut().log = memory;
+    machine.module.0.borrow_mut().log = copied(&records);
     let (text, code) = machine.run("dump");
     assert_eq!(code.unwrap(), 0);
     assert_eq!(text, "[    6000000000] pp 0  warn  a warning\n[    7000000000] pp 1  info  pp 1: promoted\n");
+}
+
+#[test]
+fn a_refused_launch_shows_the_last_lines_of_the_log() {
+    let machine = Machine::new();
+    let library = machine.folder.path().join("usr/lib/plinth");
+    fs::create_dir_all(library.join("extensions")).unwrap();
+    fs::write(library.join("kernel"), fake::elf(62)).unwrap();
+    fs::write(library.join("extensions/default"), fake::elf(62)).unwrap();
+    let records = (0..20).flat_map(|line| record(1.0, 0, 1, &format!("line {line}"))).collect::<Vec<_>>();
+    {
+        let mut module = machine.module.0.borrow_mut();
+        (module.state, module.hypervisor, module.log) = (State::Idle as u32, None, copied(&records));
+        let status = LaunchStatus::failed(LaunchError::ExtensionFaulted, 14).raw();
+        let answer = Launch { status, ..Launch::new() };
+        module.launch_fails = Some((DeviceError::Refused, answer));
+    }
+    let failure = machine.run("start").1.unwrap_err();
+    let (text, code) = (failure.to_string(), failure.exit_code());
+    assert!(
+        code == 7 && text.contains("\n  error: line 12\n") && text.contains("\n  error: line 19\n"),
+        "{text}"
+    );
+    assert!(!text.contains("line 11"), "{text}");
 }
 
 /// Records of a PP's trace, one every microsecond from the launch's 61st second on.
