@@ -4,9 +4,9 @@
 //! On AMD the global interrupt flag holds NMIs back. It is set once the OS's tables and code segment are in force, and only then
 //! does SVM go off.
 //!
-//! On Intel nothing holds them back. One that comes on the way ends in [`leave_vmx`]'s own handler, which needs no task register and
-//! finds its code segment in the table of the way as well as in the OS's: it marks RFLAGS.ID of what it interrupts. Once the OS's own handler
-//! is in force, a processor that finds the mark sends itself an NMI.
+//! On Intel nothing holds them back. One that comes on the way ends in a handler of [`leave_vmx`]'s own. That one needs no task
+//! register, finds its code segment in the table of the way as well as in the OS's, and marks RFLAGS.ID of what it interrupts.
+//! Once the OS's own handler is in force, a processor that finds the mark sends itself an NMI.
 
 use core::arch::naked_asm;
 use core::mem::offset_of;
@@ -25,8 +25,7 @@ const MARK_BIT: u32 = 21;
 /// EFER.SVME.
 const EFER_SVME: u32 = 1 << 12;
 
-/// Loads the OS's control registers from the state at RDI. EFER comes last, and RDX and EAX have it before WRMSR: `$keep` are
-/// bits that stay set.
+/// Loads the OS's control registers from the state at RDI, but for EFER, which is left in EDX and EAX for WRMSR.
 macro_rules! load_control {
     () => {
         // Without PCIDs first: CR4.PCIDE can only be set while CR3's low bits are 0 (Intel SDM vol. 3, 4.10.1). As it goes,
@@ -199,9 +198,9 @@ impl RootState {
     }
 }
 
-/// What leads from the kernel's descriptors to the OS's where no NMI can be held back: a GDT with all selectors that are loaded on the
-/// way, and an IDT with a handler of NMIs, in one page. The OS's own GDT may lie where only its own page tables lead, and may be
-/// read-only, while LTR writes to it.
+/// What leads from the kernel's descriptors to the OS's where no NMI can be held back: a GDT with all selectors that are loaded on
+/// the way, and an IDT with a handler of NMIs, in one page. The OS's own GDT may lie where only its own page tables lead, and
+/// may be read-only, while LTR writes to it.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Way {
