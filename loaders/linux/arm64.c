@@ -173,7 +173,8 @@ void plinth_machine_leave(unsigned long saved)
 bool plinth_machine_hypercall(u64 words[5])
 {
 	hvc(words);
-	return true;
+	/* What Linux's stub says to any number. */
+	return words[0] != HVC_STUB_ERR;
 }
 
 /* Nothing that Linux knows of a CPU is lost. One that comes on line meanwhile was started at EL1, which Linux remembers. */

@@ -16,6 +16,8 @@
 /* The hypercall that gives all CPUs back; programs may not make it, as it takes all CPUs at once. */
 #define HYPERCALL_STOP PLINTH_HYPERCALL(0x00010001ull)
 #define HYPERCALL_REFUSED (~0ull)
+/* The hypercall that any Plinth answers, whatever has become of its extension. */
+#define HYPERCALL_STATUS PLINTH_HYPERCALL_KERNEL(1)
 
 /* How long CPUs wait for each other, in nanoseconds. The hypervisor's own limits are shorter. */
 #define MEETING_LIMIT (5ull * NSEC_PER_SEC)
@@ -54,7 +56,7 @@ static u64 why_not(bool nested, u32 *cpu)
 	*cpu = PLINTH_NO_CPU;
 	if (nr_cpu_ids > PLINTH_CPUS)
 		not_now |= PLINTH_NOT_TOO_MANY;
-	if (plinth_machine_is_below())
+	if (plinth.state == PLINTH_RUNNING || plinth.state == PLINTH_BROKEN || plinth_machine_is_below())
 		return not_now | PLINTH_NOT_RUNNING;
 	return not_now | plinth_machine_not_now(nested, cpu);
 }
@@ -96,6 +98,15 @@ struct meeting {
 	bool over;
 };
 
+/* Whether the calling CPU is under a Plinth, which shows its name or answers. Without its extension it has no name. */
+static bool is_inside(void)
+{
+	u64 words[5] = { HYPERCALL_STATUS };
+
+	return plinth_machine_is_below() ||
+	       (cpumask_test_cpu(smp_processor_id(), &plinth.launched) && plinth_machine_hypercall(words));
+}
+
 static u64 ask(struct meeting *meeting, u64 deadline)
 {
 	u64 words[5] = { HYPERCALL_STOP };
@@ -111,9 +122,10 @@ static u64 ask(struct meeting *meeting, u64 deadline)
 	}
 	if (meeting->absent != PLINTH_NO_CPU)
 		return HYPERCALL_REFUSED;
-	if (!plinth_machine_is_below())
-		return 0;
-	return plinth_machine_hypercall(words) ? words[0] : HYPERCALL_REFUSED;
+	if (plinth_machine_hypercall(words))
+		return words[0];
+	/* Nobody answers: it is gone already, or hides. */
+	return is_inside() ? HYPERCALL_REFUSED : 0;
 }
 
 /* Runs on every CPU that is on line, with interrupts off. */
@@ -132,7 +144,7 @@ static int meet(void *data)
 	while (!smp_load_acquire(&meeting->over) && ktime_get_mono_fast_ns() < deadline)
 		cpu_relax();
 	plinth_machine_leave(saved);
-	if (plinth_machine_is_below())
+	if (is_inside())
 		atomic_inc(&meeting->left);
 	return 0;
 }
@@ -147,12 +159,13 @@ static int take_back(struct plinth_stop *stop)
 	meeting.cpu = launched ? cpumask_first(&plinth.launched) : cpumask_first(cpu_online_mask);
 	stop_machine(meet, &meeting, cpu_online_mask);
 	stop->status = meeting.answer;
-	stop->cpus_left = atomic_read(&meeting.left);
+	/* Where it refuses all stay, whatever they show. */
+	stop->cpus_left = meeting.answer && launched ? launched : atomic_read(&meeting.left);
 	if (meeting.absent != PLINTH_NO_CPU) {
 		stop->cpu = meeting.absent;
 		return -EBUSY;
 	}
-	if (!stop->cpus_left)
+	if (!meeting.answer && !stop->cpus_left)
 		return 0;
 	stop->cpu = meeting.cpu;
 	return -ECANCELED;
@@ -331,7 +344,7 @@ static void call_here(void *data)
 {
 	struct hypercall *call = data;
 
-	call->is_answered = plinth_machine_is_below() && plinth_machine_hypercall(call->words);
+	call->is_answered = is_inside() && plinth_machine_hypercall(call->words);
 }
 
 int plinth_call(struct plinth_call *call, u64 page)

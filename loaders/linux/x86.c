@@ -136,10 +136,7 @@ void plinth_machine_publish(const struct plinth_range *memory)
 
 static u64 *root;
 static u64 *lower; /* The 4-level table of the lower half: `root`, or with five levels the table in its first entry. */
-static void *stack;
-
-/* The hypervisor goes on a stack of its own; this one only takes the call. */
-#define STACK_ORDER 4
+static void *stack; /* A page for the call alone: the hypervisor goes on a stack of its own. */
 
 /* The table that an entry points to, which is made if there is none; NULL without memory. */
 static u64 *next_table(u64 *entry)
@@ -172,7 +169,7 @@ static int make_tables(u64 end)
 	u64 at;
 
 	root = (u64 *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
-	stack = (void *)__get_free_pages(GFP_KERNEL, STACK_ORDER);
+	stack = (void *)get_zeroed_page(GFP_KERNEL);
 	if (!root || !stack)
 		return -ENOMEM;
 	lower = native_read_cr4() & CR4_LA57 ? next_table(root) : root;
@@ -216,7 +213,7 @@ void plinth_machine_release(void)
 	if (root)
 		free_below(root, HALF, lower == root ? 2 : 3);
 	free_pages((unsigned long)root, 1);
-	free_pages((unsigned long)stack, STACK_ORDER);
+	free_page((unsigned long)stack);
 	root = lower = stack = NULL;
 }
 
@@ -225,9 +222,7 @@ u64 plinth_x86_launch(u64 entry, u64 info, u64 pp, u64 cr3, u64 stack_top);
 
 u64 plinth_machine_launch(const struct plinth_launch *launch, u64 pp)
 {
-	u64 top = virt_to_phys(stack) + (PAGE_SIZE << STACK_ORDER);
-
-	return plinth_x86_launch(launch->entry, launch->info, pp, virt_to_phys(root), top);
+	return plinth_x86_launch(launch->entry, launch->info, pp, virt_to_phys(root), virt_to_phys(stack) + PAGE_SIZE);
 }
 
 static void set_cr3(unsigned long value)

@@ -19,6 +19,7 @@ mod debug;
 mod emulator;
 mod image;
 mod lint;
+mod linux;
 mod miri;
 mod new_extension;
 mod package;

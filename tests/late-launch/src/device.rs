@@ -54,6 +54,11 @@ impl Request {
         self
     }
 
+    /// All of it.
+    pub(crate) fn bytes(&self) -> &[u64] {
+        &self.words
+    }
+
     /// A 64-bit field.
     pub(crate) fn word(&self, offset: usize) -> u64 {
         self.words[offset / 8]

@@ -1,24 +1,29 @@
-//! Tries Linux's module from user space: launches and stops, as any loader does, and makes requests with everything wrong,
-//! which no loader would. Runs in the initramfs of the late launch's board tests.
+//! Tries Linux's module from user space with what vmmctl never asks for: requests with everything wrong, and by callers without
+//! rights. Runs in the RAM disk of the late launch's board tests, beside vmmctl.
 
 mod device;
+mod rights;
 mod start;
+mod wrong;
 
 use std::process::ExitCode;
 
 use device::{CALL, Device, INFO, Request};
-use start::Options;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["start", options @ ..] => start(options),
-        ["stop"] => start::stop(0).map(|()| "stopped".to_owned()),
-        ["stop", "--force"] => start::stop(1).map(|()| "stopped".to_owned()),
         ["info"] => info(),
         ["count", cpu] => count(cpu),
-        _ => Err("usage: late-launch start|stop|info|count CPU|wrong".to_owned()),
+        ["kexec", kernel, initrd, arguments] => start::load_kernel(kernel, initrd, arguments, false)
+            .and_then(|()| start::enter_kernel())
+            .map(|()| "nothing came of it".to_owned()),
+        ["kdump", kernel, initrd, arguments] => start::load_kernel(kernel, initrd, arguments, true)
+            .map(|()| "a kernel is ready for a crash".to_owned()),
+        ["unprivileged"] => rights::unprivileged().map(|count| format!("{count} requests were refused")),
+        ["wrong"] => wrong::all().map(|count| format!("{count} wrong requests were refused")),
+        _ => Err("usage: late-launch info|count CPU|wrong|unprivileged|kexec|kdump".to_owned()),
     };
     match result {
         Ok(text) => {
@@ -30,31 +35,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn number<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    let wrong = || format!("{text} is no number");
-    parsed.map_err(|_| wrong()).and_then(|value| T::try_from(value).map_err(|_| wrong()))
-}
-
-fn start(words: &[&str]) -> Result<String, String> {
-    let mut options = Options::default();
-    for pair in words.chunks(2) {
-        match *pair {
-            ["--kernel", path] => options.kernel = path.to_owned(),
-            ["--extension", path] => options.extension = path.to_owned(),
-            ["--memory", mib] => options.memory = number(mib)?,
-            ["--log", level] => options.log_level = number(level)?,
-            ["--console", port] => options.console = Some(number(port)?),
-            ["--options", line] => options.command_line = line.to_owned(),
-            _ => return Err(format!("what is {pair:?}?")),
-        }
-    }
-    start::start(&options).map(|count| format!("launched on {count} CPUs"))
 }
 
 /// One line with what a test compares.
@@ -80,7 +60,9 @@ fn info() -> Result<String, String> {
 /// A CPU's exits.
 fn count(cpu: &str) -> Result<String, String> {
     let device = Device::open().map_err(|error| format!("/dev/plinth: {error}"))?;
-    let mut call = Request::new(CALL).with(8, 0x504c << 48 | 0x1_0003).with_half(104, number(cpu)?);
+    let mut call = Request::new(CALL)
+        .with(8, 0x504c << 48 | 0x1_0003)
+        .with_half(104, cpu.parse().map_err(|error| format!("{cpu}: {error}"))?);
     device.ask(&mut call).map_err(|error| format!("CALL: {error}"))?;
     Ok(format!("{} exits", call.word(48)))
 }

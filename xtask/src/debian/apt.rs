@@ -48,33 +48,54 @@ impl<'a> Apt<'a> {
         if !has_program("apt-get") {
             return Ok(None);
         }
-        let architecture = cmd!(shell, "dpkg --print-architecture").quiet().read()?;
-        let targets = cmd!(shell, "apt-get indextargets --format {TARGET} {PACKAGE_LISTS}")
-            .quiet()
-            .ignore_stderr()
-            .read()?;
-        let Some(source) = backports_source(&fs::read_to_string("/etc/os-release")?, &targets) else {
+        let architecture = native_architecture(shell)?;
+        let Some(source) = backports_source(&fs::read_to_string("/etc/os-release")?, &targets(shell)?) else {
             return Ok(None);
         };
-        let folder = cache.join("apt-backports");
-        let mut options = private_options(&architecture, &folder)?;
+        Self::with_sources(shell, &architecture, &cache.join("apt-backports"), &source).map(Some)
+    }
+
+    /// For suites of Debian's, such as `bookworm-security`, whatever release this machine runs, from where its own packages
+    /// come; lists are kept in `folder`. `None` on a machine whose packages come from elsewhere.
+    pub(crate) fn suites(
+        shell: &'a Shell,
+        architecture: &str,
+        folder: &Path,
+        suites: &[&str],
+    ) -> Result<Option<Self>> {
+        if !has_program("apt-get") {
+            return Ok(None);
+        }
+        let sources = suite_sources(&fs::read_to_string("/etc/os-release")?, &targets(shell)?, suites);
+        sources.map(|sources| Self::with_sources(shell, architecture, folder, &sources)).transpose()
+    }
+
+    fn with_sources(shell: &'a Shell, architecture: &str, folder: &Path, sources: &str) -> Result<Self> {
+        let mut options = private_options(architecture, folder)?;
         let list = folder.join("sources.list");
-        fs::write(&list, source)?;
+        fs::write(&list, sources)?;
         for setting in
             [format!("Dir::Etc::SourceList={}", list.display()), "Dir::Etc::SourceParts=-".to_owned()]
         {
             options.extend(["-o".to_owned(), setting]);
         }
-        Ok(Some(Self { shell, options, private: true }))
+        Ok(Self { shell, options, private: true })
+    }
+
+    /// What a package depends on.
+    pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>> {
+        let options = &self.options;
+        let depends =
+            cmd!(self.shell, "apt-cache {options...} depends --important {package}").quiet().read()?;
+        Ok(dependencies(&depends).map(str::to_owned).collect())
     }
 
     /// The concrete package behind a meta-package such as `linux-image-cloud-amd64`; others stand for themselves.
     pub(crate) fn resolve(&self, package: &str) -> Result<String> {
         self.know(&[package])?;
-        let options = &self.options;
-        let depends =
-            cmd!(self.shell, "apt-cache {options...} depends --important {package}").quiet().read()?;
-        Ok(image_dependency(&depends).unwrap_or(package).to_owned())
+        let depends = self.depends(package)?;
+        let concrete = depends.into_iter().find(|name| name.starts_with("linux-image-"));
+        Ok(concrete.unwrap_or_else(|| package.to_owned()))
     }
 
     /// Downloads a package into `folder`, without installing it; the path of the `.deb`.
@@ -142,6 +163,17 @@ impl<'a> Apt<'a> {
     }
 }
 
+/// The architecture of this machine, as Debian calls it.
+pub(crate) fn native_architecture(shell: &Shell) -> Result<String> {
+    Ok(cmd!(shell, "dpkg --print-architecture").quiet().read()?)
+}
+
+/// Where the machine's lists of packages come from, and of which release each is.
+fn targets(shell: &Shell) -> Result<String> {
+    let targets = cmd!(shell, "apt-get indextargets --format {TARGET} {PACKAGE_LISTS}");
+    Ok(targets.quiet().ignore_stderr().read()?)
+}
+
 fn is_native(shell: &Shell, architecture: &str) -> bool {
     let native = cmd!(shell, "dpkg --print-architecture").quiet().ignore_stderr().read();
     native.is_ok_and(|native| native.trim() == architecture)
@@ -167,21 +199,43 @@ fn private_options(architecture: &str, folder: &Path) -> Result<Vec<String>> {
     Ok(settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]).collect())
 }
 
-/// The versioned kernel in the output of `apt-cache depends`.
-fn image_dependency(depends: &str) -> Option<&str> {
-    depends
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Depends: "))
-        .find(|name| name.starts_with("linux-image-"))
+/// The packages in the output of `apt-cache depends`.
+fn dependencies(depends: &str) -> impl Iterator<Item = &str> {
+    depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "))
 }
 
 /// The line of a source list for the backports of the release that `os_release` names, by the place that its own packages
 /// come from.
 fn backports_source(os_release: &str, targets: &str) -> Option<String> {
-    let codename = os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
-    let of_release = |line: &&str| line.split_whitespace().nth(1) == Some(codename);
-    let uri = targets.lines().find(of_release)?.split_whitespace().next()?;
+    let codename = codename(os_release)?;
+    let uri = uri_of(targets, codename)?;
     Some(format!("deb {uri} {codename}-backports main\n"))
+}
+
+/// The lines of a source list for suites of any release, by the places that the machine's own packages come from: those with
+/// security fixes lie in a tree of their own.
+fn suite_sources(os_release: &str, targets: &str, suites: &[&str]) -> Option<String> {
+    let codename = codename(os_release)?;
+    let usual = uri_of(targets, codename)?;
+    let security = match uri_of(targets, &format!("{codename}-security")) {
+        Some(uri) => uri.to_owned(),
+        None => format!("{}-security/", usual.trim_end_matches('/')),
+    };
+    let line = |suite: &&str| {
+        let uri = if suite.ends_with("-security") { &security } else { usual };
+        format!("deb {uri} {suite} main\n")
+    };
+    Some(suites.iter().map(line).collect())
+}
+
+fn codename(os_release: &str) -> Option<&str> {
+    os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+}
+
+/// Where the lists of a release come from.
+fn uri_of<'t>(targets: &'t str, release: &str) -> Option<&'t str> {
+    let of_release = |line: &&str| line.split_whitespace().nth(1) == Some(release);
+    targets.lines().find(of_release)?.split_whitespace().next()
 }
 
 /// `'URI' NAME SIZE HASH`, as `--print-uris` writes it.
@@ -197,8 +251,20 @@ mod tests {
     #[test]
     fn a_meta_package_leads_to_the_versioned_kernel() {
         let depends = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n";
-        assert_eq!(image_dependency(depends), Some("linux-image-6.1.0-56-cloud-amd64"));
-        assert_eq!(image_dependency("busybox-static\n  Depends: libc6\n"), None);
+        assert_eq!(dependencies(depends).collect::<Vec<_>>(), ["linux-image-6.1.0-56-cloud-amd64"]);
+        assert_eq!(dependencies("busybox-static\n  Suggests: libc6\n").count(), 0);
+    }
+
+    #[test]
+    fn suites_come_from_where_the_release_and_its_security_fixes_come_from() {
+        let os_release = "VERSION_CODENAME=trixie\n";
+        let targets = "http://x/security/ trixie-security\nhttp://x/debian/ trixie\n";
+        let sources = suite_sources(os_release, targets, &["bookworm", "bookworm-security"]);
+        let both = "deb http://x/debian/ bookworm main\ndeb http://x/security/ bookworm-security main\n";
+        assert_eq!(sources.as_deref(), Some(both));
+        let derived = suite_sources(os_release, "http://x/debian/ trixie\n", &["a-security"]);
+        assert_eq!(derived.as_deref(), Some("deb http://x/debian-security/ a-security main\n"));
+        assert_eq!(suite_sources("ID=other\n", targets, &["bookworm"]), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 mod apt;
 
-pub(crate) use apt::Apt;
+pub(crate) use apt::{Apt, native_architecture};
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -52,7 +52,7 @@ fn is_root() -> bool {
 }
 
 /// Runs a command that is only worth reading when it fails.
-fn quietly(command: xshell::Cmd<'_>) -> Result<()> {
+pub(crate) fn quietly(command: xshell::Cmd<'_>) -> Result<()> {
     let text = command.to_string();
     let output = command.quiet().ignore_status().output().with_context(|| format!("cannot run {text}"))?;
     if output.status.success() {

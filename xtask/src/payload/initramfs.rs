@@ -3,7 +3,7 @@
 //! A new guest test is a new file in `xtask/guest/test/`; nothing here knows its name.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -12,10 +12,36 @@ use super::cpio::Archive;
 use crate::board::Board;
 use crate::workspace::{Workspace, manifest_folder};
 
-const DIRECTORIES: &[&str] = &["dev", "lib", "lib/modules", "proc", "root", "sys", "tmp"];
+const DIRECTORIES: &[&str] = &[
+    "boot",
+    "dev",
+    "lib",
+    "lib/modules",
+    "proc",
+    "root",
+    "sys",
+    "tmp",
+    "usr",
+    "usr/lib",
+    "usr/lib/plinth",
+    "usr/lib/plinth/extensions",
+];
 
-/// Makes the archive; a kernel's modules go in with it.
-pub(crate) fn make(workspace: &Workspace, board: &Board, kernel: Option<&Kernel>) -> Result<Vec<u8>> {
+/// One more file for the archive.
+pub(crate) struct Extra {
+    /// Its name there, in one of the folders that every archive has.
+    pub(crate) name: String,
+    /// What is copied.
+    pub(crate) from: PathBuf,
+}
+
+/// Makes the archive; a kernel's modules go in with it, and what else is wanted.
+pub(crate) fn make(
+    workspace: &Workspace,
+    board: &Board,
+    kernel: Option<&Kernel>,
+    extras: &[Extra],
+) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for name in DIRECTORIES {
         archive.directory(name);
@@ -27,6 +53,9 @@ pub(crate) fn make(workspace: &Workspace, board: &Board, kernel: Option<&Kernel>
     for module in kernel.map(Kernel::modules).transpose()?.unwrap_or_default() {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         archive.program(&format!("lib/modules/{name}"), &super::read(&module)?);
+    }
+    for extra in extras {
+        archive.program(&extra.name, &super::read(&extra.from)?);
     }
     Ok(archive.finish())
 }

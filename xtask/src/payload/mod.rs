@@ -5,6 +5,7 @@ mod cpio;
 mod initramfs;
 
 pub(crate) use cache::{Kernel, default_kernel, forget};
+pub(crate) use initramfs::{Extra, make as initramfs};
 
 use std::fs;
 use std::path::Path;
@@ -92,7 +93,7 @@ fn initrd(
 ) -> Result<Vec<u8>> {
     match &options.initrd {
         Some(path) => read(path),
-        None => initramfs::make(workspace, board, kernel),
+        None => initramfs::make(workspace, board, kernel, &[]),
     }
 }
 

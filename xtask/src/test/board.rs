@@ -1,6 +1,7 @@
 //! Runs the board tests: boots each one, watches its console, tells how it went.
 
 mod faults;
+mod late;
 mod modules;
 mod queue;
 mod verdict;
@@ -179,6 +180,11 @@ impl Bench<'_> {
             bare: test.bare,
             emulated: true,
             ..BootOptions::default()
+        };
+        let scratch = workspace.scratch()?;
+        let options = match test.late {
+            Some(late) => late::options(self, test, late, scratch.path(), options)?,
+            None => options,
         };
         let mut images = self.images.clone();
         if let Some(name) = test.kernel {

@@ -6,7 +6,7 @@ use xshell::cmd;
 use crate::board::Loader;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace::Workspace;
-use crate::{artifacts, board, lint, panics};
+use crate::{artifacts, board, lint, linux, panics};
 
 /// Runs it all, stopping at the first that fails.
 pub(super) fn run(workspace: &Workspace, full: bool) -> Result<()> {
@@ -30,7 +30,8 @@ pub(super) fn run(workspace: &Workspace, full: bool) -> Result<()> {
     // No default members, since their programs only build for firmware; their libraries have host tests nevertheless.
     let loaders = Loader::ALL.into_iter().flat_map(|loader| ["--package", loader.package()]);
     cmd!(shell, "cargo test --quiet --lib {loaders...}").run().context("a host test of a loader failed")?;
-    models(workspace)
+    models(workspace)?;
+    linux::check(workspace, full).context("Linux's module does not build")
 }
 
 /// What PPs tell each other, under the model checker. A build of its own: all of the kernel's atomics of that kind are

@@ -19,15 +19,21 @@ use crate::workspace::Workspace;
 pub(crate) const FORBIDDEN: &[&str] = &[
     r"panicked at",
     KERNEL_PANIC,
-    r"Kernel panic",
+    LINUX_PANIC,
     r"\bBUG: ",
-    r"Call Trace:",
+    CALL_TRACE,
     r"Oops: ",
     r"!!!! X64 Exception Type",
     r"^TEST .*\bFAILED",
     r"detected stalls on",
     r"soft lockup",
 ];
+
+/// What Linux says when it gives up.
+pub(crate) const LINUX_PANIC: &str = r"Kernel panic";
+
+/// What Linux prints of a stack.
+pub(crate) const CALL_TRACE: &str = r"Call Trace:";
 
 /// What the kernel says before a processor of its stops.
 pub(crate) const KERNEL_PANIC: &str = r"the kernel panicked";

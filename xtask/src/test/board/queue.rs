@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::{Result, anyhow, bail};
 
-use super::Bench;
+use super::{Bench, late};
 use crate::artifacts::{self, Images};
 use crate::board::Board;
 use crate::cli::TestOptions;
@@ -58,6 +58,9 @@ pub(in crate::test) fn run(workspace: &Workspace, boards: &[Board], options: &Te
         queue.sort_by_key(|job| Reverse(job.test.timeout));
     }
     let (tally, next) = (Tally::default(), AtomicUsize::new(0));
+    for job in &queue {
+        late::prepare(workspace, job.ready.board, job.test)?;
+    }
     thread::scope(|scope| {
         let worker = || work(&queue, &next, &tally);
         let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(worker)).collect();

@@ -19,6 +19,7 @@ mod guests;
 mod hardening;
 mod holes;
 mod intel;
+mod late_launch;
 mod linux;
 mod machines;
 mod processor;
@@ -71,6 +72,8 @@ pub(super) struct Test {
     pub(super) before: Option<&'static str>,
     /// The loader's file holds the device tree that the emulator makes, for faults to break.
     pub(super) own_tree: bool,
+    /// A Linux version that boots without Plinth, with its module, kernel image and extensions in the RAM disk: its test launches.
+    pub(super) late: Option<&'static Late>,
     /// Payload and RAM disk are not in the boot file of an Arm board: the emulator puts them into memory, and names them in
     /// the device tree's `/chosen`.
     pub(super) modules: bool,
@@ -105,6 +108,18 @@ pub(super) enum Payload {
     Default,
     /// An EFI application of `tests/guests`.
     Guest(&'static str),
+}
+
+/// Linux with what it takes to launch Plinth below it.
+pub(super) struct Late {
+    /// The version, one of `xtask/src/linux`.
+    pub(super) linux: &'static str,
+    /// The extensions, beside the default one.
+    pub(super) extensions: &'static [&'static str],
+    /// Modules of the kernel's that the test loads.
+    pub(super) modules: &'static [&'static str],
+    /// The kernel's image and a small RAM disk are there too, for a second kernel.
+    pub(super) second_kernel: bool,
 }
 
 /// How a test ends.
@@ -163,6 +178,7 @@ pub(super) const LINUX: Test = Test {
     settings: &[],
     before: None,
     own_tree: false,
+    late: None,
     modules: false,
     faults: &[],
     expect: &[],
@@ -229,6 +245,7 @@ pub(super) fn of(board: &Board) -> impl Iterator<Item = &'static Test> {
 pub(super) fn all() -> impl Iterator<Item = &'static Test> {
     let tables = [
         linux::TESTS,
+        late_launch::TESTS,
         guests::TESTS,
         hardening::TESTS,
         holes::TESTS,
