@@ -1,10 +1,13 @@
 //! Plinth below a Linux that runs already, by `loaders/linux`: on all CPUs or none, again and again, and away as if nothing had
 //! been.
 
-use super::{AMD, LINUX, Late, POWER_DOWN, Test};
+use super::{AMD, BARE_2, End, LINUX, Late, POWER_DOWN, Test};
 
 /// Debian 12's own kernel, with the default extension.
 const PLAIN: Late = Late { linux: "6.1", extensions: &[], modules: &[], second_kernel: false };
+
+/// A second kernel is at hand.
+const SECOND: Late = Late { second_kernel: true, ..PLAIN };
 
 /// Extensions that fail in every way while they start.
 const REFUSALS: Late = Late {
@@ -18,10 +21,38 @@ const REFUSALS: Late = Late {
     ..PLAIN
 };
 
+const CRASHES: Late = Late { extensions: &["crashes-later"], ..PLAIN };
+
+const KVM: Late = Late { modules: &["irqbypass", "ccp", "kvm", "kvm-amd"], ..PLAIN };
 /// Linux boots bare; its test launches.
 const LATE: Test = Test { boards: AMD, late: Some(&PLAIN), timeout: 600, ..LINUX };
 
+/// Launched and stopped ten times while the machine works.
+const CYCLES: Test = Test { command_line: "plinth.test=late-cycles", timeout: 900, ..LATE };
+
+/// The same a hundred times.
+const MANY_CYCLES: Test =
+    Test { command_line: "plinth.test=late-cycles plinth.cycles=100", timeout: 3600, full: true, ..CYCLES };
+
+const CYCLED_1: &[&str] = &["TEST late-cycles cpus=1 ok", POWER_DOWN];
+const CYCLED_4: &[&str] = &["TEST late-cycles cpus=4 ok", POWER_DOWN];
+
 pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "late-cycles-1",
+        proves: "a running Linux under load is taken over and given back ten times, logs nothing and keeps its memory, on 1 CPU",
+        expect: CYCLED_1,
+        ..CYCLES
+    },
+    Test { name: "late-cycles-4", proves: "the same on 4 CPUs", cpus: 4, expect: CYCLED_4, ..CYCLES },
+    Test { name: "late-cycles-long-1", proves: "a hundred times, on 1 CPU", expect: CYCLED_1, ..MANY_CYCLES },
+    Test {
+        name: "late-cycles-long-4",
+        proves: "a hundred times, on 4 CPUs",
+        cpus: 4,
+        expect: CYCLED_4,
+        ..MANY_CYCLES
+    },
     Test {
         name: "late-refusals-2",
         proves: "broken files, extensions that fail, too little memory, wrong requests and callers without rights are refused, \
@@ -38,6 +69,52 @@ pub(super) const TESTS: &[Test] = &[
         command_line: "plinth.test=late-hotplug",
         cpus: 4,
         expect: &["TEST late-hotplug cpus=4 ok", POWER_DOWN],
+        ..LATE
+    },
+    Test {
+        name: "late-crash-2",
+        proves: "Linux survives an extension that crashes, and stops and launches again",
+        command_line: "plinth.test=late-crash",
+        late: Some(&CRASHES),
+        cpus: 2,
+        expect: &["TEST late-crash cpus=2 ok", POWER_DOWN],
+        ..LATE
+    },
+    Test {
+        name: "late-modules-2",
+        proves: "KVM is refused while Plinth runs and works afterwards; the module's end is Plinth's",
+        command_line: "plinth.test=late-modules",
+        late: Some(&KVM),
+        cpus: 2,
+        expect: &["TEST late-modules cpus=2 ok", POWER_DOWN],
+        ..LATE
+    },
+    Test {
+        name: "late-sleep-2",
+        proves: "before a sleep with memory kept Plinth is stopped; the machine sleeps, wakes, and launches again",
+        command_line: "plinth.test=late-sleep",
+        arguments: &["-global", "ICH9-LPC.disable_s3=0"],
+        cpus: 2,
+        expect: &["TEST late-sleep cpus=2 ok"],
+        end: End::Reset,
+        ..LATE
+    },
+    Test {
+        name: "late-kexec-2",
+        proves: "before another kernel takes the machine Plinth is stopped, and that kernel has it all",
+        command_line: "plinth.test=late-kexec",
+        late: Some(&SECOND),
+        cpus: 2,
+        expect: &["plinth: stopped: 2 CPUs", BARE_2, POWER_DOWN],
+        ..LATE
+    },
+    Test {
+        name: "late-reboot-2",
+        proves: "the machine resets while Plinth runs",
+        command_line: "plinth.test=late-reboot",
+        cpus: 2,
+        expect: &["TEST late-reboot cpus=2 ok"],
+        end: End::Reset,
         ..LATE
     },
 ];
