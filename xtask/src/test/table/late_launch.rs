@@ -2,9 +2,13 @@
 //! been.
 
 use super::{AMD, BARE_2, End, LINUX, Late, POWER_DOWN, Test};
+use crate::test::{CALL_TRACE, LINUX_PANIC};
 
 /// Debian 12's own kernel, with the default extension.
 const PLAIN: Late = Late { linux: "6.1", extensions: &[], modules: &[], second_kernel: false };
+
+/// Debian 12's newer kernel.
+const NEWER: Late = Late { linux: "6.12", ..PLAIN };
 
 /// A second kernel is at hand.
 const SECOND: Late = Late { second_kernel: true, ..PLAIN };
@@ -106,6 +110,24 @@ pub(super) const TESTS: &[Test] = &[
         late: Some(&SECOND),
         cpus: 2,
         expect: &["plinth: stopped: 2 CPUs", BARE_2, POWER_DOWN],
+        ..LATE
+    },
+    Test {
+        name: "late-newer-cycles-2",
+        proves: "Debian's newer kernel is taken over and given back ten times under load",
+        cpus: 2,
+        late: Some(&NEWER),
+        expect: &["TEST late-cycles cpus=2 ok", POWER_DOWN],
+        ..CYCLES
+    },
+    Test {
+        name: "late-kdump-2",
+        proves: "a crash kernel boots under Plinth on the CPU that panicked, and reads all of memory",
+        command_line: "plinth.test=late-kdump crashkernel=192M",
+        late: Some(&SECOND),
+        cpus: 2,
+        expect: &["TEST late-kdump memory=", POWER_DOWN],
+        allow: &[LINUX_PANIC, CALL_TRACE],
         ..LATE
     },
     Test {
