@@ -9,7 +9,7 @@ use plinth_arch_sim::lab::{Ended, Lab};
 use plinth_arch_sim::machine::{FEATURE_LEAF, OWNED_REGISTER, PowerLoss, RESERVATION, Trace, USER_BASE};
 use plinth_arch_sim::standard::{ExitInfo, Standard};
 use plinth_arch_sim::user::PAGE_FAULT;
-use plinth_extension_api::abi::{Call, Error, ExitClass, HYPERCALL_REFUSED, HYPERCALL_STOP};
+use plinth_extension_api::abi::{Call, Error, ExitClass, HYPERCALL_COUNT, HYPERCALL_REFUSED, HYPERCALL_STOP};
 use plinth_hal::Event;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -103,6 +103,20 @@ fn only_privileged_code_stops_the_hypervisor() {
     let unprivileged = [&[Op::Privilege { level: 3 }][..], &stop, &[Op::Privilege { level: 0 }]].concat();
     promoted(&lab.run(&program(&[&TEST, &unprivileged])));
     assert_eq!(lab.machine.trace(), [UNDEFINED, UNDEFINED]);
+}
+
+#[test]
+fn calls_that_the_extension_answered_are_refused() {
+    let mut lab = crashing(|user| user.store(0, 0));
+    let count = |value| [Op::Set { register: 0, value }, Op::Hypercall, Op::Report { register: 0 }];
+    promoted(&lab.run(&program(&[
+        &TEST,
+        &count(HYPERCALL_COUNT),
+        &count(HYPERCALL_COUNT & !(0xFFFF << 48)),
+    ])));
+    let events = lab.machine.trace().into_iter().filter(|entry| matches!(entry, Trace::Event(_)));
+    assert_eq!(events.collect::<Vec<_>>(), [UNDEFINED, UNDEFINED], "the test's call and another one's");
+    assert_eq!(lab.machine.values()[0], HYPERCALL_REFUSED);
 }
 
 #[test]

@@ -13,6 +13,9 @@ use crate::handle::Id;
 use crate::objects::VsState;
 use crate::pp::{Callback, Next, Pp, guest_view};
 
+/// A hypercall's number without its index is its group.
+const GROUP_SHIFT: u32 = 16;
+
 impl<A: Arch> Pp<'_, A> {
     /// Does what the extension's bootstrap would, on a PP that the root VM starts.
     #[cold]
@@ -90,14 +93,15 @@ impl<A: Arch> Pp<'_, A> {
         Next::Run
     }
 
-    /// A hypercall without an extension: a stop, or none that anybody knows.
+    /// A hypercall without an extension: a stop, one that the extension would have answered, or none of Plinth's. A kernel
+    /// that made a call of Plinth's yesterday must not get an exception for it today.
     fn hypercall(&mut self, exit: Exit) -> Next {
         let [number] = self.page.registers_once().take([0]);
-        if exit.detail != 0 || number != HYPERCALL_STOP {
+        if exit.detail != 0 || number >> GROUP_SHIFT != HYPERCALL_STOP >> GROUP_SHIFT {
             self.inject(Event::Undefined);
             return Next::Run;
         }
-        self.stop()
+        if number == HYPERCALL_STOP { self.stop() } else { self.refuse_hypercall() }
     }
 
     /// The root VM's kernel asks for the bare machine, and the extension is not asked.
@@ -105,6 +109,10 @@ impl<A: Arch> Pp<'_, A> {
         if let Ok(next) = self.promote() {
             return next;
         }
+        self.refuse_hypercall()
+    }
+
+    fn refuse_hypercall(&mut self) -> Next {
         self.page.writer().set_general(0, HYPERCALL_REFUSED);
         self.skip_instruction();
         Next::Run
