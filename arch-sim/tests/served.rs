@@ -267,8 +267,11 @@ fn other_numbers_of_the_group_are_no_call() {
     assert_eq!(answers(&lab), [[refused, ANSWER, 0, 0, 0]; 4]);
 }
 
+/// Exits that an extension has seen: class and number.
+type Seen = Arc<Mutex<Vec<(ExitClass, u64)>>>;
+
 /// An extension that runs a guest VM's program in the test's hypercall, counts its exits by class, and goes back at a hypercall.
-fn hosting(program: &'static [Op]) -> (Extension, Arc<Mutex<Vec<(ExitClass, u64)>>>) {
+fn hosting(program: &'static [Op]) -> (Extension, Seen) {
     let standard = Standard::new();
     let (own, root) = (standard.clone(), AtomicU64::new(0));
     let exits = Arc::new(Mutex::new(Vec::new()));
@@ -520,7 +523,7 @@ fn whatever_is_asked_the_answer_is_typed_and_only_the_page_changes() {
         let (mut state, mut parts) = (7 + u64::from(crashed), Vec::new());
         let mut asked = Vec::new();
         for _ in 0..400 {
-            let number = HYPERCALLS_SERVED << 16 | random(&mut state) % 8;
+            let number = (HYPERCALLS_SERVED << 16) | (random(&mut state) % 8);
             let mut argument = || match random(&mut state) % 8 {
                 0 => random(&mut state),
                 _ => interesting[random(&mut state) as usize % interesting.len()],
