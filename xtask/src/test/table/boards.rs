@@ -156,7 +156,8 @@ pub(super) const TESTS: &[Test] = &[
         expect: &[SIGNATURE, "TEST smoke cpus=2 ok", POWER_DOWN],
         forbid: &["^plinth: "],
         in_memory: Some(
-            r"plinth: kernel at .*\nplinth: extension at .*\nplinth: pp 0: launched; .*\nplinth: pp 1: launched",
+            // Records follow each other, each with a header before its text.
+            r"(?s-u)kernel at .{1,300}extension at .{1,300}pp 0: launched; .{1,300}pp 1: launched",
         ),
         boards: &["qemu-virt"],
         memory: 512,
