@@ -82,7 +82,7 @@ impl<'d> Hypervisor<'d> {
         self.structure(HYPERCALL_PP_STATUS, u64::from(pp))
     }
 
-    /// All of them that are there.
+    /// The status of every PP that is not outside the hypervisor.
     pub(crate) fn pps(&mut self, status: &MachineStatus) -> Result<Vec<PpStatus>, Failure> {
         let all = (0..status.pps).map(|pp| self.pp(pp)).collect::<Result<Vec<_>, _>>()?;
         Ok(all.into_iter().filter(|pp| u64::from(pp.standing) != abi::PP_OUTSIDE).collect())

@@ -20,7 +20,7 @@ struct Report {
     reservation_start: u64,
     reservation_size: u64,
     stopped_by: Option<&'static str>,
-    /// What the kernel tells; none where none runs that could.
+    /// What the running kernel tells; `None` where no Plinth runs.
     hypervisor: Option<Running>,
 }
 

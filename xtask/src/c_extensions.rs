@@ -32,12 +32,7 @@ pub(crate) fn setup(workspace: &Workspace, architecture: &str) -> Result<()> {
     } else {
         &[("make", "make"), ("clang", "clang"), ("ld.lld", "lld")]
     };
-    let missing: Vec<_> = programs
-        .iter()
-        .filter(|(program, _)| !debian::has_program(program))
-        .map(|(_, package)| *package)
-        .collect();
-    if missing.is_empty() { Ok(()) } else { debian::install(&workspace.shell, &missing) }
+    debian::need(&workspace.shell, programs)
 }
 
 fn folders(workspace: &Workspace) -> Result<Vec<PathBuf>> {

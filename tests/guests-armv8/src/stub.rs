@@ -86,7 +86,7 @@ pub unsafe extern "C" fn soft_restart(entry: u64, first: u64, second: u64) -> u6
 /// Words of EL2's state.
 const WORDS: usize = 24;
 
-/// What EL2's registers hold; 0 for those that are not there.
+/// What EL2's registers hold; 0 for a register that this processor does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct El2([u64; WORDS]);

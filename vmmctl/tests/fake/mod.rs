@@ -14,7 +14,7 @@ use vmmctl::device::{Device, DeviceError};
 /// Where its memory lies.
 pub(crate) const START: u64 = 0x4000_0000;
 
-/// What it answers, and what it was asked.
+/// What the module answers, and what the program has asked of it.
 #[derive(Default)]
 pub(crate) struct Module {
     pub(crate) state: u32,

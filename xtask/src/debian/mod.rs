@@ -24,6 +24,13 @@ pub(crate) fn has_program(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
+/// Installs what is missing of these programs, each with its package, or says how.
+pub(crate) fn need(shell: &Shell, programs: &[(&str, &str)]) -> Result<()> {
+    let missing = programs.iter().filter(|(program, _)| !has_program(program));
+    let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
+    if packages.is_empty() { Ok(()) } else { install(shell, &packages) }
+}
+
 /// Installs packages, or says how.
 pub(crate) fn install(shell: &Shell, packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");

@@ -48,7 +48,7 @@ impl Linux {
         self.flavour.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-')
     }
 
-    /// Fetches it, unless it is there.
+    /// Fetches this version's packages, unless the cache has them.
     pub(crate) fn fetch(&self, shell: &Shell) -> Result<Fetched> {
         let cache = cache()?;
         let folder = cache.join(format!("linux-{}-{}", self.name, self.architecture));
@@ -136,9 +136,7 @@ fn pick(shell: &Shell, tree: &Path, to: &Path) -> Result<()> {
         let Some(from) = files.iter().find(is_it) else { continue };
         let target = to.join(format!("{name}.ko"));
         if from.extension().is_some_and(|extension| extension == "xz") {
-            if !debian::has_program("xz") {
-                debian::install(shell, &["xz-utils"])?;
-            }
+            debian::need(shell, &[("xz", "xz-utils")])?;
             let bytes = xshell::cmd!(shell, "xz --decompress --stdout {from}").quiet().output()?.stdout;
             fs::write(&target, bytes)?;
         } else {

@@ -27,9 +27,7 @@ const PROGRAMS: [&str; 5] = [
 /// Packs the tree at `root` into a file in `folder`.
 pub(super) fn pack(source: &Source<'_>, root: &Path, folder: &Path) -> Result<PathBuf> {
     let shell = &source.workspace.shell;
-    if !debian::has_program("dpkg-deb") {
-        debian::install(shell, &["dpkg"])?;
-    }
+    debian::need(shell, &[("dpkg-deb", "dpkg")])?;
     let fill = |text: &str| text.replace("@VERSION@", &source.version);
     let size = bytes_below(root)?.div_ceil(1024);
     write(root, "DEBIAN/control", control(source, size).as_bytes())?;

@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use xshell::cmd;
 
 use crate::cli::PackageOptions;
+use crate::debian;
 use crate::progress::Step;
 use crate::workspace::Workspace;
 
@@ -127,6 +128,8 @@ fn hash(workspace: &Workspace, path: &Path) -> Result<String> {
 fn tar(source: &Source<'_>, parent: &Path, name: &str, archive: &Path) -> Result<()> {
     let time = format!("@{}", source.time);
     let shell = &source.workspace.shell;
+    // Tar runs xz, which is not on every Debian.
+    debian::need(shell, &[("xz", "xz-utils")])?;
     let tar = cmd!(
         shell,
         "tar --create --xz --file {archive} --directory {parent} --sort=name --mtime={time} --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --format=gnu {name}"

@@ -79,6 +79,7 @@ fn unpack_crate(source: &Source<'_>, root: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use crate::c_extensions;
     use crate::toolchain::Toolchain;
     use crate::workspace::Workspace;
 
@@ -88,6 +89,7 @@ mod tests {
     #[test]
     fn an_extension_is_built_from_the_sdk_alone() {
         let workspace = Workspace::open().unwrap();
+        c_extensions::setup(&workspace, std::env::consts::ARCH).unwrap();
         let archive = super::super::sdk(&workspace).unwrap();
         let scratch = tempfile::tempdir().unwrap();
         let _inside = workspace.shell.push_dir(scratch.path());
