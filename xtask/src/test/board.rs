@@ -70,8 +70,8 @@ impl Booted {
 }
 
 impl Bench<'_> {
-    /// Runs one test and prints its line; whether it passed.
-    fn report(&self, test: &Test) -> bool {
+    /// Runs one test and prints its line, with all that explains a failure.
+    fn report(&self, test: &Test) -> Result<()> {
         let start = Instant::now();
         let result = self.run(test);
         let verdict = if result.is_ok() { "ok" } else { "FAILED" };
@@ -82,7 +82,7 @@ impl Bench<'_> {
         let (board, seconds) = (&self.board.name, start.elapsed().as_secs_f64());
         // One call, so that the lines of another test do not come between.
         println!("{board:16} {:32} {verdict:6} {seconds:6.1} s{reason}", test.name);
-        result.is_ok()
+        result
     }
 
     fn run(&self, test: &Test) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Result, anyhow, bail};
@@ -31,11 +32,12 @@ struct Job<'a> {
     test: &'static Test,
 }
 
-/// How many tests went how.
+/// How the tests went.
 #[derive(Default)]
 struct Tally {
     passed: AtomicUsize,
-    failed: AtomicUsize,
+    /// A line for each failed test: board, test, and the first line of the reason.
+    failed: Mutex<Vec<String>>,
 }
 
 /// Runs the boards' tests that the options select, so many at a time.
@@ -109,18 +111,35 @@ fn work(queue: &[Job<'_>], next: &AtomicUsize, tally: &Tally) -> Result<()> {
     while let Some(job) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
         let Ready { board, images } = job.ready;
         let bench = Bench { workspace: &workspace, board, images, logs: logs.clone() };
-        let counter = if bench.report(job.test) { &tally.passed } else { &tally.failed };
-        counter.fetch_add(1, Ordering::Relaxed);
+        tally.count(job, &bench.report(job.test));
     }
     Ok(())
 }
 
 impl Tally {
-    /// The last line, and the exit status.
-    fn verdict(&self) -> Result<()> {
-        let (passed, failed) = (self.passed.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
-        println!("{passed} passed, {failed} failed");
-        match (passed, failed) {
+    fn count(&self, job: &Job<'_>, result: &Result<()>) {
+        match result {
+            Ok(()) => {
+                self.passed.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                let reason = reason.lines().next().unwrap_or_default();
+                let line = format!("{:16} {:32} {reason}", job.ready.board.name, job.test.name);
+                self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        }
+    }
+
+    /// The failed tests once more, so that a reader of the end alone knows them; the last line; and the exit status.
+    fn verdict(self) -> Result<()> {
+        let passed = self.passed.into_inner();
+        let failed = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for line in &failed {
+            println!("FAILED {line}");
+        }
+        println!("{passed} passed, {} failed", failed.len());
+        match (passed, failed.len()) {
             (0, 0) => bail!("no board test has that name; `cargo xtask test --list` shows them"),
             (_, 0) => Ok(()),
             (_, failed) => bail!("{failed} board tests failed"),
