@@ -40,7 +40,33 @@ pub enum Gic {
     },
 }
 
+/// What is to be written into the FADT so that it names a hypervisor's vendor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vendor {
+    /// Where the name goes: a physical address.
+    pub at: u64,
+    /// The name.
+    pub name: [u8; 8],
+    /// Where the table's checksum is: a physical address.
+    pub checksum_at: u64,
+    /// What it is then.
+    pub checksum: u8,
+}
+
 impl<R: Fn(u64, &mut [u8])> Tables<R> {
+    /// How to name the vendor of the hypervisor below (ACPI specification 6.0, 5.2.9); `None` where the FADT is older and has no
+    /// place for it.
+    pub fn vendor(&self, name: [u8; 8]) -> Option<Vendor> {
+        const CHECKSUM: u64 = 9;
+        const VENDOR: u64 = 268;
+        let table = self.find(b"FACP")?;
+        let sum = |name: [u8; 8]| name.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        let former = table.long(VENDOR)?.to_le_bytes();
+        let checksum = table.byte(CHECKSUM)?.wrapping_add(sum(former)).wrapping_sub(sum(name));
+        let place = |offset| table.address().wrapping_add(offset);
+        Some(Vendor { at: place(VENDOR), name, checksum_at: place(CHECKSUM), checksum })
+    }
+
     /// The affinities of the processors that can be used, now or once they are brought on-line.
     pub fn affinities(&self) -> impl Iterator<Item = u64> + '_ {
         const USABLE: u32 = 1 << 0 | 1 << 3;
@@ -184,6 +210,26 @@ mod tests {
             assert_eq!(tables.conduit(), Some(Conduit::Smc));
             assert_eq!(tables.console(), (CONSOLE_PL011, 0x900_0000));
         });
+    }
+
+    #[test]
+    fn a_vendor_is_named_where_there_is_room_and_the_checksum_stays_right() {
+        let mut fadt = std::vec![0; 276 - 36];
+        put(&mut fadt, 268 - 36, b"Somebody");
+        let mut image = Image::new(true, &[(b"APIC", &[]), (b"FACP", &fadt)]);
+        let at = Image::address(1) as usize;
+        let sum =
+            |image: &Image| image.bytes[at..at + 276].iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        let before = sum(&image);
+        for name in [*b"Plinth\0\0", [0; 8], [0xFF; 8]] {
+            let vendor = with(&image, |tables| tables.vendor(name)).unwrap();
+            assert_eq!((vendor.at, vendor.name), (at as u64 + 268, name));
+            put(&mut image.bytes, vendor.at as usize, &vendor.name);
+            image.bytes[vendor.checksum_at as usize] = vendor.checksum;
+            assert_eq!(sum(&image), before);
+        }
+        let short = Image::new(true, &[(b"FACP", &fadt[..275 - 36])]);
+        assert_eq!(with(&short, |tables| tables.vendor([0; 8])), None);
     }
 
     #[test]

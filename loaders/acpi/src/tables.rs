@@ -84,6 +84,11 @@ impl<'a, R: Fn(u64, &mut [u8])> Table<'a, R> {
         inside.then(|| bytes(self.read, self.extent.start.wrapping_add(at)))
     }
 
+    /// Where it begins: a physical address.
+    pub(crate) fn address(&self) -> u64 {
+        self.extent.start
+    }
+
     /// Its length in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.extent.length

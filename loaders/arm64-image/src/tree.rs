@@ -38,8 +38,7 @@ pub fn edit(buffer: &mut [u8], original: Tree<'_>, edits: &Edits<'_>) -> Result<
         }
     }
     plinth_device_tree::start_by_psci(&mut editor, original)?;
-    editor.ensure_node("hypervisor")?;
-    editor.set_property(&["hypervisor"], "compatible", &[b"plinth\0"])?;
+    plinth_device_tree::name_hypervisor(&mut editor)?;
     reserve(&mut editor, edits.reservation)
 }
 

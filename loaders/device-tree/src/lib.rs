@@ -11,6 +11,7 @@ mod check;
 mod console;
 pub mod editor;
 mod gic;
+mod hypervisor;
 mod memory;
 mod modules;
 mod place;
@@ -19,6 +20,7 @@ mod seeds;
 
 pub use check::{Broken, total_size};
 pub use gic::{Gic, REGIONS};
+pub use hypervisor::{forget_hypervisor, name_hypervisor};
 pub use modules::{Module, ModuleKind};
 pub use processors::{Firmware, Processor, Startup, start_by_psci};
 

@@ -4,7 +4,7 @@
 //! own translation and vectors, and firmware that looks at `CurrentEL` when it runs, as EDK2 and U-Boot do, goes on.
 
 pub(crate) use super::cpu_protocol::allow_execution;
-use super::{Devices, Plinth};
+use super::{Devices, Plinth, name};
 use crate::app::error::Error;
 use crate::app::firmware;
 use crate::app::memory::Pages;
@@ -15,10 +15,8 @@ use alloc::vec::Vec;
 use core::arch::asm;
 use plinth_acpi::Tables;
 use plinth_device_tree::Tree;
-use plinth_device_tree::editor::Editor;
 use plinth_launch::image::Machine;
 use plinth_launch::{Entry, LaunchInfo, Range};
-use uefi::boot::MemoryType;
 use uefi::{CStr16, Guid, boot, cstr16, guid};
 
 /// What images are built for.
@@ -63,7 +61,7 @@ unsafe fn read_tree(address: u64) -> Result<Tree<'static>, Error> {
 }
 
 /// The firmware's device tree; `None` where there is no sound one.
-fn firmwares_tree() -> Option<Tree<'static>> {
+pub(super) fn firmwares_tree() -> Option<Tree<'static>> {
     // SAFETY: the firmware says that one is there.
     firmware::device_tree().and_then(|address| unsafe { read_tree(address) }.ok())
 }
@@ -90,7 +88,7 @@ fn made_of_acpi() -> Result<u64, Error> {
 }
 
 /// Reads what lies in one of `banks`; ones elsewhere.
-fn read_memory(banks: &[Range], at: u64, buffer: &mut [u8]) {
+pub(super) fn read_memory(banks: &[Range], at: u64, buffer: &mut [u8]) {
     let size = buffer.len() as u64;
     let holds = |bank: &Range| at >= bank.start && size <= bank.size && at - bank.start <= bank.size - size;
     if at == 0 || !banks.iter().any(holds) {
@@ -142,28 +140,10 @@ pub(crate) fn launched() {
     let noted = unsafe { boot::install_configuration_table(&PLINTH, core::ptr::from_ref(note).cast()) };
     // Without the note, only `status` and `stop` know less.
     let _ = noted;
-    if may_hold_processors() && replace_tree().is_none() {
-        say!("the device tree cannot be changed: the OS will find one processor alone");
+    if !name::show() {
+        let lost = if may_hold_processors() { ", and finds one processor alone" } else { "" };
+        say!("the firmware's tables cannot be changed: the OS does not find Plinth there{lost}");
     }
-}
-
-/// Gives the OS a device tree by which it starts by PSCI what has waited in a spin table.
-fn replace_tree() -> Option<()> {
-    /// What the changes may take.
-    const ROOM: usize = 16 << 10;
-    let original = firmwares_tree()?;
-    let blob = original.bytes();
-    let size = blob.len() + ROOM;
-    let place = boot::allocate_pool(MemoryType::ACPI_RECLAIM, size).ok()?;
-    // SAFETY: the pool's memory is this loader's alone and stays, and zeroes are bytes.
-    let bytes = unsafe {
-        place.write_bytes(0, size);
-        core::slice::from_raw_parts_mut(place.as_ptr(), size)
-    };
-    bytes[..blob.len()].copy_from_slice(blob);
-    plinth_device_tree::start_by_psci(&mut Editor::new(bytes).ok()?, original).ok()?;
-    // SAFETY: a device tree, of the kind that its GUID says, which nobody changes any more.
-    unsafe { boot::install_configuration_table(&firmware::DEVICE_TREE, place.as_ptr().cast()) }.ok()
 }
 
 /// Looks for the note.
@@ -182,6 +162,9 @@ pub(crate) fn stop_this_processor() -> u64 {
     // SAFETY: Plinth is below, so the instruction is a hypercall. It changes X0 to X3 at most.
     unsafe {
         asm!("hvc #0", inout("x0") STOP => result, out("x1") _, out("x2") _, out("x3") _, options(nostack));
+    }
+    if result == 0 {
+        name::hide();
     }
     result
 }

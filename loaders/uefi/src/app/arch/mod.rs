@@ -4,6 +4,8 @@
 mod aarch64;
 #[cfg(target_arch = "aarch64")]
 mod cpu_protocol;
+#[cfg(target_arch = "aarch64")]
+mod name;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
