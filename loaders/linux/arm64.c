@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* arm64: the call by way of the stub that Linux leaves at EL2, hypercalls, and what makes a launch impossible. */
+#include <linux/acpi.h>
 #include <linux/arm-smccc.h>
+#include <linux/dcache.h>
+#include <linux/debugfs.h>
+#include <linux/err.h>
 #include <linux/io.h>
 #include <linux/kmsg_dump.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/of.h>
 #include <linux/sizes.h>
 #include <linux/smp.h>
 #include <linux/string.h>
@@ -58,7 +63,7 @@ static u64 call_stub(u64 number)
 	return words[0];
 }
 
-/* Whether Linux's log says that all CPUs came from firmware at EL2. */
+/* Whether Linux's log says that all CPUs came from firmware at EL2. What was cleared or overwritten is not seen. */
 static bool log_says_el2(void)
 {
 	struct kmsg_dump_iter iter;
@@ -74,6 +79,17 @@ static bool log_says_el2(void)
 	return false;
 }
 
+/* Whether Linux's KVM is up, which below EL2 it is only where it has found EL2. */
+static bool kvm_is_up(void)
+{
+	struct dentry *folder = debugfs_lookup("kvm", NULL);
+
+	if (IS_ERR_OR_NULL(folder))
+		return false;
+	dput(folder);
+	return true;
+}
+
 /*
  * Whether an HVC is defined: Linux runs at EL1, there is an EL2, and Linux came from there. Looked at once, since a hypervisor hides
  * its level.
@@ -86,15 +102,37 @@ static bool has_el2(void)
 	if (known)
 		return known > 0;
 	is_there = read_sysreg(CurrentEL) == CurrentEL_EL1 && (read_sysreg(id_aa64pfr0_el1) >> 8 & 15) != 0 &&
-		   (started_at_el2 || log_says_el2());
+		   (started_at_el2 || kvm_is_up() || log_says_el2());
 	known = is_there ? 1 : -1;
 	return is_there;
 }
 
-/* The stub resets its vectors, which are in place; a hypervisor that has put itself there knows no stub's call. */
+/* Whether the firmware's tables name Plinth, as its loaders make them do: then an HVC is defined, though Linux came from EL1. */
+static bool is_named(void)
+{
+	struct device_node *node = of_find_node_by_path("/hypervisor");
+	bool named = node && of_device_is_compatible(node, "plinth");
+
+	of_node_put(node);
+#ifdef CONFIG_ACPI
+	/* ACPI 6.0, 5.2.9: the hypervisor's vendor. */
+	if (!acpi_disabled && !memcmp(&acpi_gbl_FADT.hypervisor_id, "Plinth\0", 8))
+		named = true;
+#endif
+	return named && read_sysreg(CurrentEL) == CurrentEL_EL1;
+}
+
+/*
+ * The stub resets its vectors, which are in place; a hypervisor that has put itself there knows no stub's call. One that ran before
+ * Linux answers by name; for what it answers see plinth_machine_hypercall.
+ */
 bool plinth_machine_is_below(void)
 {
-	return has_el2() && call_stub(NO_CALL) == HVC_STUB_ERR && call_stub(HVC_RESET_VECTORS) == HVC_STUB_ERR;
+	u64 words[5] = { PLINTH_HYPERCALL_STATUS };
+
+	if (has_el2())
+		return call_stub(NO_CALL) == HVC_STUB_ERR && call_stub(HVC_RESET_VECTORS) == HVC_STUB_ERR;
+	return is_named() && plinth_machine_hypercall(words);
 }
 
 /* What is found on the CPUs. */

@@ -16,8 +16,6 @@
 /* The hypercall that gives all CPUs back; programs may not make it, as it takes all CPUs at once. */
 #define HYPERCALL_STOP PLINTH_HYPERCALL(0x00010001ull)
 #define HYPERCALL_REFUSED (~0ull)
-/* The hypercall that any Plinth answers, whatever has become of its extension. */
-#define HYPERCALL_STATUS PLINTH_HYPERCALL_KERNEL(1)
 
 /* How long CPUs wait for each other, in nanoseconds. The hypervisor's own limits are shorter. */
 #define MEETING_LIMIT (5ull * NSEC_PER_SEC)
@@ -101,7 +99,7 @@ struct meeting {
 /* Whether the calling CPU is under a Plinth, which shows its name or answers. Without its extension it has no name. */
 static bool is_inside(void)
 {
-	u64 words[5] = { HYPERCALL_STATUS };
+	u64 words[5] = { PLINTH_HYPERCALL_STATUS };
 
 	return plinth_machine_is_below() ||
 	       (cpumask_test_cpu(smp_processor_id(), &plinth.launched) && plinth_machine_hypercall(words));

@@ -175,6 +175,8 @@ struct plinth_stop {
 /* The kernel's own group, number 0 to 15: status, log, trace. */
 #define PLINTH_HYPERCALL_KERNEL(number) PLINTH_HYPERCALL(0x00020000ull | (number))
 #define PLINTH_KERNEL_CALLS 16
+/* The one that any Plinth answers, whatever has become of its extension. */
+#define PLINTH_HYPERCALL_STATUS PLINTH_HYPERCALL_KERNEL(1)
 
 /* How many bytes a hypercall's buffer has at most: one page. */
 #define PLINTH_BUFFER_MAX 4096

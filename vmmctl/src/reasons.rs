@@ -69,7 +69,7 @@ pub(crate) const REASONS: &[Reason] = &[
     reason(
         16,
         "EL2",
-        "the firmware has started Linux at EL1, or the processor has no EL2; have the firmware start Linux at EL2",
+        "the firmware has started Linux at EL1, or the processor has no EL2; have the firmware start Linux at EL2. Where the boot's log had \"All CPU(s) started at EL2\", it does: load the module with started_at_el2=1",
     ),
     reason(
         17,
