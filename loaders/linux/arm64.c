@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* arm64: the call by way of the stub that Linux leaves at EL2, hypercalls, and what makes a launch impossible. */
+#define pr_fmt(format) "plinth: " format
+
 #include <linux/acpi.h>
 #include <linux/arm-smccc.h>
 #include <linux/dcache.h>
@@ -7,6 +9,8 @@
 #include <linux/err.h>
 #include <linux/io.h>
 #include <linux/kmsg_dump.h>
+#include <linux/kprobes.h>
+#include <linux/kvm.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/of.h>
@@ -24,6 +28,8 @@ const u64 plinth_devices_end = SZ_4G;
 
 /* A call that no stub knows. */
 #define NO_CALL 0x99
+/* LaunchStatus: virtualization is in use on this CPU. */
+#define STATUS_IN_USE 5
 
 /* Where firmware does not let EL1 make an HVC, it is an undefined instruction, which Linux does not survive. */
 static bool started_at_el2;
@@ -171,14 +177,38 @@ bool plinth_machine_tables_fit(u64 tables, const struct plinth_range *memory)
 	return tables && !(tables & ~PAGE_MASK) && tables - memory->start < memory->size;
 }
 
-/* The hypervisor's own tables, and its first ones in the reservation, are all that is needed. */
+/* Before KVM looks at a request: one for a VM is refused. */
+static int refuse_vm(struct kprobe *probe, struct pt_regs *registers)
+{
+	if (registers->regs[1] != KVM_CREATE_VM)
+		return 0;
+	pr_err_ratelimited("KVM makes no VM while Plinth runs; stop it first\n");
+	regs_set_return_value(registers, -EBUSY);
+	instruction_pointer_set(registers, registers->regs[30]);
+	return 1;
+}
+
+static struct kprobe of_vms;
+static bool refuses_vms;
+
+/*
+ * The hypervisor's own tables, and its first ones in the reservation, are all that a launch needs. KVM is no module that could be
+ * refused, and would take EL2 for its own: it makes no VMs from now on. A Linux without KVM or probes has none to refuse.
+ */
 int plinth_machine_prepare(u64 end)
 {
+	if (refuses_vms)
+		return 0;
+	of_vms = (struct kprobe){ .symbol_name = "kvm_dev_ioctl", .pre_handler = refuse_vm };
+	refuses_vms = !register_kprobe(&of_vms);
 	return 0;
 }
 
 void plinth_machine_release(void)
 {
+	if (refuses_vms)
+		unregister_kprobe(&of_vms);
+	refuses_vms = false;
 }
 
 void plinth_machine_publish(const struct plinth_range *memory)
@@ -196,6 +226,9 @@ u64 plinth_arm64_launch(u64 entry, u64 info, u64 pp);
 
 u64 plinth_machine_launch(const struct plinth_launch *launch, u64 pp)
 {
+	/* By a VM that was being made when the refusals began. */
+	if (call_stub(NO_CALL) != HVC_STUB_ERR)
+		return STATUS_IN_USE;
 	return plinth_arm64_launch(launch->entry, launch->info, pp);
 }
 

@@ -173,6 +173,7 @@ static void __exit plinth_exit(void)
 	mutex_lock(&plinth.lock);
 	if (plinth.state == PLINTH_RUNNING && plinth_stop(PLINTH_STOPPED_BY_REQUEST, &stop))
 		pr_err("the hypervisor does not stop (%#llx); its memory is lost until the next boot\n", stop.status);
+	plinth_machine_release();
 	mutex_unlock(&plinth.lock);
 	misc_deregister(&plinth_device);
 	plinth_unwatch_power();
