@@ -59,13 +59,10 @@ static u64 why_not(bool nested, u32 *cpu)
 	return not_now | plinth_machine_not_now(nested, cpu);
 }
 
+/* All kernels that this is for have 64-bit words. */
 static void copy_set(u64 *words, const struct cpumask *cpus)
 {
-	unsigned int cpu;
-
-	for_each_cpu(cpu, cpus)
-		if (cpu < PLINTH_CPUS)
-			words[cpu / 64] |= 1ull << cpu % 64;
+	bitmap_copy((unsigned long *)words, cpumask_bits(cpus), min_t(u32, nr_cpu_ids, PLINTH_CPUS));
 }
 
 void plinth_info(struct plinth_info *info)

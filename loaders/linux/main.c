@@ -98,25 +98,18 @@ static long plinth_ioctl(struct file *file, unsigned int number, unsigned long a
 	void __user *user = (void __user *)argument;
 	__u32 size = plinth_request_size(number);
 	union plinth_request request = {};
-	struct plinth_head head;
 	int error = may_ask(number);
 
 	if (error)
 		return error;
 	if (!size)
 		return -ENOTTY;
-	if (copy_from_user(&head, user, sizeof(head)))
-		return -EFAULT;
-	error = plinth_check_head(number, &head);
-	if (error)
-		return error;
 	if (copy_from_user(&request, user, size))
 		return -EFAULT;
-	/* The head is what was checked, whatever another thread has made of it meanwhile. */
-	request.head = head;
 	error = plinth_check(number, &request);
-	if (!error)
-		error = serve(file, number, &request);
+	if (error)
+		return error;
+	error = serve(file, number, &request);
 	if (error == -EINVAL || error == -EFAULT)
 		return error;
 	return copy_to_user(user, &request, size) ? -EFAULT : error;

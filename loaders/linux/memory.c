@@ -64,39 +64,29 @@ static s64 take_between(u64 low, u64 high, u64 size)
 	return 0;
 }
 
-static void free_log(const struct plinth_range *log)
+void plinth_free_log(void)
 {
 	u64 at;
 
-	for (at = 0; at < log->size; at += PAGE_SIZE)
-		__free_page(pfn_to_page(PHYS_PFN(log->start + at)));
-}
-
-void plinth_free_log(void)
-{
-	free_log(&plinth.log);
+	for (at = 0; at < plinth.log.size; at += PAGE_SIZE)
+		__free_page(pfn_to_page(PHYS_PFN(plinth.log.start + at)));
 	plinth.log = (struct plinth_range){};
 }
 
 /* Pages for the log, each counted for itself: one that a program still maps lives on until it does not. */
 static int renew_log(u64 size)
 {
-	unsigned int order = get_order(size);
-	struct plinth_range rest;
-	struct page *pages;
+	void *pages;
 
 	if (size == plinth.log.size)
 		return 0;
 	plinth_free_log();
 	if (!size)
 		return 0;
-	pages = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN, order);
+	pages = alloc_pages_exact(size, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
 	if (!pages)
 		return -ENOMEM;
-	split_page(pages, order);
-	plinth.log = (struct plinth_range){ PFN_PHYS(page_to_pfn(pages)), size };
-	rest = (struct plinth_range){ plinth.log.start + size, (PAGE_SIZE << order) - size };
-	free_log(&rest);
+	plinth.log = (struct plinth_range){ virt_to_phys(pages), size };
 	return 0;
 }
 

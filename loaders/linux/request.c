@@ -59,15 +59,6 @@ __u32 plinth_request_size(unsigned int number)
 	return form ? form->size : 0;
 }
 
-int plinth_check_head(unsigned int number, const struct plinth_head *head)
-{
-	const struct form *form = form_of(number);
-
-	if (!form || head->version != PLINTH_API_VERSION)
-		return -EINVAL;
-	return head->size == form->size && number == form->number ? 0 : -E2BIG;
-}
-
 static int is_zero(const union plinth_request *request, const struct zero *part)
 {
 	const unsigned char *bytes = (const unsigned char *)request + part->offset;
@@ -106,8 +97,10 @@ int plinth_check(unsigned int number, const union plinth_request *request)
 	const struct form *form = form_of(number);
 	int i, right;
 
-	if (!form)
+	if (!form || request->head.version != PLINTH_API_VERSION)
 		return -EINVAL;
+	if (request->head.size != form->size || number != form->number)
+		return -E2BIG;
 	for (i = 0; i < 3; i++)
 		if (!is_zero(request, &form->zeroes[i]))
 			return -EINVAL;

@@ -18,10 +18,7 @@ union plinth_request {
 /* The size of a request's structure in bytes; 0 for a request that is not known. */
 __u32 plinth_request_size(unsigned int number);
 
-/* Checks the beginning of a known request's structure: 0, -EINVAL or -E2BIG. */
-int plinth_check_head(unsigned int number, const struct plinth_head *head);
-
-/* Checks the whole structure of a known request, as far as that takes no knowledge of the module's state: 0 or -EINVAL. */
+/* Checks the structure of a request, as far as that takes no knowledge of the module's state: 0, -EINVAL or -E2BIG. */
 int plinth_check(unsigned int number, const union plinth_request *request);
 
 /* Whether all of `size` bytes from `address` on are in a range. */

@@ -8,6 +8,8 @@
 #include <linux/percpu.h>
 #include <linux/sizes.h>
 #include <linux/smp.h>
+#include <linux/vmalloc.h>
+#include <asm/alternative.h>
 #include <asm/asm.h>
 #include <asm/hypervisor.h>
 #include <asm/msr.h>
@@ -19,15 +21,8 @@
 const u64 plinth_devices_end = SZ_4G;
 
 /* What is not in every kernel's headers. */
-#define CR4_VMXE (1ul << 13)
-#define CR4_LA57 (1ul << 12)
 #define CR4_FRED (1ul << 32)
-#define VM_CR 0xc0010114u
 #define VM_CR_SVMDIS (1u << 4)
-#define EFER_SVM_ENABLED (1u << 12)
-#define FEATURE_CONTROL 0x3au
-#define FEATURE_CONTROL_LOCKED (1u << 0)
-#define FEATURE_CONTROL_VMX (1u << 2)
 
 u32 plinth_machine_kind(void)
 {
@@ -47,12 +42,6 @@ bool plinth_machine_is_below(void)
 	return ebx == 0x6e696c50 && ecx == 0x6c506874 && edx == 0x68746e69;
 }
 
-/* What is found on the CPUs. */
-struct look {
-	atomic_t not_now;
-	atomic_t cpu;
-};
-
 static u32 read_low(u32 msr)
 {
 	u32 low = 0, high = 0;
@@ -64,9 +53,9 @@ static u32 look_amd(void)
 {
 	if (cpuid_eax(0x80000000) < 0x8000000a || !(cpuid_ecx(0x80000001) & 1u << 2))
 		return PLINTH_NOT_VIRTUALIZATION;
-	if (read_low(VM_CR) & VM_CR_SVMDIS)
+	if (read_low(MSR_VM_CR) & VM_CR_SVMDIS)
 		return PLINTH_NOT_FIRMWARE;
-	return read_low(MSR_EFER) & EFER_SVM_ENABLED ? PLINTH_NOT_IN_USE : 0;
+	return read_low(MSR_EFER) & EFER_SVME ? PLINTH_NOT_IN_USE : 0;
 }
 
 static u32 look_intel(unsigned long cr4)
@@ -75,30 +64,25 @@ static u32 look_intel(unsigned long cr4)
 
 	if (!(cpuid_ecx(1) & 1u << 5))
 		return PLINTH_NOT_VIRTUALIZATION;
-	control = read_low(FEATURE_CONTROL);
-	if ((control & FEATURE_CONTROL_LOCKED) && !(control & FEATURE_CONTROL_VMX))
+	control = read_low(MSR_IA32_FEAT_CTL);
+	if ((control & FEAT_CTL_LOCKED) && !(control & FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX))
 		return PLINTH_NOT_FIRMWARE;
-	return cr4 & CR4_VMXE ? PLINTH_NOT_IN_USE : 0;
+	return cr4 & X86_CR4_VMXE ? PLINTH_NOT_IN_USE : 0;
 }
 
-static void look_here(void *data)
+static void look_here(void *found)
 {
-	struct look *look = data;
 	unsigned long cr4 = native_read_cr4();
-	u32 found = plinth_machine_kind() == PLINTH_MACHINE_AMD ? look_amd() : look_intel(cr4);
 
+	*(u32 *)found = plinth_machine_kind() == PLINTH_MACHINE_AMD ? look_amd() : look_intel(cr4);
 	if (cr4 & CR4_FRED)
-		found |= PLINTH_NOT_FRED;
-	if (!found)
-		return;
-	atomic_or(found, &look->not_now);
-	atomic_set(&look->cpu, smp_processor_id());
+		*(u32 *)found |= PLINTH_NOT_FRED;
 }
 
 u64 plinth_machine_not_now(bool nested, u32 *cpu)
 {
-	struct look look = { .cpu = ATOMIC_INIT(PLINTH_NO_CPU) };
 	u64 not_now = 0;
+	u32 each, found = 0;
 
 	if (!plinth_machine_kind())
 		return PLINTH_NOT_VIRTUALIZATION;
@@ -109,9 +93,14 @@ u64 plinth_machine_not_now(bool nested, u32 *cpu)
 	/* One that has hypercalls of its own, which would not reach it any more. */
 	if (!nested && !hypervisor_is_type(X86_HYPER_NATIVE))
 		not_now |= PLINTH_NOT_BELOW;
-	on_each_cpu(look_here, &look, true);
-	*cpu = atomic_read(&look.cpu);
-	return not_now | atomic_read(&look.not_now);
+	for_each_online_cpu(each) {
+		smp_call_function_single(each, look_here, &found, true);
+		if (found) {
+			*cpu = each;
+			break;
+		}
+	}
+	return not_now | found;
 }
 
 bool plinth_machine_tables_fit(u64 tables, const struct plinth_range *memory)
@@ -128,56 +117,49 @@ void plinth_machine_publish(const struct plinth_range *memory)
  * all memory to itself, as the launch contract wants. The root is aligned to 8 KiB: an NMI's handler takes bit 12 of CR3 for the
  * mark of a user's tables.
  */
-#define PRESENT_TABLE 0x23ul /* Present, writable, accessed. */
-#define PRESENT_LARGE 0xe3ul /* The same, dirty, 2 MiB; the kernel's own, executable. */
-#define ENTRIES 512
+#define PRESENT_TABLE 0x23ull /* Present, writable, accessed. */
+#define PRESENT_LARGE 0xe3ull /* The same, dirty, 2 MiB; the kernel's own, executable. */
+#define ENTRIES 512ull
 #define HALF (ENTRIES / 2)
-#define TABLE_MASK 0x000ffffffffff000ul
 
 static u64 *root;
-static u64 *lower; /* The 4-level table of the lower half: `root`, or with five levels the table in its first entry. */
-static void *stack; /* A page for the call alone: the hypervisor goes on a stack of its own. */
+static u64 *tables; /* Those below the root: with five levels the one of the lower half; then those of 512 GiB, and of 1 GiB. */
 
-/* The table that an entry points to, which is made if there is none; NULL without memory. */
-static u64 *next_table(u64 *entry)
+/* Makes entries that lead to tables, one behind the other. */
+static void lead_to(u64 *entries, u64 *first, u64 count)
 {
-	if (!*entry) {
-		void *table = (void *)get_zeroed_page(GFP_KERNEL);
-
-		if (!table)
-			return NULL;
-		*entry = virt_to_phys(table) | PRESENT_TABLE;
-	}
-	return phys_to_virt(*entry & TABLE_MASK);
-}
-
-static int map_gibibyte(u64 at)
-{
-	u64 *upper = next_table(&lower[at >> 39]);
-	u64 *table = upper ? next_table(&upper[at >> 30 & (ENTRIES - 1)]) : NULL;
-	int i;
-
-	if (!table)
-		return -ENOMEM;
-	for (i = 0; i < ENTRIES; i++)
-		table[i] = (at + ((u64)i << 21)) | PRESENT_LARGE;
-	return 0;
+	for (; count; count--, first += ENTRIES)
+		*entries++ = PFN_PHYS(vmalloc_to_pfn(first)) | PRESENT_TABLE;
 }
 
 static int make_tables(u64 end)
 {
-	u64 at;
+	u64 fine = DIV_ROUND_UP_ULL(end, SZ_1G), coarse = DIV_ROUND_UP_ULL(fine, ENTRIES), i;
+	u64 *of_512_gib, *of_1_gib;
 
 	root = (u64 *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
-	stack = (void *)get_zeroed_page(GFP_KERNEL);
-	if (!root || !stack)
+	tables = vzalloc((1 + coarse + fine) * PAGE_SIZE);
+	if (!root || !tables)
 		return -ENOMEM;
-	lower = native_read_cr4() & CR4_LA57 ? next_table(root) : root;
-	for (at = 0; lower && at < end; at += SZ_1G) {
-		if (map_gibibyte(at))
-			return -ENOMEM;
+	of_512_gib = tables + ENTRIES;
+	of_1_gib = of_512_gib + coarse * ENTRIES;
+	for (i = 0; i < fine * ENTRIES; i++)
+		of_1_gib[i] = i * SZ_2M | PRESENT_LARGE;
+	lead_to(of_512_gib, of_1_gib, fine);
+	if (native_read_cr4() & X86_CR4_LA57) {
+		lead_to(tables, of_512_gib, coarse);
+		lead_to(root, tables, 1);
+	} else {
+		lead_to(root, of_512_gib, coarse);
 	}
-	return lower ? 0 : -ENOMEM;
+	return 0;
+}
+
+void plinth_machine_release(void)
+{
+	free_pages((unsigned long)root, 1);
+	vfree(tables);
+	root = tables = NULL;
 }
 
 int plinth_machine_prepare(u64 end)
@@ -190,39 +172,6 @@ int plinth_machine_prepare(u64 end)
 	}
 	memcpy(root + HALF, linux_root + HALF, HALF * sizeof(*root));
 	return 0;
-}
-
-/* Frees the tables below one of the lower half. */
-static void free_below(u64 *table, int entries, int levels)
-{
-	int i;
-
-	for (i = 0; i < entries; i++) {
-		u64 *next = phys_to_virt(table[i] & TABLE_MASK);
-
-		if (!table[i])
-			continue;
-		if (levels > 1)
-			free_below(next, ENTRIES, levels - 1);
-		free_page((unsigned long)next);
-	}
-}
-
-void plinth_machine_release(void)
-{
-	if (root)
-		free_below(root, HALF, lower == root ? 2 : 3);
-	free_pages((unsigned long)root, 1);
-	free_page((unsigned long)stack);
-	root = lower = stack = NULL;
-}
-
-/* In x86_call.S. */
-u64 plinth_x86_launch(u64 entry, u64 info, u64 pp, u64 cr3, u64 stack_top);
-
-u64 plinth_machine_launch(const struct plinth_launch *launch, u64 pp)
-{
-	return plinth_x86_launch(launch->entry, launch->info, pp, virt_to_phys(root), virt_to_phys(stack) + PAGE_SIZE);
 }
 
 static void set_cr3(unsigned long value)
@@ -241,22 +190,30 @@ void plinth_machine_leave(unsigned long saved)
 	set_cr3(saved);
 }
 
-/* The instruction is invalid where nobody answers: then `failed` stays as it is. */
-#define HYPERCALL(instruction)                                                                            \
-	asm volatile("1: " instruction "\n\txor %k[failed], %k[failed]\n2:\n" _ASM_EXTABLE(1b, 2b)            \
-		     : [failed] "+r"(failed), "+a"(words[0]), "+D"(words[1]), "+S"(words[2]), "+d"(words[3]), "+r"(r10) \
-		     :                                                                                    \
-		     : "memory", "cc")
+/* The entry comes back as a guest or refused. It leaves less on this stack than the contract's 256 bytes. */
+u64 plinth_machine_launch(const struct plinth_launch *launch, u64 pp)
+{
+	u64 (*entry)(u64 info, u64 pp) = (void *)launch->entry;
+	unsigned long saved;
+	u64 status;
 
+	plinth_machine_enter(&saved);
+	status = entry(launch->info, pp);
+	plinth_machine_leave(saved);
+	return status;
+}
+
+/* The instruction, AMD's or Intel's, is invalid where nobody answers: then `failed` stays as it is. */
 bool plinth_machine_hypercall(u64 words[5])
 {
 	register u64 r10 asm("r10") = words[4];
 	u64 failed = 1;
 
-	if (plinth_machine_kind() == PLINTH_MACHINE_AMD)
-		HYPERCALL("vmmcall");
-	else
-		HYPERCALL("vmcall");
+	asm volatile("1: " ALTERNATIVE("vmcall", "vmmcall", X86_FEATURE_VMMCALL) "\n"
+		     "xor %k[failed], %k[failed]\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : [failed] "+r"(failed), "+a"(words[0]), "+D"(words[1]), "+S"(words[2]), "+d"(words[3]), "+r"(r10)
+		     :
+		     : "memory", "cc");
 	words[4] = r10;
 	return !failed;
 }
@@ -265,35 +222,19 @@ bool plinth_machine_hypercall(u64 words[5])
  * A CPU that comes on line under a hypervisor is identified anew, and all CPUs lose what it hides: the features of virtualization.
  * None is lost otherwise once Linux runs. The hypervisor's own mark comes and goes with it.
  */
-struct features {
-	u32 words[NCAPINTS];
-#ifdef CONFIG_X86_VMX_FEATURE_NAMES
-	u32 vmx[NVMXINTS];
-#endif
-};
+static struct cpuinfo_x86 known_of_all;
+static DEFINE_PER_CPU(struct cpuinfo_x86, known);
 
-static struct features boot_features;
-static DEFINE_PER_CPU(struct features, cpu_features);
-
-static void save(struct features *to, const struct cpuinfo_x86 *from)
+static void restore(struct cpuinfo_x86 *to, const struct cpuinfo_x86 *from)
 {
-	memcpy(to->words, from->x86_capability, sizeof(to->words));
-#ifdef CONFIG_X86_VMX_FEATURE_NAMES
-	memcpy(to->vmx, from->vmx_capability, sizeof(to->vmx));
-#endif
-}
-
-static void restore(struct cpuinfo_x86 *to, const struct features *from)
-{
-	const int word = X86_FEATURE_HYPERVISOR / 32;
-	const u32 mark = 1u << (X86_FEATURE_HYPERVISOR % 32);
 	int i;
 
 	for (i = 0; i < NCAPINTS; i++)
-		to->x86_capability[i] |= from->words[i];
-	to->x86_capability[word] &= ~mark | from->words[word];
+		to->x86_capability[i] |= from->x86_capability[i];
+	if (!cpu_has(from, X86_FEATURE_HYPERVISOR))
+		clear_bit(X86_FEATURE_HYPERVISOR, (unsigned long *)to->x86_capability);
 #ifdef CONFIG_X86_VMX_FEATURE_NAMES
-	memcpy(to->vmx_capability, from->vmx, sizeof(from->vmx));
+	memcpy(to->vmx_capability, from->vmx_capability, sizeof(to->vmx_capability));
 #endif
 }
 
@@ -301,16 +242,16 @@ void plinth_machine_save_features(void)
 {
 	int cpu;
 
-	save(&boot_features, &boot_cpu_data);
+	known_of_all = boot_cpu_data;
 	for_each_online_cpu(cpu)
-		save(&per_cpu(cpu_features, cpu), &cpu_data(cpu));
+		per_cpu(known, cpu) = cpu_data(cpu);
 }
 
 void plinth_machine_restore_features(void)
 {
 	int cpu;
 
-	restore(&boot_cpu_data, &boot_features);
+	restore(&boot_cpu_data, &known_of_all);
 	for_each_online_cpu(cpu)
-		restore(&cpu_data(cpu), &per_cpu(cpu_features, cpu));
+		restore(&cpu_data(cpu), &per_cpu(known, cpu));
 }

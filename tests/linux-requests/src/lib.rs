@@ -24,7 +24,6 @@ unsafe extern "C" {
     static probe_sizes: [u32; 5];
     static probe_offsets: [u32; 5];
     safe fn plinth_request_size(number: u32) -> u32;
-    fn plinth_check_head(number: u32, head: *const u64) -> c_int;
     fn plinth_check(number: u32, request: *const u64) -> c_int;
     fn plinth_contains(range: *const Range, address: u64, size: u64) -> c_int;
 }
@@ -65,11 +64,6 @@ impl Structure {
     }
 }
 
-fn check_head(number: u32, structure: &Structure) -> c_int {
-    // SAFETY: It reads the first two words of a structure that has more.
-    unsafe { plinth_check_head(number, structure.0.as_ptr()) }
-}
-
 fn check(number: u32, structure: &Structure) -> c_int {
     // SAFETY: It reads as much as the largest structure, which is shorter than this one.
     unsafe { plinth_check(number, structure.0.as_ptr()) }
@@ -98,7 +92,16 @@ fn is_right(request: usize, s: &Structure) -> bool {
     }
 }
 
-/// A structure near a right one: some fields with likely values, then a few words with any.
+/// The fields that a right request has beside its head.
+fn right_fields(request: usize) -> &'static [(usize, u32)] {
+    match request {
+        1 => &[(2, 1 << 21)],
+        4 => &[(2, 0x1_0003), (3, 0x504c_0000)],
+        _ => &[],
+    }
+}
+
+/// A structure with a right head, near a right one: some fields with likely values, then a few words with any.
 fn structures(request: usize) -> impl Strategy<Value = Structure> {
     let likely: Vec<(usize, Vec<u32>)> = match request {
         1 => vec![
@@ -126,7 +129,8 @@ fn structures(request: usize) -> impl Strategy<Value = Structure> {
         .collect();
     // Half of them without any other word, so that many are right.
     let wild = prop_oneof![Just(vec![]), prop::collection::vec((2..WORDS, any::<u32>()), 1..3)];
-    (fields, wild).prop_map(|(fields, wild)| Structure::new(&[fields, wild].concat()))
+    let head = vec![(0, REQUESTS[request].1), (1, 1)];
+    (fields, wild).prop_map(move |(fields, wild)| Structure::new(&[head.clone(), fields, wild].concat()))
 }
 
 fn config() -> ProptestConfig {
@@ -167,13 +171,14 @@ proptest! {
     ) {
         let (number, right) = REQUESTS[request];
         let size = size.unwrap_or(right);
-        let structure = Structure::new(&[(0, size), (1, version)]);
+        let with_head = |size, version| Structure::new(&[&[(0, size), (1, version)], right_fields(request)].concat());
+        let structure = with_head(size, version);
         let expected = if version != 1 { EINVAL } else if size != right { E2BIG } else { 0 };
-        prop_assert_eq!(check_head(number, &structure), expected);
+        prop_assert_eq!(check(number, &structure), expected);
         // A number that says another size is known, but its structure is not.
         let other = number ^ 0x0008_0000;
         prop_assert_eq!(plinth_request_size(other), right);
-        prop_assert_eq!(check_head(other, &Structure::new(&[(0, right), (1, 1)])), E2BIG);
+        prop_assert_eq!(check(other, &with_head(right, 1)), E2BIG);
         let known = REQUESTS.iter().any(|(number, _)| number & 0xc000_ffff == wrong_number & 0xc000_ffff);
         prop_assert_eq!(plinth_request_size(wrong_number) != 0, known);
         if !known {
