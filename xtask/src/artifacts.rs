@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Package, Target};
-use xshell::cmd;
 
 use crate::board::{self, Board, Loader};
 use crate::c_extensions;
 use crate::cli::BuildOptions;
+use crate::linux_programs::LinuxTarget;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -127,23 +127,18 @@ pub(crate) fn features(package: &Package) -> &'static [&'static str] {
 /// The packages with programs that run in a board's Linux, to launch Plinth below it.
 const LINUX_PACKAGES: [&str; 2] = ["vmmctl", "plinth-test-late-launch"];
 
-/// Builds them, with their libraries in them.
+/// Builds them.
 pub(crate) fn build_linux_programs(workspace: &Workspace, board: &Board) -> Result<()> {
-    let triple = linux_triple(board);
-    let packages = LINUX_PACKAGES.into_iter().flat_map(|package| ["--package", package]);
-    let build = cmd!(workspace.shell, "cargo build --release --target {triple} {packages...}");
-    let build = build.env("RUSTFLAGS", "-C target-feature=+crt-static").quiet();
-    build.run().with_context(|| format!("{} did not build for {triple}", LINUX_PACKAGES.join(" or ")))
+    let target = LinuxTarget::of(&workspace.shell, board.architecture())?;
+    target
+        .build(&workspace.shell, &LINUX_PACKAGES)
+        .with_context(|| format!("{} did not build for {}", LINUX_PACKAGES.join(" or "), target.triple))
 }
 
 /// One of these programs' files, once it is built.
 pub(crate) fn linux_program(workspace: &Workspace, board: &Board, name: &str) -> Result<PathBuf> {
-    existing(file(workspace, &linux_triple(board), name), "vmmctl and tests/late-launch")
-}
-
-/// The target of programs that run in a board's Linux.
-fn linux_triple(board: &Board) -> String {
-    format!("{}-unknown-linux-gnu", board.architecture())
+    let target = LinuxTarget::of(&workspace.shell, board.architecture())?;
+    existing(target.file(&workspace.target, name), "vmmctl and tests/late-launch")
 }
 
 /// The ELF file of a kernel that only tests use.

@@ -20,6 +20,7 @@ mod emulator;
 mod image;
 mod lint;
 mod linux;
+mod linux_programs;
 mod miri;
 mod new_extension;
 mod package;

@@ -28,7 +28,7 @@ pub(crate) enum Toolchain {
 impl Toolchain {
     /// Finds or installs what it takes to build for `triple`.
     pub(crate) fn for_target(shell: &Shell, triple: &str) -> Result<Self> {
-        if has_library(shell, triple) || add_target(shell, triple) {
+        if is_prebuilt(shell, triple) {
             return Ok(Self::Prebuilt);
         }
         if has_source(shell, "rustc") || add_source(shell) {
@@ -61,6 +61,11 @@ fn from_source(cargo: Cmd<'_>) -> Cmd<'_> {
 
 fn debian_path() -> String {
     format!("/usr/bin:{}", std::env::var("PATH").unwrap_or_default())
+}
+
+/// Whether the standard library for `triple` is there, or rustup could add it.
+pub(crate) fn is_prebuilt(shell: &Shell, triple: &str) -> bool {
+    has_library(shell, triple) || add_target(shell, triple)
 }
 
 fn has_library(shell: &Shell, triple: &str) -> bool {

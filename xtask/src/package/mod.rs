@@ -46,11 +46,11 @@ impl Machine {
         }
     }
 
-    /// The target of a program for Linux that brings its libraries along.
-    const fn linux(self) -> &'static str {
+    /// Rust's name.
+    const fn architecture(self) -> &'static str {
         match self {
-            Self::Amd64 => "x86_64-unknown-linux-musl",
-            Self::Arm64 => "aarch64-unknown-linux-musl",
+            Self::Amd64 => "x86_64",
+            Self::Arm64 => "aarch64",
         }
     }
 }

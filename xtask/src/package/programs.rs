@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use xshell::cmd;
 
 use super::{Machine, Source};
+use crate::linux_programs::LinuxTarget;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -36,11 +37,10 @@ pub(super) fn build(source: &Source<'_>) -> Result<Programs> {
 
 /// Builds `vmmctl`, with its libraries in it.
 pub(crate) fn vmmctl(workspace: &Workspace, machine: Machine) -> Result<PathBuf> {
-    let triple = machine.linux();
-    // The linker that comes with the compiler; a C compiler for the other machine need not be there.
-    let linker = format!("target.{triple}.linker='rust-lld'");
-    compile(workspace, triple, &["vmmctl"], &["--config", &linker])?;
-    Ok(output(workspace, triple)?.join("vmmctl"))
+    let target = LinuxTarget::of(&workspace.shell, machine.architecture())?;
+    let options: Vec<_> = target.options.iter().map(String::as_str).collect();
+    compile(workspace, &target.triple, &["vmmctl"], &options)?;
+    Ok(target.file(&build_folder(workspace)?, "vmmctl"))
 }
 
 fn build_folder(workspace: &Workspace) -> Result<PathBuf> {
