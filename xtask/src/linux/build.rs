@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use xshell::cmd;
+use xshell::{Shell, cmd};
 
 use super::Linux;
 use crate::debian;
@@ -51,6 +51,12 @@ pub(crate) fn module(workspace: &Workspace, linux: &Linux) -> Result<PathBuf> {
     Ok(folder.join("plinth.ko"))
 }
 
+/// Copies an ELF file without its symbols, by the binutils that come with the module's compiler.
+pub(crate) fn strip(shell: &Shell, linux: &Linux, from: &Path, to: &Path) -> Result<()> {
+    let prefix = cross_prefix(linux);
+    debian::quietly(cmd!(shell, "{prefix}strip -o {to} {from}"))
+}
+
 /// What compiler and binutils for another machine are called by.
 fn cross_prefix(linux: &Linux) -> String {
     match (linux.architecture, std::env::consts::ARCH) {
@@ -61,19 +67,15 @@ fn cross_prefix(linux: &Linux) -> String {
 }
 
 fn setup(workspace: &Workspace, prefix: &str) -> Result<()> {
-    let mut missing = Vec::new();
-    if !debian::has_program("make") {
-        missing.push("make".to_owned());
-    }
-    if !debian::has_program(&format!("{prefix}{COMPILER}")) {
-        let suffix = prefix.trim_end_matches('-');
-        missing.push(if suffix.is_empty() { COMPILER.to_owned() } else { format!("{COMPILER}-{suffix}") });
-    }
+    let shell = &workspace.shell;
+    let compiler = format!("{prefix}{COMPILER}");
+    let machine = prefix.trim_end_matches('-');
+    let package = if machine.is_empty() { COMPILER.to_owned() } else { format!("{COMPILER}-{machine}") };
+    debian::need(shell, &[("make", "make"), (&compiler, &package)])?;
     if std::env::consts::ARCH == "x86_64" && !Path::new(LIBELF.0).is_file() {
-        missing.push(LIBELF.1.to_owned());
+        debian::install(shell, &[LIBELF.1])?;
     }
-    let missing: Vec<_> = missing.iter().map(String::as_str).collect();
-    if missing.is_empty() { Ok(()) } else { debian::install(&workspace.shell, &missing) }
+    Ok(())
 }
 
 /// Copies what has changed, so that only that is compiled again: the kernel's build system writes beside the sources.

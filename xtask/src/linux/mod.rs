@@ -4,7 +4,7 @@
 mod build;
 mod fetch;
 
-pub(crate) use build::module;
+pub(crate) use build::{module, strip};
 pub(crate) use fetch::Fetched;
 
 use std::path::Path;

@@ -30,7 +30,7 @@ pub(super) fn prepare(workspace: &Workspace, board: &Board, test: &Test) -> Resu
     Ok(())
 }
 
-/// The options that boot this Linux bare, with a RAM disk that is written to `scratch`.
+/// The options that boot this Linux, with a RAM disk that is written to `scratch`.
 pub(super) fn options(
     bench: &Bench<'_>,
     test: &Test,
@@ -49,7 +49,7 @@ pub(super) fn options(
     let module = workspace.target.join("plinth/linux-module");
     let module = module.join(format!("{}-{}/plinth.ko", linux.name, linux.architecture));
     extras.push(extra(MODULE, module));
-    extras.extend(programs(bench, test, late)?);
+    extras.extend(programs(bench, test, late, linux, scratch)?);
     if late.second_kernel {
         extras.push(extra("boot/vmlinuz", fetched.image()));
         let initrd = scratch.join("second-initrd");
@@ -60,7 +60,9 @@ pub(super) fn options(
     fs::write(&initrd, payload::initramfs(workspace, board, None, &extras)?)
         .with_context(|| format!("cannot write {}", initrd.display()))?;
     let (payload, initrd) = (Some(fetched.image()), Some(initrd));
-    Ok(BootOptions { payload, initrd, extension: None, bare: true, ..options })
+    // With an extension for the board's loader that launches Plinth before this Linux, and the module finds it there.
+    let bare = options.extension.is_none();
+    Ok(BootOptions { payload, initrd, bare, ..options })
 }
 
 /// The modules that every test loads.
@@ -68,15 +70,23 @@ fn usual_modules(fetched: &Fetched) -> Vec<Extra> {
     ["cpuid", "msr"].map(|name| extra(&format!("lib/modules/{name}.ko"), fetched.module(name))).into()
 }
 
-/// The kernel image, the extensions, and the programs that launch and try.
-fn programs(bench: &Bench<'_>, test: &Test, late: &Late) -> Result<Vec<Extra>> {
+/// The kernel image without its symbols, as a package has it, the extensions, and the programs that launch and try.
+fn programs(
+    bench: &Bench<'_>,
+    test: &Test,
+    late: &Late,
+    linux: &Linux,
+    scratch: &Path,
+) -> Result<Vec<Extra>> {
     let (workspace, board) = (bench.workspace, bench.board);
     let kernel = match test.kernel {
         Some(name) => artifacts::test_kernel(workspace, board, name)?,
         None => bench.images.kernel.clone(),
     };
+    let stripped = scratch.join("kernel");
+    linux::strip(&workspace.shell, linux, &kernel, &stripped)?;
     let mut extras = vec![
-        extra("usr/lib/plinth/kernel", kernel),
+        extra("usr/lib/plinth/kernel", stripped),
         extra("usr/lib/plinth/extensions/default", bench.images.extension.clone()),
     ];
     for name in ["vmmctl", "late-launch"] {

@@ -1,7 +1,7 @@
 //! Plinth below a Linux that runs already, by `loaders/linux`: on all CPUs or none, again and again, and away as if nothing had
 //! been.
 
-use super::{AMD, BARE_2, End, LINUX, Late, POWER_DOWN, Test};
+use super::{AMD, BARE_2, End, LINUX, Late, POWER_DOWN, Test, intel};
 use crate::test::{CALL_TRACE, LINUX_PANIC};
 
 /// Debian 12's own kernel, with the default extension.
@@ -28,11 +28,16 @@ const REFUSALS: Late = Late {
 const CRASHES: Late = Late { extensions: &["crashes-later"], ..PLAIN };
 
 const KVM: Late = Late { modules: &["irqbypass", "ccp", "kvm", "kvm-amd"], ..PLAIN };
+const KVM_INTEL: Late = Late { modules: &["irqbypass", "kvm", "kvm-intel"], ..PLAIN };
+
 /// Linux boots bare; its test launches.
 const LATE: Test = Test { boards: AMD, late: Some(&PLAIN), timeout: 600, ..LINUX };
 
 /// Launched and stopped ten times while the machine works.
 const CYCLES: Test = Test { command_line: "plinth.test=late-cycles", timeout: 900, ..LATE };
+
+/// The same on Intel's VMX, on Bochs: slow, so that there is little in each boot.
+const INTEL: Test = Test { late: Some(&PLAIN), ..intel::BIOS };
 
 /// The same a hundred times.
 const MANY_CYCLES: Test =
@@ -138,5 +143,31 @@ pub(super) const TESTS: &[Test] = &[
         expect: &["TEST late-reboot cpus=2 ok"],
         end: End::Reset,
         ..LATE
+    },
+    Test {
+        name: "late-cycles-modules-1",
+        proves: "a running Linux under load is taken over and given back on Intel VMX, and logs nothing; KVM is refused meanwhile \
+                 and works afterwards; the module's end is Plinth's",
+        command_line: "plinth.test=late-cycles,late-modules plinth.cycles=2",
+        late: Some(&KVM_INTEL),
+        expect: &["TEST late-cycles cpus=1 ok", "TEST late-modules cpus=1 ok", POWER_DOWN],
+        ..INTEL
+    },
+    Test {
+        name: "late-hotplug-2",
+        proves: "CPUs go and come below Plinth on Intel VMX, and have all their features when they are given back",
+        command_line: "plinth.test=late-hotplug",
+        cpus: 2,
+        expect: &["TEST late-hotplug cpus=2 ok", POWER_DOWN],
+        ..INTEL
+    },
+    Test {
+        name: "late-rest",
+        proves: "a root VM in x2APIC mode takes no exit at rest, nor for its timer's ticks, by what vmmctl shows",
+        command_line: "plinth.test=late-rest",
+        // The board's loader launches Plinth with it, and the module finds it there.
+        extension: Some("x2apic-allowed"),
+        expect: &["TEST late-rest cpus=1 ok", POWER_DOWN],
+        ..INTEL
     },
 ];
