@@ -263,7 +263,7 @@ impl HostCpu for SvmCpu {
         emulate::as_bare_machine(vs, exit, guest, registers)
     }
 
-    fn can_promote(&mut self, vs: &SvmVs, guest: &impl GuestMemory) -> TakeBack {
+    fn can_promote(&mut self, vs: &SvmVs, guest: &impl GuestMemory, _: ExitRegisters) -> TakeBack {
         self.load_host();
         if vs.expects_event() {
             return TakeBack::Later;

@@ -13,8 +13,8 @@ use crate::guest_walk::Stage1;
 use crate::host::{read_system, write_system};
 use crate::memory::IdentityMemory;
 use crate::register_table::Id;
-use crate::root_state::Translation;
 use crate::timer::{self, Ring};
+use crate::translation::Translation;
 use crate::vectors;
 
 /// Where in a VS's page the bank starts, in bytes: behind the general registers.
@@ -248,6 +248,13 @@ impl Bank {
         for (encoding, value) in values {
             let _ = self.write(encoding, value);
         }
+    }
+
+    /// What EL1 translates by.
+    pub(crate) fn translation(&self) -> Translation {
+        let [sctlr, ttbr, tcr, mair, vbar] = [SCTLR_EL1, TTBR0_EL1, TCR_EL1, MAIR_EL1, VBAR_EL1]
+            .map(|encoding| self.read(encoding).unwrap_or(0));
+        Translation { mair, tcr, ttbr, sctlr, vbar }
     }
 
     /// When EL1's timers raise their interrupts, those that are on and not masked.

@@ -1,5 +1,5 @@
-//! What a caller at EL2 has in registers that it has at EL1 too, and goes on with there: above all its timer, which firmware sets
-//! again in the interrupt's handler alone.
+//! What a caller at EL2 has in registers that it has at EL1 too, and goes on with there, and at EL2 again after a stop: above all
+//! its timer, which firmware sets again in the interrupt's handler alone.
 
 use crate::bank::Bank;
 use crate::host::{read_system, write_system};
@@ -13,10 +13,14 @@ const TPIDR_EL0: u64 = register_number(3, 3, 13, 0, 2);
 const TPIDRRO_EL0: u64 = register_number(3, 3, 13, 0, 3);
 const SP_EL0: u64 = register_number(3, 0, 4, 1, 0);
 
+/// All of them, by their encodings at EL1.
+const ENCODINGS: [u64; 9] =
+    [CNTP_CTL, CNTP_CVAL, CNTV_CTL, CNTV_CVAL, CNTKCTL, TPIDR_EL1, TPIDR_EL0, TPIDRRO_EL0, SP_EL0];
+
 /// The registers, by their names at EL1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallerRegisters {
-    lowered: [(u64, u64); 9],
+    lowered: [(u64, u64); ENCODINGS.len()],
     /// CNTP_CTL and CNTV_CTL, if these are EL2's own.
     own_timers: Option<[u64; 2]>,
 }
@@ -52,6 +56,55 @@ impl CallerRegisters {
             }
         }
         Self { lowered, own_timers: has_own_timers.then_some([physical, other]) }
+    }
+
+    /// What the caller has in them at EL1.
+    pub(crate) fn of_el1(bank: &Bank) -> Self {
+        let read = |encoding| (encoding, bank.read(encoding).unwrap_or(0));
+        Self { lowered: ENCODINGS.map(read), own_timers: None }
+    }
+
+    /// The caller's thread register: TPIDR_EL2, or TPIDR_EL1.
+    pub(crate) fn thread(&self) -> u64 {
+        self.value(TPIDR_EL1)
+    }
+
+    fn value(&self, wanted: u64) -> u64 {
+        let found = self.lowered.iter().find(|(encoding, _)| *encoding == wanted);
+        found.map_or(0, |(_, value)| *value)
+    }
+
+    /// Gives the caller at EL2 what it had in them at EL1, but for its thread register. With `has_own_timers` it has the EL2&0
+    /// regime; else its virtual counter is `offset` behind the machine's.
+    ///
+    /// # Safety
+    /// The processor holds the bank, and EL1 runs no more; EL2's other registers are the caller's.
+    pub(crate) unsafe fn raise(&self, bank: &Bank, has_own_timers: bool, offset: u64) {
+        for encoding in [TPIDR_EL0, TPIDRRO_EL0, SP_EL0] {
+            let _ = bank.write(encoding, self.value(encoding));
+        }
+        let [physical, other] = [CNTP_CTL, CNTV_CTL].map(|control| self.value(control));
+        let [physical_at, other_at] = [CNTP_CVAL, CNTV_CVAL].map(|compare| self.value(compare));
+        if has_own_timers {
+            // SAFETY: EL2's own timers, of which the regime has both.
+            unsafe {
+                write_system!("cnthp_cval_el2", physical_at);
+                write_system!("cnthp_ctl_el2", physical);
+                write_system!("S3_4_C14_C3_2", other_at);
+                write_system!("S3_4_C14_C3_1", other);
+            }
+            return;
+        }
+        let timers = [
+            (CNTKCTL, self.value(CNTKCTL)),
+            (CNTP_CVAL, physical_at),
+            (CNTP_CTL, physical),
+            (CNTV_CVAL, other_at.wrapping_sub(offset)),
+            (CNTV_CTL, other),
+        ];
+        for (encoding, value) in timers {
+            let _ = bank.write(encoding, value);
+        }
     }
 
     /// Gives them to the caller at EL1.

@@ -1,6 +1,7 @@
 //! A processor at EL2, while the kernel runs on it.
 
 mod errors;
+mod leaving;
 mod redistributor;
 mod step;
 mod timed;
@@ -27,6 +28,7 @@ use crate::inject::Place;
 use crate::recall::{self, Root};
 use crate::regime::{GuestControl, GuestEl0, Regime};
 use crate::root_error::{HCR_VIRTUAL_ERROR, RootError};
+use crate::root_state::Caller;
 use crate::serve::{Serving, Stop};
 use crate::switch::{self, FIQ, IRQ, SERROR, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
@@ -34,8 +36,8 @@ use crate::traps::Opened;
 use crate::user::{UserPlace, UserRegisters};
 use crate::vs::El2Vs;
 use crate::{
-    El2, buffers, el1_caller, emulate, exits, firmware, gic, host, id_registers, interface, launch,
-    processors, regime, tlb,
+    El2, buffers, emulate, exits, firmware, gic, host, id_registers, interface, launch, processors, regime,
+    tlb,
 };
 
 /// [`El2Cpu::masked`] is there: never in HCR_EL2 itself.
@@ -75,6 +77,8 @@ pub struct El2Cpu {
     ways: Ways,
     /// VSESR_EL2 is there (FEAT_RAS).
     has_virtual_syndrome: bool,
+    /// Who has this processor back after a stop.
+    way_back: Option<Caller>,
 }
 
 /// Why the extension stopped.
@@ -96,14 +100,15 @@ impl El2Cpu {
     /// The processor that the caller runs on.
     ///
     /// # Safety
-    /// The kernel's registers of EL2 are loaded, `user_root` is the extension's stage 2, and `gic` is what the
-    /// machine has, mapped.
+    /// The kernel's registers of EL2 are loaded, `user_root` is the extension's stage 2, `gic` is what the machine has, mapped, and
+    /// `way_back` is who has launched it here.
     pub(crate) unsafe fn new(
         features: &Features,
         user_root: Spa,
         root: Root,
         gic: GicKind,
         clock: Clock,
+        way_back: Option<Caller>,
     ) -> Self {
         // SAFETY: at EL2, and no guest runs yet.
         let gic = unsafe { host::open_el1(features, gic) };
@@ -129,6 +134,7 @@ impl El2Cpu {
             id: processors::own_hardware_id(),
             ways: Ways::of(features),
             has_virtual_syndrome: features.error_records,
+            way_back,
         };
         // What HCR_EL2 says is true from now on.
         cpu.user.load_user();
@@ -570,14 +576,12 @@ impl HostCpu for El2Cpu {
     /// Nothing comes here: a processor that does not run under Plinth is started by the firmware at once.
     fn forward(&mut self, _: ProcessorEvent) {}
 
-    /// An OS at EL1 that has launched Plinth below itself gets EL2's stub back, with the MMU off, so that no table is looked at.
-    /// Firmware that ran at EL2 is at EL1 now, and stays there.
-    fn can_promote(&mut self, vs: &El2Vs, _: &impl GuestMemory) -> TakeBack {
-        match () {
-            () if !vs.is_root() || !el1_caller::has_stub() => TakeBack::Never,
-            () if self.error.waits() => TakeBack::Later,
-            () => TakeBack::Now,
-        }
+    fn can_promote(&mut self, vs: &El2Vs, guest: &impl GuestMemory, registers: ExitRegisters) -> TakeBack {
+        self.take_back(vs, guest, registers)
+    }
+
+    fn can_turn_off(&self) -> bool {
+        self.is_firmwares()
     }
 
     fn reset_machine(&mut self) {

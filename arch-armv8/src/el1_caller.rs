@@ -1,8 +1,7 @@
 //! An OS at EL1 that has come to EL2 by its hypervisor stub's HVC_SOFT_RESTART (Linux, arch/arm64/include/asm/virt.h): the way in,
 //! and the way back.
 //!
-//! The MMU of EL2 is off both ways, and the way back reads only what has been cleaned to memory. The first processor comes in on
-//! the loader's tables; each later one finds its [`Arrival`] and comes in on the kernel's, as one does that the firmware starts.
+//! The MMU of EL2 is off both ways ([`way_back`]). The first processor comes in on the loader's tables; each later one finds its [`Arrival`] and comes in on the kernel's, as one does that the firmware starts.
 //! EL1's registers stay in the processor.
 
 use core::arch::naked_asm;
@@ -17,38 +16,16 @@ use spin::Once;
 use crate::descriptor::MAIR;
 use crate::el2_state::El2State;
 use crate::exit_registers::ExitRegisters;
-use crate::host::{self, HostRegisters, read_system, write_system};
-use crate::launch::publish;
-use crate::pstate::Pstate;
-use crate::regime::{HCR_RW, HCR_STAGE_2};
+use crate::host;
+use crate::regime::HCR_RW;
 use crate::secondary::{ARRIVALS, Arrival};
 use crate::vs::El2Vs;
-
-/// What the stub leaves in EL2's registers, and where EL1 goes on. The way in and the way back have it in assembly: the order counts.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct El1Frame {
-    host: HostRegisters,
-    cptr: u64,
-    cnthctl: u64,
-    elr: u64,
-    spsr: u64,
-    sp: u64,
-}
-
-/// What [`leave`] reads.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Leaving {
-    frame: El1Frame,
-    /// X0 to X30.
-    general: [u64; 31],
-}
+use crate::way_back::{self, CallerFrame};
 
 /// How to give a processor back to its OS.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct El1Caller {
-    frame: El1Frame,
+    frame: CallerFrame,
     state: El2State,
 }
 
@@ -65,24 +42,12 @@ pub(crate) fn first() -> Option<El1Caller> {
     FIRST.get().copied()
 }
 
-impl El1Frame {
-    /// Where EL1 goes on.
-    pub(crate) fn pc(&self) -> u64 {
-        self.elr
-    }
-
-    /// The state that the processor has saved.
-    pub(crate) fn pstate(&self) -> Pstate {
-        Pstate::saved(self.spsr)
-    }
-}
-
 impl El1Caller {
     /// The caller of this processor's launch, before the kernel has changed any register of EL2's that is not in `frame`.
     ///
     /// # Errors
     /// [`LaunchError::AlreadyInUse`] where EL1 is somebody's guest.
-    pub(crate) fn of(frame: &El1Frame, state: El2State) -> Result<Self, LaunchStatus> {
+    pub(crate) fn of(frame: &CallerFrame, state: El2State) -> Result<Self, LaunchStatus> {
         if !state.owns_machine(frame.host.hcr) {
             return Err(LaunchStatus::failed(LaunchError::AlreadyInUse, 0));
         }
@@ -91,7 +56,7 @@ impl El1Caller {
         Ok(caller)
     }
 
-    pub(crate) fn frame(&self) -> &El1Frame {
+    pub(crate) fn frame(&self) -> &CallerFrame {
         &self.frame
     }
 
@@ -107,8 +72,8 @@ impl El1Caller {
     pub(crate) unsafe fn refuse(&self, status: LaunchStatus) -> ! {
         // SAFETY: forwarded to the caller.
         unsafe {
-            self.put_back();
-            go_back(&self.frame, status)
+            way_back::put_back(&self.state);
+            way_back::go_back(&self.frame, status)
         }
     }
 
@@ -122,42 +87,13 @@ impl El1Caller {
             bank.load();
         }
         let place = vs.entry();
-        let frame = El1Frame { elr: place.pc, spsr: place.pstate.raw(), ..self.frame };
-        let leaving = Leaving { frame, general: registers.take(core::array::from_fn(|number| number)) };
+        let frame = CallerFrame { elr: place.pc, spsr: place.pstate.raw(), ..self.frame };
         // SAFETY: forwarded to the caller.
         unsafe {
-            self.put_back();
-            publish(&leaving);
-            leave(&leaving)
+            way_back::put_back(&self.state);
+            way_back::leave(&frame, registers.take(core::array::from_fn(|number| number)))
         }
     }
-
-    /// Ends the kernel's stage 2, by which nobody may walk once its registers are the caller's, and puts those back.
-    ///
-    /// # Safety
-    /// No guest runs on this processor any more.
-    unsafe fn put_back(&self) {
-        let without_stage_2 = read_system!("hcr_el2") & !HCR_STAGE_2;
-        // SAFETY: HCR_EL2 is the caller's before EL1 runs; the rest is forwarded to the caller.
-        unsafe {
-            write_system!("hcr_el2", without_stage_2);
-            core::arch::asm!("isb", options(nostack, preserves_flags));
-            self.state.load();
-        }
-    }
-}
-
-/// Goes back to where the call came from before anything of EL2 was changed that is not in `frame`.
-///
-/// # Safety
-/// `frame` is what the way in has left.
-pub unsafe fn go_back(frame: &El1Frame, status: LaunchStatus) -> ! {
-    let mut general = [0; 31];
-    general[0] = status.raw();
-    let leaving = Leaving { frame: *frame, general };
-    publish(&leaving);
-    // SAFETY: forwarded to the caller.
-    unsafe { leave(&leaving) }
 }
 
 const STACK_SIZE: usize = 64 * 1024;
@@ -176,7 +112,7 @@ const TCR: u64 = 1 << 31 | 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | 16;
 /// SCTLR_EL2 for them: RES1 bits; M, C, SA and I.
 const SCTLR: u64 = 0x30C5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12;
 
-/// The way in: X0 is the [`LaunchInfo`], X1 the call's number, X2 where to go on, with the first two and an [`El1Frame`].
+/// The way in: X0 is the [`LaunchInfo`], X1 the call's number, X2 where to go on, with the first two and an [`CallerFrame`].
 ///
 /// # Safety
 /// Only the image's entry point may come here, at EL2 with the MMU off, from the stub's HVC_SOFT_RESTART; the contract's memory is
@@ -290,80 +226,5 @@ pub unsafe extern "C" fn from_el1() -> ! {
         hcr = const HCR_RW,
         stack = sym LAUNCH_STACK,
         stack_size = const STACK_SIZE,
-    )
-}
-
-const _: () = assert!(size_of::<El1Frame>() == 14 * 8 && offset_of!(El1Frame, cptr) == 9 * 8);
-
-/// The way back to EL1, with all that EL2 was before and no translation left of anybody else's.
-///
-/// # Safety
-/// `leaving` is clean to the point of coherency, as this code is, and both are mapped one to one; with the caller's SCTLR_EL2 the MMU
-/// is off.
-#[unsafe(naked)]
-unsafe extern "C" fn leave(leaving: &Leaving) -> ! {
-    naked_asm!(
-        "msr daifset, #15",
-        "ldp x1, x2, [x0]",
-        "ldp x3, x4, [x0, #16]",
-        "ldp x5, x6, [x0, #32]",
-        "ldp x7, x8, [x0, #48]",
-        "ldp x9, x10, [x0, #64]",
-        "ldp x11, x12, [x0, #80]",
-        "ldp x13, x14, [x0, #96]",
-        // MMU and data cache off: what follows means something else in the other regime.
-        "mrs x15, sctlr_el2",
-        "mov x16, #5",
-        "bic x15, x15, x16",
-        "dsb sy",
-        "msr sctlr_el2, x15",
-        "isb",
-        "msr hcr_el2, x6",
-        "isb",
-        "msr mair_el2, x1",
-        "msr tcr_el2, x2",
-        "msr ttbr0_el2, x3",
-        "msr vbar_el2, x5",
-        "tbz x7, #{has_tcr2}, 2f",
-        "msr S3_4_C2_C0_3, x8",
-        "2: tbz x7, #{has_sctlr2}, 3f",
-        "msr S3_4_C1_C0_3, x9",
-        "3: msr cptr_el2, x10",
-        "msr cnthctl_el2, x11",
-        "isb",
-        // What was translated for the extension and its VMs, and for EL1 by the root VM's stage 2.
-        "tlbi alle2",
-        "tlbi alle1",
-        "ic iallu",
-        "dsb sy",
-        "isb",
-        "msr sctlr_el2, x4",
-        "isb",
-        "msr elr_el2, x12",
-        "msr spsr_el2, x13",
-        "mov sp, x14",
-        "ldp x2, x3, [x0, #{general} + 16]",
-        "ldp x4, x5, [x0, #{general} + 32]",
-        "ldp x6, x7, [x0, #{general} + 48]",
-        "ldp x8, x9, [x0, #{general} + 64]",
-        "ldp x10, x11, [x0, #{general} + 80]",
-        "ldp x12, x13, [x0, #{general} + 96]",
-        "ldp x14, x15, [x0, #{general} + 112]",
-        "ldp x16, x17, [x0, #{general} + 128]",
-        "ldp x18, x19, [x0, #{general} + 144]",
-        "ldp x20, x21, [x0, #{general} + 160]",
-        "ldp x22, x23, [x0, #{general} + 176]",
-        "ldp x24, x25, [x0, #{general} + 192]",
-        "ldp x26, x27, [x0, #{general} + 208]",
-        "ldp x28, x29, [x0, #{general} + 224]",
-        "ldr x30, [x0, #{general} + 240]",
-        "ldp x0, x1, [x0, #{general}]",
-        "eret",
-        // Nothing is executed here, not even by speculation.
-        "dsb nsh",
-        "isb",
-        general = const offset_of!(Leaving, general),
-        has_tcr2 = const host::HAS_TCR2,
-        has_sctlr2 = const host::HAS_SCTLR2,
     )
 }

@@ -66,6 +66,9 @@ registers! {
     vpidr = "vpidr_el2", |_features, _gic| true;
     vmpidr = "vmpidr_el2", |_features, _gic| true;
     cntvoff = "cntvoff_el2", |_features, _gic| true;
+    // EL2's own timer, which the kernel uses.
+    cnthp_cval = "cnthp_cval_el2", |_features, _gic| true;
+    cnthp_ctl = "cnthp_ctl_el2", |_features, _gic| true;
     vsesr = "S3_4_C5_C2_3", |features, _gic| features.error_records;
     vdisr = "S3_4_C12_C1_1", |features, _gic| features.error_records;
     // EL1's, which the launch switches off.
@@ -93,6 +96,21 @@ impl El2State {
     /// The same on this processor, which came under Plinth from the firmware, so that it never had one.
     pub(crate) fn on_this_processor(self) -> Self {
         Self { vpidr: MIDR_EL1.get(), vmpidr: MPIDR_EL1.get(), ..self }
+    }
+
+    /// CPTR_EL2 and CNTHCTL_EL2, which are laid out by HCR_EL2.E2H.
+    pub(crate) const fn laid_out(&self) -> [u64; 2] {
+        [self.cptr, self.traps.cnthctl()]
+    }
+
+    /// What EL2's virtual counter is behind the machine's.
+    pub(crate) const fn counter_offset(&self) -> u64 {
+        self.cntvoff
+    }
+
+    /// The same with another thread register.
+    pub(crate) fn with_thread(self, tpidr: u64) -> Self {
+        Self { tpidr, ..self }
     }
 
     /// Whether EL1 ran on a machine that is its own: no stage 2, no offset of the virtual counter's.

@@ -20,10 +20,48 @@ const MMU_ON: u64 = 1;
 const ADDRESS: u64 = 0x0000_FFFF_FFFF_F000;
 /// AP\[2\]: read only.
 const READ_ONLY: u64 = 1 << 7;
-/// PXN: privileged code may not execute.
+/// PXN: privileged code may not execute. In the table above, PXNTable.
 const PRIVILEGED_NO_EXECUTE: u64 = 1 << 53;
+const TABLE_PRIVILEGED_NO_EXECUTE: u64 = 1 << 59;
+/// XN of a regime of one level, and XNTable.
+const NO_EXECUTE: u64 = 1 << 54;
+const TABLE_NO_EXECUTE: u64 = 1 << 60;
+/// APTable\[1\].
+const TABLE_READ_ONLY: u64 = 1 << 62;
+/// AF: set where an access need not be noted first.
+const ACCESSED: u64 = 1 << 10;
 /// The bit of an address that picks the table.
 const UPPER: u64 = 1 << 55;
+
+/// The last entry of a walk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaf {
+    /// Where the address leads.
+    pub(crate) leads: Gpa,
+    entry: u64,
+    /// What is in any of the tables' own entries.
+    tables: u64,
+}
+
+impl Leaf {
+    pub(crate) const fn is_accessed(&self) -> bool {
+        self.entry & ACCESSED != 0
+    }
+
+    pub(crate) const fn is_writable(&self) -> bool {
+        self.entry & READ_ONLY == 0 && self.tables & TABLE_READ_ONLY == 0
+    }
+
+    /// Whether code above EL0 may execute it, in a regime that EL0 shares.
+    pub(crate) const fn privileged_executes(&self) -> bool {
+        self.entry & PRIVILEGED_NO_EXECUTE == 0 && self.tables & TABLE_PRIVILEGED_NO_EXECUTE == 0
+    }
+
+    /// Whether EL2 may execute it, in a regime of its own.
+    pub(crate) const fn el2_executes(&self) -> bool {
+        self.entry & NO_EXECUTE == 0 && self.tables & TABLE_NO_EXECUTE == 0
+    }
+}
 
 impl Stage1 {
     /// Where `gva` leads; `None` where nothing is mapped or the access is not allowed.
@@ -36,6 +74,16 @@ impl Stage1 {
         if self.sctlr & MMU_ON == 0 {
             return Ok(Some(Gpa::new(gva.raw())));
         }
+        let leaf = self.leaf(gva, read_entry)?;
+        Ok(leaf.filter(|leaf| allows(leaf.entry, access)).map(|leaf| leaf.leads))
+    }
+
+    /// The entry that maps `gva`, with the MMU on; `None` where nothing is mapped.
+    pub(crate) fn leaf(
+        &self,
+        gva: Gva,
+        read_entry: impl Fn(Gpa) -> Option<u64>,
+    ) -> Result<Option<Leaf>, UnknownTables> {
         let upper = gva.raw() & UPPER != 0;
         let field = self.tcr >> if upper { 16 } else { 0 };
         // TG1 codes 4 KiB as 2, TG0 as 0.
@@ -54,27 +102,25 @@ impl Stage1 {
             return Ok(None);
         }
         let level = 3 - (bits - 13) / 9;
-        Ok(descend(gva.raw(), self.ttbr[usize::from(upper)] & ADDRESS, level, access, read_entry))
+        Ok(descend(gva.raw(), self.ttbr[usize::from(upper)] & ADDRESS, level, read_entry))
     }
 }
 
 /// Walks from the table of `level` at `table` down.
-fn descend(
-    gva: u64,
-    mut table: u64,
-    first: u32,
-    access: GuestAccess,
-    read_entry: impl Fn(Gpa) -> Option<u64>,
-) -> Option<Gpa> {
+fn descend(gva: u64, mut table: u64, first: u32, read_entry: impl Fn(Gpa) -> Option<u64>) -> Option<Leaf> {
+    let mut tables = 0;
     for level in first..=3 {
         let shift = 12 + 9 * (3 - level);
         let entry = read_entry(Gpa::new(table + (gva >> shift & 511) * 8))?;
         match (entry & 3, level) {
-            (3, 0..3) => table = entry & ADDRESS,
+            (3, 0..3) => {
+                tables |= entry;
+                table = entry & ADDRESS;
+            }
             (3, 3) | (1, 1 | 2) => {
                 let inside = (1 << shift) - 1;
                 let leads = Gpa::new(entry & ADDRESS & !inside | gva & inside);
-                return allows(entry, access).then_some(leads);
+                return Some(Leaf { leads, entry, tables });
             }
             _ => return None,
         }

@@ -312,21 +312,29 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
     unsafe { switch::set_emergency_stack(emergency_stack.raw()) };
     let features = Features::current();
     let nested = Root::new(resources.pp, memory, resources.backend, nested_root(&features));
-    // SAFETY: the kernel's registers are loaded, and the interrupt controller is mapped by its tables.
-    let cpu = unsafe { El2Cpu::new(&features, resources.user_root, nested, gic, Clock::new(gic, &private)) };
-    let is_called = root.caller.is_none();
     let way_back = root.way_back();
+    // SAFETY: the kernel's registers are loaded, and the interrupt controller is mapped by its tables.
+    let cpu = unsafe {
+        El2Cpu::new(&features, resources.user_root, nested, gic, Clock::new(gic, &private), way_back)
+    };
+    let is_called = root.caller.is_none();
     let departure = match is_called {
         true => kernel.run_called_pp(resources, cpu, root),
         false => kernel.run_pp(resources, cpu, root),
     };
-    match (departure, way_back) {
-        // SAFETY: nothing of the kernel's is under way here any more.
-        (Departure::Abandon(status, root), _) => unsafe { abandon(resources.pp, status, root) },
-        // SAFETY: the same; the kernel promotes root VSs alone.
-        (Departure::Promote(vs, registers), Some(caller)) => unsafe { caller.give_back(&vs, registers) },
-        // PANIC: `can_promote` agrees only where there is a way back, whatever the extension asks.
-        (Departure::Promote(..), None) => unreachable!("EL2 is not given back"),
+    // SAFETY: nothing of the kernel's is under way here any more, and it promotes root VSs alone.
+    unsafe {
+        match (departure, way_back) {
+            (Departure::Abandon(status, root), _) => abandon(resources.pp, status, root),
+            (Departure::Promote(vs, registers), Some(Caller::El1(caller))) => {
+                caller.give_back(&vs, registers)
+            }
+            (Departure::Promote(vs, registers), Some(Caller::El2(caller))) => {
+                caller.give_back(&vs, registers)
+            }
+            // It is the firmware's, and waits for a start.
+            (Departure::Promote(..), None) => secondary::turn_off(resources.pp),
+        }
     }
 }
 
@@ -336,17 +344,8 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
 /// Nothing of the kernel's is under way on it any more.
 unsafe fn abandon(pp: usize, status: LaunchStatus, root: El2Root) -> ! {
     match root.caller {
-        Some(Caller::El2 { registers, state, frame }) => {
-            // SAFETY: the caller's tables mapped all of this when it called.
-            unsafe {
-                registers.load();
-                state.load();
-                if let Some(registers) = root.registers {
-                    registers.give_back();
-                }
-                return_to_caller(frame, status.raw())
-            }
-        }
+        // SAFETY: forwarded to the caller.
+        Some(Caller::El2(caller)) => unsafe { caller.refuse(&root, status) },
         Some(Caller::El1(caller)) => {
             SLOTS.give_up(pp);
             // SAFETY: forwarded to the caller.
@@ -355,25 +354,6 @@ unsafe fn abandon(pp: usize, status: LaunchStatus, root: El2Root) -> ! {
         // SAFETY: forwarded to the caller.
         None => unsafe { secondary::turn_off(pp) },
     }
-}
-
-/// Returns from the image's entry point with `status`.
-///
-/// # Safety
-/// `frame` is the [`crate::root_state::EntryFrame`] on the caller's stack, and the caller's registers of EL2 are loaded.
-#[unsafe(naked)]
-unsafe extern "C" fn return_to_caller(frame: u64, status: u64) -> ! {
-    naked_asm!(
-        "mov sp, x0",
-        "mov x0, x1",
-        "ldp x19, x20, [sp, #16]",
-        "ldp x21, x22, [sp, #32]",
-        "ldp x23, x24, [sp, #48]",
-        "ldp x25, x26, [sp, #64]",
-        "ldp x27, x28, [sp, #80]",
-        "ldp x29, x30, [sp], #96",
-        "ret",
-    )
 }
 
 /// Makes what was written visible to processors without caches.

@@ -41,6 +41,8 @@ mod store;
 mod stub;
 mod syndrome;
 mod timer;
+#[cfg(any(test, target_arch = "aarch64"))]
+mod translation;
 mod write_traps;
 
 #[cfg(test)]
@@ -62,6 +64,8 @@ pub mod console;
 mod cpu;
 #[cfg(target_arch = "aarch64")]
 mod el1_caller;
+#[cfg(target_arch = "aarch64")]
+mod el2_caller;
 #[cfg(target_arch = "aarch64")]
 mod el2_state;
 #[cfg(target_arch = "aarch64")]
@@ -119,6 +123,8 @@ mod vectors;
 mod vm;
 #[cfg(target_arch = "aarch64")]
 mod vs;
+#[cfg(target_arch = "aarch64")]
+mod way_back;
 
 pub use formats::{HostFormat, Stage2Format};
 
@@ -129,7 +135,7 @@ pub use backend::*;
 mod backend {
     pub use crate::clock::counter;
     pub use crate::cpu::El2Cpu;
-    pub use crate::el1_caller::{El1Frame, from_el1, go_back};
+    pub use crate::el1_caller::from_el1;
     pub use crate::launch::launch;
     pub use crate::memory::{IdentityMemory, Words};
     pub use crate::processors::own_hardware_id;
@@ -137,6 +143,7 @@ mod backend {
     pub use crate::user::UserRegisters;
     pub use crate::vm::El2Vm;
     pub use crate::vs::El2Vs;
+    pub use crate::way_back::{CallerFrame, go_back};
 
     /// EL2 of ARMv8.
     #[derive(Debug)]

@@ -30,6 +30,10 @@ pub(crate) const INTERNAL_FAILURE: i64 = -6;
 pub(crate) const CPU_ON_64: u32 = 0xC400_0003;
 /// CPU_OFF.
 pub(crate) const CPU_OFF: u32 = 0x8400_0002;
+/// AFFINITY_INFO with 64-bit arguments.
+pub(crate) const AFFINITY_INFO_64: u32 = 0xC400_0004;
+/// Its answer for a processor that is off.
+pub(crate) const IS_OFF: i64 = 1;
 /// SYSTEM_RESET.
 pub(crate) const SYSTEM_RESET: u32 = 0x8400_0009;
 

@@ -26,6 +26,21 @@ impl StepBit {
 /// SPSR.BTYPE.
 const BRANCH_TYPE: u64 = 3 << 10;
 
+/// EL2 with EL0's stack pointer; with [`OWN_STACK`] EL2h.
+const EL2T: u64 = 0b01000;
+/// SPSR.M\[0\]: the level's own stack pointer is used.
+const OWN_STACK: u64 = 1;
+/// SPSR.N, Z, C and V.
+const CONDITIONS: u64 = 0xF << 28;
+/// SPSR.SSBS, PAN, UAO, DIT and TCO: what an OS sets once, and has to be alike at each level.
+const MODES: u64 = 1 << 12 | 0xF << 22;
+
+/// As SPSR_EL2 holds a state of EL2's that goes on like this one of EL1's, with masks and conditions its own and the rest from
+/// `modes`. Only for who is given EL2.
+pub(crate) const fn at_el2(state: Pstate, modes: u64) -> u64 {
+    state.0 & (CONDITIONS | MASKS | OWN_STACK) | EL2T | modes & MODES
+}
+
 /// A state of EL1 or EL0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pstate(u64);
@@ -161,6 +176,17 @@ mod tests {
             }
         }
         assert!(!is_illegal(Pstate::EXTENSION.raw(), false) && Pstate::EXTENSION.level() == 0);
+    }
+
+    #[test]
+    fn firmware_is_raised_with_its_masks() {
+        const PAN: u64 = 1 << 22;
+        assert_eq!(at_el2(Pstate::RESET, PAN | 1 << 9), 0x3C0 | 0b1001 | PAN);
+        let running = Pstate::saved(2 << 30 | 1 << 24 | STEP | 1 << 20 | BRANCH_TYPE | 0x240 | EL1T);
+        assert_eq!(at_el2(running, 0), 2 << 30 | 0x240 | 0b1000, "DIT is what it was before the launch");
+        for modes in [0, u64::MAX] {
+            assert_eq!(at_el2(Pstate::RESET, modes) & (MODE | STEP | 1 << 20), 0b1001, "legal at EL2");
+        }
     }
 
     #[test]

@@ -69,6 +69,12 @@ pub(crate) fn handover(pp: usize) -> Option<Handover> {
     unsafe { (*cell.get()).handover }
 }
 
+/// Whether any processor waits in [`pen`], where the firmware does not find it.
+pub(crate) fn holds_any() -> bool {
+    // SAFETY: as in `power_on`.
+    ARRIVALS.0.iter().any(|cell| unsafe { (*cell.get()).waits })
+}
+
 /// Has a processor start under Plinth, by the firmware or out of [`pen`]. Returns PSCI's answer.
 pub(crate) fn power_on(pp: usize) -> i64 {
     let Some(cell) = ARRIVALS.0.get(pp) else { return psci::INVALID_PARAMETERS };
@@ -121,6 +127,31 @@ pub(crate) unsafe fn turn_off(pp: usize) -> ! {
     // BOUND: none. It is off for the others, who do not wait for it.
     loop {
         aarch64_cpu::asm::wfe();
+    }
+}
+
+/// Waits until all others are off, which [`turn_off`] themselves: they run in memory that is the caller's again.
+pub(crate) fn wait_until_off() {
+    if !launch::has_firmware() {
+        return;
+    }
+    let begin = CNTPCT_EL0.get();
+    for affinity in SLOTS.others() {
+        let is_off = || {
+            // SAFETY: the call only tells something.
+            let [answer, ..] = unsafe { firmware::call([u64::from(psci::AFFINITY_INFO_64), affinity, 0, 0]) };
+            i64::from(answer as u32 as i32) == psci::IS_OFF
+        };
+        // BOUND: a second for all of them. The counter runs whatever others do.
+        while !is_off() {
+            if CNTPCT_EL0.get().wrapping_sub(begin) > CNTFRQ_EL0.get() {
+                log::error!(
+                    "processor {affinity:#x}: by the firmware it is not off; do not use the hypervisor's memory"
+                );
+                break;
+            }
+            core::hint::spin_loop();
+        }
     }
 }
 

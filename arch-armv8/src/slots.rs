@@ -138,6 +138,18 @@ impl Slots {
         self.slot(pp).state.store(OFF, Ordering::SeqCst);
     }
 
+    /// Whether any other than the boot processor runs, or is on its way.
+    pub(crate) fn others_run(&self) -> bool {
+        let mut others = self.slots.iter().take(self.count()).skip(1);
+        others.any(|slot| matches!(slot.state.load(Ordering::SeqCst), STARTING | ON))
+    }
+
+    /// The affinities of all but the boot processor.
+    pub(crate) fn others(&self) -> impl Iterator<Item = u64> {
+        let others = self.slots.iter().take(self.count()).skip(1);
+        others.map(|slot| slot.affinity.load(Ordering::Relaxed))
+    }
+
     /// PSCI's AFFINITY_INFO: 0 on, 1 off, 2 on the way.
     pub(crate) fn info(&self, target: u64) -> i64 {
         match self.known(target).map(|(_, slot)| slot.state.load(Ordering::SeqCst)) {
@@ -161,6 +173,10 @@ pub(crate) const fn affinity(hardware_id: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
     use super::*;
 
     #[test]
@@ -179,6 +195,20 @@ mod tests {
         slots.stop(2);
         assert_eq!((slots.info(0x100), slots.begin(0x100, 1, 2)), (1, Ok(Start::Warm)));
         assert_eq!(slots.begin(1, 0, 0), Err(psci::ALREADY_ON), "the one that runs");
+    }
+
+    #[test]
+    fn one_that_was_stopped_runs_no_more() {
+        let slots = Slots::new();
+        slots.fill(7, [0, 7].into_iter());
+        assert!(!slots.others_run(), "the one that runs is the boot processor");
+        assert_eq!(slots.others().collect::<Vec<_>>(), [0]);
+        slots.begin(0, 0, 0).unwrap();
+        assert!(slots.others_run(), "on its way");
+        slots.arrive(1);
+        assert!(slots.others_run());
+        slots.stop(1);
+        assert!(!slots.others_run());
     }
 
     #[test]

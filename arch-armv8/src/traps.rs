@@ -61,6 +61,13 @@ macro_rules! registers {
     };
 }
 
+impl Traps {
+    /// CNTHCTL_EL2.
+    pub(crate) const fn cnthctl(&self) -> u64 {
+        self.cnthctl
+    }
+}
+
 /// Those of both kinds of VM, and whose a processor has.
 #[derive(Debug)]
 pub(crate) struct Opened {

@@ -311,13 +311,17 @@ impl HostCpu for SimCpu {
         self.answer_bare(vs, exit, guest, registers)
     }
 
-    fn can_promote(&mut self, vs: &SimVs, guest: &impl GuestMemory) -> TakeBack {
+    fn can_promote(&mut self, vs: &SimVs, guest: &impl GuestMemory, _: Registers<Sim>) -> TakeBack {
         let tables = vs.state.get(register::X86_CR3).unwrap_or(0).max(0x1000);
         let willing = !self.machine.trouble.refuses_promotion.load(Ordering::Relaxed);
         if vs.event.is_some() {
             return TakeBack::Later;
         }
         TakeBack::now_if(willing && guest.read_u64(Gpa::new(tables & !7)).is_some())
+    }
+
+    fn can_turn_off(&self) -> bool {
+        self.machine.trouble.turns_off.load(Ordering::Relaxed)
     }
 
     fn forward(&mut self, event: ProcessorEvent) {

@@ -78,6 +78,8 @@ pub struct Trouble {
     pub slow_interrupts: AtomicBool,
     /// The bare machine cannot take a VS back.
     pub refuses_promotion: AtomicBool,
+    /// Processors whose VS waits for a start are turned off, not taken back.
+    pub turns_off: AtomicBool,
     /// Processors, by number, on which the kernel has failed while a guest ran.
     pub dead: AtomicU64,
     /// The machine cannot start a processor.

@@ -12,6 +12,7 @@ use plinth_arch_sim::isa::Op;
 use plinth_arch_sim::lab::{Ended, Lab, Setup};
 use plinth_arch_sim::machine::{Machine, RESERVATION};
 use plinth_arch_sim::standard::{ExitInfo, Standard};
+use plinth_arch_sim::vs::reset;
 use plinth_extension_api::abi::{Call, Error, ExitClass, HYPERCALL_REFUSED};
 use plinth_hal::Spa;
 
@@ -130,6 +131,34 @@ fn one_on_which_the_kernel_has_failed_keeps_the_others_for_good() {
     meet(&lab, 1);
     eventually("the refusal", || lab.machine.values() == [HYPERCALL_REFUSED, 0x33]);
     assert!(!is_promoted(&lab.end(0)));
+}
+
+#[test]
+fn one_that_waits_for_a_start_leaves_where_the_machine_turns_it_off() {
+    let mut lab = lab("", Standard::new().extension());
+    let parts = [
+        &wait_for(1)[..],
+        &[reset(Machine::hardware_id(1))],
+        &id_read(2),
+        &wait_for(2),
+        &Op::STOP,
+        &id_read(3),
+        &wait_for(3),
+        &Op::STOP,
+    ];
+    lab.launch(0, &parts.concat());
+    lab.launch(1, &wait_for(99));
+    meet(&lab, 1);
+    eventually("the reset", || lab.machine.values() == [0x22]);
+    meet(&lab, 2);
+    eventually("the refusal", || lab.machine.values() == [0x22, HYPERCALL_REFUSED, 0x33]);
+    assert_eq!(lab.kernel.launched_pps(), 2, "nobody would start it again");
+    lab.machine.trouble.turns_off.store(true, Ordering::SeqCst);
+    meet(&lab, 3);
+    for pp in 0..2 {
+        assert!(is_promoted(&lab.end(pp)), "processor {pp}");
+    }
+    assert_eq!((lab.kernel.launched_pps(), lab.kernel.object_counts()), (0, [0, 0, 0]));
 }
 
 #[test]

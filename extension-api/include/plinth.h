@@ -133,6 +133,8 @@ static inline int plinth_argument(plinth_status status)
 /* Hypercalls. */
 /* Gives all processors back to the OS, or none. Result 0: they run on the bare machine. The OS's kernel alone may. */
 #define PLINTH_HYPERCALL_STOP UINT64_C(0x504c000000010001)
+/* AArch64, argument 1 of `HYPERCALL_STOP`, from firmware that launched at EL2 and runs at EL1 now: it can go on at EL2 behind the call, with its own tables, vectors and stack. It is the level's number. Without it such firmware is not given back. */
+#define PLINTH_HYPERCALL_STOP_AT_EL2 UINT64_C(0x2)
 /* Writes the exit counts of every processor to the log. The OS's kernel alone may. */
 #define PLINTH_HYPERCALL_REPORT UINT64_C(0x504c000000010002)
 /* How many exits the calling processor has had, of all classes, this one included. The OS's kernel alone may. */

@@ -1,5 +1,7 @@
 //! A physical processor, from the kernel's side.
 
+use core::fmt;
+
 use crate::addr::UserVa;
 use crate::arch::{Arch, Page, Registers};
 use crate::exit::Exit;
@@ -18,13 +20,54 @@ pub enum TakeBack {
     /// An event is on its way to the guest: it can once that has arrived.
     Later,
     /// It cannot.
-    Never,
+    Never(Obstacle),
 }
 
 impl TakeBack {
-    /// [`Self::Now`], if that is so.
-    pub const fn now_if(it_can: bool) -> Self {
-        if it_can { Self::Now } else { Self::Never }
+    /// [`Self::Now`], if the guest's tables lead there.
+    pub const fn now_if(they_do: bool) -> Self {
+        if they_do { Self::Now } else { Self::Never(Obstacle::Tables) }
+    }
+}
+
+/// What keeps the bare machine from going on where a VS is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Obstacle {
+    /// It is not the root VS of this processor, or that has not run yet.
+    NotRoot,
+    /// It waits for a start, or the hardware refuses its state.
+    Stopped,
+    /// It is in a state in which the last step cannot leave it.
+    State,
+    /// Its page tables do not map what the last step runs on, or it is in a state in which they do not count.
+    Tables,
+    /// The OS goes on one level below the one at which it launched, and does not say that it can go back up.
+    LowerLevel,
+    /// The processor was started under the hypervisor, and what it was before is not known.
+    StartedBelow,
+    /// Other processors run under the hypervisor that the OS did not launch there.
+    OthersRun,
+    /// Other processors are kept where the OS does not find them.
+    OthersAreHeld,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotRoot => "what runs on it is not its root VS, or that has not run yet",
+            Self::Stopped => "its root VS waits for a start, or the hardware refuses its state",
+            Self::State => "its root VS is not in the state of the firmware or the OS that launched; stop from there",
+            Self::Tables => {
+                "it is not in privileged code with page tables that map the last step's code and stack at their own addresses"
+            }
+            Self::LowerLevel => {
+                "firmware at EL2 launched, and who asks does not say that it can go on there: an OS that has booted at EL1 stays \
+                 there; stop before it boots"
+            }
+            Self::StartedBelow => "it was started under the hypervisor, and has nothing to go back to",
+            Self::OthersRun => "other processors run that were started under the hypervisor; switch them off first",
+            Self::OthersAreHeld => "the firmware's spin table is out of use; restart the machine",
+        })
     }
 }
 
@@ -167,7 +210,19 @@ pub trait HostCpu: Sized {
 
     /// Whether the machine can take this VS back: its page tables still map what the last step runs on, and it is where that step
     /// can lead. Brings all of its state that is in the processor back into it.
-    fn can_promote(&mut self, vs: &<Self::Arch as Arch>::Vs, guest: &impl crate::GuestMemory) -> TakeBack;
+    /// `registers` are the VS's.
+    fn can_promote(
+        &mut self,
+        vs: &<Self::Arch as Arch>::Vs,
+        guest: &impl crate::GuestMemory,
+        registers: Registers<Self::Arch>,
+    ) -> TakeBack;
+
+    /// Whether this PP, whose root VS waits for a start, is turned off instead of being taken back: the OS starts it again by the
+    /// firmware.
+    fn can_turn_off(&self) -> bool {
+        false
+    }
 
     /// Restarts the machine.
     fn reset_machine(&mut self);

@@ -21,7 +21,7 @@ mod vs;
 
 pub use addr::{Gpa, Gva, HostVa, PAGE_SIZE, Spa, SpaRange, UserVa};
 pub use arch::{Arch, Page, PageWriter, Registers};
-pub use cpu::{HostCpu, HostFault, TakeBack};
+pub use cpu::{HostCpu, HostFault, Obstacle, TakeBack};
 pub use exit::{Event, Exit, ExitClass, MEMORY_TYPES, ProcessorEvent, Target};
 pub use exit_page::{ExitFrame, ExitPage, ExitPageWriter, ExitRegisters, PageWords};
 pub use memory::{FrameSource, GuestMemory, OutOfFrames, PhysicalMemory};

@@ -98,6 +98,8 @@ pub struct Kernel<A: Arch> {
     pub(crate) refused_starts: AtomicBool,
     /// The same of a refused stop of the hypervisor.
     pub(crate) refused_stops: AtomicBool,
+    /// Which obstacles to one have been logged, a bit for each.
+    pub(crate) obstacles: AtomicU32,
     /// Where all PPs meet before they leave.
     pub(crate) rendezvous: Rendezvous,
     /// The machine's counter when the first PP was launched; 0 before.
@@ -129,6 +131,7 @@ impl<A: Arch> Kernel<A> {
             unknown_exits: AtomicBool::new(false),
             refused_starts: AtomicBool::new(false),
             refused_stops: AtomicBool::new(false),
+            obstacles: AtomicU32::new(0),
             rendezvous: Rendezvous::new(),
             launched_at: AtomicU64::new(0),
             traces: Traces::new(),

@@ -11,7 +11,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use plinth_extension_api::abi::{Error, Failure, GENERAL_REGISTERS, register};
 use plinth_hal::page_table::PoolTables;
-use plinth_hal::{Arch, ExitClass, ExitFrame, HostCpu, PAGE_SIZE, PhysicalMemory, Spa, TakeBack, VmHw, VsHw};
+use plinth_hal::{
+    Arch, ExitClass, ExitFrame, HostCpu, Obstacle, PAGE_SIZE, PhysicalMemory, Spa, TakeBack, VmHw, VsHw,
+};
 
 use crate::frames::FrameOwner;
 use crate::handle::Id;
@@ -131,8 +133,13 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn promote(&mut self) -> Result<Next, Failure> {
         self.may_promote()?;
         self.stop_stepping();
-        if !self.is_ready() {
-            return Err(Error::Denied.into());
+        match self.take_back() {
+            TakeBack::Now => {}
+            TakeBack::Never(obstacle) => {
+                self.log_obstacle(obstacle);
+                return Err(Error::Denied.into());
+            }
+            TakeBack::Later => return Err(Error::Denied.into()),
         }
         let back = self.skip_for_good()?;
         let met = match self.kernel.rendezvous.begin() {
@@ -172,19 +179,27 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Whether the active VS is this PP's root VS, and the bare machine can go on from its state.
-    fn is_ready(&mut self) -> bool {
-        self.take_back() == TakeBack::Now
+    /// Says why no PP leaves, once for each reason: the root VM can ask as often as it likes.
+    fn log_obstacle(&self, obstacle: Obstacle) {
+        let bit = 1_u32.wrapping_shl(obstacle as u32);
+        if self.kernel.obstacles.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            log::error!("pp {}: no PP leaves: {obstacle}; more such refusals are not logged", self.index);
+        }
     }
 
+    /// Whether the active VS is this PP's root VS, and the bare machine can go on from its state.
     fn take_back(&mut self) -> TakeBack {
         let (root, launching) = (self.root_vs, self.root.is_some());
-        let Some(active) = &mut self.active else { return TakeBack::Never };
-        if Some(active.id) != root || active.vs.state != VsState::Runnable || launching {
-            return TakeBack::Never;
+        let Some(active) = self.active.as_mut().filter(|active| Some(active.id) == root && !launching) else {
+            return TakeBack::Never(Obstacle::NotRoot);
+        };
+        match active.vs.state {
+            VsState::Runnable => {}
+            VsState::WaitsForStart if self.cpu.can_turn_off() => return TakeBack::Now,
+            VsState::WaitsForStart | VsState::Broken => return TakeBack::Never(Obstacle::Stopped),
         }
         let guest = guest_view(self.kernel, self.machine, active.vs.vm);
-        self.cpu.can_promote(&active.vs.hw, &guest)
+        self.cpu.can_promote(&active.vs.hw, &guest, self.page.registers_once())
     }
 
     /// Skips the instruction at which the active VS exited. Returns where it was.
@@ -274,19 +289,21 @@ impl<A: Arch> Pp<'_, A> {
         let before = self.active.as_ref().map(|active| active.id).filter(|id| Some(*id) != self.root_vs);
         let can = self.root_vs.is_some_and(|root| self.activate(root).is_ok());
         self.stop_stepping();
-        let take_back = if can { self.take_back() } else { TakeBack::Never };
+        let take_back = if can { self.take_back() } else { TakeBack::Never(Obstacle::NotRoot) };
         if take_back == TakeBack::Later && self.steps < STEPS {
             return self.step_first();
         }
         self.steps = 0;
-        if take_back != TakeBack::Now {
-            log::error!(
-                "pp {}: the bare machine cannot go on from its root VS's state: no PP leaves",
-                self.index
-            );
+        if take_back == TakeBack::Now {
+            if self.wait_for_others(number) {
+                return Some(self.leave());
+            }
+        } else {
+            match take_back {
+                TakeBack::Never(obstacle) => self.log_obstacle(obstacle),
+                _ => log::error!("pp {}: no PP leaves: an event does not reach its root VS", self.index),
+            }
             self.kernel.rendezvous.go_on(number, Phase::Asked, Phase::None);
-        } else if self.wait_for_others(number) {
-            return Some(self.leave());
         }
         before.and_then(|before| self.activate_again(before))
     }
@@ -330,7 +347,10 @@ impl<A: Arch> Pp<'_, A> {
         let Some(active) = self.active.take() else { return self.pass_through_root() };
         self.settle_kicks();
         self.cpu.return_interrupts();
-        log::info!("pp {}: promoted; it runs the bare machine again", self.index);
+        match active.vs.state {
+            VsState::WaitsForStart => log::info!("pp {}: turned off, as the OS has left it", self.index),
+            _ => log::info!("pp {}: promoted; it runs the bare machine again", self.index),
+        }
         self.kernel.vss.forget_taken(active.id);
         (self.user, self.interrupted) = (A::User::default(), None);
         for offset in (GENERAL_REGISTERS * 8..PAGE_SIZE as usize).step_by(8) {

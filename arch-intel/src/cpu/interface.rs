@@ -103,7 +103,7 @@ impl HostCpu for VmxCpu {
         }
     }
 
-    fn can_promote(&mut self, vs: &VmxVs, guest: &impl GuestMemory) -> TakeBack {
+    fn can_promote(&mut self, vs: &VmxVs, guest: &impl GuestMemory, _: ExitRegisters) -> TakeBack {
         self.load_host();
         if vs.with(events::expects_one) {
             return TakeBack::Later;

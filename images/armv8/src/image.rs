@@ -6,7 +6,7 @@ use core::panic::PanicInfo;
 
 use plinth_arch_armv8::console::MmioUart;
 use plinth_arch_armv8::log_copy::LogCopy;
-use plinth_arch_armv8::{El1Frame, El2, EntryFrame, Frame, counter, own_hardware_id};
+use plinth_arch_armv8::{CallerFrame, El2, EntryFrame, Frame, counter, own_hardware_id};
 use plinth_kernel::logger::{Connections, Console, LOGGER, Logger, Mirror, Origin};
 use plinth_kernel::{Kernel, last_words};
 use plinth_launch::{
@@ -77,7 +77,7 @@ extern "C" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -> u64
 }
 
 /// The same for an OS at EL1.
-extern "C" fn enter_from_el1(info: *const LaunchInfo, pp: u64, frame: &El1Frame) -> ! {
+extern "C" fn enter_from_el1(info: *const LaunchInfo, pp: u64, frame: &CallerFrame) -> ! {
     // SAFETY: as in `enter`; the way in has left the frame, and what is refused there has changed nothing else.
     unsafe {
         let refused = launch(&*info, pp, Frame::El1(frame));

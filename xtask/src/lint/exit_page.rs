@@ -26,7 +26,11 @@ const WAYS: &[Way] = &[
                 "whether a hypercall may be the kernel's own; its number and arguments",
             ),
             ("kernel/src/trace.rs", 1, "what an ID read or a hypercall is about, for a record"),
-            ("kernel/src/promotion.rs", 1, "what the bare machine goes on with"),
+            (
+                "kernel/src/promotion.rs",
+                2,
+                "what the bare machine goes on with; whether the OS says that it can",
+            ),
             ("kernel/src/processors.rs", 1, "what a guest does to processors"),
             ("kernel/src/pp.rs", 1, "a VS that is put to rest"),
             ("kernel/src/syscall/vs.rs", 1, "a root VS, before it first runs"),

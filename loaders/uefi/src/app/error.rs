@@ -118,7 +118,7 @@ impl fmt::Display for Error {
             Self::Refused { pp, count, status } => write!(f, "processor {pp} of {count}: {status}"),
             Self::AlreadyRunning { processors } => write!(f, "Plinth already runs, launched on {processors} processor(s); start the loader with `stop` first"),
             Self::NotRunning => f.write_str("Plinth does not run on this machine, so there is nothing to stop; start the loader without arguments to launch it"),
-            Self::StillRunning { pp, code } => write!(f, "processor {pp} could not be promoted (code {code:#x}) and stays under Plinth; restart the machine"),
+            Self::StillRunning { pp, code } => write!(f, "processor {pp} could not be promoted (code {code:#x}) and stays under Plinth; the kernel's line with `no PP leaves:` says why, without one restart the machine"),
             Self::Payload { path, status } => write!(f, "cannot start {path}: {} ({status})", remedy(*status)),
             Self::Returned { path, status } => write!(f, "{path} ended with an error ({status}); its own lines say why"),
             Self::Initrd { status } => write!(f, "the firmware refuses to offer the initrd ({status}); another boot loader may offer one already, start this one first"),

@@ -50,6 +50,7 @@ pub(crate) fn stop(processors: &Processors) -> Result<(), Error> {
         return Err(Error::NotRunning);
     }
     take_back(processors, processors.count())?;
+    arch::stopped();
     say!("stopped: {} processor(s) run on the bare machine again", processors.count());
     Ok(())
 }

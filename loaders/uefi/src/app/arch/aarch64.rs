@@ -1,7 +1,8 @@
 //! AArch64: the firmware's device tree, cache maintenance, and processors that the OS starts later, by PSCI.
 //!
 //! The firmware runs at EL2. It is demoted in place: the call of the kernel's entry returns at EL1 with the firmware's
-//! own translation and vectors, and firmware that looks at `CurrentEL` when it runs, as EDK2 and U-Boot do, goes on.
+//! own translation and vectors, and firmware that looks at `CurrentEL` when it runs, as EDK2 and U-Boot do, goes on. A stop raises it
+//! to EL2 again, with the translation and the vectors that it has by then.
 
 pub(crate) use super::cpu_protocol::allow_execution;
 use super::{Devices, Plinth, name};
@@ -15,6 +16,7 @@ use alloc::vec::Vec;
 use core::arch::asm;
 use plinth_acpi::Tables;
 use plinth_device_tree::Tree;
+use plinth_extension_api::abi::{HYPERCALL_STOP, HYPERCALL_STOP_AT_EL2};
 use plinth_launch::image::Machine;
 use plinth_launch::{Entry, LaunchInfo, Range};
 use uefi::{CStr16, Guid, boot, cstr16, guid};
@@ -30,9 +32,6 @@ pub(crate) const LAUNCHES_ALL: bool = false;
 
 /// A configuration table of this kind says that Plinth runs: nothing else at EL1 can be asked without risk.
 const PLINTH: Guid = guid!("6e16c0b5-92c9-4d3e-8b52-0f2a35c4a7d1");
-
-/// The hypercall that promotes the processor it is executed on.
-const STOP: u64 = 0x504c_0000_0001_0001;
 
 /// Processors start at an address of the kernel's choice.
 pub(crate) fn low_page() -> Result<Option<Pages>, Error> {
@@ -153,20 +152,42 @@ pub(crate) fn detect() -> Option<Plinth> {
     Some(unsafe { *(address as *const Plinth) })
 }
 
-/// Promotes this processor: 0 when it runs bare again, [`NOT_RUNNING`] if it did already.
+/// Promotes this processor: 0 when it runs bare again, at EL2, [`NOT_RUNNING`] if it did already. Interrupts are off meanwhile: the
+/// firmware's handlers must not see the level change.
 pub(crate) fn stop_this_processor() -> u64 {
     if detect().is_none() {
         return NOT_RUNNING;
     }
     let result;
-    // SAFETY: Plinth is below, so the instruction is a hypercall. It changes X0 to X3 at most.
+    // SAFETY: Plinth is below, so the instruction is a hypercall. It changes X0 to X3 at most, and where it is granted the level, at
+    // which the same addresses lead to the same memory. The mask is the one that was there.
     unsafe {
-        asm!("hvc #0", inout("x0") STOP => result, out("x1") _, out("x2") _, out("x3") _, options(nostack));
-    }
-    if result == 0 {
-        name::hide();
+        asm!(
+            "mrs {mask}, daif",
+            "msr daifset, #15",
+            "hvc #0",
+            "msr daif, {mask}",
+            mask = out(reg) _,
+            inout("x0") HYPERCALL_STOP => result,
+            inout("x1") HYPERCALL_STOP_AT_EL2 => _,
+            out("x2") _,
+            out("x3") _,
+            options(nostack)
+        );
     }
     result
+}
+
+/// Takes the note away, since an HVC of firmware at EL2 is its own, and Plinth's name.
+pub(crate) fn stopped() {
+    name::hide();
+    // SAFETY: without an address the table is removed, which nobody but this loader knows.
+    let removed = unsafe { boot::install_configuration_table(&PLINTH, core::ptr::null()) };
+    if removed.is_err() {
+        say!(
+            "the firmware keeps the note that Plinth runs, which is not so: do not use `stop` and `status` in this boot"
+        );
+    }
 }
 
 /// Bits that only differ from boot to boot, where there are no random ones: good enough to place an

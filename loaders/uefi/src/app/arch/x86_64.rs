@@ -39,8 +39,11 @@ pub(crate) fn allow_execution(_: Range) {}
 /// Caches are coherent with instruction fetches.
 pub(crate) fn publish(_: Range) {}
 
-/// CPUID tells of a launched Plinth.
+/// CPUID tells of a launched Plinth, and no more once it is stopped.
 pub(crate) fn launched() {}
+
+/// The same.
+pub(crate) fn stopped() {}
 
 /// A processor is in the kernel only while it is launched.
 pub(crate) const fn may_hold_processors() -> bool {
