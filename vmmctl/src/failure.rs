@@ -110,7 +110,7 @@ impl fmt::Display for Failure {
             Self::Output(error) => write!(f, "the output cannot be written: {error}"),
             Self::Usage(text) => f.write_str(text),
             Self::NotAllowed => f.write_str("only root may do this (CAP_SYS_ADMIN), and nobody while the kernel is locked down; use sudo, or see `vmmctl check`"),
-            Self::NoModule => f.write_str("there is no /dev/plinth: the module is not loaded; load it with `modprobe plinth`, or install the package plinth-dkms"),
+            Self::NoModule => f.write_str("there is no /dev/plinth: the module is not loaded; load it with `modprobe plinth`, or install the package plinth"),
             Self::OtherVersion => f.write_str("the module `plinth` and this vmmctl are of different versions; install both from one package, then `rmmod plinth` and `modprobe plinth`"),
             Self::Unsuitable(reasons) => write!(f, "this machine cannot run Plinth as it is:\n  {}", reasons.join("\n  ")),
             Self::Unreadable(path, error) => write!(f, "{}: {error}; name the file that is meant", path.display()),

@@ -19,8 +19,13 @@ use crate::hypervisor::Hypervisor;
 use crate::symbols::Symbols;
 use crate::{Failure, interrupted};
 
-/// How often the rings are read: they hold 2048 records.
-const PAUSE: Duration = Duration::from_millis(5);
+/// The records that a ring holds.
+const RING: usize = 2048;
+/// How long the reader sleeps between two looks at the rings: at first, at least, at most. Each look is exits of its own, so a quiet
+/// machine is looked at less often; at most, since a ring that is full loses what comes then.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// An exit, with the time in nanoseconds since the trace began.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,9 +125,14 @@ fn record(hypervisor: &mut Hypervisor<'_>, classes: u64, duration: Duration) -> 
     let before = hypervisor.trace(classes)?;
     let clock = Instant::now();
     let mut reader = Reader { cursors, began, rate, exits: Vec::new(), lost: 0 };
-    let mut read = Ok(());
-    while read.is_ok() && clock.elapsed() < duration && !stop.is_set() {
-        sleep(PAUSE.min(duration.saturating_sub(clock.elapsed())));
+    let mut read = Ok(0);
+    let mut pause = FIRST_PAUSE;
+    while let Ok(most) = read
+        && clock.elapsed() < duration
+        && !stop.is_set()
+    {
+        pause = next_pause(pause, most);
+        sleep(pause.min(duration.saturating_sub(clock.elapsed())));
         read = reader.read(hypervisor);
     }
     let ended = hypervisor.status();
@@ -134,6 +144,17 @@ fn record(hypervisor: &mut Hypervisor<'_>, classes: u64, duration: Duration) -> 
     exits.retain(|exit| exit.start >= 0.0);
     exits.sort_by(|one, other| one.start.total_cmp(&other.start));
     Ok(Recording { exits, pps: cursors.iter().map(|(pp, _)| *pp).collect(), length, lost })
+}
+
+/// The next pause, after one in which the busiest PP has recorded `most` exits.
+fn next_pause(pause: Duration, most: usize) -> Duration {
+    if most > RING / 4 {
+        (pause / 2).max(SHORTEST_PAUSE)
+    } else if most < RING / 16 {
+        (pause * 2).min(LONGEST_PAUSE)
+    } else {
+        pause
+    }
 }
 
 /// Where a reader is in each PP's ring.
@@ -151,9 +172,11 @@ impl Reader {
         (counter as f64 - self.began as f64) * 1e9 / self.rate
     }
 
-    /// Reads what is there, of every PP.
-    fn read(&mut self, hypervisor: &mut Hypervisor<'_>) -> Result<(), Failure> {
+    /// Reads what is there, of every PP. Returns how many exits it was of the busiest.
+    fn read(&mut self, hypervisor: &mut Hypervisor<'_>) -> Result<usize, Failure> {
+        let mut most = 0;
         for index in 0..self.cursors.len() {
+            let before = self.exits.len();
             let (pp, mut cursor) = self.cursors[index];
             let mut end = u64::MAX;
             // Only what is there now: a PP may be as fast as this.
@@ -169,8 +192,9 @@ impl Reader {
                 cursor = piece.next;
             }
             self.cursors[index].1 = cursor;
+            most = most.max(self.exits.len() - before);
         }
-        Ok(())
+        Ok(most)
     }
 
     fn exit(&self, pp: u32, record: &TraceRecord) -> Exit {
@@ -215,6 +239,14 @@ mod tests {
 
     pub(super) fn symbols() -> Symbols {
         Symbols::parse("ffffffff81000000 T cpu_init\nffffffff81000100 t write_tsc\nffffffff81000200 T end\n")
+    }
+
+    #[test]
+    fn a_busy_machine_is_looked_at_more_often() {
+        assert_eq!(next_pause(FIRST_PAUSE, 0), Duration::from_millis(10));
+        assert_eq!(next_pause(LONGEST_PAUSE, 0), LONGEST_PAUSE);
+        assert_eq!(next_pause(FIRST_PAUSE, RING / 8), FIRST_PAUSE);
+        assert_eq!(next_pause(FIRST_PAUSE, RING), FIRST_PAUSE / 2);
     }
 
     #[test]

@@ -9,6 +9,11 @@ use super::{Exit, Recording};
 use crate::Failure;
 use crate::symbols::Symbols;
 
+/// A PP's thread in the file. None is 0: a viewer may take that for the idle thread, and hide it.
+const fn thread(pp: u32) -> u32 {
+    pp.saturating_add(1)
+}
+
 /// A complete event: times in microseconds.
 #[derive(Serialize)]
 struct Event<'e> {
@@ -27,7 +32,7 @@ pub(super) fn write(recording: &Recording, symbols: &Symbols, out: &mut dyn Writ
     let process = json!({"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "Plinth"}});
     write!(out, "{process}")?;
     for pp in &recording.pps {
-        let name = json!({"ph": "M", "name": "thread_name", "pid": 1, "tid": pp, "args": {"name": format!("pp {pp}")}});
+        let name = json!({"ph": "M", "name": "thread_name", "pid": 1, "tid": thread(*pp), "args": {"name": format!("pp {pp}")}});
         write!(out, ",\n{name}")?;
     }
     for exit in &recording.exits {
@@ -44,7 +49,7 @@ fn event<'e>(exit: &Exit, symbols: &Symbols) -> Event<'e> {
         "at": symbols.name(exit.instruction_pointer),
     });
     let (ts, dur) = (exit.start / 1e3, exit.duration / 1e3);
-    Event { name: exit.class, cat: "exit", ph: "X", ts, dur, pid: 1, tid: exit.pp, args }
+    Event { name: exit.class, cat: "exit", ph: "X", ts, dur, pid: 1, tid: thread(exit.pp), args }
 }
 
 #[cfg(test)]
@@ -53,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_json_with_every_exit_on_its_pps_line() {
+    fn it_is_json_with_every_exit_on_its_pps_line_and_none_on_thread_0() {
         let mut out = Vec::new();
         write(&sample(), &symbols(), &mut out).unwrap();
         let value: Value = serde_json::from_slice(&out).unwrap();
@@ -63,10 +68,10 @@ mod tests {
         let exits: Vec<_> = events.iter().filter(|event| event["ph"] == "X").collect();
         assert_eq!(exits.len(), 3);
         let first = json!({
-            "name": "id read", "cat": "exit", "ph": "X", "ts": 1.0, "dur": 1.5, "pid": 1, "tid": 0,
+            "name": "id read", "cat": "exit", "ph": "X", "ts": 1.0, "dur": 1.5, "pid": 1, "tid": 1,
             "args": {"number": "0x7", "detail": 4, "at": "cpu_init+0x10"},
         });
         assert_eq!(*exits[0], first);
-        assert_eq!((&exits[1]["tid"], &exits[1]["args"]["at"]), (&json!(1), &json!("write_tsc")));
+        assert_eq!((&exits[1]["tid"], &exits[1]["args"]["at"]), (&json!(2), &json!("write_tsc")));
     }
 }

@@ -63,10 +63,7 @@ impl<'a> Apt<'a> {
         folder: &Path,
         suites: &[&str],
     ) -> Result<Option<Self>> {
-        if !has_program("apt-get") {
-            return Ok(None);
-        }
-        let sources = suite_sources(&fs::read_to_string("/etc/os-release")?, &targets(shell)?, suites);
+        let sources = sources(shell, suites)?;
         sources.map(|sources| Self::with_sources(shell, architecture, folder, &sources)).transpose()
     }
 
@@ -166,6 +163,15 @@ impl<'a> Apt<'a> {
 /// The architecture of this machine, as Debian calls it.
 pub(crate) fn native_architecture(shell: &Shell) -> Result<String> {
     Ok(cmd!(shell, "dpkg --print-architecture").quiet().read()?)
+}
+
+/// A source list for suites of Debian's, from where this machine's own packages come. `None` on a machine whose packages come
+/// from elsewhere.
+pub(super) fn sources(shell: &Shell, suites: &[&str]) -> Result<Option<String>> {
+    if !has_program("apt-get") {
+        return Ok(None);
+    }
+    Ok(suite_sources(&fs::read_to_string("/etc/os-release")?, &targets(shell)?, suites))
 }
 
 /// Where the machine's lists of packages come from, and of which release each is.

@@ -3,8 +3,10 @@
 //! Root may install. Anybody else gets the exact command to hand to somebody who may.
 
 mod apt;
+mod system;
 
 pub(crate) use apt::{Apt, native_architecture};
+pub(crate) use system::System;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

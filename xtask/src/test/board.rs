@@ -1,5 +1,6 @@
 //! Runs the board tests: boots each one, watches its console, tells how it went.
 
+mod debian;
 mod faults;
 mod late;
 mod modules;
@@ -121,6 +122,7 @@ impl Bench<'_> {
         machine.memory_file = test.in_memory.map(|_| scratch.path().join("memory"));
         machine.arguments.extend(test.arguments.iter().map(|&argument| argument.to_owned()));
         machine.arguments.extend(modules);
+        machine.arguments.extend(debian::arguments(self.workspace, test)?);
         let mut process =
             Process::captured(machine.command(&Console::Output)?, &scratch.path().join("messages"))?;
         let expected: Vec<String> = test.expect.iter().map(|&text| text.to_owned()).collect();
@@ -184,6 +186,7 @@ impl Bench<'_> {
         let scratch = workspace.scratch()?;
         let options = match test.late {
             Some(late) => late::options(self, test, late, scratch.path(), options)?,
+            None if test.debian => debian::options(workspace, options)?,
             None => options,
         };
         let mut images = self.images.clone();

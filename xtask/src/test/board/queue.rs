@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Result, anyhow, bail};
 
-use super::{Bench, late};
+use super::{Bench, debian, late};
 use crate::artifacts::{self, Images};
 use crate::board::Board;
 use crate::cli::TestOptions;
@@ -62,6 +62,7 @@ pub(in crate::test) fn run(workspace: &Workspace, boards: &[Board], options: &Te
     let (tally, next) = (Tally::default(), AtomicUsize::new(0));
     for job in &queue {
         late::prepare(workspace, job.ready.board, job.test)?;
+        debian::prepare(workspace, job.test)?;
     }
     thread::scope(|scope| {
         let worker = || work(&queue, &next, &tally);

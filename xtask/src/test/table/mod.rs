@@ -12,6 +12,7 @@ mod armv8;
 mod armv8_state;
 mod bios;
 mod boards;
+mod debian;
 mod examples;
 mod extensions;
 mod files;
@@ -74,6 +75,8 @@ pub(super) struct Test {
     pub(super) own_tree: bool,
     /// A Linux version that boots without Plinth, with its module, kernel image and extensions in the RAM disk: its test launches.
     pub(super) late: Option<&'static Late>,
+    /// Debian boots from a disk without Plinth, with the package installed: its test does what a person does.
+    pub(super) debian: bool,
     /// Payload and RAM disk are not in the boot file of an Arm board: the emulator puts them into memory, and names them in
     /// the device tree's `/chosen`.
     pub(super) modules: bool,
@@ -179,6 +182,7 @@ pub(super) const LINUX: Test = Test {
     before: None,
     own_tree: false,
     late: None,
+    debian: false,
     modules: false,
     faults: &[],
     expect: &[],
@@ -246,6 +250,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Test> {
     let tables = [
         linux::TESTS,
         late_launch::TESTS,
+        debian::TESTS,
         guests::TESTS,
         hardening::TESTS,
         holes::TESTS,
