@@ -92,7 +92,6 @@ mod inject;
 mod interface;
 #[cfg(target_arch = "aarch64")]
 mod launch;
-pub mod log_copy;
 #[cfg(target_arch = "aarch64")]
 mod memory;
 #[cfg(target_arch = "aarch64")]

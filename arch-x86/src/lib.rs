@@ -28,7 +28,6 @@ pub mod interrupts;
 mod kernel_fault;
 pub mod launch;
 pub mod launch_stack;
-pub mod log_copy;
 mod long_mode_entry;
 mod memory;
 pub mod msr;

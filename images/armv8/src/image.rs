@@ -5,9 +5,9 @@ use core::mem::offset_of;
 use core::panic::PanicInfo;
 
 use plinth_arch_armv8::console::MmioUart;
-use plinth_arch_armv8::log_copy::LogCopy;
 use plinth_arch_armv8::{CallerFrame, El2, EntryFrame, Frame, counter, own_hardware_id};
-use plinth_kernel::logger::{Connections, Console, LOGGER, Logger, Mirror, Origin};
+use plinth_image::start_log;
+use plinth_kernel::logger::{Console, Origin};
 use plinth_kernel::{Kernel, last_words};
 use plinth_launch::{
     CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, ORIGIN_EL1, ORIGIN_PRIVILEGED, VERSION,
@@ -15,7 +15,6 @@ use plinth_launch::{
 
 static EL2: Kernel<El2> = Kernel::new();
 static CONSOLE: MmioUart = MmioUart::new();
-static COPY: LogCopy = LogCopy::new();
 
 /// The entry point of the launch contract.
 ///
@@ -98,28 +97,20 @@ unsafe fn launch(info: &LaunchInfo, pp: u64, frame: Frame<'_>) -> LaunchStatus {
         return LaunchStatus::failed(LaunchError::BadContract, 0);
     }
     if pp == 0 {
-        start_log(info);
+        // SAFETY: the loader says that the log's memory is the OS's to lose. It is identity mapped, as all memory is by the kernel's
+        // own tables later.
+        unsafe { start_log(info, console(info), &Here) };
     }
     // SAFETY: the contract has been checked; the rest is forwarded to the caller.
     unsafe { plinth_arch_armv8::launch(&EL2, info, pp, frame) }
 }
 
-fn start_log(info: &LaunchInfo) {
+/// The console, if the loader says that there is one.
+fn console(info: &LaunchInfo) -> Option<&'static dyn Console> {
     // SAFETY: the loader says that the UART is there and mapped.
     let has_uart =
         info.console_kind != CONSOLE_NONE && unsafe { CONSOLE.set(info.console_kind, info.console_base) };
-    let copy = Logger::copy_place(info);
-    if let Some(place) = copy {
-        // SAFETY: the loader says that this memory is the OS's to lose, and identity mapped, as all memory is by the kernel's own
-        // tables later.
-        unsafe { COPY.set_place(place) };
-    }
-    let connections = Connections {
-        console: has_uart.then_some(&CONSOLE as &dyn Console),
-        origin: Some(&Here),
-        mirror: copy.is_some().then_some(&COPY as &dyn Mirror),
-    };
-    LOGGER.begin(info, connections);
+    has_uart.then_some(&CONSOLE as &dyn Console)
 }
 
 /// The processor that runs this.

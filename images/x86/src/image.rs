@@ -7,10 +7,10 @@ use plinth_arch_intel::Vmx;
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::console::Uart16550;
 use plinth_arch_x86::launch::Call;
-use plinth_arch_x86::log_copy::LogCopy;
 use plinth_arch_x86::root_state::EntryFrame;
 use plinth_arch_x86::time;
-use plinth_kernel::logger::{Connections, Console, LOGGER, Logger, Mirror, Origin};
+use plinth_image::start_log;
+use plinth_kernel::logger::{Console, Origin};
 use plinth_kernel::{Kernel, last_words};
 use plinth_launch::{CONSOLE_16550_PORT, LaunchError, LaunchInfo, LaunchStatus, ORIGIN_PRIVILEGED};
 
@@ -19,7 +19,6 @@ use super::entry::start_here;
 static SVM: Kernel<Svm> = Kernel::new();
 static VMX: Kernel<Vmx> = Kernel::new();
 static CONSOLE: Uart16550 = Uart16550::new();
-static COPY: LogCopy = LogCopy::new();
 
 /// Checks the contract and launches with the backend that fits. Returns only what was refused.
 pub(crate) extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &EntryFrame) -> u64 {
@@ -29,7 +28,9 @@ pub(crate) extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &En
         return LaunchStatus::failed(LaunchError::BadContract, 0).raw();
     }
     if pp == 0 {
-        start_log(info);
+        // SAFETY: the loader says that the log's memory is the OS's to lose. It is identity mapped, as all memory is by the kernel's
+        // own tables later.
+        unsafe { start_log(info, console(info), &Here) };
     }
     let call = Call { info, pp, frame, arrival: start_here };
     // SAFETY: the contract has been checked; the mode is what the loader vouches for, and the entry point has
@@ -46,24 +47,14 @@ pub(crate) extern "sysv64" fn enter(info: *const LaunchInfo, pp: u64, frame: &En
     status.raw()
 }
 
-fn start_log(info: &LaunchInfo) {
+/// The console, if the loader says that there is one.
+fn console(info: &LaunchInfo) -> Option<&'static dyn Console> {
     let has_uart = info.console_kind == CONSOLE_16550_PORT;
     if has_uart {
         // SAFETY: the loader says that the firmware's console UART is there.
         unsafe { CONSOLE.set_base(info.console_base as u16) };
     }
-    let copy = Logger::copy_place(info);
-    if let Some(place) = copy {
-        // SAFETY: the loader says that this memory is the OS's to lose, and identity mapped, as all memory is by the kernel's own
-        // tables later.
-        unsafe { COPY.set_place(place) };
-    }
-    let connections = Connections {
-        console: has_uart.then_some(&CONSOLE as &dyn Console),
-        origin: Some(&Here),
-        mirror: copy.is_some().then_some(&COPY as &dyn Mirror),
-    };
-    LOGGER.begin(info, connections);
+    has_uart.then_some(&CONSOLE as &dyn Console)
 }
 
 /// The processor that runs this.

@@ -4,9 +4,10 @@
 //! One processor at a time appends. Those that read take no lock: they copy, and look afterwards whether what they have copied
 //! was still there.
 
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-use plinth_extension_api::abi::{LOG_CAPACITY, LOG_COPY_RING, LOG_TEXT, LogCopy, LogRecord};
+use plinth_extension_api::abi::{LOG_CAPACITY, LOG_COPY_RING, LOG_MAGIC, LOG_TEXT, LogCopy, LogRecord};
 
 use super::Mirror;
 
@@ -20,8 +21,10 @@ pub(crate) const RECORD: usize = size_of::<LogRecord>() + LOG_TEXT as usize;
 const ATTEMPTS: usize = 4;
 
 /// Where a field of the copy's first bytes is, in words.
-const OLDEST: usize = core::mem::offset_of!(LogCopy, oldest) / 8;
-const NEWEST: usize = core::mem::offset_of!(LogCopy, newest) / 8;
+const MAGIC: usize = offset_of!(LogCopy, magic) / 8;
+const CAPACITY: usize = offset_of!(LogCopy, capacity) / 8;
+const OLDEST: usize = offset_of!(LogCopy, oldest) / 8;
+const NEWEST: usize = offset_of!(LogCopy, newest) / 8;
 
 /// Why there is nothing to read at a cursor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,10 +104,10 @@ impl Ring {
         for cursor in (oldest..newest).step_by(8) {
             mirror.set(ring_word(cursor), self.word(cursor).load(Ordering::Relaxed));
         }
-        mirror.set(core::mem::offset_of!(LogCopy, capacity) / 8, LOG_CAPACITY);
+        mirror.set(CAPACITY, LOG_CAPACITY);
         mirror.set(OLDEST, oldest);
         mirror.set(NEWEST, newest);
-        mirror.set(0, u64::from_le_bytes(plinth_extension_api::abi::LOG_MAGIC));
+        mirror.set(MAGIC, u64::from_le_bytes(LOG_MAGIC));
     }
 
     /// The cursor from which a reader goes on that wants to go on at `cursor`: that one, or the oldest record's.
@@ -269,6 +272,59 @@ mod tests {
             append(&ring, number, "more text", None);
         }
         assert_eq!(texts(&ring, 0).last().unwrap().0, 9_999, "it heals");
+    }
+
+    /// A copy in the OS's memory, at which somebody looks after each word that is set.
+    struct Copy(Vec<AtomicU64>);
+
+    impl Copy {
+        fn new() -> Self {
+            Self((0..(LOG_COPY_RING / 8) as usize + WORDS).map(|_| AtomicU64::new(0)).collect())
+        }
+
+        fn get(&self, word: usize) -> u64 {
+            self.0[word].load(Ordering::Relaxed)
+        }
+
+        /// The counters of all records, as the ABI says where they are; none before the magic is there.
+        fn counters(&self) -> Vec<u64> {
+            let (mut at, newest) = (self.get(OLDEST), self.get(NEWEST));
+            let mut counters = Vec::new();
+            while self.get(MAGIC).to_le_bytes() == LOG_MAGIC && at < newest {
+                let second = self.get(ring_word(at + 8));
+                assert_eq!(second as u32, 3 | 2 << 16, "a record's PP and level");
+                counters.push(self.get(ring_word(at)));
+                at += record_size(second >> 32);
+            }
+            assert!(counters.is_empty() || at == newest, "the last record ends at the end");
+            counters
+        }
+    }
+
+    impl Mirror for Copy {
+        fn set(&self, word: usize, value: u64) {
+            self.0[word].store(value, Ordering::Relaxed);
+            let counters = self.counters();
+            assert!(counters.windows(2).all(|pair| pair[1] == pair[0] + 1), "{counters:?}");
+        }
+    }
+
+    #[test]
+    fn a_mirror_has_whole_records_at_any_moment_and_in_the_end_what_the_ring_has() {
+        let (ring, copy) = (ring(), Copy::new());
+        for number in 0..5 {
+            append(&ring, number, "before there is a mirror", None);
+        }
+        ring.fill(&copy);
+        assert_eq!(copy.counters(), [0, 1, 2, 3, 4]);
+        for number in 5..800 {
+            append(&ring, number, &"m".repeat(80 + number as usize % 80), Some(&copy));
+        }
+        let kept: Vec<_> = texts(&ring, 0).into_iter().map(|(counter, _)| counter).collect();
+        assert!(kept[0] > 5 && copy.counters() == kept);
+        let words = (ring.range().0..ring.range().1).step_by(8);
+        assert!(words.into_iter().all(|at| copy.get(ring_word(at)) == ring.word(at).load(Ordering::Relaxed)));
+        assert_eq!(copy.get(CAPACITY), LOG_CAPACITY);
     }
 
     #[test]
