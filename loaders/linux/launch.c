@@ -338,8 +338,10 @@ struct hypercall {
 static void call_here(void *data)
 {
 	struct hypercall *call = data;
+	/* A CPU that was launched need not be asked: each question is two exits, which a trace would show. */
+	bool is_launched = cpumask_test_cpu(smp_processor_id(), &plinth.launched);
 
-	call->is_answered = is_inside() && plinth_machine_hypercall(call->words);
+	call->is_answered = (is_launched || is_inside()) && plinth_machine_hypercall(call->words);
 }
 
 int plinth_call(struct plinth_call *call, u64 page)

@@ -120,6 +120,9 @@ pub(crate) struct PackageOptions {
     /// Only the Debian package for this kind of machine [default: one for each]
     #[arg(long, value_enum)]
     pub(crate) machine: Option<crate::package::Machine>,
+    /// Build everything a second time, from a clone of the last commit in another folder, and compare
+    #[arg(long)]
+    pub(crate) verify: bool,
 }
 
 /// What to boot: the options that `image`, `run` and `debug` share.

@@ -9,6 +9,7 @@ mod materials;
 mod programs;
 mod sdk;
 mod tree;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -97,7 +98,7 @@ pub(crate) fn command(workspace: &Workspace, options: &PackageOptions) -> Result
     for path in &made {
         println!("{}  {}", hash(workspace, path)?, workspace.relative(path).display());
     }
-    Ok(())
+    if options.verify { verify::verify(workspace, options.machine, &made) } else { Ok(()) }
 }
 
 /// Makes the Debian package for a machine, and returns its file.

@@ -10,10 +10,10 @@ mod table;
 
 use anyhow::{Result, bail};
 
-use crate::cli::TestOptions;
+use crate::cli::{PackageOptions, TestOptions};
 use crate::miri::miri_if_installed;
-use crate::setup;
 use crate::workspace::Workspace;
+use crate::{package, setup};
 
 /// Console lines that are a failure in any test and in any measurement.
 pub(crate) const FORBIDDEN: &[&str] = &[
@@ -54,6 +54,9 @@ pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     }
     if options.board.is_none() && options.only.is_none() {
         host::run(workspace, options.full)?;
+        if options.full {
+            package::command(workspace, &PackageOptions { machine: None, verify: true })?;
+        }
         if !options.fast {
             miri_if_installed(workspace)?;
         }
