@@ -35,14 +35,19 @@ pub enum FileError {
     Image(File, ImageError),
     /// The kernel is linked for one fixed address.
     NotRelocatable,
+    /// An extension is named as the kernel: it would run with the hypervisor's privilege.
+    NoKernel,
 }
+
+/// An extension's manifest: the owner and the kind of the note, as `plinth_extension_api::abi` has them.
+const MANIFEST: (&str, u32) = ("Plinth", 1);
 
 impl FileError {
     /// The file that is refused.
     pub const fn file(self) -> File {
         match self {
             Self::Image(file, _) => file,
-            Self::NotRelocatable => File::Kernel,
+            Self::NotRelocatable | Self::NoKernel => File::Kernel,
         }
     }
 }
@@ -52,6 +57,7 @@ impl fmt::Display for FileError {
         match self {
             Self::Image(_, error) => error.fmt(f),
             Self::NotRelocatable => f.write_str("linked for a fixed address; link the kernel as static-PIE"),
+            Self::NoKernel => f.write_str("it is an extension, not the kernel; name Plinth's kernel here"),
         }
     }
 }
@@ -74,6 +80,9 @@ impl<'a> Files<'a> {
         let parse = |file, bytes| Image::parse(bytes, machine).map_err(|error| FileError::Image(file, error));
         let image = parse(File::Kernel, kernel)?;
         parse(File::Extension, extension)?;
+        if let Ok(Some(_)) = image.number_in_note(MANIFEST.0, MANIFEST.1) {
+            return Err(FileError::NoKernel);
+        }
         if !image.is_relocatable() {
             return Err(FileError::NotRelocatable);
         }

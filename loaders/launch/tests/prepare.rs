@@ -2,7 +2,7 @@
 
 mod builder;
 
-use builder::{EXECUTE, Elf, Header};
+use builder::{EXECUTE, Elf, Header, note};
 use plinth_launch::image::{ImageError, Machine};
 use plinth_launch::prepare::{File, FileError, Files};
 use plinth_launch::{LaunchInfo, Range, SEGMENT_EXECUTE, SEGMENT_WRITE};
@@ -55,5 +55,8 @@ fn the_file_that_is_refused_is_named() {
     let fixed = Elf { kind: 2, headers: vec![Header::load(0x1000, EXECUTE, vec![0x90; 64])], ..Elf::valid() };
     let fixed = fixed.bytes();
     assert_eq!(check(&fixed, &good), FileError::NotRelocatable);
+    let extension = Elf::with(note(&0_u64.to_le_bytes())).bytes();
+    assert_eq!(check(&extension, &good), FileError::NoKernel);
+    assert!(Files::check(&good, &extension, Machine::X86_64).is_ok());
     assert!(Files::check(&good, &fixed, Machine::X86_64).is_ok(), "an extension may have a fixed address");
 }
