@@ -86,24 +86,19 @@ fn module(device: Result<Box<dyn Device>, Failure>, list: &mut Vec<Requirement>)
 /// The module's own answers.
 fn with_module(info: &Info, host: &Host, list: &mut Vec<Requirement>) {
     let is_arm = info.machine == uapi::MACHINE_ARM64;
-    let own =
-        reasons::REASONS.iter().filter(|reason| (reason.bit >= 1 << 16) == is_arm || reason.bit < 1 << 2);
-    for reason in own {
+    for reason in reasons::REASONS.iter().filter(|reason| reason.is_of(is_arm)) {
         if info.not_now & reason.bit == 0 {
             list.push(Requirement::met(reason.requirement, "so it is"));
             continue;
         }
-        let cpu = uapi::cpu(info.not_now_cpu).map(|cpu| format!(" (CPU {cpu})")).unwrap_or_default();
         let modules = host.hypervisor_modules().join(", ");
         let loaded = if modules.is_empty() { String::new() } else { format!("; loaded: {modules}") };
-        let remedy = match reason.bit {
-            IN_USE => format!("{}{loaded}", reason.remedy),
-            _ => reason.remedy.to_owned(),
-        };
-        list.push(Requirement::unmet(reason.requirement, format!("{remedy}{cpu}")));
+        let remedies = reasons::remedies(reason.bit, uapi::cpu(info.not_now_cpu));
+        let loaded = if reason.bit == IN_USE { &*loaded } else { "" };
+        list.push(Requirement::unmet(reason.requirement, format!("{}{loaded}", remedies.concat())));
     }
     let known = reasons::REASONS.iter().fold(0, |all, reason| all | reason.bit);
-    for text in reasons::remedies(info.not_now & !known) {
+    for text in reasons::remedies(info.not_now & !known, None) {
         list.push(Requirement::unmet("the module's further reasons", text));
     }
     list.push(match info.state() {

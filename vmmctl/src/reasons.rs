@@ -9,9 +9,23 @@ pub(crate) struct Reason {
     pub(crate) remedy: &'static str,
 }
 
+impl Reason {
+    /// Whether it can be one on such a machine: bits 2 to 7 are x86's, bits 16 and up arm64's, the others everybody's.
+    pub(crate) const fn is_of(&self, is_arm: bool) -> bool {
+        match self.bit.trailing_zeros() {
+            2..=7 => !is_arm,
+            16.. => is_arm,
+            _ => true,
+        }
+    }
+}
+
 const fn reason(bit: u32, requirement: &'static str, remedy: &'static str) -> Reason {
     Reason { bit: 1 << bit, requirement, remedy }
 }
+
+/// `PLINTH_NOT_LOCKED_DOWN`.
+pub(crate) const LOCKED_DOWN: u64 = 1 << 0;
 
 /// The bits of `plinth.h`, in its order.
 pub(crate) const REASONS: &[Reason] = &[
@@ -88,10 +102,11 @@ pub(crate) const REASONS: &[Reason] = &[
     ),
 ];
 
-/// The remedies of every bit that is set.
-pub(crate) fn remedies(not_now: u64) -> Vec<String> {
+/// The remedies of every bit that is set; `cpu` is the one that they are about, where they are about one.
+pub(crate) fn remedies(not_now: u64, cpu: Option<u32>) -> Vec<String> {
+    let cpu = cpu.map(|cpu| format!(" (CPU {cpu})")).unwrap_or_default();
     let known = REASONS.iter().filter(|reason| not_now & reason.bit != 0);
-    let mut lines: Vec<String> = known.map(|reason| reason.remedy.to_owned()).collect();
+    let mut lines: Vec<String> = known.map(|reason| format!("{}{cpu}", reason.remedy)).collect();
     let unknown = not_now & !REASONS.iter().fold(0, |all, reason| all | reason.bit);
     if unknown != 0 {
         lines.push(format!("the module has a reason that this vmmctl does not know ({unknown:#x}); install both from one package"));
@@ -107,7 +122,8 @@ mod tests {
     fn each_reason_has_its_own_bit_and_an_unknown_one_is_not_lost() {
         let all = REASONS.iter().fold(0, |all, reason| all | reason.bit);
         assert_eq!(all.count_ones() as usize, REASONS.len());
-        assert_eq!(remedies(all).len(), REASONS.len());
-        assert_eq!(remedies(1 << 63 | 1).len(), 2);
+        assert_eq!(remedies(all, None).len(), REASONS.len());
+        assert_eq!(remedies(1 << 63 | 1, None).len(), 2);
+        assert!(remedies(1 << 9, Some(3)).concat().ends_with("(CPU 3)"));
     }
 }

@@ -252,7 +252,9 @@ fn launch(options: &StartOptions, loaded: &Loaded, device: &mut dyn Device) -> R
         Launch { entry: loaded.entry, info: loaded.info, tables: loaded.tables, flags, ..Launch::new() };
     match device.launch(&mut request) {
         Ok(()) => Ok(()),
-        Err(DeviceError::Unsuitable) => Err(Failure::Unsuitable(reasons::remedies(request.not_now))),
+        Err(DeviceError::Unsuitable) => {
+            Err(Failure::Unsuitable(reasons::remedies(request.not_now, uapi::cpu(request.cpu))))
+        }
         Err(DeviceError::Refused) => Err(Failure::Refused {
             cpu: uapi::cpu(request.cpu),
             status: LaunchStatus::from_raw(request.status),

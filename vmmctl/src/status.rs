@@ -6,10 +6,10 @@ use std::io::Write;
 use plinth_extension_api::abi::{ExitClass, MachineStatus, PpStatus};
 use serde::Serialize;
 
-use crate::Failure;
 use crate::device::Device;
 use crate::device::uapi::{self, Info, State};
 use crate::hypervisor::{Hypervisor, is_nobody, text, word};
+use crate::{Failure, reasons};
 
 /// What there is, as JSON shows it.
 #[derive(Serialize)]
@@ -156,6 +156,8 @@ pub(crate) fn status(json: bool, device: &mut dyn Device, out: &mut dyn Write) -
     let running = match Running::of(device) {
         Ok(running) => Some(running),
         Err(failure) if is_nobody(&failure) => None,
+        // A kernel that is locked down lets nobody ask; what the module knows may be told.
+        Err(Failure::NotAllowed) if info.not_now & reasons::LOCKED_DOWN != 0 => None,
         Err(failure) => return Err(failure),
     };
     let runs = running.is_some() || matches!(info.state(), Some(State::Running | State::Broken));

@@ -1,5 +1,6 @@
 //! `vmmctl top`: exits a second by class and PP, as they happen.
 
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use plinth_extension_api::abi::{ExitClass, MachineStatus, PpStatus};
@@ -83,6 +84,10 @@ pub(crate) fn top(interval: f64, device: &mut dyn Device) -> Result<u8, Failure>
     // Before the terminal is taken: what cannot be shown is said.
     let status = hypervisor.status()?;
     let before = hypervisor.pps(&status)?;
+    if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+        let text = "top fills a terminal, and this is none; `vmmctl status` or `vmmctl trace` suit a program or a file";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let mut terminal = ratatui::try_init()?;
     let result = show(&mut hypervisor, &mut terminal, before, interval);
     ratatui::try_restore()?;

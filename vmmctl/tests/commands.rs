@@ -225,6 +225,15 @@ fn a_check_names_each_requirement() {
     let (text, code) = machine.run("check --json");
     assert_eq!(code.unwrap(), 4);
     assert!(text.contains("enable SVM (AMD-V) or VT-x") && text.contains("0x10000000000"), "{text}");
+    // What is not a kind of machine's own is said on every one.
+    let everybodys = [(0, "kernel not locked down"), (8, "no Plinth runs"), (9, "every CPU on line")];
+    for (kind, (bit, requirement)) in (1..=3).flat_map(|kind| everybodys.map(|one| (kind, one))) {
+        machine.module.0.borrow_mut().machine = kind;
+        machine.module.0.borrow_mut().not_now = 1 << bit;
+        let (text, code) = machine.run("check");
+        let line = format!("NO   {requirement}: ");
+        assert!(code.unwrap() == 4 && text.contains(&line), "machine {kind}: {text}");
+    }
 }
 
 #[test]

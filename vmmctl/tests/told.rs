@@ -106,6 +106,18 @@ fn one_that_another_loader_launched_is_shown_too() {
     assert_eq!(code.unwrap(), 8);
 }
 
+#[test]
+fn under_lockdown_the_state_is_told_all_the_same() {
+    let machine = Machine::new();
+    machine.module.0.borrow_mut().not_now = 1;
+    let (text, code) = machine.run("status");
+    assert!(text.starts_with("State:     running\n") && !text.contains("Plinth:"), "{text}");
+    assert_eq!(code.unwrap(), 0);
+    machine.module.0.borrow_mut().state = State::Idle as u32;
+    assert_eq!(machine.run("status").1.unwrap(), 8);
+    assert_eq!(machine.run("dump").1.unwrap_err().exit_code(), 2);
+}
+
 const DUMP: &str = "\
 [     -0.001000] pp -  info  kernel at 0x40000000, 32768 KiB reserved
 [      0.000000] pp 0  info  pp 0: launched; the OS is the root VM now

@@ -119,6 +119,10 @@ impl Device for Fake {
 
     fn call(&mut self, request: &mut Call, buffer: &mut [u8]) -> Result<(), DeviceError> {
         let mut module = self.0.borrow_mut();
+        if module.not_now & 1 != 0 {
+            // Locked down.
+            return Err(DeviceError::NotAllowed);
+        }
         let hypervisor = module.hypervisor.as_mut().ok_or(DeviceError::NotRunning)?;
         assert!(request.cpu == 0 && request.buffer_argument == u32::from(!buffer.is_empty()));
         let page = hypervisor.call(request);
