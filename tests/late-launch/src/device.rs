@@ -63,11 +63,6 @@ impl Request {
     pub(crate) fn word(&self, offset: usize) -> u64 {
         self.words[offset / 8]
     }
-
-    /// A 32-bit field.
-    pub(crate) fn half(&self, offset: usize) -> u32 {
-        (self.word(offset) >> (offset % 8 * 8)) as u32
-    }
 }
 
 /// The open device.

@@ -71,6 +71,7 @@ fn cases() -> Vec<Case> {
     }
     cases.push(case("no signature", right(CALL).with(8, 0x1_0003), INVALID));
     cases.push(case("a CPU", right(CALL).with_half(104, 1024), INVALID));
+    cases.push(case("a CPU that is not there", right(CALL).with_half(104, 1023), libc::ENXIO));
     cases.push(case("a buffer's argument", right(CALL).with_half(100, 5), INVALID));
     cases.push(case(
         "a buffer's size",

@@ -7,6 +7,7 @@ mod dmesg;
 mod documents;
 mod host;
 mod table;
+mod vmmctl;
 
 use anyhow::{Result, bail};
 

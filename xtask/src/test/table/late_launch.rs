@@ -2,7 +2,7 @@
 //! been.
 
 use super::{AMD, BARE_2, End, LINUX, Late, POWER_DOWN, Test, intel};
-use crate::test::{CALL_TRACE, LINUX_PANIC};
+use crate::test::{CALL_TRACE, LINUX_PANIC, vmmctl};
 
 /// Debian 12's own kernel, with the default extension.
 const PLAIN: Late = Late { linux: "6.1", extensions: &[], modules: &[], second_kernel: false };
@@ -26,6 +26,9 @@ const REFUSALS: Late = Late {
 };
 
 const CRASHES: Late = Late { extensions: &["crashes-later"], ..PLAIN };
+
+/// What goes wrong seldom.
+const EDGES: Late = Late { extensions: &["faults-in-third-bootstrap", "loops"], ..PLAIN };
 
 const KVM: Late = Late { modules: &["irqbypass", "ccp", "kvm", "kvm-amd"], ..PLAIN };
 const KVM_INTEL: Late = Late { modules: &["irqbypass", "kvm", "kvm-intel"], ..PLAIN };
@@ -73,11 +76,41 @@ pub(super) const TESTS: &[Test] = &[
         ..LATE
     },
     Test {
+        name: "vmmctl-2",
+        proves: "each of vmmctl's commands, its output, its files and its exit codes: before, while Plinth runs, after a crash of the \
+                 extension, after the stop, by nobody, and on a kernel that is locked down",
+        command_line: "plinth.test=late-vmmctl",
+        late: Some(&CRASHES),
+        cpus: 2,
+        expect: &["TEST late-vmmctl top fills the screen", "TEST late-vmmctl cpus=2 ok", POWER_DOWN],
+        check: Some(vmmctl::check),
+        ..LATE
+    },
+    Test {
         name: "late-hotplug-4",
         proves: "CPUs are off line before the launch, go and come meanwhile, and are off line at the stop",
         command_line: "plinth.test=late-hotplug",
         cpus: 4,
         expect: &["TEST late-hotplug cpus=4 ok", POWER_DOWN],
+        ..LATE
+    },
+    Test {
+        name: "late-five-levels-2",
+        proves: "the same under a Linux whose page tables have five levels",
+        command_line: "plinth.test=late-hotplug plinth.flag=la57",
+        cpus: 2,
+        arguments: &["-cpu", "EPYC,+la57"],
+        expect: &["TEST late-hotplug cpus=2 ok", POWER_DOWN],
+        ..LATE
+    },
+    Test {
+        name: "late-edges-4",
+        proves: "the third CPU fails, one does not come on line for a start or a stop, NMIs come all the time, programs forge \
+                 hypercalls, an extension never returns, Linux hibernates, and nobody may stop Plinth: each time Linux goes on",
+        command_line: "plinth.test=late-edges",
+        late: Some(&EDGES),
+        cpus: 4,
+        expect: &["TEST late-edges figures: ", "TEST late-edges cpus=4 ok", POWER_DOWN],
         ..LATE
     },
     Test {
