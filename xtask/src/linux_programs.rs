@@ -40,12 +40,15 @@ impl LinuxTarget {
         Self { triple, options: vec!["--config".to_owned(), setting] }
     }
 
-    /// Builds the workspace's packages without symbols: the RAM disks that hold the programs are unpacked by slow emulators.
+    /// Builds the workspace's packages without symbols, since the RAM disks that hold the programs are unpacked by slow emulators,
+    /// and without optimization across crates, which takes minutes.
     pub(crate) fn build(&self, shell: &Shell, packages: &[&str]) -> Result<()> {
         let Self { triple, options } = self;
         let strip = format!("target.{triple}.rustflags=['-Cstrip=symbols']");
         let packages = packages.iter().flat_map(|package| ["--package", package]);
         let build = cmd!(shell, "cargo build --release --target {triple} {packages...} {options...}");
+        let build =
+            build.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         Ok(build.args(["--config", &strip]).quiet().run()?)
     }
 

@@ -52,12 +52,18 @@ impl Linux {
     pub(crate) fn fetch(&self, shell: &Shell) -> Result<Fetched> {
         let cache = cache()?;
         let folder = cache.join(format!("linux-{}-{}", self.name, self.architecture));
-        if !folder.is_dir() {
+        if !self.is_complete(&folder) {
+            remove(&folder)?;
             let scratch = tempfile::tempdir_in(&cache).context("cannot write to the cache")?;
             let complete = self.complete(shell, scratch.path(), &folder)?;
             fs::rename(&complete, &folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         Ok(Fetched { folder })
+    }
+
+    /// Whether the cache's entry has all that is wanted now: one that was made when no test booted this version has no kernel.
+    fn is_complete(&self, folder: &Path) -> bool {
+        folder.is_dir() && (!self.boots || folder.join("vmlinuz").is_file())
     }
 
     /// Makes the entry in `scratch`, as it will lie in `folder`.
@@ -96,6 +102,14 @@ impl Linux {
             format!("Linux {} comes from Debian's packages, and this machine has no such source", self.name)
         })
     }
+}
+
+/// Drops an entry of the cache, if there is one.
+fn remove(folder: &Path) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
 /// The versioned package behind a meta-package.
@@ -176,6 +190,18 @@ mod tests {
     fn a_flavour_without_its_version_is_the_end_of_the_packages_names() {
         let kinds: Vec<_> = ALL.iter().map(Linux::kind).collect();
         assert!(kinds.iter().all(|kind| kind.starts_with("cloud-")), "{kinds:?}");
+    }
+
+    #[test]
+    fn an_entry_without_the_kernel_that_a_test_boots_is_not_complete() {
+        let scratch = tempfile::tempdir().unwrap();
+        let whole: Vec<_> =
+            ALL.iter().map(|linux| linux.is_complete(scratch.path()) != linux.boots).collect();
+        assert!(whole.iter().all(|right| *right));
+        fs::write(scratch.path().join("vmlinuz"), "").unwrap();
+        assert!(ALL.iter().all(|linux| linux.is_complete(scratch.path())));
+        remove(scratch.path()).unwrap();
+        assert!(ALL.iter().all(|linux| !linux.is_complete(scratch.path())));
     }
 
     #[test]

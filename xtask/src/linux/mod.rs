@@ -55,7 +55,7 @@ pub(crate) const ALL: &[Linux] = &[
         architecture: "arm64",
         flavour: "cloud-arm64",
         suites: BOOKWORM,
-        boots: false,
+        boots: true,
         full: false,
     },
     Linux {
@@ -63,7 +63,7 @@ pub(crate) const ALL: &[Linux] = &[
         architecture: "arm64",
         flavour: "6.12-cloud-arm64",
         suites: BOOKWORM,
-        boots: false,
+        boots: true,
         full: false,
     },
     Linux {

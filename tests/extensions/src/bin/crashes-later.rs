@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use plinth_extension_api::{Exit, ExitClass, Extension, Resume, extension, passthrough};
 use plinth_test_extensions::fault;
 
-/// The CPUID exits that it serves: firmware and loader make a few dozen, a booting Linux some hundred.
+/// The CPUID exits and hypercalls that it serves: firmware and loader make a few dozen, a booting Linux some hundred.
 const SERVED: u32 = 150;
 
 static EXITS: AtomicU32 = AtomicU32::new(0);
@@ -19,7 +19,8 @@ impl Extension for CrashesLater {
     const HANDLES_FAILURE: bool = false;
 
     fn vmexit(&self, exit: &mut Exit<'_>) -> Resume {
-        if exit.class() == ExitClass::IdRead && EXITS.fetch_add(1, Ordering::Relaxed) >= SERVED {
+        let is_counted = matches!(exit.class(), ExitClass::IdRead | ExitClass::Hypercall);
+        if is_counted && EXITS.fetch_add(1, Ordering::Relaxed) >= SERVED {
             fault();
         }
         passthrough::vmexit(exit)

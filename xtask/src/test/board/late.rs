@@ -41,7 +41,7 @@ pub(super) fn options(
     let (workspace, board) = (bench.workspace, bench.board);
     let linux = linux_of(board, late)?;
     let fetched = linux.fetch(&workspace.shell)?;
-    let mut extras = usual_modules(&fetched);
+    let mut extras = usual_modules(linux, &fetched);
     let small = payload::initramfs(workspace, board, None, &extras)?;
     // What a version has built in is no module.
     let wanted = late.modules.iter().map(|name| extra(&format!("lib/{name}.ko"), fetched.module(name)));
@@ -65,9 +65,10 @@ pub(super) fn options(
     Ok(BootOptions { payload, initrd, bare, ..options })
 }
 
-/// The modules that every test loads.
-fn usual_modules(fetched: &Fetched) -> Vec<Extra> {
-    ["cpuid", "msr"].map(|name| extra(&format!("lib/modules/{name}.ko"), fetched.module(name))).into()
+/// The modules that every test loads: on x86 those by which programs see CPUID and MSRs.
+fn usual_modules(linux: &Linux, fetched: &Fetched) -> Vec<Extra> {
+    let names: &[_] = if linux.architecture == "amd64" { &["cpuid", "msr"] } else { &[] };
+    names.iter().map(|name| extra(&format!("lib/modules/{name}.ko"), fetched.module(name))).collect()
 }
 
 /// The kernel image without its symbols, as a package has it, the extensions, and the programs that launch and try.

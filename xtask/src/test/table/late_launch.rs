@@ -8,13 +8,13 @@ use crate::test::{CALL_TRACE, LINUX_PANIC, vmmctl};
 const PLAIN: Late = Late { linux: "6.1", extensions: &[], modules: &[], second_kernel: false };
 
 /// Debian 12's newer kernel.
-const NEWER: Late = Late { linux: "6.12", ..PLAIN };
+pub(super) const NEWER: Late = Late { linux: "6.12", ..PLAIN };
 
 /// A second kernel is at hand.
-const SECOND: Late = Late { second_kernel: true, ..PLAIN };
+pub(super) const SECOND: Late = Late { second_kernel: true, ..PLAIN };
 
 /// Extensions that fail in every way while they start.
-const REFUSALS: Late = Late {
+pub(super) const REFUSALS: Late = Late {
     extensions: &[
         "exits-in-start",
         "faults-in-start",
@@ -25,7 +25,7 @@ const REFUSALS: Late = Late {
     ..PLAIN
 };
 
-const CRASHES: Late = Late { extensions: &["crashes-later"], ..PLAIN };
+pub(super) const CRASHES: Late = Late { extensions: &["crashes-later"], ..PLAIN };
 
 /// What goes wrong seldom.
 const EDGES: Late = Late { extensions: &["faults-in-third-bootstrap", "loops"], ..PLAIN };
@@ -34,7 +34,7 @@ const KVM: Late = Late { modules: &["irqbypass", "ccp", "kvm", "kvm-amd"], ..PLA
 const KVM_INTEL: Late = Late { modules: &["irqbypass", "kvm", "kvm-intel"], ..PLAIN };
 
 /// Linux boots bare; its test launches.
-const LATE: Test = Test { boards: AMD, late: Some(&PLAIN), timeout: 600, ..LINUX };
+pub(super) const LATE: Test = Test { boards: AMD, late: Some(&PLAIN), timeout: 600, ..LINUX };
 
 /// Launched and stopped ten times while the machine works.
 const CYCLES: Test = Test { command_line: "plinth.test=late-cycles", timeout: 900, ..LATE };

@@ -1,7 +1,8 @@
 //! Plinth below an OS that already runs at EL1, or below firmware at EL2, and the way back, on QEMU's Arm board: with a small OS of the
-//! tests' own, and an application of the firmware's.
+//! tests' own, an application of the firmware's, and Linux, which is launched on in place, by way of the stub that it has left at EL2.
 
 use super::armv8::VIRT;
+use super::late_launch::{CRASHES, LATE, NEWER, REFUSALS, SECOND};
 use super::{BARE_2, LINUX, POWER_DOWN, Payload, Test};
 
 /// A guest that stands in the loader's place, and launches Plinth below itself.
@@ -67,6 +68,35 @@ const RAISED: Test = Test {
     ..LINUX
 };
 
+/// Linux boots bare, started at EL2.
+const BARE_LINUX: Test = Test { boards: &["qemu-virt"], ..LATE };
+const A53: &[&str] = &["-machine", "gic-version=2", "-cpu", "cortex-a53"];
+const VHE: &[&str] = &["-cpu", "max,pauth-impdef=on"];
+
+/// Launched and stopped ten times while the machine works.
+const CYCLES: Test = Test { command_line: "plinth.test=late-cycles", ..BARE_LINUX };
+
+/// Twice, on 2 CPUs.
+const SHORT: Test = Test {
+    command_line: "plinth.test=late-cycles plinth.cycles=2",
+    cpus: 2,
+    expect: &["TEST late-cycles cpus=2 ok", POWER_DOWN],
+    ..BARE_LINUX
+};
+
+/// The board's loader launches.
+const SEEN: Test = Test {
+    command_line: "plinth.test=late-seen",
+    extension: Some("default"),
+    cpus: 2,
+    expect: &["TEST late-seen cpus=2 ok", POWER_DOWN],
+    ..BARE_LINUX
+};
+
+/// A machine that is refused as it is: its test is told why.
+const UNSUITABLE: Test =
+    Test { cpus: 2, expect: &["TEST late-unsuitable cpus=2 ok", POWER_DOWN], ..BARE_LINUX };
+
 pub(super) const TESTS: &[Test] = &[
     TAKEOVER,
     TAKEOVER_4,
@@ -119,5 +149,135 @@ pub(super) const TESTS: &[Test] = &[
         memory: 512,
         timeout: 300,
         ..LINUX
+    },
+    Test {
+        name: "late-cycles-1",
+        proves: "a running Linux under load is taken over and given back ten times, logs nothing and keeps its memory, on 1 CPU",
+        expect: &["TEST late-cycles cpus=1 ok", POWER_DOWN],
+        ..CYCLES
+    },
+    Test {
+        name: "late-cycles-4",
+        proves: "the same on 4 CPUs",
+        cpus: 4,
+        expect: &["TEST late-cycles cpus=4 ok", POWER_DOWN],
+        ..CYCLES
+    },
+    Test {
+        name: "late-cycles-a53-gicv2-2",
+        proves: "the same, less often, on 2 Cortex-A53 with GICv2",
+        arguments: A53,
+        ..SHORT
+    },
+    Test {
+        name: "late-cycles-nvhe-2",
+        proves: "the same on 2 processors with all features that QEMU has, where Linux was told to stay out of EL2",
+        arguments: VHE,
+        command_line: "plinth.test=late-cycles plinth.cycles=2 kvm-arm.mode=nvhe",
+        ..SHORT
+    },
+    Test {
+        name: "late-hotplug-4",
+        proves: "CPUs are off line before the launch, go and come meanwhile, and are off line at the stop",
+        command_line: "plinth.test=late-hotplug",
+        cpus: 4,
+        expect: &["TEST late-hotplug cpus=4 ok", POWER_DOWN],
+        ..BARE_LINUX
+    },
+    Test {
+        name: "late-crash-2",
+        proves: "Linux survives an extension that crashes, and stops and launches again",
+        command_line: "plinth.test=late-crash",
+        late: Some(&CRASHES),
+        cpus: 2,
+        expect: &["TEST late-crash cpus=2 ok", POWER_DOWN],
+        ..BARE_LINUX
+    },
+    Test {
+        name: "late-refusals-2",
+        proves: "broken files, extensions that fail, too little memory, wrong requests and callers without rights are refused, \
+                 each with its error, and the next launch works",
+        command_line: "plinth.test=late-refusals",
+        late: Some(&REFUSALS),
+        cpus: 2,
+        expect: &["TEST late-refusals cpus=2 ok", POWER_DOWN],
+        ..BARE_LINUX
+    },
+    Test {
+        name: "late-kvm-2",
+        proves: "a VM of KVM's runs before and after on every CPU, keeps Plinth away as long as it is there, and is refused while \
+                 Plinth runs; at rest Linux has no exits",
+        command_line: "plinth.test=late-kvm",
+        cpus: 2,
+        expect: &["TEST late-kvm cpus=2 ok", POWER_DOWN],
+        ..BARE_LINUX
+    },
+    Test {
+        name: "late-kexec-2",
+        proves: "before another kernel takes the machine Plinth is stopped, and that kernel starts at EL2 on every CPU",
+        command_line: "plinth.test=late-kexec",
+        late: Some(&SECOND),
+        cpus: 2,
+        expect: &["plinth: stopped: 2 CPUs", "CPU: All CPU(s) started at EL2", BARE_2, POWER_DOWN],
+        ..BARE_LINUX
+    },
+    Test {
+        name: "late-newer-2",
+        proves: "Debian's newer kernel is taken over and given back where KVM was told to leave EL2 alone, and the module that EL2 is there",
+        command_line: "plinth.test=late-cycles plinth.cycles=2 kvm-arm.mode=none started_at_el2=1",
+        late: Some(&NEWER),
+        ..SHORT
+    },
+    Test {
+        name: "late-kvm-refused-2",
+        proves: "where KVM holds EL2's vectors check and start say so, and what to boot with, and change nothing",
+        command_line: "plinth.test=late-unsuitable plinth.not=kvm",
+        late: Some(&NEWER),
+        ..UNSUITABLE
+    },
+    Test {
+        name: "late-vhe-refused-2",
+        proves: "the same where Linux runs at EL2 itself",
+        command_line: "plinth.test=late-unsuitable plinth.not=vhe",
+        arguments: VHE,
+        ..UNSUITABLE
+    },
+    Test {
+        name: "late-el1-refused-2",
+        proves: "the same where firmware starts Linux at EL1",
+        command_line: "plinth.test=late-unsuitable plinth.not=el1",
+        arguments: &["-machine", "virtualization=off"],
+        ..UNSUITABLE
+    },
+    Test {
+        name: "late-efi-2",
+        proves: "a Linux that EFI started with a device tree without memory in it is taken over and given back",
+        boards: &["qemu-virt-uefi"],
+        ..SHORT
+    },
+    Test {
+        name: "late-acpi-2",
+        proves: "the same by ACPI alone: vmmctl makes the device tree of the tables that Linux shows",
+        boards: &["qemu-virt-uefi"],
+        arguments: &["-machine", "acpi=on"],
+        ..SHORT
+    },
+    Test {
+        name: "late-seen-2",
+        proves: "a Plinth that this board's loader launched is found by the module, and seen",
+        ..SEEN
+    },
+    Test {
+        name: "late-seen-2",
+        proves: "one that was launched below the firmware is found by the device tree",
+        boards: &["qemu-virt-uefi"],
+        ..SEEN
+    },
+    Test {
+        name: "late-seen-acpi-2",
+        proves: "one that was launched below the firmware is found by ACPI's tables",
+        boards: &["qemu-virt-uefi"],
+        arguments: &["-machine", "acpi=on"],
+        ..SEEN
     },
 ];
