@@ -73,7 +73,8 @@ pub(super) struct Test {
     pub(super) before: Option<&'static str>,
     /// The loader's file holds the device tree that the emulator makes, for faults to break.
     pub(super) own_tree: bool,
-    /// A Linux version that boots without Plinth, with its module, kernel image and extensions in the RAM disk: its test launches.
+    /// A Linux version with Plinth's module, kernel image and extensions in the RAM disk. It boots without Plinth, which its test
+    /// launches; or, where the test has an extension, with what the board's loader has launched.
     pub(super) late: Option<&'static Late>,
     /// Debian boots from a disk without Plinth, with the package installed: its test does what a person does.
     pub(super) debian: bool,
