@@ -12,19 +12,53 @@ macro_rules! read {
 }
 
 macro_rules! registers {
-    ($($name:literal)*) => {
+    ($($name:literal if $present:expr;)*) => {
         const NAMES: &[&str] = &[$($name),*];
         fn all() -> [u64; NAMES.len()] {
-            [$(read!($name)),*]
+            [$(if $present { read!($name) } else { 0 }),*]
         }
     };
 }
 
-// The stack pointer aside, and what an exception leaves. PMR, SRE and what follows are those of a GICv3.
+/// The system registers of a GICv3 (ID_AA64PFR0_EL1.GIC).
+fn has_gic() -> bool {
+    read!("id_aa64pfr0_el1") >> 24 & 0xF != 0
+}
+
+/// PSTATE.PAN (ID_AA64MMFR1_EL1.PAN).
+fn has_pan() -> bool {
+    read!("id_aa64mmfr1_el1") >> 20 & 0xF != 0
+}
+
+// The stack pointer aside, and what an exception leaves. At the end PSTATE.PAN, and PMR, SRE and HCR of a GICv3.
 registers! {
-    "sctlr_el2" "tcr_el2" "ttbr0_el2" "mair_el2" "vbar_el2" "hcr_el2" "cptr_el2" "mdcr_el2" "hstr_el2" "cnthctl_el2"
-    "cntvoff_el2" "vttbr_el2" "vtcr_el2" "tpidr_el2" "vpidr_el2" "vmpidr_el2" "cnthp_ctl_el2" "cnthp_cval_el2" "tpidr_el0"
-    "tpidrro_el0" "sp_el0" "cntkctl_el1" "daif" "S3_0_C4_C6_0" "S3_4_C12_C9_5" "S3_4_C12_C11_0"
+    "sctlr_el2" if true;
+    "tcr_el2" if true;
+    "ttbr0_el2" if true;
+    "mair_el2" if true;
+    "vbar_el2" if true;
+    "hcr_el2" if true;
+    "cptr_el2" if true;
+    "mdcr_el2" if true;
+    "hstr_el2" if true;
+    "cnthctl_el2" if true;
+    "cntvoff_el2" if true;
+    "vttbr_el2" if true;
+    "vtcr_el2" if true;
+    "tpidr_el2" if true;
+    "vpidr_el2" if true;
+    "vmpidr_el2" if true;
+    "cnthp_ctl_el2" if true;
+    "cnthp_cval_el2" if true;
+    "tpidr_el0" if true;
+    "tpidrro_el0" if true;
+    "sp_el0" if true;
+    "cntkctl_el1" if true;
+    "daif" if true;
+    "S3_0_C4_C2_3" if has_pan();
+    "S3_0_C4_C6_0" if has_gic();
+    "S3_4_C12_C9_5" if has_gic();
+    "S3_4_C12_C11_0" if has_gic();
 }
 
 /// All of them.
@@ -50,6 +84,18 @@ pub(crate) fn level() -> u64 {
 /// Gives registers that the firmware does not use values that nobody else gives them, and its virtual counter an offset of a
 /// millisecond or so.
 pub(crate) fn mark() {
+    const ENABLE: u64 = 1 << 3;
+    if has_pan() {
+        // SAFETY: PAN concerns nothing of EL2's in a regime of its own.
+        unsafe { asm!("msr S0_0_C4_C1_4, xzr", options(nomem, nostack, preserves_flags)) };
+    }
+    if has_gic() {
+        let kept = read!("S3_4_C12_C9_5") & !ENABLE;
+        // SAFETY: ICC_SRE_EL2, by which EL1 may no longer change its own.
+        unsafe {
+            asm!("msr S3_4_C12_C9_5, {}", "isb", in(reg) kept, options(nomem, nostack, preserves_flags))
+        };
+    }
     // SAFETY: they say what EL1 sees, where nobody is; the firmware's next tick comes a little later.
     unsafe {
         asm!(

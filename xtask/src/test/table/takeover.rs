@@ -121,6 +121,12 @@ pub(super) const TESTS: &[Test] = &[
         ..RAISED
     },
     Test {
+        name: "firmware-raised-gicv2-a53",
+        proves: "the same on Cortex-A53 with GICv2",
+        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        ..RAISED
+    },
+    Test {
         name: "firmware-refused",
         proves: "an extension that faults at its bootstrap leaves the firmware with EL2 and its timer as they were",
         extension: Some("faults-in-bootstrap"),
