@@ -217,6 +217,19 @@ impl<'a> Editor<'a> {
         Ok(true)
     }
 
+    /// Takes a node below the root away, if it is there, with all that is in it.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn remove_node(&mut self, name: &str) -> Result<(), EditError> {
+        let Some(body) = self.node(&[name])? else { return Ok(()) };
+        let begin = body.start.checked_sub(4 + aligned(name.len() + 1)).ok_or(EditError::Broken)?;
+        for at in (begin..=body.end).step_by(4) {
+            self.set_word(at, NOP as usize)?;
+        }
+        Ok(())
+    }
+
     /// Sets a property of a node to the parts of `value`.
     ///
     /// # Errors

@@ -14,10 +14,11 @@ pub fn name_hypervisor(editor: &mut Editor<'_>) -> Result<(), EditError> {
     editor.set_property(&[NODE], PROPERTY, &[b"plinth\0"])
 }
 
-/// Takes it back from a tree that says so. The node stays, without meaning, since a tree cannot shrink.
+/// Takes it back from a tree that says so, with the node: Linux reads `compatible` of a node of that name, and panics where there is
+/// none (arch/arm/xen/enlighten.c, `fdt_find_hyper_node`).
 ///
 /// # Errors
 /// [`EditError`].
 pub fn forget_hypervisor(editor: &mut Editor<'_>) -> Result<(), EditError> {
-    editor.remove_property(&[NODE], PROPERTY)
+    editor.remove_node(NODE)
 }

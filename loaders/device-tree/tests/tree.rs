@@ -3,7 +3,11 @@
 mod common;
 
 use common::Writer;
-use plinth_device_tree::{Firmware, Gic, Module, ModuleKind, Processor, Startup, Tree, total_size};
+use plinth_device_tree::editor::Editor;
+use plinth_device_tree::{
+    Firmware, Gic, Module, ModuleKind, Processor, Startup, Tree, forget_hypervisor, name_hypervisor,
+    total_size,
+};
 use plinth_launch::{
     CONSOLE_16550_MMIO, CONSOLE_16550_MMIO32, CONSOLE_CADENCE, CONSOLE_NONE, CONSOLE_PL011, Range,
 };
@@ -310,4 +314,24 @@ proptest! {
             read_all(tree);
         }
     }
+}
+
+/// Linux panics where a node of that name has no `compatible`.
+#[test]
+fn a_tree_that_forgets_the_hypervisor_has_no_node_for_it() {
+    const NODE: &str = "hypervisor";
+    let original = board();
+    let mut bytes = original.clone();
+    bytes.resize(original.len() + 1024, 0);
+    let mut editor = Editor::new(&mut bytes).unwrap();
+    forget_hypervisor(&mut editor).unwrap();
+    name_hypervisor(&mut editor).unwrap();
+    assert!(!editor.ensure_node(NODE).unwrap(), "it is named");
+    forget_hypervisor(&mut editor).unwrap();
+    let total = total_size(bytes.first_chunk().unwrap()).unwrap();
+    let (tree, before) = (Tree::new(&bytes[..total]).unwrap(), Tree::new(&original).unwrap());
+    assert_eq!(tree.console(), before.console());
+    assert!(tree.processors().eq(before.processors()));
+    let mut editor = Editor::new(&mut bytes).unwrap();
+    assert!(editor.ensure_node(NODE).unwrap(), "it was there still");
 }
