@@ -77,6 +77,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "vmmctl-2",
+        boards: &["qemu-q35-amd", "qemu-virt"],
         proves: "each of vmmctl's commands, its output, its files and its exit codes: before, while Plinth runs, after a crash of the \
                  extension, after the stop, by nobody, and on a kernel that is locked down",
         command_line: "plinth.test=late-vmmctl",
