@@ -39,13 +39,13 @@ impl<const N: usize> Shared<N> {
         }
     }
 
-    /// Forgets an object of this parent's. Only one PP removes.
+    /// Forgets an object of this parent's. Only one PP removes; what the caller has put into a free entry meanwhile stays.
     pub(super) fn remove(&self, (id, parent): (u64, u64)) {
         let is_it = |entry: &&Entry| {
             entry.id.load(Ordering::SeqCst) == id && entry.parent.load(Ordering::SeqCst) == parent
         };
         if let Some(entry) = self.0.iter().find(is_it) {
-            entry.id.store(ABSENT, Ordering::SeqCst);
+            let _ = entry.id.compare_exchange(id, ABSENT, Ordering::SeqCst, Ordering::SeqCst);
         }
     }
 
