@@ -110,6 +110,7 @@ fn absent(random: &mut Random) -> bool {
     let written = unsafe { cpu::write_msr(number, random.next()) };
     let (is_right, takes_writes) = match number {
         cpu::VM_CR => (before == Ok(SVM_OFF), true),
+        cpu::VM_HSAVE_PA => (before == Ok(0), false),
         FEATURE_CONTROL => (before.is_ok_and(|value| value & 7 == LOCKED_WITHOUT_VMX), false),
         _ => (before == Err(GENERAL_PROTECTION), false),
     };
