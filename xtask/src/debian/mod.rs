@@ -3,9 +3,11 @@
 //! Root may install. Anybody else gets the exact command to hand to somebody who may.
 
 mod apt;
+mod root;
 mod system;
 
 pub(crate) use apt::{Apt, native_architecture};
+pub(crate) use root::{Root, as_root};
 pub(crate) use system::System;
 
 use std::fs;

@@ -4,23 +4,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use xshell::{Cmd, Shell, cmd};
+use anyhow::{Context, Result};
+use xshell::Shell;
 
-use super::apt::{native_architecture, sources};
-use super::{is_root, need, quietly};
+use super::root::{Root, as_root};
+use super::{need, quietly};
 use crate::progress::Step;
-use crate::workspace::cache;
 
-/// The release.
-const RELEASE: &str = "bookworm";
-/// Where its packages come from.
-const SUITES: &[&str] = &["bookworm", "bookworm-security"];
-/// The machine. Programs of the system run here while the package is installed.
-const ARCHITECTURE: &str = "amd64";
 /// What a machine has on which somebody installs a DKMS package: kernel, headers, systemd.
-const PACKAGES: &str =
-    "linux-image-cloud-amd64,linux-headers-cloud-amd64,dkms,systemd-sysv,udev,kmod,initramfs-tools";
+const ROOT: Root = Root {
+    name: "dkms",
+    suites: &["bookworm", "bookworm-security"],
+    packages: "linux-image-cloud-amd64,linux-headers-cloud-amd64,dkms,systemd-sysv,udev,kmod,initramfs-tools",
+    size: 600,
+};
 /// Unpacks, installs, adds the test, and makes the disk.
 const INSTALL: &str = include_str!("../../data/debian/install.sh");
 /// The test and its service.
@@ -56,7 +53,7 @@ impl System {
     /// Makes one in `folder` in which `package` is installed and the test runs at the end of the boot.
     pub(crate) fn install(shell: &Shell, package: &Path, folder: &Path) -> Result<Self> {
         need(shell, &[("mke2fs", "e2fsprogs")])?;
-        let base = base(shell)?;
+        let base = ROOT.archive(shell)?;
         let parts = tempfile::tempdir()?;
         for (name, content) in [("install", INSTALL), ("test", TEST), ("service", SERVICE)] {
             fs::write(parts.path().join(name), content)?;
@@ -70,42 +67,4 @@ impl System {
         installed.context("the package does not install into a Debian system")?;
         Ok(Self::in_folder(folder.to_owned()))
     }
-}
-
-/// The system without the package, an archive in the cache.
-fn base(shell: &Shell) -> Result<PathBuf> {
-    let native = native_architecture(shell)?;
-    if native != ARCHITECTURE {
-        bail!(
-            "the Debian system of this test is for {ARCHITECTURE}, and its programs do not run on {native}"
-        );
-    }
-    let cache = cache()?;
-    let archive = cache.join(format!("debian-{RELEASE}-{ARCHITECTURE}.tar"));
-    if archive.is_file() {
-        return Ok(archive);
-    }
-    need(shell, &[("mmdebstrap", "mmdebstrap")])?;
-    let scratch = tempfile::tempdir_in(&cache).context("cannot write to the cache")?;
-    let list = scratch.path().join("sources.list");
-    let sources = sources(shell, SUITES)?.context("this machine has no source of Debian's packages")?;
-    fs::write(&list, sources)?;
-    let made = scratch.path().join("system.tar");
-    let mode = if is_root() { "root" } else { "unshare" };
-    let step = Step::new(format!(
-        "making a Debian system from its packages (600 MB, once, into {})",
-        cache.display()
-    ));
-    quietly(cmd!(
-        shell,
-        "mmdebstrap --mode={mode} --variant=minbase --architectures={ARCHITECTURE} --include={PACKAGES} {RELEASE} {made} {list}"
-    ))?;
-    step.done();
-    fs::rename(&made, &archive).with_context(|| format!("cannot create {}", archive.display()))?;
-    Ok(archive)
-}
-
-/// A command that runs as root, of this machine or of a user namespace of its own, where files may have any owner.
-fn as_root(shell: &Shell) -> Cmd<'_> {
-    if is_root() { cmd!(shell, "env") } else { cmd!(shell, "unshare --map-root-user --map-auto --mount --") }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
@@ -42,13 +43,19 @@ pub(crate) fn module(workspace: &Workspace, linux: &Linux) -> Result<PathBuf> {
     ];
     let make = cmd!(shell, "make -C {headers} {arguments...}").quiet().ignore_status();
     let output = make.output().context("cannot run make")?;
+    find_complaint(&output, &format!("Linux {} ({})", linux.name, linux.architecture))?;
+    step.done();
+    Ok(folder.join("plinth.ko"))
+}
+
+/// Fails if a build did, or has said what is as good as a failure.
+pub(super) fn find_complaint(output: &Output, version: &str) -> Result<()> {
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() || COMPLAINTS.iter().any(|complaint| text.contains(complaint)) {
-        bail!("loaders/linux does not build for Linux {} ({}):\n{text}", linux.name, linux.architecture);
+        bail!("loaders/linux does not build for {version}:\n{text}");
     }
-    step.done();
-    Ok(folder.join("plinth.ko"))
+    Ok(())
 }
 
 /// Copies an ELF file without its symbols, by the binutils that come with the module's compiler.

@@ -3,6 +3,7 @@
 
 mod build;
 mod fetch;
+mod newest;
 
 pub(crate) use build::{module, strip};
 pub(crate) use fetch::Fetched;
@@ -90,7 +91,7 @@ pub(crate) fn check(workspace: &Workspace, full: bool) -> Result<()> {
         let module = module(workspace, linux)?;
         check_version(workspace, &module)?;
     }
-    Ok(())
+    if full { newest::check(workspace) } else { Ok(()) }
 }
 
 /// The module's own version is the workspace's.
