@@ -29,7 +29,7 @@ pub(super) fn make(source: &Source<'_>, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Takes out what differs from run to run: a random number, the time, the folder.
+/// Takes out what differs from run to run: a random number, the time, the folder, the order.
 fn make_repeatable(bill: &mut Value, source: &Source<'_>) {
     if let Some(bill) = bill.as_object_mut() {
         bill.remove("serialNumber");
@@ -46,6 +46,19 @@ fn make_repeatable(bill: &mut Value, source: &Source<'_>) {
         );
     }
     replace(bill, &source.workspace.root.display().to_string());
+    sort(bill);
+}
+
+/// Puts every list into one order: the tool writes them as its hash tables have them.
+fn sort(value: &mut Value) {
+    match value {
+        Value::Array(values) => {
+            values.iter_mut().for_each(sort);
+            values.sort_by_cached_key(Value::to_string);
+        }
+        Value::Object(fields) => fields.values_mut().for_each(sort),
+        _ => {}
+    }
 }
 
 /// Replaces this machine's path to the checkout.
@@ -74,4 +87,18 @@ fn tool(workspace: &Workspace) -> Result<PathBuf> {
         step.done();
     }
     Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_have_one_order_at_every_depth() {
+        let mut one = json!({"b": [{"x": ["2", "1"]}, {"a": 1}], "a": "text"});
+        let mut other = json!({"a": "text", "b": [{"a": 1}, {"x": ["1", "2"]}]});
+        sort(&mut one);
+        sort(&mut other);
+        assert_eq!(one.to_string(), other.to_string());
+    }
 }
