@@ -519,7 +519,7 @@ impl HostCpu for El2Cpu {
         if wake() {
             return false;
         }
-        // BOUND: the root VM's to set, which starts this processor, or nobody's. No other one waits for one that sleeps here.
+        // BOUND: the root VM's to set, which starts this processor, or nobody's. No PP waits for a parked PP.
         aarch64_cpu::asm::wfe();
         true
     }

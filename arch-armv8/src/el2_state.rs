@@ -17,7 +17,7 @@ use crate::traps::Traps;
 
 macro_rules! registers {
     ($($field:ident = $name:literal, |$features:ident, $gic:ident| $present:expr;)*) => {
-        /// Its registers. 0 for those that are not there.
+        /// The registers' values; 0 for a register that this processor does not have.
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct El2State {
             features: Features,

@@ -12,7 +12,7 @@ use crate::register_table::Id;
 
 macro_rules! registers {
     ($($field:ident = $name:literal, |$features:ident, $gic:ident| $present:expr, |$controls:ident| $value:expr;)*) => {
-        /// Their values. 0 for those that are not there.
+        /// The registers' values; 0 for a register that this processor does not have.
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct Traps {
             features: Features,

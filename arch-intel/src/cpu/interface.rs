@@ -59,7 +59,7 @@ impl HostCpu for VmxCpu {
 
     fn park(&mut self, wake: impl Fn() -> bool) -> bool {
         if !wake() {
-            // BOUND: the root VM's to set, which starts this processor, or nobody's. No other one waits for one that sleeps here.
+            // BOUND: the root VM's to set, which starts this processor, or nobody's. No PP waits for a parked PP.
             // SAFETY: the kernel's IDT is loaded and interrupts are off, as always in the kernel.
             unsafe { nmi::halt_until_nmi(self.note.flag()) };
         }

@@ -33,7 +33,7 @@ pub(crate) fn shared() -> Option<&'static mut Shared> {
     system::with_config_table(find).map(|shared| unsafe { &mut *shared })
 }
 
-/// Shares it with those that come.
+/// Shares `before` with the applications that are started after this one.
 pub(crate) fn share(before: El2) -> Option<&'static mut Shared> {
     let shared = Box::leak(Box::new(Shared { before, round: 0 }));
     // SAFETY: it stays.

@@ -14,7 +14,7 @@ pub(super) const NEWER: Late = Late { linux: "6.12", ..PLAIN };
 pub(super) const SECOND: Late = Late { second_kernel: true, ..PLAIN };
 
 /// Extensions that fail in every way while they start.
-pub(super) const REFUSALS: Late = Late {
+const REFUSALS: Late = Late {
     extensions: &[
         "exits-in-start",
         "faults-in-start",
@@ -25,13 +25,16 @@ pub(super) const REFUSALS: Late = Late {
     ..PLAIN
 };
 
-pub(super) const CRASHES: Late = Late { extensions: &["crashes-later"], ..PLAIN };
+const CRASHES: Late = Late { extensions: &["crashes-later"], ..PLAIN };
 
 /// What goes wrong seldom.
 const EDGES: Late = Late { extensions: &["faults-in-third-bootstrap", "loops"], ..PLAIN };
 
 const KVM: Late = Late { modules: &["irqbypass", "ccp", "kvm", "kvm-amd"], ..PLAIN };
 const KVM_INTEL: Late = Late { modules: &["irqbypass", "kvm", "kvm-intel"], ..PLAIN };
+
+/// Boards on which the same test runs.
+const AMD_AND_ARM: &[&str] = &["qemu-q35-amd", "qemu-virt"];
 
 /// Linux boots bare; its test launches.
 pub(super) const LATE: Test = Test { boards: AMD, late: Some(&PLAIN), timeout: 600, ..LINUX };
@@ -67,6 +70,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-refusals-2",
+        boards: AMD_AND_ARM,
         proves: "broken files, extensions that fail, too little memory, wrong requests and callers without rights are refused, \
                  each with its error, and the next launch works",
         command_line: "plinth.test=late-refusals",
@@ -77,7 +81,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "vmmctl-2",
-        boards: &["qemu-q35-amd", "qemu-virt"],
+        boards: AMD_AND_ARM,
         proves: "each of vmmctl's commands, its output, its files and its exit codes: before, while Plinth runs, after a crash of the \
                  extension, after the stop, by nobody, and on a kernel that is locked down",
         command_line: "plinth.test=late-vmmctl",
@@ -89,6 +93,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-hotplug-4",
+        boards: AMD_AND_ARM,
         proves: "CPUs are off line before the launch, go and come meanwhile, and are off line at the stop",
         command_line: "plinth.test=late-hotplug",
         cpus: 4,
@@ -116,6 +121,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-crash-2",
+        boards: AMD_AND_ARM,
         proves: "Linux survives an extension that crashes, and stops and launches again",
         command_line: "plinth.test=late-crash",
         late: Some(&CRASHES),

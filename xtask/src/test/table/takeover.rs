@@ -2,7 +2,7 @@
 //! tests' own, an application of the firmware's, and Linux, which is launched on in place, by way of the stub that it has left at EL2.
 
 use super::armv8::VIRT;
-use super::late_launch::{CRASHES, LATE, NEWER, REFUSALS, SECOND};
+use super::late_launch::{LATE, NEWER, SECOND};
 use super::{BARE_2, LINUX, POWER_DOWN, Payload, Test};
 
 /// A guest that stands in the loader's place, and launches Plinth below itself.
@@ -68,7 +68,7 @@ const RAISED: Test = Test {
     ..LINUX
 };
 
-/// Linux boots bare, started at EL2.
+/// Linux boots bare, started at EL2. Rows that are the same on AMD are in `late_launch`.
 const BARE_LINUX: Test = Test { boards: &["qemu-virt"], ..LATE };
 const A53: &[&str] = &["-machine", "gic-version=2", "-cpu", "cortex-a53"];
 const VHE: &[&str] = &["-cpu", "max,pauth-impdef=on"];
@@ -103,27 +103,27 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "takeover-gicv2-a53-4",
         proves: "the same on 4 Cortex-A53 with GICv2, by the kernel's leave alone",
-        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        arguments: A53,
         settings: &["may-stop = \"always\""],
         ..TAKEOVER_4
     },
     Test {
         name: "takeover-vhe-4",
         proves: "the same on 4 processors with VHE, SVE and SME, where the extension is in the EL2&0 regime",
-        arguments: &["-cpu", "max,pauth-impdef=on"],
+        arguments: VHE,
         ..TAKEOVER_4
     },
     RAISED,
     Test {
         name: "firmware-raised-vhe",
         proves: "the same where the extension is in the EL2&0 regime",
-        arguments: &["-cpu", "max,pauth-impdef=on"],
+        arguments: VHE,
         ..RAISED
     },
     Test {
         name: "firmware-raised-gicv2-a53",
         proves: "the same on Cortex-A53 with GICv2",
-        arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
+        arguments: A53,
         ..RAISED
     },
     Test {
@@ -181,33 +181,6 @@ pub(super) const TESTS: &[Test] = &[
         arguments: VHE,
         command_line: "plinth.test=late-cycles plinth.cycles=2 kvm-arm.mode=nvhe",
         ..SHORT
-    },
-    Test {
-        name: "late-hotplug-4",
-        proves: "CPUs are off line before the launch, go and come meanwhile, and are off line at the stop",
-        command_line: "plinth.test=late-hotplug",
-        cpus: 4,
-        expect: &["TEST late-hotplug cpus=4 ok", POWER_DOWN],
-        ..BARE_LINUX
-    },
-    Test {
-        name: "late-crash-2",
-        proves: "Linux survives an extension that crashes, and stops and launches again",
-        command_line: "plinth.test=late-crash",
-        late: Some(&CRASHES),
-        cpus: 2,
-        expect: &["TEST late-crash cpus=2 ok", POWER_DOWN],
-        ..BARE_LINUX
-    },
-    Test {
-        name: "late-refusals-2",
-        proves: "broken files, extensions that fail, too little memory, wrong requests and callers without rights are refused, \
-                 each with its error, and the next launch works",
-        command_line: "plinth.test=late-refusals",
-        late: Some(&REFUSALS),
-        cpus: 2,
-        expect: &["TEST late-refusals cpus=2 ok", POWER_DOWN],
-        ..BARE_LINUX
     },
     Test {
         name: "late-kvm-2",
