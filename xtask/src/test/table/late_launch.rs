@@ -40,7 +40,8 @@ const AMD_AND_ARM: &[&str] = &["qemu-q35-amd", "qemu-virt"];
 pub(super) const LATE: Test = Test { boards: AMD, late: Some(&PLAIN), timeout: 600, ..LINUX };
 
 /// Launched and stopped ten times while the machine works.
-const CYCLES: Test = Test { command_line: "plinth.test=late-cycles", timeout: 900, ..LATE };
+const CYCLES: Test =
+    Test { boards: AMD_AND_ARM, command_line: "plinth.test=late-cycles", timeout: 900, ..LATE };
 
 /// The same on Intel's VMX, on Bochs: slow, so that there is little in each boot.
 const INTEL: Test = Test { late: Some(&PLAIN), ..intel::BIOS };
@@ -60,13 +61,28 @@ pub(super) const TESTS: &[Test] = &[
         ..CYCLES
     },
     Test { name: "late-cycles-4", proves: "the same on 4 CPUs", cpus: 4, expect: CYCLED_4, ..CYCLES },
-    Test { name: "late-cycles-long-1", proves: "a hundred times, on 1 CPU", expect: CYCLED_1, ..MANY_CYCLES },
+    Test {
+        name: "late-cycles-long-1",
+        proves: "a running Linux under load is taken over and given back a hundred times, on 1 CPU",
+        expect: CYCLED_1,
+        ..MANY_CYCLES
+    },
     Test {
         name: "late-cycles-long-4",
-        proves: "a hundred times, on 4 CPUs",
+        proves: "the same on 4 CPUs",
         cpus: 4,
         expect: CYCLED_4,
         ..MANY_CYCLES
+    },
+    Test {
+        name: "late-cycles-long-2",
+        proves: "a running Linux under load is taken over and given back a hundred times on Intel VMX, on 2 CPUs",
+        command_line: "plinth.test=late-cycles plinth.cycles=100",
+        timeout: 3600,
+        full: true,
+        cpus: 2,
+        expect: &["TEST late-cycles cpus=2 ok", POWER_DOWN],
+        ..INTEL
     },
     Test {
         name: "late-refusals-2",
