@@ -24,7 +24,7 @@ pub(super) fn command(machine: &Machine<'_>, qemu: &Qemu, console: &Console<'_>)
     }
     command.args(medium(&machine.medium, qemu)).args(vec![["-serial", "null"]; qemu.serial].concat());
     command.args(console_arguments(console));
-    command.args(["-trace", "qemu_system_shutdown_request", "-D"]).arg(machine.trace());
+    command.args(["-trace", "qemu_system_shutdown_request", "-d", "cpu_reset", "-D"]).arg(machine.trace());
     command.args(&qemu.arguments).args(&machine.arguments);
     Ok(command)
 }

@@ -12,6 +12,10 @@ const GUEST_SHUTDOWN: &str = "reason=6";
 /// Any such request. A reset, where `-no-reboot` ends the emulator instead, makes none.
 const SHUTDOWN: &str = "qemu_system_shutdown_request";
 
+/// What QEMU logs of a triple fault on the bare machine, the hypervisor's own included; a guest's is an exit
+/// (`target/i386/tcg/excp_helper.c`).
+const TRIPLE_FAULT: &str = "Triple fault";
+
 /// Fails with the first thing that is not as the test asks. `trace` is the emulator's record of its shutdown; of one
 /// that keeps none, every end is taken for the right one, once all texts have come.
 pub(super) fn judge(test: &Test, watched: &Watched, trace: Option<&String>) -> Result<()> {
@@ -59,9 +63,17 @@ fn was_reset(status: ExitStatus, trace: &str) -> bool {
 fn how(watched: &Watched, trace: &str) -> String {
     match &watched.ended {
         Ended::Exit(status) if status.success() && trace.contains(GUEST_SHUTDOWN) => "power-off".to_owned(),
-        Ended::Exit(status) if was_reset(*status, trace) => "a reset, which a triple fault is too".to_owned(),
+        Ended::Exit(status) if was_reset(*status, trace) => reset(trace).to_owned(),
         Ended::Exit(status) => format!("{status}"),
         other => format!("{other:?}"),
+    }
+}
+
+fn reset(trace: &str) -> &'static str {
+    if trace.contains(TRIPLE_FAULT) {
+        "a triple fault of the OS on the bare machine, or of the hypervisor"
+    } else {
+        "a reset, which a triple fault of a guest is too"
     }
 }
 
@@ -73,7 +85,7 @@ mod tests {
     use crate::test::table::LINUX;
 
     const OFF: &str = "qemu_system_shutdown_request reason=6\n";
-    const RESET: &str = "";
+    const RESET: &str = "CPU Reset (CPU 0)\n";
 
     fn exit(code: i32, missing: Option<&str>) -> Watched {
         let ended = Ended::Exit(ExitStatus::from_raw(code << 8));
@@ -84,7 +96,10 @@ mod tests {
     fn a_reset_is_no_power_off() {
         assert!(judge(&LINUX, &exit(0, None), Some(&OFF.to_owned())).is_ok());
         let error = judge(&LINUX, &exit(0, None), Some(&RESET.to_owned())).unwrap_err().to_string();
-        assert_eq!(error, "it ended by a reset, which a triple fault is too, not by PowerOff");
+        assert_eq!(error, "it ended by a reset, which a triple fault of a guest is too, not by PowerOff");
+        let fault = "Triple fault\n".to_owned();
+        let error = judge(&LINUX, &exit(0, Some("ok")), Some(&fault)).unwrap_err().to_string();
+        assert!(error.contains("a triple fault of the OS on the bare machine"), "{error}");
         let test = Test { end: End::Reset, ..LINUX };
         assert!(judge(&test, &exit(0, None), Some(&RESET.to_owned())).is_ok());
         assert!(judge(&test, &exit(0, None), Some(&OFF.to_owned())).is_err());
