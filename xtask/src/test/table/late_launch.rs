@@ -34,7 +34,7 @@ const KVM: Late = Late { modules: &["irqbypass", "ccp", "kvm", "kvm-amd"], ..PLA
 const KVM_INTEL: Late = Late { modules: &["irqbypass", "kvm", "kvm-intel"], ..PLAIN };
 
 /// Boards on which the same test runs.
-const AMD_AND_ARM: &[&str] = &["qemu-q35-amd", "qemu-virt"];
+pub(super) const AMD_AND_ARM: &[&str] = &["qemu-q35-amd", "qemu-virt"];
 
 /// Linux boots bare; its test launches.
 pub(super) const LATE: Test = Test { boards: AMD, late: Some(&PLAIN), timeout: 600, ..LINUX };

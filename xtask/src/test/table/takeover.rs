@@ -2,7 +2,7 @@
 //! tests' own, an application of the firmware's, and Linux, which is launched on in place, by way of the stub that it has left at EL2.
 
 use super::armv8::VIRT;
-use super::late_launch::{LATE, NEWER, SECOND};
+use super::late_launch::{AMD_AND_ARM, LATE, NEWER, SECOND};
 use super::{BARE_2, LINUX, POWER_DOWN, Payload, Test};
 
 /// A guest that stands in the loader's place, and launches Plinth below itself.
@@ -227,7 +227,9 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-seen-2",
-        proves: "a Plinth that this board's loader launched is found by the module, and seen",
+        proves: "a Plinth that this board's loader launched is found by the module, and seen; it is stopped where the bare machine \
+                 can go on, by force alone",
+        boards: AMD_AND_ARM,
         ..SEEN
     },
     Test {
