@@ -406,7 +406,7 @@ struct plinth_exit_page {
     uint64_t privilege;
     /* By class: the MSR or system register, the port, the guest-physical address. */
     uint64_t number;
-    /* By class: access size in bytes for ports, access bits for memory. */
+    /* By class: access size in bytes for ports, access bits for memory; on AArch64, for registers and ID reads, the number of the general register that is read or written, 31 for XZR. */
     uint64_t detail;
     /* This PP. */
     uint64_t pp;

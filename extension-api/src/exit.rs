@@ -162,7 +162,8 @@ impl Exit<'_> {
         read!(self, number)
     }
 
-    /// By class: access size in bytes for ports, [`crate::abi::MemoryAccess`] bits for memory.
+    /// By class: access size in bytes for ports, [`crate::abi::MemoryAccess`] bits for memory; on AArch64, for registers and
+    /// ID reads, the number of the general register that is read or written, 31 for XZR.
     #[inline]
     pub fn detail(&self) -> u64 {
         read!(self, detail)

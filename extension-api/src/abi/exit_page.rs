@@ -29,7 +29,7 @@ layout! {
         privilege: u64,
         /// By class: the MSR or system register, the port, the guest-physical address.
         number: u64,
-        /// By class: access size in bytes for ports, access bits for memory.
+        /// By class: access size in bytes for ports, access bits for memory; on AArch64, for registers and ID reads, the number of the general register that is read or written, 31 for XZR.
         detail: u64,
         /// This PP.
         pp: u64,

@@ -45,7 +45,7 @@ launch_errors! {
     /// The processor has no nested paging.
     NoNestedPaging = 6, "this processor has no nested paging (NPT, EPT), which Plinth needs; use a newer one";
     /// The pool cannot hold what a launch needs.
-    TooLittleMemory = 7, "the memory reserved for the hypervisor is too small; raise `memory` in plinth.toml";
+    TooLittleMemory = 7, "the memory reserved for the hypervisor is too small; raise the loader's `memory` option";
     /// More processors than the kernel was built for.
     TooManyProcessors = 8, "this machine has more processors than this kernel was built for; raise MAX_PPS and rebuild";
     /// The extension's ELF file is refused; the detail is [`ImageError::raw`].
