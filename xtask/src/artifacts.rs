@@ -4,6 +4,7 @@
 //! adding its folder and nothing here.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +20,9 @@ use crate::workspace::Workspace;
 /// The extension that ships, and its program.
 const DEFAULT_EXTENSION: &str = "plinth-extension-default";
 const DEFAULT_EXTENSION_PROGRAM: &str = "default";
+
+/// Where the programs of released versions of the ABI are kept.
+const RELEASED: &str = "tests/abi";
 
 /// The feature of a kernel's package that makes a second image, with faults that tests set off.
 const FAULTS: &str = "fault-injection";
@@ -149,6 +153,23 @@ pub(crate) fn test_kernel(workspace: &Workspace, board: &Board, name: &str) -> R
 /// The ELF file of an extension that tests use.
 pub(crate) fn test_extension(workspace: &Workspace, board: &Board, name: &str) -> Result<PathBuf> {
     existing(file(workspace, &board.triple, name), "extensions and tests/extensions")
+}
+
+/// An extension as it was built when `version` of the ABI was released: never built again.
+pub(crate) fn released_extension(
+    workspace: &Workspace,
+    board: &Board,
+    version: u32,
+    name: &str,
+) -> Result<PathBuf> {
+    let folder = workspace.root.join(RELEASED).join(version.to_string());
+    existing(folder.join(board.architecture()).join(name), RELEASED)
+}
+
+/// The conformance checks of a released version of the ABI, one a line.
+pub(crate) fn released_checks(workspace: &Workspace, version: u32) -> Result<String> {
+    let path = workspace.root.join(RELEASED).join(version.to_string()).join("checks");
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// A test guest's file: an EFI application, or the ELF file of an arm64 Image or a bzImage.

@@ -33,7 +33,7 @@ pub(crate) fn vmexit(run: &mut Run<'_, impl Machine>) {
     run.verdict(Call::VsInitAsRoot, Case::Works, Ok(()));
     run.verdict(Call::VsRun, Case::Works, Ok(()));
     run.fails_whole(Call::ControlAgain, &[], Error::WrongState);
-    run.fails(Call::HandleOpen, &[VERSION + 1], Error::Unsupported, 0, "");
+    run.fails(Call::HandleOpen, &[u64::MAX], Error::Unsupported, 0, "");
     run.fails_whole(Call::HandleOpen, &[VERSION], Error::Busy);
     handle(run);
     let code = run.machine.code();

@@ -71,6 +71,11 @@ impl Booted {
 }
 
 impl Bench<'_> {
+    /// The checkout.
+    pub(super) const fn workspace(&self) -> &Workspace {
+        self.workspace
+    }
+
     /// Runs one test and prints its line, with all that explains a failure.
     fn report(&self, test: &Test) -> Result<()> {
         let start = Instant::now();
@@ -167,8 +172,7 @@ impl Bench<'_> {
             Payload::Default => None,
             Payload::Guest(name) => Some(artifacts::test_guest(workspace, board, name)?),
         };
-        let extension =
-            test.extension.map(|name| artifacts::test_extension(workspace, board, name)).transpose()?;
+        let extension = test.extension.map(|name| self.extension(test, name)).transpose()?;
         let cmdline = (!test.command_line.is_empty()).then(|| test.command_line.to_owned());
         let settings = test.settings.iter().map(|&line| line.to_owned()).collect();
         let own_tree = test.own_tree.then(|| self.emulators_tree(test)).transpose()?;
@@ -209,6 +213,14 @@ impl Bench<'_> {
 }
 
 impl Bench<'_> {
+    /// The file of a test's extension.
+    fn extension(&self, test: &Test, name: &str) -> Result<PathBuf> {
+        match test.released {
+            Some(version) => artifacts::released_extension(self.workspace, self.board, version, name),
+            None => artifacts::test_extension(self.workspace, self.board, name),
+        }
+    }
+
     /// The device tree that QEMU makes for a test's machine.
     fn emulators_tree(&self, test: &Test) -> Result<NamedTempFile> {
         let scratch = self.workspace.scratch()?;

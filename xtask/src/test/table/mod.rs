@@ -26,6 +26,7 @@ mod machines;
 mod processor;
 mod races;
 mod registers;
+mod released;
 mod separate;
 mod served;
 mod startup;
@@ -40,6 +41,7 @@ use crate::board::Board;
 use crate::emulator::Watched;
 
 /// A boot, and what must come of it.
+#[derive(Clone, Copy)]
 pub(super) struct Test {
     /// Its name, unique: the log file is called so too.
     pub(super) name: &'static str,
@@ -55,6 +57,8 @@ pub(super) struct Test {
     pub(super) bare: bool,
     /// The extension: none for the default one, else a program of `extensions` or `tests/extensions`.
     pub(super) extension: Option<&'static str>,
+    /// The version of the ABI for which the extension was built: a program of `tests/abi`, else it is built now.
+    pub(super) released: Option<u32>,
     /// Another kernel than the board's, a program of the same package.
     pub(super) kernel: Option<&'static str>,
     /// A test guest in the loader's place, with all that the loader would have: it launches Plinth by itself.
@@ -173,6 +177,7 @@ pub(super) const LINUX: Test = Test {
     command_line: "plinth.test=smoke",
     bare: false,
     extension: None,
+    released: None,
     kernel: None,
     loader: None,
     model: None,
@@ -248,6 +253,11 @@ pub(super) fn of(board: &Board) -> impl Iterator<Item = &'static Test> {
 
 /// Every board test.
 pub(super) fn all() -> impl Iterator<Item = &'static Test> {
+    built_now().chain(released::TESTS.iter())
+}
+
+/// Those whose extension is built from this tree.
+fn built_now() -> impl Iterator<Item = &'static Test> {
     let tables = [
         linux::TESTS,
         late_launch::TESTS,
