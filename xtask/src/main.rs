@@ -16,6 +16,7 @@ mod c_extensions;
 mod cli;
 mod debian;
 mod debug;
+mod deny;
 mod emulator;
 mod image;
 mod lint;

@@ -2,9 +2,11 @@
 //!
 //! Checked are tables with a column `Test` or `Shown by` in docs/security.md and docs/advisories.md: each name in backquotes there is a
 //! board test, a test of `arch-sim`, a package, a command of this tool, or a file. In docs/advisories.md an answer `**holds**` has one.
-//! In all documents a path in backquotes that begins with a folder of the workspace leads somewhere.
+//! In all documents a path in backquotes that begins with a folder of the workspace leads somewhere, and some other document links to each.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -71,6 +73,23 @@ fn dead_paths(workspace: &Workspace, text: &str) -> Vec<String> {
     names(text).filter(is_path).filter(|name| !leads(name)).map(str::to_owned).collect()
 }
 
+/// The other documents that the page `from` links to.
+fn links<'a>(text: &'a str, from: &'a Path) -> impl Iterator<Item = PathBuf> + 'a {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    let places = targets.filter(|target| target.ends_with(".md")).filter_map(|target| {
+        let mut place = from.parent()?.to_owned();
+        for part in target.split('/') {
+            if part == ".." {
+                place.pop();
+            } else {
+                place.push(part);
+            }
+        }
+        Some(place)
+    });
+    places.filter(move |place| place != from)
+}
+
 /// What stands in backquotes.
 fn names(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
@@ -119,6 +138,36 @@ mod tests {
             assert!(dead.is_empty(), "{}: {dead:?}", file.display());
         }
         assert_eq!(dead_paths(&workspace, "`xtask/no-such.rs`, `docs/testing.md`"), ["xtask/no-such.rs"]);
+    }
+
+    /// A page that nothing links to is not read, and grows stale.
+    #[test]
+    fn every_page_is_linked_from_another() {
+        let root = Workspace::open().unwrap().root;
+        let pages = |folder: &str| {
+            let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+            entries.filter(|path| path.extension().is_some_and(|end| end == "md")).collect::<Vec<_>>()
+        };
+        let documents: Vec<_> = ["", "docs", "docs/abi"].into_iter().flat_map(pages).collect();
+        let targets: BTreeSet<_> = documents
+            .iter()
+            .flat_map(|from| links(&fs::read_to_string(from).unwrap(), from).collect::<Vec<_>>())
+            .collect();
+        let is_book = |path: &&PathBuf| path.starts_with(root.join("docs"));
+        let orphans: Vec<_> =
+            documents.iter().filter(is_book).filter(|path| !targets.contains(*path)).collect();
+        assert!(orphans.is_empty(), "no other document links to {orphans:?}");
+    }
+
+    #[test]
+    fn a_link_of_a_page_to_itself_does_not_count() {
+        let found = |text| links(text, Path::new("/docs/a.md")).collect::<Vec<_>>();
+        assert_eq!(
+            found("[b](b.md#x), [c](abi/c.md)"),
+            [Path::new("/docs/b.md"), Path::new("/docs/abi/c.md")]
+        );
+        assert!(found("[a](a.md), [web](https://example.org/)").is_empty());
+        assert_eq!(found("[up](../CONTRIBUTING.md)"), [Path::new("/CONTRIBUTING.md")]);
     }
 
     #[test]

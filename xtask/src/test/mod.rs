@@ -2,6 +2,8 @@
 
 mod board;
 mod conformance;
+#[cfg(test)]
+mod dependencies;
 mod dmesg;
 #[cfg(test)]
 mod documents;
@@ -12,6 +14,7 @@ mod vmmctl;
 use anyhow::{Result, bail};
 
 use crate::cli::{PackageOptions, TestOptions};
+use crate::deny::deny_if_installed;
 use crate::miri::miri_if_installed;
 use crate::workspace::Workspace;
 use crate::{package, setup};
@@ -60,6 +63,7 @@ pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
         }
         if !options.fast {
             miri_if_installed(workspace)?;
+            deny_if_installed(workspace)?;
         }
     }
     if options.fast {
