@@ -6,7 +6,7 @@
 use core::arch::asm;
 
 use crate::features::Features;
-use crate::host::{read_system, write_system};
+use crate::sysreg::{read_system, write_system};
 
 /// PMBLIMITR_EL1.E and TRBLIMITR_EL1.E.
 const ENABLED: u64 = 1;
@@ -52,7 +52,7 @@ pub(crate) fn stop(features: &Features) {
             }
             write_system!("S3_0_C9_C11_0", 0u64);
         }
-        if features.present.has(crate::register_table::Id::Branches) {
+        if features.present.has(crate::id::register_table::Id::Branches) {
             if shared { write_system!("S2_5_C9_C0_0", 0u64) } else { write_system!("S2_1_C9_C0_0", 0u64) }
         }
         asm!("isb", options(nostack, preserves_flags));

@@ -66,7 +66,7 @@ pub(crate) use hardware::*;
 #[cfg(target_arch = "aarch64")]
 mod hardware {
     use super::{Locks, OS_LOCK};
-    use crate::host::{read_system, write_system};
+    use crate::sysreg::{read_system, write_system};
 
     impl Locks {
         /// Opens both. Returns what they were.

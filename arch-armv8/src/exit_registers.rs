@@ -1,7 +1,7 @@
 //! What an instruction that exited takes from the general registers, each read once: see [`plinth_hal::ExitRegisters`].
 
 use crate::memory::Words;
-use crate::psci::without_hint;
+use crate::psci::calls::without_hint;
 
 /// An exit page of this machine.
 pub(crate) type ExitPage = plinth_hal::ExitPage<&'static Words>;

@@ -13,7 +13,7 @@ use plinth_kernel::KERNEL_STACK_PAGES;
 // BOUND: one processor at a time injects faults, and holds it for a copy.
 use spin::Mutex;
 
-use crate::own_fault::OwnFault;
+use crate::kernel_fault::OwnFault;
 use crate::user::UserRegisters;
 
 /// X8 of the extension that asks for all acts. X0 is a function of its own that does nothing but return, X1 a word of its

@@ -8,12 +8,12 @@ use aarch64_cpu::registers::{CurrentEL, Readable};
 #[cfg(target_arch = "aarch64")]
 use plinth_launch::{LaunchError, LaunchStatus};
 
-use crate::controls::{Controls, Who};
-use crate::facts::{DFR0, Facts, MMFR0, MMFR1, MMFR3, MMFR4, PFR0, PFR1};
+use crate::id::controls::{Controls, Who};
+use crate::id::facts::{DFR0, Facts, MMFR0, MMFR1, MMFR3, MMFR4, PFR0, PFR1};
+use crate::id::fields_table;
+use crate::id::register_table::{self, Groups, Id};
 #[cfg(target_arch = "aarch64")]
-use crate::formats::USER_BITS;
-use crate::id_table;
-use crate::register_table::{self, Groups, Id};
+use crate::paging::formats::USER_BITS;
 
 /// What the backend asks of a processor or uses where it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ static LACKS_AARCH32: AtomicBool = AtomicBool::new(false);
 /// Takes note of the processor that runs this.
 #[cfg(target_arch = "aarch64")]
 pub(crate) fn note_execution_states() {
-    if crate::id_registers::facts().field(PFR0, 0) != 2 {
+    if crate::id::values::facts().field(PFR0, 0) != 2 {
         LACKS_AARCH32.store(true, Ordering::Relaxed);
     }
 }
@@ -125,7 +125,7 @@ impl Features {
             records: false,
             streaming_priorities: facts.details.streaming & SMPS != 0,
             open_cptr: 0,
-            hides_ids: id_table::hides_from_root(facts),
+            hides_ids: fields_table::hides_from_root(facts),
         };
         let records = features.profiling || features.trace_buffer;
         Self { records, open_cptr: Controls::new(present, Who::Root).cptr(&features), ..features }
@@ -149,7 +149,7 @@ pub(crate) fn probe(choice: Option<bool>) -> Result<Features, LaunchStatus> {
     if level != 2 {
         return Err(LaunchStatus::failed(LaunchError::WrongExceptionLevel, level));
     }
-    let facts = crate::id_registers::facts();
+    let facts = crate::id::values::facts();
     let features = Features::of(&facts, choice);
     let granule = facts.field(MMFR0, 28) != 0xF;
     if !granule || features.physical_bits() < USER_BITS {

@@ -10,7 +10,7 @@
 
 use core::arch::naked_asm;
 
-use crate::own_fault::OwnFault;
+use crate::kernel_fault::OwnFault;
 
 /// What a load answers: in X0 and X1, by the procedure call standard.
 #[repr(C)]

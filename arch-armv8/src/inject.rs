@@ -1,6 +1,6 @@
 //! Exceptions that the guest finds at EL1, as the processor would have taken them there (Arm ARM, D1.3).
 
-use crate::bank::{Bank, SCTLR_EL1};
+use crate::el1_context::{El1Context, SCTLR_EL1};
 use crate::pstate::Pstate;
 use crate::syndrome::class;
 
@@ -32,29 +32,29 @@ pub(crate) struct Exception {
 pub(crate) const EXTERNAL_ABORT: u64 = 0x10;
 
 /// Takes a synchronous exception to EL1, from `place`. Returns where the guest goes on.
-pub(crate) fn synchronous(bank: &Bank, place: Place, exception: Exception) -> Place {
+pub(crate) fn synchronous(el1_context: &El1Context, place: Place, exception: Exception) -> Place {
     const INSTRUCTION_LENGTH_32: u64 = 1 << 25;
     let Exception { class, details, address } = exception;
     let own = class::has_levels(class) && place.pstate.level() == 1;
     let class = if own { class | class::SAME_LEVEL } else { class };
     if class::has_address(class & !class::SAME_LEVEL) {
-        let _ = bank.write(FAR_EL1, address);
+        let _ = el1_context.write(FAR_EL1, address);
     }
-    let _ = bank.write(ELR_EL1, place.pc);
-    let _ = bank.write(SPSR_EL1, place.pstate.raw());
-    let _ = bank.write(ESR_EL1, class << 26 | INSTRUCTION_LENGTH_32 | details);
-    let base = bank.read(VBAR_EL1).unwrap_or(0);
-    Place { pc: base.wrapping_add(place.pstate.vector()), pstate: state(bank, place.pstate) }
+    let _ = el1_context.write(ELR_EL1, place.pc);
+    let _ = el1_context.write(SPSR_EL1, place.pstate.raw());
+    let _ = el1_context.write(ESR_EL1, class << 26 | INSTRUCTION_LENGTH_32 | details);
+    let base = el1_context.read(VBAR_EL1).unwrap_or(0);
+    Place { pc: base.wrapping_add(place.pstate.vector()), pstate: state(el1_context, place.pstate) }
 }
 
 /// PSTATE in the handler: EL1h, masked, with the bits that exceptions set.
-fn state(bank: &Bank, old: Pstate) -> Pstate {
+fn state(el1_context: &El1Context, old: Pstate) -> Pstate {
     const FLAGS_AND_PAN: u64 = 0xF << 28 | 1 << 22 | 1 << 24;
     const SPAN: u64 = 1 << 23;
     const PAN: u64 = 1 << 22;
     const DSSBS: u64 = 1 << 44;
     const SSBS: u64 = 1 << 12;
-    let control = bank.read(SCTLR_EL1).unwrap_or(SPAN);
+    let control = el1_context.read(SCTLR_EL1).unwrap_or(SPAN);
     let kept = old.raw() & if old.is_32() { 0xF << 28 | PAN } else { FLAGS_AND_PAN };
     let pan = if control & SPAN == 0 { PAN } else { 0 };
     let ssbs = if control & DSSBS != 0 { SSBS } else { 0 };

@@ -1,7 +1,7 @@
 //! From the loader's call to the kernel's loop on the boot processor, and the way back where that fails.
 //!
 //! A caller at EL2 comes back from its call at EL1, on the same stack and with the translation that it had at EL2: it is the
-//! root VM then. The other processors are not up yet; the root VM starts them, and [`crate::secondary`] is where they arrive.
+//! root VM then. The other processors are not up yet; the root VM starts them, and [`crate::power::secondary`] is where they arrive.
 //! An OS at EL1 goes on where it is, and calls on each of its processors.
 
 use core::arch::naked_asm;
@@ -15,19 +15,20 @@ use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, Range};
 // BOUND: the boot processor makes it, before another one looks; `get` does not wait.
 use spin::Once;
 
-use crate::banks::BANKS;
-use crate::clock::Clock;
+use crate::cache;
 use crate::cpu::El2Cpu;
-use crate::fdt::{GicKind, Machine, PrivateRegisters};
+use crate::el2::HostRegisters;
 use crate::features::{self, Features};
-use crate::formats::{HostFormat, RootShape, Stage2Format};
-use crate::host::{self, HostRegisters};
+use crate::gic::hyp_timer::HypTimer;
+use crate::machine::device_tree::{GicKind, Machine, PrivateRegisters};
+use crate::machine::ram_map::RAM_MAP;
+use crate::machine::spin_table::Spinning;
 use crate::memory::IdentityMemory;
-use crate::recall::Root;
+use crate::paging::formats::{HostFormat, RootShape, Stage2Format};
+use crate::psci::power_state::{POWER_STATES, Start};
 use crate::root_state::{Caller, El2Root, Frame};
-use crate::slots::{SLOTS, Start};
-use crate::spin_table::Spinning;
-use crate::{El2, options, pen, processors, redistributors, secondary, switch};
+use crate::stage2::shootdown::Root;
+use crate::{El2, gic::redistributors, options, power::handler, power::pen, power::secondary, switch};
 
 /// Lowest address of the extension's part of its address space, where that is all its own.
 const USER_BASE: u64 = 2 << 20;
@@ -73,7 +74,7 @@ pub unsafe fn launch(
     let with_root = |handover: Handover| match root(handover.gic) {
         Ok(root) => Ok((handover, root)),
         Err(refused) => {
-            SLOTS.give_up(handover.resources.pp);
+            POWER_STATES.give_up(handover.resources.pp);
             Err(refused)
         }
     };
@@ -97,18 +98,18 @@ unsafe fn prepare_first(
     let features = *FEATURES.call_once(|| features);
     // SAFETY: forwarded to the caller.
     let handover = unsafe { prepare(kernel, info, features, matches!(frame, Frame::El1(_))) }?;
-    log::debug!("{features:?}, {:?}, {} processors", handover.gic, SLOTS.count());
+    log::debug!("{features:?}, {:?}, {} processors", handover.gic, POWER_STATES.count());
     Ok(handover)
 }
 
 /// What was prepared for another processor, which an OS at EL1 runs on.
 fn next() -> Result<Handover, LaunchStatus> {
-    let own = processors::own_affinity();
+    let own = handler::own_affinity();
     let refused = |error| LaunchStatus::failed(error, own);
-    let first = SLOTS.find(own).ok_or(refused(LaunchError::UnknownStartup))?;
+    let first = POWER_STATES.find(own).ok_or(refused(LaunchError::UnknownStartup))?;
     let handover = secondary::handover(first).ok_or(refused(LaunchError::NotPrepared))?;
-    match SLOTS.begin(own, 0, 0) {
-        Ok(Start::Cold(pp)) => SLOTS.arrive(pp),
+    match POWER_STATES.begin(own, 0, 0) {
+        Ok(Start::Cold(pp)) => POWER_STATES.arrive(pp),
         Ok(Start::Warm) | Err(_) => return Err(refused(LaunchError::AlreadyLaunched)),
     };
     Ok(handover)
@@ -127,13 +128,13 @@ unsafe fn prepare(
     let bad_tree = LaunchStatus::failed(LaunchError::BadContract, info.fdt);
     // SAFETY: the contract's device tree is there and stays.
     let machine = unsafe { device_tree(info.fdt) }.and_then(Machine::new).ok_or(bad_tree)?;
-    let own = processors::own_affinity();
+    let own = handler::own_affinity();
     let others = || machine.processors().filter(|processor| processor.affinity != own);
     if let Some(other) = others().find(|other| other.startup == Startup::Unknown) {
         return Err(LaunchStatus::failed(LaunchError::UnknownStartup, other.affinity));
     }
-    SLOTS.fill(own, machine.processors().map(|processor| processor.affinity));
-    if !BANKS.fill(machine.banks(), || machine.kept_by_firmware(), info.memory_end, info.reservation) {
+    POWER_STATES.fill(own, machine.processors().map(|processor| processor.affinity));
+    if !RAM_MAP.fill(machine.banks(), || machine.kept_by_firmware(), info.memory_end, info.reservation) {
         log::warn!(
             "the device tree does not name the memory that the hypervisor lies in: the kernel reads no memory of the OS's, \
              and an extension cannot; check the tree's memory nodes"
@@ -142,14 +143,14 @@ unsafe fn prepare(
     HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
     let (gic, private) = (machine.gic(), machine.private_interrupts());
     // An OS at EL1 calls on the processors that it runs on; else the boot processor starts all others.
-    let pp_count = if from_el1 { info.pp_count } else { SLOTS.count() as u64 };
+    let pp_count = if from_el1 { info.pp_count } else { POWER_STATES.count() as u64 };
     let info = &LaunchInfo { pp_count, ..*info };
     // SAFETY: forwarded to the caller.
     let platform = unsafe { platform(info, features, gic, &private) };
     let memory = platform.memory;
     kernel.prepare(platform)?;
     let mut boot = None;
-    for pp in 0..SLOTS.count() {
+    for pp in 0..POWER_STATES.count() {
         let resources = kernel.prepare_pp(pp, nested_root(&features).pages())?;
         let emergency_stack = kernel.stack()?;
         let handover = Handover { kernel, memory, resources, emergency_stack, gic, private };
@@ -161,7 +162,7 @@ unsafe fn prepare(
     let outside = |affinity| LaunchStatus::failed(LaunchError::StaysInSpinTable, affinity);
     if from_el1 {
         // One that runs has left its spin table; which of them one stays in that does not run, nobody knows.
-        let is_left_out = pp_count < SLOTS.count() as u64;
+        let is_left_out = pp_count < POWER_STATES.count() as u64;
         return match spinning(others()).next().filter(|_| is_left_out) {
             Some(other) => Err(outside(other.affinity)),
             None => Ok(boot),
@@ -180,7 +181,7 @@ unsafe fn prepare(
 fn spinning(processors: impl Iterator<Item = Processor>) -> impl Iterator<Item = Spinning> {
     processors.filter_map(|Processor { affinity, startup, failed }| match startup {
         Startup::SpinTable(release) => {
-            Some(Spinning { pp: SLOTS.find(affinity)?, affinity, release, failed })
+            Some(Spinning { pp: POWER_STATES.find(affinity)?, affinity, release, failed })
         }
         Startup::Psci | Startup::Unknown => None,
     })
@@ -236,7 +237,7 @@ unsafe fn platform(
         extension: unsafe {
             core::slice::from_raw_parts(info.extension.start as *const u8, info.extension.size as usize)
         },
-        // SAFETY: what `BANKS` has, and the contract's end of memory covers, is identity mapped by the kernel's tables, and
+        // SAFETY: what `RAM_MAP` has, and the contract's end of memory covers, is identity mapped by the kernel's tables, and
         // looked at by nobody before; the pool is the kernel's, and mapped by the loader now.
         memory: unsafe { IdentityMemory::new(pool, reservation) },
         host_format: if shared { HostFormat::shared(bits) } else { HostFormat::new(bits) },
@@ -315,7 +316,7 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
     let way_back = root.way_back();
     // SAFETY: the kernel's registers are loaded, and the interrupt controller is mapped by its tables.
     let cpu = unsafe {
-        El2Cpu::new(&features, resources.user_root, nested, gic, Clock::new(gic, &private), way_back)
+        El2Cpu::new(&features, resources.user_root, nested, gic, HypTimer::new(gic, &private), way_back)
     };
     let is_called = root.caller.is_none();
     let departure = match is_called {
@@ -347,7 +348,7 @@ unsafe fn abandon(pp: usize, status: LaunchStatus, root: El2Root) -> ! {
         // SAFETY: forwarded to the caller.
         Some(Caller::El2(caller)) => unsafe { caller.refuse(&root, status) },
         Some(Caller::El1(caller)) => {
-            SLOTS.give_up(pp);
+            POWER_STATES.give_up(pp);
             // SAFETY: forwarded to the caller.
             unsafe { caller.refuse(status) }
         }
@@ -359,5 +360,5 @@ unsafe fn abandon(pp: usize, status: LaunchStatus, root: El2Root) -> ! {
 /// Makes what was written visible to processors without caches.
 pub(crate) fn publish<T>(value: &T) {
     // SAFETY: the value is mapped.
-    unsafe { host::clean_to_memory(&raw const *value as u64, size_of::<T>() as u64) };
+    unsafe { cache::clean_to_memory(&raw const *value as u64, size_of::<T>() as u64) };
 }

@@ -4,10 +4,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use plinth_hal::{ExitFrame, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
 
-use crate::banks::BANKS;
+use crate::cache::{clean_to_memory, publish_code};
 use crate::exit_registers::ExitPage;
 use crate::guarded;
-use crate::host::{clean_to_memory, publish_code};
+use crate::machine::ram_map::RAM_MAP;
 
 /// Physical memory on a machine whose kernel runs identity mapped: under the loader's tables before the launch, under
 /// its own afterwards.
@@ -40,11 +40,11 @@ impl IdentityMemory {
         Some(unsafe { &*(frame.raw() as *const Words) })
     }
 
-    /// Of `reservation`, which is the hypervisor's, `pool` may be written; outside, what [`BANKS`] has is the OS's memory.
+    /// Of `reservation`, which is the hypervisor's, `pool` may be written; outside, what [`RAM_MAP`] has is the OS's memory.
     ///
     /// # Safety
-    /// 1. Once the kernel runs under its own tables, all addresses from 4096 on that [`BANKS`] has are identity mapped and
-    ///    may be accessed as long as the value lives; page 0, where [`BANKS`] has it, by way of the window that
+    /// 1. Once the kernel runs under its own tables, all addresses from 4096 on that [`RAM_MAP`] has are identity mapped and
+    ///    may be accessed as long as the value lives; page 0, where [`RAM_MAP`] has it, by way of the window that
     ///    `map_page_zero` names. No Rust object is there outside `reservation`. Before that nobody accesses what is outside.
     /// 2. `pool` is page aligned, identity mapped for writing, and no Rust object lives in it but what the backend
     ///    places there by raw pointer.
@@ -54,7 +54,7 @@ impl IdentityMemory {
 
     /// Where `size` bytes from `at` on, within one page, are mapped, if they are memory of the OS's.
     fn outside(&self, at: Spa, size: u64) -> Option<u64> {
-        if !BANKS.holds(at, size) || self.reservation.overlaps(at, size) {
+        if !RAM_MAP.holds(at, size) || self.reservation.overlaps(at, size) {
             return None;
         }
         if at.raw() >= PAGE_SIZE {

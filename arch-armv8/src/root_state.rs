@@ -3,14 +3,14 @@
 use plinth_launch::LaunchStatus;
 
 use crate::caller::CallerRegisters;
-use crate::el1_caller::{self, El1Caller};
-use crate::el2_caller::El2Caller;
-use crate::el2_state::El2State;
-use crate::fdt::GicKind;
+use crate::caller::el1::{self, El1Caller};
+use crate::caller::el2::El2Caller;
+use crate::caller::el2_state::El2State;
+use crate::caller::way_back::CallerFrame;
 use crate::features::Features;
+use crate::machine::device_tree::GicKind;
+use crate::paging::lowered::Translation;
 use crate::pstate::Pstate;
-use crate::translation::Translation;
-use crate::way_back::CallerFrame;
 
 /// What the image's entry point leaves on the caller's stack: the registers that a call preserves.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +109,7 @@ impl El2Root {
 
     /// How the processor is given back once it has run under Plinth, if it is.
     pub(crate) fn way_back(&self) -> Option<Caller> {
-        let as_first = || el1_caller::first().map(|first| Caller::El1(first.on_this_processor()));
+        let as_first = || el1::first().map(|first| Caller::El1(first.on_this_processor()));
         self.caller.or_else(as_first)
     }
 }

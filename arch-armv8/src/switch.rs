@@ -12,9 +12,9 @@ use core::arch::{asm, global_asm, naked_asm};
 
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable};
 
-use crate::host::write_system;
-use crate::own_fault::OwnFault;
+use crate::kernel_fault::OwnFault;
 use crate::syndrome::Syndrome;
+use crate::sysreg::write_system;
 
 /// What [`enter`] answers: a synchronous exception.
 pub(crate) const SYNCHRONOUS: u64 = 0;
@@ -56,7 +56,7 @@ macro_rules! go_down {
 /// when an exception comes back. Returns its kind.
 ///
 /// # Safety
-/// 1. VBAR_EL2 holds [`vectors`], and EL2's own stack is in use.
+/// 1. VBAR_EL2 holds [`fpsimd`], and EL2's own stack is in use.
 /// 2. `registers` points to 31 words that are mapped, and nobody else uses them meanwhile.
 /// 3. What HCR_EL2, VTTBR_EL2 and the rest let the lower level reach is its own.
 #[inline(always)]

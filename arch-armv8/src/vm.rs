@@ -8,8 +8,8 @@ use plinth_hal::{
 
 use crate::El2;
 use crate::memory::IdentityMemory;
-use crate::regime::HCR_TID3;
 use crate::syndrome::is_id_register;
+use crate::trap_config::HCR_TID3;
 use crate::write_traps;
 
 /// The root VM's tag.

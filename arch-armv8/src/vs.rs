@@ -10,18 +10,18 @@ use plinth_hal::{
     OutOfFrames, PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
 
-use crate::bank::{Bank, MDSCR_EL1, SCTLR_EL1, SP_EL1};
+use crate::el1_context::{El1Context, MDSCR_EL1, SCTLR_EL1, SP_EL1};
 use crate::exit_registers::{ExitPageWriter, ExitRegisters, operand};
 use crate::features::{self, Features};
 use crate::inject::{self, Exception, Place};
 use crate::memory::IdentityMemory;
+use crate::psci::power_state::POWER_STATES;
 use crate::pstate::{Pstate, StepBit};
-use crate::regime::{HCR_TID3, MDCR_TDE, Regime};
 use crate::root_state::El2Root;
-use crate::slots::SLOTS;
 use crate::syndrome::{Syndrome, class};
+use crate::trap_config::{HCR_TID3, MDCR_TDE, TrapConfig};
 use crate::vm::{El2Vm, ROOT_TAG};
-use crate::{El2, processors, write_traps};
+use crate::{El2, power::handler, write_traps};
 
 /// VTTBR_EL2.VMID.
 const VMID: u64 = 0xFFFF << 48;
@@ -47,7 +47,7 @@ pub struct El2Vs {
     /// The VM's mask of [`write_traps`].
     write_mask: &'static AtomicU64,
     /// With [`HCR_VI`] and [`HCR_VF`] while those are raised.
-    regime: Regime,
+    trap_config: TrapConfig,
     /// The root of its VM's tables, or of a view of them.
     nested_root: Spa,
     root: bool,
@@ -68,8 +68,8 @@ pub struct El2Vs {
 }
 
 impl El2Vs {
-    pub(crate) fn bank(&self) -> Bank {
-        Bank::new(self.memory, self.page)
+    pub(crate) fn el1_context(&self) -> El1Context {
+        El1Context::new(self.memory, self.page)
     }
 
     #[inline]
@@ -92,7 +92,9 @@ impl El2Vs {
 
     /// A system register by its encoding.
     fn system(&self, encoding: u64) -> Option<u64> {
-        self.stepping.filter(|_| encoding == MDSCR_EL1).or_else(|| self.bank().read_own(encoding, self.root))
+        self.stepping
+            .filter(|_| encoding == MDSCR_EL1)
+            .or_else(|| self.el1_context().read_own(encoding, self.root))
     }
 
     /// A system register by the ABI's number. Apart, so that the way to the others saves no registers for it.
@@ -106,9 +108,9 @@ impl El2Vs {
         match &mut self.stepping {
             Some(guest) if encoding == MDSCR_EL1 => {
                 *guest = value;
-                self.bank().write(encoding, value | MDSCR_STEP)
+                self.el1_context().write(encoding, value | MDSCR_STEP)
             }
-            _ => self.bank().write_own(encoding, value, self.root),
+            _ => self.el1_context().write_own(encoding, value, self.root),
         }
     }
 
@@ -119,7 +121,7 @@ impl El2Vs {
             return false;
         }
         let mask = self.write_mask.load(Ordering::Relaxed);
-        write_traps::is_bystander(exit.number, mask) && self.write_register(exit, registers)
+        write_traps::trapped_by_neighbour(exit.number, mask) && self.write_register(exit, registers)
     }
 
     /// Carries out a trapped write of a register of the bank, and skips the instruction. Returns false for one that is
@@ -135,9 +137,9 @@ impl El2Vs {
 
     /// What EL2 has to hold for it now.
     #[inline]
-    pub(crate) fn regime(&self) -> Regime {
-        let hcr = self.regime.hcr | self.traps.load(Ordering::Relaxed);
-        Regime { hcr, ..self.regime }
+    pub(crate) fn trap_config(&self) -> TrapConfig {
+        let hcr = self.trap_config.hcr | self.traps.load(Ordering::Relaxed);
+        TrapConfig { hcr, ..self.trap_config }
     }
 
     /// Whether its VM's extension wants to see reads of ID registers; else the kernel answers those that are trapped.
@@ -171,7 +173,7 @@ impl El2Vs {
 
     /// From now on it runs on the processor whose own root is at `root`.
     pub(crate) fn translate_by(&mut self, root: Spa) {
-        self.regime.vttbr = self.regime.vttbr & VMID | root.raw();
+        self.trap_config.vttbr = self.trap_config.vttbr & VMID | root.raw();
     }
 
     /// Address and state for the next entry.
@@ -203,7 +205,7 @@ impl El2Vs {
     /// Whether its data accesses are big-endian, at the exception level at which it runs (Arm ARM, SCTLR_EL1.EE and E0E).
     pub(crate) fn is_big_endian(&self) -> bool {
         let bit = if self.place.pstate.level() == 0 { 24 } else { 25 };
-        self.bank().read(SCTLR_EL1).is_some_and(|control| control >> bit & 1 != 0)
+        self.el1_context().read(SCTLR_EL1).is_some_and(|control| control >> bit & 1 != 0)
     }
 
     /// The exit was none of the guest's: nothing is told of it.
@@ -226,7 +228,7 @@ impl El2Vs {
     pub(crate) fn reflect(&mut self) {
         let (class, details) = (self.syndrome.class(), self.syndrome.details());
         let exception = Exception { class, details, address: self.fault_address };
-        self.place = inject::synchronous(&self.bank(), self.place, exception);
+        self.place = inject::synchronous(&self.el1_context(), self.place, exception);
         self.syndrome = Syndrome::default();
     }
 }
@@ -240,14 +242,14 @@ impl VsHw for El2Vs {
         vm: &El2Vm,
     ) -> Result<Self, OutOfFrames> {
         let [traps, write_mask] = vm.traps().ok_or(OutOfFrames)?;
-        let page = frames.allocate(Bank::pages())?;
+        let page = frames.allocate(El1Context::pages())?;
         let root = vm.tag() == ROOT_TAG;
         let vs = Self {
             memory,
             page,
             traps,
             write_mask,
-            regime: Regime::of_vm(&Features::current(), vm.tag() == ROOT_TAG, vm.tag()),
+            trap_config: TrapConfig::of_vm(&Features::current(), vm.tag() == ROOT_TAG, vm.tag()),
             nested_root: vm.nested_root(),
             root,
             place: Place { pc: 0, pstate: Pstate::RESET },
@@ -259,29 +261,29 @@ impl VsHw for El2Vs {
             stepping: None,
             step: StepBit::OFF,
         };
-        vs.bank().reset();
+        vs.el1_context().reset();
         Ok(vs)
     }
 
     fn destroy(self, frames: &mut impl FrameSource) {
-        frames.free(self.page, Bank::pages());
+        frames.free(self.page, El1Context::pages());
     }
 
     fn init_root(&mut self, root: &El2Root, exit_page: ExitPageWriter) {
         self.place = Place { pc: root.pc, pstate: root.pstate };
         exit_page.set_all(|number| root.general.get(number).copied().unwrap_or(0));
-        let bank = self.bank();
+        let el1_context = self.el1_context();
         if root.is_from_el1() {
-            return bank.adopt();
+            return el1_context.adopt();
         }
         // No VS has run on this processor yet: what it holds is the OS's.
-        bank.save_vectors();
-        let _ = bank.write(SP_EL1, root.sp);
+        el1_context.save_vectors();
+        let _ = el1_context.write(SP_EL1, root.sp);
         if let Some(registers) = &root.registers {
-            registers.lower(&bank);
+            registers.lower(&el1_context);
         }
         if let Some(translation) = root.translation {
-            bank.lower(&translation);
+            el1_context.lower(&translation);
         }
     }
 
@@ -325,18 +327,18 @@ impl VsHw for El2Vs {
         }
         let address = self.fault_address;
         self.place =
-            inject::synchronous(&self.bank(), place, Exception { class: exception, details, address });
+            inject::synchronous(&self.el1_context(), place, Exception { class: exception, details, address });
         self.syndrome = Syndrome::default();
     }
 
     fn interrupt(&mut self, number: u8) -> bool {
-        let free = self.regime.hcr & line(number) == 0;
-        self.regime.hcr |= line(number);
+        let free = self.trap_config.hcr & line(number) == 0;
+        self.trap_config.hcr |= line(number);
         free
     }
 
     fn withdraw(&mut self, number: u8) {
-        self.regime.hcr &= !line(number);
+        self.trap_config.hcr &= !line(number);
     }
 
     #[inline]
@@ -370,7 +372,7 @@ impl VsHw for El2Vs {
         access: GuestAccess,
         guest: &impl GuestMemory,
     ) -> Result<Option<Gpa>, UnknownTables> {
-        let stage1 = self.bank().stage1();
+        let stage1 = self.el1_context().stage1();
         stage1.walk(gva, access, |entry| guest.read_u64(entry))
     }
 
@@ -389,48 +391,48 @@ impl VsHw for El2Vs {
         guest: &impl GuestMemory,
         registers: ExitRegisters,
     ) -> Result<ProcessorEvent, BadInstruction> {
-        processors::control(self, exit, guest, registers)
+        handler::control(self, exit, guest, registers)
     }
 
     fn reset(&mut self, page: ExitPageWriter) {
         self.single_step(false);
-        self.bank().reset();
+        self.el1_context().reset();
         self.place = Place { pc: 0, pstate: Pstate::RESET };
-        self.regime.hcr &= !(HCR_VI | HCR_VF);
+        self.trap_config.hcr &= !(HCR_VI | HCR_VF);
         self.syndrome = Syndrome::default();
         page.set_all(|_| 0);
         self.flush_tlb();
         // Only now may others start it: a start that came before the reset would be forgotten with it.
         if self.root
-            && let Some(pp) = SLOTS.find(processors::own_affinity())
+            && let Some(pp) = POWER_STATES.find(handler::own_affinity())
         {
-            SLOTS.stop(pp);
+            POWER_STATES.stop(pp);
         }
     }
 
     fn start(&mut self, entry: u64, page: ExitPageWriter) {
-        let context = SLOTS.find(processors::own_affinity()).map_or(0, |pp| SLOTS.arrive(pp).1);
+        let context = POWER_STATES.find(handler::own_affinity()).map_or(0, |pp| POWER_STATES.arrive(pp).1);
         self.place.pc = entry;
         page.set_general(0, context);
     }
 
     fn single_step(&mut self, on: bool) {
-        let bank = self.bank();
+        let el1_context = self.el1_context();
         match (on, self.stepping) {
             (true, None) => {
                 self.before_entry |= STEP;
-                let guest = bank.read(MDSCR_EL1).unwrap_or(0);
+                let guest = el1_context.read(MDSCR_EL1).unwrap_or(0);
                 self.stepping = Some(guest);
                 self.step = StepBit::ON;
-                self.regime.mdcr |= MDCR_TDE;
-                let _ = bank.write(MDSCR_EL1, guest | MDSCR_STEP);
+                self.trap_config.mdcr |= MDCR_TDE;
+                let _ = el1_context.write(MDSCR_EL1, guest | MDSCR_STEP);
             }
             (false, Some(guest)) => {
                 self.before_entry |= STEP;
                 self.stepping = None;
                 self.step = StepBit::OFF;
-                self.regime.mdcr &= !MDCR_TDE;
-                let _ = bank.write(MDSCR_EL1, guest);
+                self.trap_config.mdcr &= !MDCR_TDE;
+                let _ = el1_context.write(MDSCR_EL1, guest);
             }
             _ => {}
         }
@@ -448,7 +450,7 @@ impl VsHw for El2Vs {
 
     fn save_registers(&mut self, memory: &impl PhysicalMemory, registers: ExitRegisters) {
         registers.copy_to(memory, self.page);
-        self.bank().save();
+        self.el1_context().save();
     }
 
     fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: ExitPageWriter) {

@@ -28,7 +28,7 @@ pub(crate) fn bit(register: u64) -> Option<u64> {
 
 /// Whether a trapped write is one that the hardware traps only because of its neighbours in `mask`.
 #[inline]
-pub(crate) fn is_bystander(register: u64, mask: u64) -> bool {
+pub(crate) fn trapped_by_neighbour(register: u64, mask: u64) -> bool {
     mask != 0 && bit(register).is_some_and(|bit| mask & bit == 0)
 }
 
@@ -41,9 +41,9 @@ mod tests {
         let [sctlr, ttbr0, ..] = REGISTERS;
         let mask = bit(sctlr).unwrap();
         assert_eq!((mask, bit(0xC600)), (1, None));
-        assert!(!is_bystander(sctlr, mask), "asked for");
-        assert!(is_bystander(ttbr0, mask), "trapped with it");
-        assert!(!is_bystander(ttbr0, 0), "nothing is trapped");
-        assert!(!is_bystander(0xC600, mask), "VBAR_EL1");
+        assert!(!trapped_by_neighbour(sctlr, mask), "asked for");
+        assert!(trapped_by_neighbour(ttbr0, mask), "trapped with it");
+        assert!(!trapped_by_neighbour(ttbr0, 0), "nothing is trapped");
+        assert!(!trapped_by_neighbour(0xC600, mask), "VBAR_EL1");
     }
 }

@@ -1,15 +1,15 @@
-//! SErrors, which are the root VM's: see [`crate::root_error`].
+//! SErrors, which are the root VM's: see [`crate::serror`].
 
 use aarch64_cpu::registers::{HCR_EL2, Readable};
 
 use super::El2Cpu;
-use crate::host;
-use crate::root_error::HCR_VIRTUAL_ERROR;
+use crate::serror::HCR_VIRTUAL_ERROR;
 use crate::syndrome::Syndrome;
+use crate::sysreg;
 
 impl El2Cpu {
     /// Looks whether the root VM has taken the SError that was left for it.
-    pub(super) fn error_delivered(&mut self) {
+    pub(crate) fn error_delivered(&mut self) {
         if self.extra & HCR_VIRTUAL_ERROR != 0 {
             self.error.root_ran(HCR_EL2.get());
             self.extra = self.extra & !HCR_VIRTUAL_ERROR | self.error.bits(true);
@@ -30,7 +30,7 @@ impl El2Cpu {
         self.extra |= self.error.bits(self.holds_root);
         if self.has_virtual_syndrome {
             // SAFETY: VSESR_EL2 is there by its ID field, and only says what the guest's SError is.
-            unsafe { host::write_system!("S3_4_C5_C2_3", syndrome.details()) };
+            unsafe { sysreg::write_system!("S3_4_C5_C2_3", syndrome.details()) };
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::inject::EXTERNAL_ABORT;
 use crate::store::{Base, Store};
 use crate::syndrome::class;
 use crate::vs::El2Vs;
-use crate::{exits, redistributors};
+use crate::{exit, gic::redistributors};
 
 /// The number of XZR as what is stored.
 const ZERO: usize = 31;
@@ -66,7 +66,7 @@ fn store_of(vs: &El2Vs, guest: &impl GuestMemory) -> Fetched {
     if place.pstate.is_32() {
         return Fetched::Other;
     }
-    let Some(at) = exits::read_translation(place.pc) else { return Fetched::Changing };
+    let Some(at) = exit::read_translation(place.pc) else { return Fetched::Changing };
     let word = guest.read_u64(Gpa::new(at & !7)).unwrap_or(0);
     Store::decoded((word >> ((at & 4) * 8)) as u32).map_or(Fetched::Other, Fetched::Store)
 }
@@ -115,7 +115,7 @@ fn refuse(vs: &mut El2Vs, exit: &Exit) {
         log::warn!(
             "pp {:#x}: the root VM writes to a redistributor at {:#x} as no register is written, at {:#x}; that is aborted, \
              and more are not logged",
-            crate::processors::own_hardware_id(),
+            crate::power::handler::own_hardware_id(),
             exit.number,
             vs.entry().pc
         );

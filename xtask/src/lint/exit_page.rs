@@ -39,12 +39,12 @@ const WAYS: &[Way] = &[
             ("arch-amd/src/serve.rs", 1, "CPUID that may have a declared answer"),
             ("arch-intel/src/cpu.rs", 1, "RSP for the VMCS before an entry"),
             ("arch-intel/src/cpu/interface.rs", 1, "an exit"),
-            ("arch-armv8/src/cpu.rs", 1, "the operand of a system instruction"),
+            ("arch-armv8/src/cpu/mod.rs", 1, "the operand of a system instruction"),
             ("arch-armv8/src/cpu/redistributor.rs", 1, "a store to a redistributor: what, and where"),
-            ("arch-armv8/src/cpu/step.rs", 1, "a write to a debug register of a VS that is stepped"),
-            ("arch-armv8/src/cpu/timed.rs", 1, "a write to the interrupt controller's interface"),
+            ("arch-armv8/src/cpu/single_step.rs", 1, "a write to a debug register of a VS that is stepped"),
+            ("arch-armv8/src/deadline.rs", 1, "a write to the interrupt controller's interface"),
             (
-                "arch-armv8/src/serve.rs",
+                "arch-armv8/src/fast_path.rs",
                 2,
                 "the number of a call; where that is the firmware's, its other registers",
             ),
@@ -57,7 +57,7 @@ const WAYS: &[Way] = &[
         callers: &[
             ("arch-amd/src/serve.rs", 1, "the world switch"),
             ("arch-intel/src/cpu.rs", 1, "the world switch"),
-            ("arch-armv8/src/serve.rs", 1, "the world switch"),
+            ("arch-armv8/src/fast_path.rs", 1, "the world switch"),
         ],
     },
     Way {

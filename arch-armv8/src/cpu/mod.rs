@@ -1,0 +1,591 @@
+//! A processor at EL2, while the kernel runs on it.
+
+mod errors;
+mod redistributor;
+mod single_step;
+mod take_back;
+mod ways;
+
+use aarch64_cpu::registers::{
+    CNTFRQ_EL0, ELR_EL2, ESR_EL2, FAR_EL2, ICH_HCR_EL2, Readable, SP_EL0, SPSR_EL2, TPIDR_EL0, Writeable,
+};
+use plinth_extension_api::abi::register::ARM_SYSTEM;
+use plinth_hal::{
+    Exit, ExitClass, GuestMemory, HostCpu, HostFault, IdPolicy, ProcessorEvent, Spa, TakeBack, UserContext,
+    UserExit, UserFault, UserVa,
+};
+
+use self::ways::Ways;
+use crate::debug_registers::Locks;
+use crate::el1_context::El1Context;
+use crate::el2::traps::Opened;
+use crate::exit_registers::{ExitPage, ExitRegisters};
+use crate::fast_path::{FastPath, Stop};
+use crate::features::{self, Features};
+use crate::gic::hyp_timer::HypTimer;
+use crate::id::values::Natives;
+use crate::inject::Place;
+use crate::machine::device_tree::GicKind;
+use crate::root_state::Caller;
+use crate::serror::{HCR_VIRTUAL_ERROR, RootError};
+use crate::stage2::shootdown::{self, Root};
+use crate::switch::{self, FIQ, IRQ, SERROR, SYNCHRONOUS};
+use crate::syndrome::{Syndrome, class};
+use crate::trap_config::{GuestControl, GuestEl0, TrapConfig};
+use crate::user::{UserPlace, UserRegisters};
+use crate::vs::El2Vs;
+use crate::{
+    El2, buffers, deadline, el2, emulate, exit, gic, gic::icc, id::values, launch, power::firmware,
+    power::handler, stage2::tlb, trap_config,
+};
+
+/// [`El2Cpu::masked`] is there: never in HCR_EL2 itself.
+const MASKED: u64 = 1 << 63;
+
+/// The processor.
+#[derive(Debug)]
+pub struct El2Cpu {
+    pub(crate) gic: GicKind,
+    /// Where every guest's translation starts on this processor.
+    root: Root,
+    user: TrapConfig,
+    natives: Natives,
+    opened: Opened,
+    features: Features,
+    /// What HCR_EL2 has for the guest beside its VS's own: an SError waits for it ([`HCR_VIRTUAL_ERROR`]), or it has to exit
+    /// at a time ([`deadline`]); and [`MASKED`] until it is entered.
+    pub(crate) extra: u64,
+    /// An SError that waits for the root VM.
+    error: RootError,
+    /// One has been logged: a guest may bring about as many as it likes.
+    error_logged: bool,
+    /// The root VM's VS, once it has run here: the one whose timers go on while another VM runs.
+    pub(crate) root_bank: Option<El1Context>,
+    /// That is the one that the processor holds.
+    holds_root: bool,
+    /// What the guest has enabled, while its interrupts are held back.
+    masked: Option<gic::Held>,
+    /// What the root VM has enabled, while one of its interrupts waits for it and the timer may still come.
+    pub(crate) held: Option<gic::Held>,
+    /// See [`Self::use_interface`].
+    pub(crate) interface_traps: u64,
+    pub(crate) clock: HypTimer,
+    /// The debug locks as the root VM has them, while they are open: a VS is stepped, or was last.
+    locks: Option<Locks>,
+    id: u32,
+    ways: Ways,
+    /// VSESR_EL2 is there (FEAT_RAS).
+    has_virtual_syndrome: bool,
+    /// Who has this processor back after a stop.
+    way_back: Option<Caller>,
+}
+
+/// Why the extension stopped.
+#[derive(Clone, Copy)]
+struct Stopped {
+    /// One of [`switch`]'s.
+    kind: u64,
+    syndrome: Syndrome,
+}
+
+impl Stopped {
+    #[inline]
+    fn is_call(self) -> bool {
+        self.kind == SYNCHRONOUS && self.syndrome.class() == class::SVC
+    }
+}
+
+impl El2Cpu {
+    /// The processor that the caller runs on.
+    ///
+    /// # Safety
+    /// The kernel's registers of EL2 are loaded, `user_root` is the extension's stage 2, `gic` is what the machine has, mapped, and
+    /// `way_back` is who has launched it here.
+    pub(crate) unsafe fn new(
+        features: &Features,
+        user_root: Spa,
+        root: Root,
+        gic: GicKind,
+        clock: HypTimer,
+        way_back: Option<Caller>,
+    ) -> Self {
+        // SAFETY: at EL2, and no guest runs yet.
+        let gic = unsafe { el2::open_el1(features, gic) };
+        tlb::flush_guests();
+        features::note_execution_states();
+        let cpu = Self {
+            gic,
+            root,
+            user: TrapConfig::user(features, user_root),
+            natives: Natives::of(&values::facts()),
+            opened: Opened::to_root(features, gic),
+            features: *features,
+            extra: 0,
+            error: RootError::default(),
+            error_logged: false,
+            root_bank: None,
+            holds_root: false,
+            masked: None,
+            held: None,
+            interface_traps: 0,
+            clock,
+            locks: None,
+            id: handler::own_hardware_id(),
+            ways: Ways::of(features),
+            has_virtual_syndrome: features.error_records,
+            way_back,
+        };
+        // What HCR_EL2 says is true from now on.
+        cpu.user.load_user();
+        cpu
+    }
+
+    #[inline]
+    fn use_guest(&mut self, mut trap_config: TrapConfig) {
+        trap_config.hcr |= self.extra;
+        trap_config.load();
+    }
+
+    #[inline]
+    fn use_users(&mut self) {
+        if self.ways.has_records() {
+            buffers::drain(&self.features);
+        }
+        self.user.load_user();
+    }
+
+    /// Traps the system registers of GICv3's interface, as [`icc`] names them: with virtual interrupts EL1 would reach a
+    /// virtual interface that nobody looks after.
+    pub(crate) fn use_interface(&mut self, traps: u64) {
+        if self.interface_traps != traps && self.gic == GicKind::V3 {
+            ICH_HCR_EL2.set(traps);
+            self.interface_traps = traps;
+        }
+    }
+
+    #[inline]
+    fn go_to(place: Place) {
+        ELR_EL2.set(place.pc);
+        SPSR_EL2.set(place.pstate.raw());
+        // SAFETY: a barrier, so that walkers see what the kernel wrote.
+        unsafe { core::arch::asm!("dsb ishst", options(nostack, preserves_flags)) };
+    }
+
+    #[inline]
+    fn run_once(
+        &mut self,
+        vs: &mut El2Vs,
+        exit_page: ExitPage,
+        policy: &IdPolicy,
+        declared: &mut u64,
+    ) -> Stop {
+        if self.extra != 0 {
+            self.let_interrupts_through();
+        }
+        if vs.has_preparations() {
+            self.prepare(vs);
+        }
+        self.use_guest(vs.trap_config());
+        Self::go_to(vs.entry());
+        let mut serving = FastPath { vs: &*vs, exit_page, policy, natives: &self.natives, declared };
+        // SAFETY: the exit page is this PP's; the regime is the VS's.
+        unsafe { serving.run() }
+    }
+
+    /// The processor is at EL2 again, for an exit or to run on.
+    #[inline(always)]
+    pub(crate) fn arrived(&mut self, vs: &mut El2Vs) {
+        if self.ways.is_shared() {
+            el2::forbid_user_access();
+        }
+        #[cfg(feature = "fault-injection")]
+        crate::fault_injection::exited();
+        vs.exited();
+    }
+
+    #[inline(always)]
+    pub(crate) fn exited(&mut self, vs: &mut El2Vs) {
+        self.arrived(vs);
+        if self.extra != 0 {
+            self.end_run();
+        }
+    }
+
+    /// An access to a system register; `None` where it was carried out.
+    #[inline(never)]
+    fn system(&mut self, vs: &mut El2Vs, exit: Exit, exit_page: ExitPage) -> Option<Exit> {
+        if let Some(done) = self.serve_interface(vs, &exit, exit_page) {
+            return done;
+        }
+        self.exited(vs);
+        if let Some(stepped) = self.serve_debug(vs, &exit, exit_page) {
+            return Some(stepped);
+        }
+        (!vs.write_through(&exit, exit_page.registers_once())).then_some(exit)
+    }
+
+    /// Does what has to be done before this entry and not before each.
+    #[cold]
+    #[inline(never)]
+    fn prepare(&mut self, vs: &mut El2Vs) {
+        if vs.take_flush() {
+            self.take_on(vs);
+        }
+        self.look_after_locks(vs.is_stepping());
+        if !vs.is_root() {
+            self.watch(vs);
+        } else if let Some(deadline) = vs.deadline() {
+            self.arm(deadline);
+        }
+    }
+
+    /// Ends what was made for this run beside the VS's own.
+    #[cold]
+    fn end_run(&mut self) {
+        self.disarm();
+        self.error_delivered();
+    }
+
+    /// Makes this processor that of a VS of whose memory its TLB must hold nothing. Such is each one that has just become
+    /// active: its registers are brought in too.
+    fn take_on(&mut self, vs: &mut El2Vs) {
+        self.root.empty();
+        vs.translate_by(self.root.at());
+        vs.el1_context().stop_walks();
+        // SAFETY: at EL2, for the VM that runs next.
+        unsafe { self.opened.open_to(vs.is_root()) };
+        self.natives.show_to(vs.is_root());
+        let trap_config = vs.trap_config();
+        self.use_guest(trap_config);
+        self.use_interface(if trap_config.has_virtual_interrupts() { icc::ALL } else { 0 });
+        tlb::flush_current_guest();
+        self.root.fill(vs.nested_root());
+        if !vs.el1_context().is_loaded() {
+            vs.el1_context().load();
+        }
+        self.holds(vs);
+    }
+
+    /// Takes note of whose state the processor holds. What goes on for the root VM while another VM runs is its own again.
+    fn holds(&mut self, vs: &El2Vs) {
+        self.holds_root = vs.is_root();
+        if self.holds_root {
+            self.root_bank = Some(vs.el1_context());
+            if self.extra & deadline::OURS == 0 {
+                // SAFETY: `new` was told that the interface is there.
+                unsafe { self.clock.put_back() };
+            }
+        }
+        self.extra = self.extra & !HCR_VIRTUAL_ERROR | self.error.bits(self.holds_root);
+    }
+
+    #[cold]
+    fn let_interrupts_through(&mut self) {
+        self.extra &= !MASKED;
+        if let Some(old) = self.masked.take() {
+            // SAFETY: `new` was told that the interface is there.
+            unsafe {
+                self.clock.put_back();
+                gic::unmask(self.gic, old);
+            }
+        }
+    }
+
+    /// Runs the extension from `place` on until it stops. `go` is the way down, which says why.
+    #[inline(always)]
+    fn turn(context: &mut UserRegisters, place: UserPlace, go: impl FnOnce(u64) -> u64) -> Stopped {
+        let guest = GuestEl0::replace(place.sp, place.thread);
+        Self::go_to(place.at);
+        let kind = go(context.general.as_mut_ptr() as u64);
+        context.pc = ELR_EL2.get();
+        context.pstate = SPSR_EL2.get();
+        context.sp = SP_EL0.get();
+        context.thread = TPIDR_EL0.get();
+        guest.load();
+        Stopped { kind, syndrome: Syndrome(ESR_EL2.get()) }
+    }
+
+    #[inline(always)]
+    fn stopped(&mut self, context: &mut UserRegisters, stopped: Stopped) -> UserExit {
+        if !stopped.is_call() {
+            return self.not_called(context, stopped);
+        }
+        #[cfg(feature = "fault-injection")]
+        crate::fault_injection::serve(context, self.ways.is_shared());
+        UserExit::Call
+    }
+
+    /// The extension was stopped by something else than a call of its own. Interrupts of the root VM are held back from the
+    /// first one on, and it goes on.
+    #[cold]
+    #[inline(never)]
+    fn not_called(&mut self, context: &mut UserRegisters, mut stopped: Stopped) -> UserExit {
+        while stopped.kind != SYNCHRONOUS && self.interrupted(stopped.kind) {
+            stopped = self.go_on(context);
+        }
+        let Stopped { kind, syndrome } = stopped;
+        if stopped.is_call() {
+            return UserExit::Call;
+        }
+        if matches!(kind, IRQ | FIQ) {
+            return UserExit::Clock;
+        }
+        context.syndrome = syndrome.0;
+        context.address = FAR_EL2.get();
+        if kind != SYNCHRONOUS {
+            return UserExit::Fault(UserFault { vector: 0x2F, error: syndrome.0, ..context.fault() });
+        }
+        UserExit::Fault(context.fault())
+    }
+
+    /// Runs the extension from where its context says, with the guest's control registers taken out if need be.
+    #[inline(always)]
+    fn go_on(&mut self, context: &mut UserRegisters) -> Stopped {
+        let disturbs = GuestControl::disturbs(self.ways.is_shared());
+        let control = disturbs.then(|| GuestControl::replace(self.ways.is_shared()));
+        let upcall = context.take_upcall();
+        // SAFETY: the context is exclusively ours; the regime is the extension's.
+        let go = |registers| unsafe {
+            match upcall {
+                Some(arguments) => switch::enter_upcall(registers, arguments),
+                None => switch::enter(registers),
+            }
+        };
+        let stopped = Self::turn(context, context.place(), go);
+        if let Some(control) = control {
+            control.load();
+        }
+        stopped
+    }
+
+    /// What the extension was interrupted by is the root VM's, and waits for it; or it is the hypervisor's clock. Returns
+    /// false where the extension is not to go on at once: the kernel looks how long it has been at work, or does not know
+    /// what came.
+    #[cold]
+    fn interrupted(&mut self, kind: u64) -> bool {
+        match kind {
+            IRQ | FIQ if self.masked.is_none() => {
+                // SAFETY: `new` was told that the interface is there.
+                self.masked = unsafe { gic::mask(self.gic) };
+                self.extra |= if self.masked.is_some() { MASKED } else { 0 };
+                false
+            }
+            IRQ | FIQ if self.clock.stop() => false,
+            // The root VM's own, of the highest priority: it waits too, and no clock comes through any more.
+            IRQ | FIQ => {
+                // SAFETY: as above.
+                let more = unsafe { gic::mask(self.gic) };
+                if let Some(held) = &mut self.masked {
+                    held.add(more);
+                }
+                true
+            }
+            SERROR => {
+                self.hand_on_error(Syndrome(ESR_EL2.get()));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// As `enter_user`, off the usual way.
+    #[cold]
+    #[inline(never)]
+    fn enter_prepared(&mut self, context: &mut UserRegisters) -> UserExit {
+        self.enter_user(context)
+    }
+}
+
+/// The kernel's life on the processor is over: the interrupt controller and the timer are as the OS left them.
+impl Drop for El2Cpu {
+    fn drop(&mut self) {
+        self.disarm();
+        self.let_interrupts_through();
+        // SAFETY: as in `holds`.
+        unsafe { self.clock.put_back() };
+        self.look_after_locks(false);
+    }
+}
+
+impl HostCpu for El2Cpu {
+    type Arch = El2;
+
+    fn hardware_id(&self) -> u32 {
+        self.id
+    }
+
+    #[inline(always)]
+    fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
+        if !trap_config::is_users() {
+            self.use_users();
+        }
+        let stopped = self.go_on(context);
+        self.stopped(context, stopped)
+    }
+
+    #[inline(always)]
+    fn enter_upcall(
+        &mut self,
+        context: &mut UserRegisters,
+        entry: UserVa,
+        stack: UserVa,
+        arguments: [u64; 3],
+    ) -> UserExit {
+        if GuestControl::disturbs(self.ways.is_shared()) {
+            context.prepare_upcall(entry, stack, arguments);
+            return self.enter_prepared(context);
+        }
+        self.use_users();
+        // SAFETY: as in `go_on`.
+        let go = |registers| unsafe { switch::enter_upcall(registers, arguments) };
+        let stopped = Self::turn(context, UserPlace::of_upcall(entry, stack), go);
+        self.stopped(context, stopped)
+    }
+
+    #[inline]
+    fn run(
+        &mut self,
+        vs: &mut El2Vs,
+        exit_page: ExitPage,
+        policy: &IdPolicy,
+        guest: &impl GuestMemory,
+        declared: &mut u64,
+    ) -> Exit {
+        loop {
+            match self.run_once(vs, exit_page, policy, declared) {
+                Stop::Call(exit) => {
+                    self.exited(vs);
+                    return exit;
+                }
+                Stop::IdRead(exit) => {
+                    self.exited(vs);
+                    vs.set_native(self.natives.get(exit.number));
+                    return exit;
+                }
+                Stop::System(exit) => {
+                    if let Some(exit) = self.system(vs, exit, exit_page) {
+                        return exit;
+                    }
+                }
+                Stop::Exception => {
+                    self.exited(vs);
+                    if let Some(exit) = exit::classify(vs, self.root)
+                        && !self.serve_redistributor(vs, &exit, exit_page, guest)
+                    {
+                        return exit;
+                    }
+                }
+                Stop::Interrupt(SERROR) => {
+                    self.exited(vs);
+                    self.hand_on_error(vs.syndrome());
+                    if !vs.is_root() {
+                        return Exit::of(ExitClass::Interrupt);
+                    }
+                }
+                Stop::Interrupt(kind) => {
+                    if let Some(exit) = self.guest_interrupted(vs, kind) {
+                        return exit;
+                    }
+                }
+            }
+        }
+    }
+
+    const KICK_IS_NMI: bool = false;
+
+    /// A guest is stopped by its translation, a parked PP woken by an event: each one that waits looks whether it is
+    /// meant.
+    fn kick(&self, hardware_id: u32) {
+        shootdown::recall(hardware_id);
+        // SAFETY: a barrier, so that the others see what they are woken for, and an event.
+        unsafe { core::arch::asm!("dsb ish", "sev", options(nostack, preserves_flags)) };
+    }
+
+    /// Only once interrupts are held back: before that, nothing is changed for the sake of a turn that ends by itself, and
+    /// the first interrupt brings the kernel here again.
+    fn end_turn_after(&mut self, ticks: u64) {
+        if self.masked.is_some() {
+            // SAFETY: `new` was told that the interface is there, and it is masked.
+            unsafe { self.clock.start(self.gic, ticks) };
+        }
+    }
+
+    fn flush_everywhere(&self) -> bool {
+        self.root.recall_others()
+    }
+
+    fn park(&mut self, wake: impl Fn() -> bool) -> bool {
+        if wake() {
+            return false;
+        }
+        // BOUND: the root VM's to set, which starts this processor, or nobody's. No PP waits for a parked PP.
+        aarch64_cpu::asm::wfe();
+        true
+    }
+
+    fn counter(&self) -> u64 {
+        crate::gic::hyp_timer::counter()
+    }
+
+    fn frequency(&self) -> Option<u64> {
+        Some(CNTFRQ_EL0.get()).filter(|frequency| *frequency != 0)
+    }
+
+    fn relax(&self) {
+        // BOUND: one pause, not a loop: each caller's loop names its own bound.
+        core::hint::spin_loop();
+    }
+
+    fn read_register(&mut self, register: u64) -> Result<u64, HostFault> {
+        values::native(register.wrapping_sub(ARM_SYSTEM)).ok_or(HostFault)
+    }
+
+    fn write_register(&mut self, _: u64, _: u64) -> Result<(), HostFault> {
+        // `may_write` lists none.
+        Err(HostFault)
+    }
+
+    fn may_read(register: u64) -> bool {
+        register.checked_sub(ARM_SYSTEM).is_some_and(crate::syndrome::is_id_register)
+    }
+
+    fn may_write(_: u64) -> bool {
+        false
+    }
+
+    /// The kernel's own map never changes once it runs; what changes is the extension's, a stage 2 or a part of it.
+    fn flush_host_tlb(&mut self) {
+        if self.ways.is_shared() {
+            tlb::flush_own();
+        } else {
+            tlb::flush_guests();
+        }
+    }
+
+    fn emulate(
+        &mut self,
+        vs: &mut El2Vs,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        registers: ExitRegisters,
+    ) -> bool {
+        emulate::as_bare_machine(vs, exit, guest, registers)
+    }
+
+    /// Nothing comes here: a processor that does not run under Plinth is started by the firmware at once.
+    fn forward(&mut self, _: ProcessorEvent) {}
+
+    fn can_promote(&mut self, vs: &El2Vs, guest: &impl GuestMemory, registers: ExitRegisters) -> TakeBack {
+        self.take_back(vs, guest, registers)
+    }
+
+    fn can_turn_off(&self) -> bool {
+        self.is_firmwares()
+    }
+
+    fn reset_machine(&mut self) {
+        if launch::has_firmware() {
+            firmware::reset();
+        }
+    }
+}

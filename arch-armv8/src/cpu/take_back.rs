@@ -1,0 +1,38 @@
+//! Whether this processor can leave the hypervisor.
+
+use plinth_hal::{GuestMemory, Obstacle, TakeBack};
+
+use super::El2Cpu;
+use crate::exit_registers::ExitRegisters;
+use crate::root_state::Caller;
+use crate::vs::El2Vs;
+use crate::{launch, power::secondary};
+
+impl El2Cpu {
+    /// An OS at EL1 that has launched Plinth below itself gets EL2's stub back, with the MMU off, so that no table is looked at.
+    /// Firmware that ran at EL2 is at EL1 now: it has to be able to go on at EL2.
+    pub(super) fn take_back(
+        &self,
+        vs: &El2Vs,
+        guest: &impl GuestMemory,
+        registers: ExitRegisters,
+    ) -> TakeBack {
+        let obstacle = match &self.way_back {
+            _ if !vs.is_root() => Some(Obstacle::NotRoot),
+            None => Some(Obstacle::StartedBelow),
+            Some(Caller::El1(_)) => None,
+            Some(Caller::El2(caller)) => caller.obstacle(vs, guest, registers),
+        };
+        match obstacle {
+            Some(obstacle) => TakeBack::Never(obstacle),
+            None if self.error.waits() => TakeBack::Later,
+            None => TakeBack::Now,
+        }
+    }
+
+    /// Whether the firmware has started this processor under Plinth, and starts it again once it is off. An OS at EL1 has to have its
+    /// stub on each of its processors, also on one that it has switched off.
+    pub(super) fn is_firmwares(&self) -> bool {
+        self.way_back.is_none() && launch::has_firmware() && !secondary::holds_any()
+    }
+}

@@ -1,0 +1,123 @@
+//! Exceptions from a guest and what they mean everywhere.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use aarch64_cpu::registers::{FAR_EL2, HPFAR_EL2, Readable};
+use plinth_extension_api::abi::MemoryAccess;
+use plinth_hal::{Event, Exit, ExitClass, VsHw};
+
+use crate::paging::cpu_root::Miss;
+use crate::power::handler::own_hardware_id;
+use crate::stage2::shootdown::Root;
+use crate::stage2::tlb;
+use crate::switch::{FIQ, IRQ};
+use crate::syndrome::{Syndrome, class, is_id_register};
+use crate::sysreg::{read_system, write_system};
+use crate::vs::El2Vs;
+
+/// Sorts a synchronous exit that is no call and no system instruction; `None` where there was none after all and the
+/// guest goes on.
+#[inline(never)]
+pub(crate) fn classify(vs: &mut El2Vs, root: Root) -> Option<Exit> {
+    let syndrome = vs.syndrome();
+    match syndrome.class() {
+        // Trapped for the timer's sake alone (`cpu::timed`): it waits now.
+        class::WAIT if vs.is_root() => None,
+        class::WAIT => Some(Exit::of(ExitClass::Wait)),
+        class::DATA_ABORT | class::INSTRUCTION_ABORT => memory(vs, syndrome, root),
+        class::STEP if vs.is_stepping() => Some(Exit::of(ExitClass::Reserved)),
+        // While the kernel steps the guest, all debug exceptions come here: the guest's own end the step.
+        _ if vs.is_stepping() && syndrome.is_debug() => {
+            vs.reflect();
+            Some(Exit::of(ExitClass::Reserved))
+        }
+        // What the root VM's ID registers hide. Another VM's extension may want to know.
+        number if vs.is_root() && class::is_hidden(number) => {
+            hidden(vs, number);
+            None
+        }
+        number => Some(Exit { class: ExitClass::Other, number, detail: syndrome.details() }),
+    }
+}
+
+/// An instruction that the processor has and the root VM's ID registers do not show: it is undefined. The first one is logged.
+#[cold]
+fn hidden(vs: &mut El2Vs, class: u64) {
+    static LOGGED: AtomicBool = AtomicBool::new(false);
+    if !LOGGED.swap(true, Ordering::Relaxed) {
+        log::warn!(
+            "processor {:#x}: the root VM executes at {:#x} what its ID registers do not show (class {class:#x}); it is undefined, and more are not logged",
+            own_hardware_id(),
+            vs.entry().pc
+        );
+    }
+    vs.inject(Event::Undefined);
+}
+
+/// A physical interrupt, or an error. They are EL1's in the root VM; one that comes here all the same is nobody's.
+#[inline]
+pub(crate) fn interrupt(vs: &El2Vs, kind: u64) -> Exit {
+    if matches!(kind, IRQ | FIQ) && !vs.is_root() {
+        return Exit::of(ExitClass::Interrupt);
+    }
+    Exit { class: ExitClass::Other, number: kind, detail: vs.syndrome().0 }
+}
+
+/// An access to a system register.
+#[inline]
+pub(crate) fn system(syndrome: Syndrome) -> Exit {
+    let (number, detail) = (syndrome.register(), syndrome.general());
+    let class = match syndrome.is_read() {
+        true if is_id_register(number) => ExitClass::IdRead,
+        true => ExitClass::RegisterRead,
+        false => ExitClass::RegisterWrite,
+    };
+    Exit { class, number, detail }
+}
+
+fn memory(vs: &mut El2Vs, syndrome: Syndrome, root: Root) -> Option<Exit> {
+    if !syndrome.is_translation() {
+        return Some(Exit { class: ExitClass::Other, number: syndrome.class(), detail: syndrome.details() });
+    }
+    let page = faulting_page(syndrome)?;
+    let miss = if syndrome.is_unmapped() { root.miss(vs.nested_root(), page) } else { Miss::Nothing };
+    match miss {
+        Miss::Copied => return None,
+        Miss::Recalled => {
+            vs.forget_exit();
+            tlb::flush_current_guest_here();
+            root.fill(vs.nested_root());
+            return Some(Exit::of(ExitClass::Kick));
+        }
+        Miss::Nothing => {}
+    }
+    let mut access = MemoryAccess::empty();
+    access.set(MemoryAccess::WRITE, syndrome.is_write() || syndrome.is_walk() && syndrome.0 & 1 << 6 != 0);
+    access.set(MemoryAccess::EXECUTE, syndrome.class() == class::INSTRUCTION_ABORT);
+    access.set(MemoryAccess::PAGE_WALK, syndrome.is_walk());
+    let number = page | FAR_EL2.get() & 0xFFF;
+    Some(Exit { class: ExitClass::Memory, number, detail: access.bits() })
+}
+
+/// The guest-physical page of an abort. After a permission fault the processor does not say (Arm ARM, HPFAR_EL2), so
+/// the guest's own translation is asked; `None` where that has changed meanwhile.
+fn faulting_page(syndrome: Syndrome) -> Option<u64> {
+    const ADDRESS: u64 = 0x0000_FFFF_FFFF_F000;
+    if !syndrome.is_permission() || syndrome.is_walk() {
+        return Some(HPFAR_EL2.get() << 8 & ADDRESS);
+    }
+    read_translation(FAR_EL2.get()).map(|address| address & ADDRESS)
+}
+
+/// Where the guest's own translation leads EL1 that reads `address`; `None` where nothing is mapped.
+pub(crate) fn read_translation(address: u64) -> Option<u64> {
+    const PAGE: u64 = 0x0000_FFFF_FFFF_F000;
+    let kept = read_system!("par_el1");
+    // SAFETY: the guest's translation registers are loaded; the instruction writes PAR_EL1 alone, which is put back.
+    unsafe { asm!("at s1e1r, {}", "isb", in(reg) address, options(nostack, preserves_flags)) };
+    let result = read_system!("par_el1");
+    // SAFETY: the guest's own value.
+    unsafe { write_system!("par_el1", kept) };
+    (result & 1 == 0).then_some(result & PAGE | address & !PAGE & 0xFFF)
+}

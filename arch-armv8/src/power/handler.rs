@@ -1,0 +1,105 @@
+//! The root VM's calls to the firmware, by SMC or HVC: PSCI is answered here, because a processor that starts must
+//! start under Plinth; what is the machine's own affair goes on to the firmware.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use aarch64_cpu::registers::{MPIDR_EL1, Readable};
+use plinth_hal::{BadInstruction, Exit, GuestMemory, ProcessorEvent, Target};
+
+use crate::exit_registers::{ExitRegisters, call_arguments, set_results};
+use crate::psci::calls::{self, Request};
+use crate::psci::power_state::{AFFINITY, POWER_STATES, Start, hardware_id};
+use crate::vs::El2Vs;
+use crate::{launch, power::firmware, power::secondary};
+
+/// The affinity of the processor that runs this.
+pub(crate) fn own_affinity() -> u64 {
+    MPIDR_EL1.get() & AFFINITY
+}
+
+/// The hardware id of the processor that runs this.
+pub fn own_hardware_id() -> u32 {
+    hardware_id(own_affinity())
+}
+
+/// Carries out a call.
+pub(crate) fn control(
+    vs: &mut El2Vs,
+    _: &Exit,
+    _: &impl GuestMemory,
+    registers: ExitRegisters,
+) -> Result<ProcessorEvent, BadInstruction> {
+    let writer = registers.writer();
+    let (results, event) = serve(call_arguments(registers));
+    vs.skip();
+    set_results(writer, results);
+    Ok(event)
+}
+
+/// What X0 to X3 become, and what is left to do.
+fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
+    let [_, first, second, third] = arguments;
+    let with = |result: i64| [result.cast_unsigned(), first, second, third];
+    let done = |result| (with(result), ProcessorEvent::Done);
+    match calls::decode(arguments) {
+        Request::CpuOn { target, entry, context } => match start(target, entry, context) {
+            Ok(event) => (with(calls::SUCCESS), event),
+            Err(error) => done(error),
+        },
+        // It is off, for the others, once the reset is done.
+        Request::CpuOff => {
+            (with(calls::SUCCESS), ProcessorEvent::Reset(Target::Id(hardware_id(own_affinity()))))
+        }
+        Request::CpuSuspend => {
+            // Every state is served as the lightest one, which PSCI allows: it ends with an interrupt.
+            // BOUND: an interrupt of the root VM's, which has asked for that. No other processor waits for one that sleeps here.
+            aarch64_cpu::asm::wfi();
+            done(calls::SUCCESS)
+        }
+        Request::AffinityInfo { target } => done(POWER_STATES.info(target)),
+        Request::Features { function } if !calls::is_offered(function) => done(calls::NOT_SUPPORTED),
+        Request::Features { .. } | Request::Forward if !launch::has_firmware() => done(calls::own(arguments)),
+        Request::Features { .. } | Request::Forward => {
+            // SAFETY: the call is one of those that only tell something, or end the machine as the root VM wants.
+            (unsafe { firmware::call(arguments) }, ProcessorEvent::Done)
+        }
+        Request::Unknown => {
+            if is_first(&REFUSED) {
+                log::info!(
+                    "processor {:#x}: call {:#x} of the firmware is not passed on; more such calls are not logged",
+                    own_affinity(),
+                    arguments[0]
+                );
+            }
+            done(calls::NOT_SUPPORTED)
+        }
+    }
+}
+
+/// Whether a call that is not passed on, and a processor that does not start, have been logged: the root VM can
+/// repeat both as often as it likes.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+static NOT_STARTED: AtomicBool = AtomicBool::new(false);
+
+fn is_first(logged: &AtomicBool) -> bool {
+    !logged.swap(true, Ordering::Relaxed)
+}
+
+/// Starts a processor: one that waits under Plinth by the kernel, one that was never up by the firmware.
+fn start(target: u64, entry: u64, context: u64) -> Result<ProcessorEvent, i64> {
+    match POWER_STATES.begin(target, entry, context)? {
+        Start::Warm => Ok(ProcessorEvent::Start { target: Target::Id(hardware_id(target)), entry }),
+        Start::Cold(pp) => match secondary::power_on(pp) {
+            calls::SUCCESS => Ok(ProcessorEvent::Done),
+            error => {
+                if is_first(&NOT_STARTED) {
+                    log::warn!(
+                        "the firmware does not start processor {target:#x}: PSCI error {error}; more are not logged"
+                    );
+                }
+                POWER_STATES.give_up(pp);
+                Err(calls::INTERNAL_FAILURE)
+            }
+        },
+    }
+}
