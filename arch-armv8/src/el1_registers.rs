@@ -95,7 +95,6 @@ macro_rules! el1_registers {
     };
 }
 
-#[cfg(target_arch = "aarch64")]
 pub(crate) use el1_registers;
 
 macro_rules! tables {

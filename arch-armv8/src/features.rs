@@ -1,19 +1,9 @@
 //! What the processor can do, from its ID registers.
 
-#[cfg(target_arch = "aarch64")]
-use core::sync::atomic::{AtomicBool, Ordering};
-
-#[cfg(target_arch = "aarch64")]
-use aarch64_cpu::registers::{CurrentEL, Readable};
-#[cfg(target_arch = "aarch64")]
-use plinth_launch::{LaunchError, LaunchStatus};
-
 use crate::id::controls::{Controls, Who};
 use crate::id::facts::{DFR0, Facts, MMFR0, MMFR1, MMFR3, MMFR4, PFR0, PFR1};
 use crate::id::fields_table;
 use crate::id::register_table::{self, Groups, Id};
-#[cfg(target_arch = "aarch64")]
-use crate::paging::formats::USER_BITS;
 
 /// What the backend asks of a processor or uses where it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,24 +53,6 @@ pub(crate) struct Features {
     pub(crate) open_cptr: u64,
     /// The root VM's ID registers hide something that this processor has.
     pub(crate) hides_ids: bool,
-}
-
-/// Whether a processor was met on which EL0 is AArch64 alone (ID_AA64PFR0_EL1.EL0): not all of a machine's need be alike.
-#[cfg(target_arch = "aarch64")]
-static LACKS_AARCH32: AtomicBool = AtomicBool::new(false);
-
-/// Takes note of the processor that runs this.
-#[cfg(target_arch = "aarch64")]
-pub(crate) fn note_execution_states() {
-    if crate::id::values::facts().field(PFR0, 0) != 2 {
-        LACKS_AARCH32.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Whether EL0 may be AArch32 on every processor that has come under Plinth.
-#[cfg(target_arch = "aarch64")]
-pub(crate) fn every_processor_has_aarch32() -> bool {
-    !LACKS_AARCH32.load(Ordering::Relaxed)
 }
 
 impl Features {
@@ -140,23 +112,4 @@ fn shares_regime(choice: Option<bool>, facts: &Facts) -> bool {
     // E2H0: not 0 where E2H is fixed to 1.
     let fixed = facts.has(MMFR4, 24, 1);
     present && (fixed || choice.unwrap_or(facts.has(PFR0, 60, 1)))
-}
-
-/// Looks whether this processor can be launched.
-#[cfg(target_arch = "aarch64")]
-pub(crate) fn probe(choice: Option<bool>) -> Result<Features, LaunchStatus> {
-    let level = CurrentEL.read(CurrentEL::EL);
-    if level != 2 {
-        return Err(LaunchStatus::failed(LaunchError::WrongExceptionLevel, level));
-    }
-    let facts = crate::id::values::facts();
-    let features = Features::of(&facts, choice);
-    let granule = facts.field(MMFR0, 28) != 0xF;
-    if !granule || features.physical_bits() < USER_BITS {
-        return Err(LaunchStatus::failed(
-            LaunchError::MissingFeature,
-            facts.ids[MMFR0.index()] & 0xFFFF_FFFF,
-        ));
-    }
-    Ok(features)
 }

@@ -18,7 +18,8 @@ use spin::Once;
 use crate::cache;
 use crate::cpu::El2Cpu;
 use crate::el2::HostRegisters;
-use crate::features::{self, Features};
+use crate::el2::probe;
+use crate::features::Features;
 use crate::gic::hyp_timer::HypTimer;
 use crate::machine::device_tree::{GicKind, Machine, PrivateRegisters};
 use crate::machine::ram_map::RAM_MAP;
@@ -94,7 +95,7 @@ unsafe fn prepare_first(
 ) -> Result<Handover, LaunchStatus> {
     // SAFETY: the contract's command line is there.
     let line = unsafe { options::command_line(info.command_line) };
-    let features = features::probe(options::shared_regime(line))?;
+    let features = probe::probe(options::shared_regime(line))?;
     let features = *FEATURES.call_once(|| features);
     // SAFETY: forwarded to the caller.
     let handover = unsafe { prepare(kernel, info, features, matches!(frame, Frame::El1(_))) }?;

@@ -12,7 +12,11 @@
 #![no_std]
 #![cfg_attr(
     not(target_arch = "aarch64"),
-    allow(dead_code, reason = "elsewhere only the tests use what the system instructions would")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "elsewhere only the tests use what the system instructions would"
+    )
 )]
 
 mod debug_registers;

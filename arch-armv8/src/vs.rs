@@ -11,8 +11,9 @@ use plinth_hal::{
 };
 
 use crate::el1_context::{El1Context, MDSCR_EL1, SCTLR_EL1, SP_EL1};
+use crate::el2::probe;
 use crate::exit_registers::{ExitPageWriter, ExitRegisters, operand};
-use crate::features::{self, Features};
+use crate::features::Features;
 use crate::inject::{self, Exception, Place};
 use crate::memory::IdentityMemory;
 use crate::psci::power_state::POWER_STATES;
@@ -354,7 +355,7 @@ impl VsHw for El2Vs {
         match number {
             register::INSTRUCTION_POINTER => self.place.pc = value,
             register::FLAGS => {
-                let has_32 = features::every_processor_has_aarch32();
+                let has_32 = probe::every_processor_has_aarch32();
                 self.place.pstate = self.place.pstate.checked(value, has_32).ok_or(BadRegister)?;
             }
             _ => self.set_system(system_register(number)?, value).ok_or(BadRegister)?,

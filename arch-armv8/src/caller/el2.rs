@@ -20,7 +20,7 @@ use crate::root_state::El2Root;
 use crate::sysreg::read_system;
 use crate::trap_config::HCR_E2H;
 use crate::vs::El2Vs;
-use crate::{id::values, power::secondary, pstate};
+use crate::{el2::id_registers, power::secondary, pstate};
 
 /// How to give the boot processor back.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +128,7 @@ impl El2Caller {
 
 /// PSTATE's PAN, UAO, DIT, TCO and SSBS, each where SPSR_EL2 has it, as far as the processor has them.
 fn modes() -> u64 {
-    let facts = values::facts();
+    let facts = id_registers::facts();
     let mut modes = 0;
     if facts.has(MMFR1, 20, 1) {
         modes |= read_system!("S3_0_C4_C2_3");

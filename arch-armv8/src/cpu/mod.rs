@@ -19,9 +19,10 @@ use self::ways::Ways;
 use crate::debug_registers::Locks;
 use crate::el1_context::El1Context;
 use crate::el2::traps::Opened;
+use crate::el2::world::{self, GuestControl, GuestEl0};
 use crate::exit_registers::{ExitPage, ExitRegisters};
 use crate::fast_path::{FastPath, Stop};
-use crate::features::{self, Features};
+use crate::features::Features;
 use crate::gic::hyp_timer::HypTimer;
 use crate::id::values::Natives;
 use crate::inject::Place;
@@ -31,12 +32,12 @@ use crate::serror::{HCR_VIRTUAL_ERROR, RootError};
 use crate::stage2::shootdown::{self, Root};
 use crate::switch::{self, FIQ, IRQ, SERROR, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
-use crate::trap_config::{GuestControl, GuestEl0, TrapConfig};
+use crate::trap_config::TrapConfig;
 use crate::user::{UserPlace, UserRegisters};
 use crate::vs::El2Vs;
 use crate::{
-    El2, buffers, deadline, el2, emulate, exit, gic, gic::icc, id::values, launch, power::firmware,
-    power::handler, stage2::tlb, trap_config,
+    El2, buffers, deadline, el2, el2::id_registers, el2::probe, emulate, exit, gic, gic::icc, launch,
+    power::firmware, power::handler, stage2::tlb,
 };
 
 /// [`El2Cpu::masked`] is there: never in HCR_EL2 itself.
@@ -112,12 +113,12 @@ impl El2Cpu {
         // SAFETY: at EL2, and no guest runs yet.
         let gic = unsafe { el2::open_el1(features, gic) };
         tlb::flush_guests();
-        features::note_execution_states();
+        probe::note_execution_states();
         let cpu = Self {
             gic,
             root,
             user: TrapConfig::user(features, user_root),
-            natives: Natives::of(&values::facts()),
+            natives: Natives::of(&id_registers::facts()),
             opened: Opened::to_root(features, gic),
             features: *features,
             extra: 0,
@@ -416,7 +417,7 @@ impl HostCpu for El2Cpu {
 
     #[inline(always)]
     fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
-        if !trap_config::is_users() {
+        if !world::is_users() {
             self.use_users();
         }
         let stopped = self.go_on(context);
@@ -537,7 +538,7 @@ impl HostCpu for El2Cpu {
     }
 
     fn read_register(&mut self, register: u64) -> Result<u64, HostFault> {
-        values::native(register.wrapping_sub(ARM_SYSTEM)).ok_or(HostFault)
+        id_registers::native(register.wrapping_sub(ARM_SYSTEM)).ok_or(HostFault)
     }
 
     fn write_register(&mut self, _: u64, _: u64) -> Result<(), HostFault> {

@@ -3,8 +3,9 @@
 use plinth_hal::{Exit, ExitClass};
 
 use super::El2Cpu;
-use crate::debug_registers::{self, Locks, Shadow};
+use crate::debug_registers::{Locks, Shadow};
 use crate::el1_context::MDSCR_EL1;
+use crate::el2::debug_registers;
 use crate::exit_registers::{ExitPage, operand, set_result};
 use crate::vs::El2Vs;
 

@@ -1,7 +1,11 @@
 //! EL2's own system registers: the translation regime that the kernel runs in, and what EL2 opens to EL1 once for each
 //! processor.
 
+pub(crate) mod debug_registers;
+pub(crate) mod id_registers;
+pub(crate) mod probe;
 pub(crate) mod traps;
+pub(crate) mod world;
 
 use core::arch::asm;
 
