@@ -1,9 +1,9 @@
-//! Address newtypes. A system-physical, a guest-physical and a user address are all 64-bit numbers;
-//! mixing them up is how a hypervisor is broken into, so each is a type of its own.
+//! Address types. System-physical, guest-physical and virtual addresses are all 64-bit numbers, and a mix-up
+//! between them breaks isolation. So each kind is a type of its own, and the compiler refuses a mix-up.
 
 use core::fmt;
 
-/// Bytes in the smallest page, the unit in which frames are owned.
+/// The size of the smallest page in bytes. The kernel tracks the ownership of frames in this unit.
 pub const PAGE_SIZE: u64 = 4096;
 
 macro_rules! address {
@@ -24,7 +24,7 @@ macro_rules! address {
                 self.0
             }
 
-            /// The start of the page this address lies in.
+            /// The start of the page that contains the address.
             pub const fn page(self) -> Self {
                 Self(self.0 & !(PAGE_SIZE - 1))
             }
@@ -44,23 +44,25 @@ macro_rules! address {
                 Self(self.0 & !(alignment - 1))
             }
 
-            /// The address `bytes` further on. It wraps at the end of the address space, as the processor's own additions do:
-            /// for places inside something whose end was checked when its start was.
+            /// The address `bytes` further on, wrapping at the end of the address space as the processor's
+            /// own additions do. For offsets into an object whose end was checked together with its start.
             pub const fn wrapping_add(self, bytes: u64) -> Self {
                 Self(self.0.wrapping_add(bytes))
             }
 
-            /// The address of the 64-bit word `index` from here on, as [`wrapping_add`](Self::wrapping_add).
+            /// The address of the 64-bit word with this index from here on. Wraps as
+            /// [`wrapping_add`](Self::wrapping_add).
             pub const fn word(self, index: u64) -> Self {
                 self.wrapping_add(index.wrapping_mul(8))
             }
 
-            /// The address of the page `index` from here on, as [`wrapping_add`](Self::wrapping_add).
+            /// The address of the page with this index from here on. Wraps as
+            /// [`wrapping_add`](Self::wrapping_add).
             pub const fn nth_page(self, index: u64) -> Self {
                 self.wrapping_add(index.wrapping_mul(PAGE_SIZE))
             }
 
-            /// The address `bytes` further on, or `None` where the address space ends before it.
+            /// The address `bytes` further on, or `None` on overflow.
             pub const fn checked_add(self, bytes: u64) -> Option<Self> {
                 match self.0.checked_add(bytes) {
                     Some(raw) => Some(Self(raw)),

@@ -1,4 +1,4 @@
-//! The umbrella: what a backend is made of.
+//! [`Arch`]: the types, constants and memory types of a backend, in one trait.
 
 use crate::addr::Spa;
 use crate::cpu::HostCpu;
@@ -8,86 +8,95 @@ use crate::page_table::{MemoryType, PtFormat};
 use crate::user::UserContext;
 use crate::vs::{VmHw, VsHw};
 
-/// A backend. A type without values; the kernel is generic over it and monomorphized for each.
+/// A backend. The type has no values: the kernel takes it as a generic parameter and is compiled once for
+/// each backend.
 pub trait Arch: Sized + 'static {
-    /// What the log calls the backend.
+    /// The name of the backend in the log.
     const NAME: &'static str;
-    /// What the root VM's kernel is told of it: [`BACKEND_SVM`](plinth_extension_api::abi::BACKEND_SVM) and the like.
+    /// The backend's number in the status that the kernel of the root VM reads:
+    /// [`BACKEND_SVM`](plinth_extension_api::abi::BACKEND_SVM) and its neighbours.
     const BACKEND: u64;
-    /// The general registers that the arguments of a hypercall are in.
+    /// The indices, in the exit page, of the general registers that hold a hypercall's arguments.
     const HYPERCALL_ARGUMENTS: [usize; 4];
 
-    /// Host stage-1 tables: the kernel's own address space.
+    /// The format of the host page tables (stage 1), which map the address space of the kernel and of the
+    /// extension.
     type HostFormat: PtFormat + Clone + Send + Sync;
-    /// Nested tables: guest-physical to system-physical.
+    /// The format of the nested page tables (NPT, EPT, Arm stage 2), which translate guest-physical to
+    /// system-physical addresses.
     type NestedFormat: PtFormat + Clone + Send + Sync;
     /// Access to physical memory.
     type Memory: PhysicalMemory;
-    /// The words of an exit page as the backend gets at them, looked up once for each processor.
+    /// Access to the words of an exit page. The kernel looks the page up once for each processor.
     type Words: PageWords;
-    /// The extension's registers.
+    /// The saved registers of the extension.
     type User: UserContext;
-    /// What belongs to all VSs of a VM: intercept maps and the like.
+    /// The hardware state that all VSs of a VM share, such as intercept maps.
     type Vm: VmHw<Arch = Self> + Send;
-    /// One virtual state on hardware.
+    /// The hardware state of one VS (a VMCB, a VMCS, or the EL1 registers).
     type Vs: VsHw<Arch = Self> + Send;
-    /// A processor that the kernel runs on.
+    /// A physical processor under the hypervisor.
     type Cpu: HostCpu<Arch = Self>;
-    /// What the OS was when the hypervisor launched, on one processor.
+    /// The state of the OS on one processor at the moment of the launch.
     type RootState;
 
-    /// Looks an exit page up by its frame; `None` for what is no page of the pool.
+    /// Looks up the exit page in `frame`. Returns `None` for a frame outside the pool.
     fn exit_page(memory: Self::Memory, frame: ExitFrame) -> Option<Page<Self>>;
 
-    /// Whether the machine has an exception of this number that may be delivered to a VS: x86 vectors but the NMI's,
-    /// Arm exception classes.
+    /// Whether `vector` is an exception that the kernel may inject into a VS: on x86 a vector below 32 other
+    /// than the NMI's, on Arm an exception class.
     fn is_exception(vector: u8) -> bool {
         const NMI: u8 = 2;
         vector < 32 && vector != NMI
     }
 
-    /// Whether the machine has an interrupt of this number that may be delivered to a VS: x86 vectors that are not
-    /// exceptions', Arm's two lines.
+    /// Whether `number` is an interrupt that the kernel may inject into a VS: on x86 a vector from 32 on, on
+    /// Arm one of the two lines (IRQ, FIQ).
     fn is_interrupt(number: u8) -> bool {
         number >= 32
     }
 
-    /// The format of the nested tables of guest VMs, where it is not that of the root VM's: hardware may ask for more care
-    /// with a guest that wants to stop the machine, which the root VM can do anyway.
+    /// The format of the nested tables of guest VMs, derived from the root VM's. A backend overrides the
+    /// default where a hostile guest could use a hardware erratum to stop the machine. The root VM needs no
+    /// such care, since it can stop the machine anyway.
     fn guest_vm_format(root: &Self::NestedFormat) -> Self::NestedFormat {
         root.clone()
     }
 
-    /// The memory type that the kernel's own map must have at an address, and where the range ends in which it is the same.
-    /// Asked from the first processor's launch on.
+    /// The memory type of the kernel's own mapping at `at`, and the end of the range with the same type. The
+    /// kernel calls it from the launch of the first processor on.
     ///
-    /// Write-back throughout, unless the processor may read ahead from devices that are mapped so (Arm: x86 has MTRRs).
+    /// The default is write-back everywhere. On x86 the MTRRs correct the type of device memory. On Arm
+    /// nothing does, and a processor may read speculatively from a device that is mapped write-back, so that
+    /// backend overrides the default.
     fn host_memory_type(at: Spa) -> (MemoryType, Spa) {
         let _ = at;
         (MemoryType::WriteBack, Spa::new(u64::MAX))
     }
 
-    /// The memory type that the root VM's nested tables must have at an address, and where the range ends in which it
-    /// is the same. Asked from the first processor's launch on; that it has changed says an exit of the class
-    /// [`Cache`](crate::ExitClass::Cache) with the detail [`MEMORY_TYPES`](crate::MEMORY_TYPES).
+    /// The memory type of the root VM's nested mapping at `at`, and the end of the range with the same type.
+    /// The kernel calls it from the launch of the first processor on. A backend reports a change of the types
+    /// by an exit of class [`Cache`](crate::ExitClass::Cache) with the detail
+    /// [`MEMORY_TYPES`](crate::MEMORY_TYPES).
     ///
-    /// Write-back throughout, unless nested paging overrides what the firmware said elsewhere (Intel's MTRRs).
+    /// The default is write-back everywhere. Intel overrides it, because EPT memory types replace the MTRRs
+    /// of the firmware.
     fn memory_type(memory: Self::Memory, at: Spa) -> (MemoryType, Spa) {
         let _ = (memory, at);
         (MemoryType::WriteBack, Spa::new(u64::MAX))
     }
 
-    /// Whether what the machine has at an address may be memory, and is no device's, as far as its memory types say.
+    /// Whether the memory types allow that `at` is RAM and not a device.
     fn may_be_memory(memory: Self::Memory, at: Spa) -> bool {
         Self::memory_type(memory, at).0 == MemoryType::WriteBack
     }
 }
 
-/// An exit page of a backend.
+/// The exit page of backend `A`.
 pub type Page<A> = ExitPage<<A as Arch>::Words>;
 
-/// The general registers in an exit page of a backend, to be read once.
+/// The general registers in the exit page of backend `A`, which the holder can read once.
 pub type Registers<A> = ExitRegisters<<A as Arch>::Words>;
 
-/// The way to write into an exit page of a backend.
+/// Write-only access to the exit page of backend `A`.
 pub type PageWriter<A> = ExitPageWriter<<A as Arch>::Words>;

@@ -1,4 +1,4 @@
-//! A physical processor, from the kernel's side.
+//! [`HostCpu`]: a physical processor under the hypervisor, as the kernel drives it.
 
 use core::fmt;
 
@@ -8,46 +8,48 @@ use crate::exit::Exit;
 use crate::policy::IdPolicy;
 use crate::user::{UserContext, UserExit};
 
-/// A register access faulted.
+/// Access to an MSR or system register caused a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HostFault;
 
-/// Whether the bare machine can go on from a VS's state.
+/// Whether the OS can go on with the bare processor (promotion) from the present state of a VS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TakeBack {
-    /// It can.
+    /// Promotion is possible now.
     Now,
-    /// An event is on its way to the guest: it can once that has arrived.
+    /// An event is pending for the guest. Promotion is possible once the guest has taken the event.
     Later,
-    /// It cannot.
+    /// Promotion is impossible, for this reason.
     Never(Obstacle),
 }
 
 impl TakeBack {
-    /// [`Self::Now`], if the guest's tables lead there.
+    /// [`Self::Now`] if the guest's page tables map what the last step of a promotion runs on.
     pub const fn now_if(they_do: bool) -> Self {
         if they_do { Self::Now } else { Self::Never(Obstacle::Tables) }
     }
 }
 
-/// What keeps the bare machine from going on where a VS is.
+/// The reason why a processor cannot be promoted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Obstacle {
-    /// It is not the root VS of this processor, or that has not run yet.
+    /// The VS is not the root VS of this processor, or the root VS has not run yet.
     NotRoot,
-    /// It waits for a start, or the hardware refuses its state.
+    /// The VS waits for a start, or the hardware refuses its state.
     Stopped,
-    /// It is in a state in which the last step cannot leave it.
+    /// The VS is in a processor mode that the last step of a promotion cannot return to.
     State,
-    /// Its page tables do not map what the last step runs on, or it is in a state in which they do not count.
+    /// The guest's page tables do not map the code and stack of the last step, or the mode of the VS ignores
+    /// these tables.
     Tables,
-    /// The OS goes on one level below the one at which it launched, and does not say that it can go back up.
+    /// The OS runs one exception level below the level at which it launched, and has not said that it can
+    /// return there.
     LowerLevel,
-    /// The processor was started under the hypervisor, and what it was before is not known.
+    /// The processor was started under the hypervisor, so no state from before the launch exists.
     StartedBelow,
-    /// Other processors run under the hypervisor that the OS did not launch there.
+    /// Other processors run under the hypervisor that the OS did not bring to the launch.
     OthersRun,
-    /// Other processors are kept where the OS does not find them.
+    /// Other processors are held in a place that the OS does not know.
     OthersAreHeld,
 }
 
@@ -71,19 +73,26 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// The PP that the caller runs on. Owned by that PP's loop alone.
+/// A physical processor (PP). Only the loop of that PP owns the value, so no method needs a lock.
+///
+/// The methods fall into groups: run something ([`run`](Self::run), [`enter_user`](Self::enter_user)), reach
+/// other processors ([`kick`](Self::kick), [`flush_everywhere`](Self::flush_everywhere),
+/// [`start_cold`](Self::start_cold)), preempt the extension ([`end_turn_after`](Self::end_turn_after),
+/// [`interrupts_changed`](Self::interrupts_changed)), access registers for the extension, and leave the
+/// hypervisor ([`can_promote`](Self::can_promote)).
 pub trait HostCpu: Sized {
     /// The backend.
     type Arch: Arch;
 
-    /// The id by which the machine's interrupt controller knows it.
+    /// The id of this processor in the interrupt controller (APIC id, MPIDR affinity).
     fn hardware_id(&self) -> u32;
 
-    /// Enters the extension and comes back when it makes a system call, faults or is stopped.
+    /// Runs the extension in user mode until it makes a system call, causes a fault, or is preempted.
     fn enter_user(&mut self, context: &mut <Self::Arch as Arch>::User) -> UserExit;
 
-    /// Enters the extension as [`UserContext::prepare_upcall`] says, where a guest has run just before. A backend whose
-    /// registers can be set at once spares itself the way through the context.
+    /// Enters the extension for an upcall, directly after a guest has run: [`UserContext::prepare_upcall`]
+    /// and [`Self::enter_user`] in one. A backend overrides the default to load the argument registers
+    /// directly, without storing them in `context` first.
     #[inline]
     fn enter_upcall(
         &mut self,
@@ -96,8 +105,9 @@ pub trait HostCpu: Sized {
         self.enter_user(context)
     }
 
-    /// Runs a VS until it exits with something that `policy` does not answer. The general registers go
-    /// from and to the exit page. `declared` counts the answers given.
+    /// Runs a VS until it exits for a reason that neither the backend nor `policy` handles. Loads the general
+    /// registers of the guest from the exit page and stores them there after the exit. Adds to `declared` the
+    /// number of exits that `policy` answered.
     fn run(
         &mut self,
         vs: &mut <Self::Arch as Arch>::Vs,
@@ -107,70 +117,76 @@ pub trait HostCpu: Sized {
         declared: &mut u64,
     ) -> Exit;
 
-    /// Whether a kick looks like a non-maskable interrupt of the guest's own, which an exit with class
-    /// [`crate::ExitClass::Kick`] may then be as well.
+    /// Whether a kick is an NMI, as on x86. Then an exit of class [`crate::ExitClass::Kick`] may also be an
+    /// NMI of the guest.
     const KICK_IS_NMI: bool = true;
 
-    /// Makes the PP with this hardware id exit its VS with class [`crate::ExitClass::Kick`], or wakes it.
+    /// Sends a kick to the PP with this hardware id. A PP that runs a VS exits with class
+    /// [`crate::ExitClass::Kick`]; a parked PP wakes.
     fn kick(&self, hardware_id: u32);
 
-    /// Drops what the TLBs of all PPs hold of nested tables, where the hardware can tell the others by itself. Returns
-    /// false where it cannot, or cannot this time: each PP has to be kicked. Where it can, no other PP executes more of a guest, once this
-    /// returns, before it has exited with class [`crate::ExitClass::Kick`].
+    /// Invalidates the nested translations in the TLBs of all PPs, if the hardware can do that without the
+    /// help of the other PPs. Returns false if it cannot, in general or this time; the caller then kicks each
+    /// PP. After true, a PP that ran a guest executes no further guest instruction before it has exited with
+    /// class [`crate::ExitClass::Kick`].
     fn flush_everywhere(&self) -> bool {
         false
     }
 
-    /// Takes kicks that have arrived while the kernel ran, and with them NMIs of the guest's own where the two look alike. Returns
-    /// how many there were. Where kicks are no NMIs, nobody asks.
+    /// Consumes the kicks that arrived while the kernel ran, and the guest's NMIs where a kick is an NMI.
+    /// Returns their number. The kernel calls it only if [`Self::KICK_IS_NMI`].
     fn take_kicks(&mut self) -> u32 {
         0
     }
 
-    /// Sleeps until a kick, unless `wake` is true already. Returns whether a kick came.
+    /// Waits for a kick, unless `wake` already returns true. Returns whether a kick arrived.
     fn park(&mut self, wake: impl Fn() -> bool) -> bool;
 
-    /// Puts this PP's own part of the interrupt controller into the state after a reset of the processor: nothing
-    /// pending, nothing enabled. Returns whether a kick came meanwhile. [`crate::VsHw::reset`] of the root VS follows: what
-    /// the processor holds of a VS goes back to that here.
+    /// Resets the part of the interrupt controller that belongs to this PP: no interrupt pending, none
+    /// enabled. Moves the state of the VS that the processor still holds back into the VS, so that the
+    /// [`crate::VsHw::reset`] that follows clears it too. Returns whether a kick arrived meanwhile.
     fn reset_interrupts(&mut self) -> bool {
         false
     }
 
-    /// The machine's counter, which every PP sees run at one rate and never back.
+    /// The time counter of the machine (TSC, CNTPCT). It is monotonic and runs at the same rate on all PPs.
     fn counter(&self) -> u64;
 
-    /// The counter's ticks per second, where the machine says so.
+    /// The frequency of the counter in Hz, if the machine reports it.
     fn frequency(&self) -> Option<u64>;
 
-    /// Has the extension stopped by [`UserExit::Clock`] after so many ticks of the counter, where the PP has a clock of its
-    /// own to do so. It comes back sooner with other things; a later call is about the same turn, or the next.
+    /// Arms the preemption timer: the extension stops with [`UserExit::Clock`] after `ticks` of the counter,
+    /// if the PP has a timer that the kernel may use. The extension may stop earlier for other reasons. A
+    /// further call replaces the deadline, within the same turn of the extension or for the next one.
     fn end_turn_after(&mut self, ticks: u64) {
         let _ = ticks;
     }
 
-    /// From now on interrupts of the root VM's may stop the extension, by [`UserExit::Clock`], where its time could not be
-    /// bounded otherwise: the launch has succeeded, or an exit of class [`crate::ExitClass::Processor`] has changed which come.
+    /// Re-evaluates whether interrupts of the root VM may preempt the extension with [`UserExit::Clock`],
+    /// which bounds a turn where no other mechanism does. The kernel calls it when the launch has succeeded
+    /// (`None`), and after an exit of class [`crate::ExitClass::Processor`] that changed which interrupts
+    /// arrive.
     fn interrupts_changed(&mut self, by: Option<&Exit>) {
         let _ = by;
     }
 
-    /// Gives interrupts that have stopped the extension back, before a VS runs or this PP is the root VM's alone.
+    /// Gives the interrupts that preempted the extension back to the interrupt controller. The kernel calls
+    /// it before a VS runs and before this PP leaves the hypervisor.
     fn return_interrupts(&mut self) {}
 
-    /// Lets another hardware thread have the core for a moment.
+    /// A spin-loop hint (PAUSE, YIELD): lets another hardware thread use the core.
     fn relax(&self);
 
     /// Reads an MSR or system register for the extension.
     ///
     /// # Errors
-    /// [`HostFault`] where the machine has no such register.
+    /// [`HostFault`] if the machine has no such register.
     fn read_register(&mut self, register: u64) -> Result<u64, HostFault>;
 
     /// Writes an MSR or system register for the extension.
     ///
     /// # Errors
-    /// [`HostFault`] where the machine refuses it.
+    /// [`HostFault`] if the machine refuses the value.
     fn write_register(&mut self, register: u64, value: u64) -> Result<(), HostFault>;
 
     /// Whether the extension may read this MSR or system register.
@@ -179,11 +195,11 @@ pub trait HostCpu: Sized {
     /// Whether the extension may write this MSR or system register.
     fn may_write(register: u64) -> bool;
 
-    /// Forgets what this PP's TLB holds of the host's tables.
+    /// Invalidates the translations of the host page tables in the TLB of this PP.
     fn flush_host_tlb(&mut self);
 
-    /// Answers an exit as the bare machine would, but for the virtualization extension, which the guest
-    /// finds missing. Returns false for an exit that it does not know.
+    /// Completes an exit as the bare machine would, except that the guest sees no virtualization extension.
+    /// Returns false for an exit that the backend cannot emulate.
     fn emulate(
         &mut self,
         vs: &mut <Self::Arch as Arch>::Vs,
@@ -192,25 +208,28 @@ pub trait HostCpu: Sized {
         registers: Registers<Self::Arch>,
     ) -> bool;
 
-    /// Carries out on the machine what a guest wants done to a processor that does not run under the hypervisor.
+    /// Applies a guest's request to a processor that does not run under the hypervisor, by the machine's own
+    /// means.
     fn forward(&mut self, event: crate::ProcessorEvent);
 
-    /// Has the machine start the processor with this hardware id, which does not run under the hypervisor yet, in the
-    /// backend's own code; that brings it to the kernel. Returns false where it cannot.
+    /// Starts the processor with this hardware id, which does not run under the hypervisor yet. The processor
+    /// begins in the backend's start-up code, which brings it to the kernel. Returns false if the machine
+    /// cannot start it.
     fn start_cold(&self, hardware_id: u32) -> bool {
         let _ = hardware_id;
         false
     }
 
-    /// Repeats the call for a processor that is on its way, in case it has not heard [`Self::start_cold`]. Does nothing
-    /// to one that has.
+    /// Repeats the start message for a processor that may have missed the first ([`Self::start_cold`]). A
+    /// processor that heard the first ignores the second.
     fn start_again(&self, hardware_id: u32) {
         let _ = hardware_id;
     }
 
-    /// Whether the machine can take this VS back: its page tables still map what the last step runs on, and it is where that step
-    /// can lead. Brings all of its state that is in the processor back into it.
-    /// `registers` are the VS's.
+    /// Whether this processor can be promoted, which gives the bare machine to the OS in the present state of
+    /// `vs`: the guest's page tables map what the last step runs on, and that step can return to the guest's
+    /// mode. Also writes the VS's state that the processor holds lazily back to the processor. `registers`
+    /// are the general registers of `vs`.
     fn can_promote(
         &mut self,
         vs: &<Self::Arch as Arch>::Vs,
@@ -218,8 +237,8 @@ pub trait HostCpu: Sized {
         registers: Registers<Self::Arch>,
     ) -> TakeBack;
 
-    /// Whether this PP, whose root VS waits for a start, is turned off instead of being taken back: the OS starts it again by the
-    /// firmware.
+    /// Whether a promotion switches this PP off instead, because its root VS waits for a start. The OS later
+    /// starts the processor by the firmware.
     fn can_turn_off(&self) -> bool {
         false
     }

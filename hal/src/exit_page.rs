@@ -1,9 +1,9 @@
 //! The exit page of a physical processor, which the extension can write at any time, from any processor.
 //!
-//! The general registers of the active VS live there. A value that is checked in the page and read again for its use may
-//! be another one by then. So nothing in the kernel or in a backend reads the page as memory: an [`ExitPage`] gives out
-//! [`ExitRegisters`], once for each decision, and these are used up by the one read that they allow. What comes out is a value
-//! of the kernel's own. Whoever is handed [`ExitRegisters`] cannot read twice:
+//! The page holds the general registers of the active VS. The extension could change a value between a check
+//! and a second read (a double fetch). So neither the kernel nor a backend reads the page as memory. An
+//! [`ExitPage`] hands out [`ExitRegisters`] once for each decision, and a read consumes them. The result is a
+//! value of the kernel's own. A holder of [`ExitRegisters`] cannot read twice:
 //!
 //! ```compile_fail,E0382
 //! fn decide<W: plinth_hal::PageWords>(registers: plinth_hal::ExitRegisters<W>) -> bool {
@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! Nor can the right to read be copied, or had back from the [`ExitPageWriter`] that takes the answer:
+//! Code cannot copy the right to read, and cannot regain it from the [`ExitPageWriter`] that takes the answer:
 //!
 //! ```compile_fail,E0599
 //! fn decide<W: plinth_hal::PageWords>(registers: plinth_hal::ExitRegisters<W>) -> [u64; 1] {
@@ -27,7 +27,7 @@
 //! }
 //! ```
 //!
-//! `cargo xtask lint` names the files that may call [`ExitPage::registers_once`] and the other ways to the words.
+//! `cargo xtask lint` lists the files that may call [`ExitPage::registers_once`] and the other accessors.
 
 use core::fmt::{self, Debug, Formatter};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -37,16 +37,16 @@ use plinth_extension_api::abi::GENERAL_REGISTERS;
 use crate::addr::{PAGE_SIZE, Spa};
 use crate::memory::PhysicalMemory;
 
-/// The words of a page, as a backend gets at them.
+/// Access to the 64-bit words of a page, as the backend implements it.
 pub trait PageWords: Copy {
-    /// The word with this index.
+    /// Reads the word with this index.
     fn load(&self, index: usize) -> u64;
 
-    /// Sets the word with this index.
+    /// Writes the word with this index.
     fn store(&self, index: usize, value: u64);
 }
 
-/// Words of a page.
+/// The number of words in a page.
 const WORDS: usize = PAGE_SIZE as usize / 8;
 
 impl PageWords for &'static [AtomicU64; WORDS] {
@@ -61,17 +61,18 @@ impl PageWords for &'static [AtomicU64; WORDS] {
     }
 }
 
-/// The frame of an exit page, or of a page that is laid out as one. It is no address, so that nobody reads it as memory.
+/// The frame of an exit page, or of a page with the same layout. The type is not an address, so that no code
+/// reads the frame as ordinary memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ExitFrame(Spa);
 
 impl ExitFrame {
-    /// The one at `frame`.
+    /// The exit page at `frame`.
     pub const fn new(frame: Spa) -> Self {
         Self(frame)
     }
 
-    /// Where it is, for the backend that looks it up.
+    /// The address of the frame, for the backend that looks the page up.
     pub const fn exit_frame_address(self) -> Spa {
         self.0
     }
@@ -83,35 +84,37 @@ impl Debug for ExitFrame {
     }
 }
 
-/// An exit page, looked up.
+/// An exit page that the backend has looked up.
 #[derive(Clone, Copy)]
 pub struct ExitPage<W>(W);
 
 impl<W: PageWords> ExitPage<W> {
-    /// The one whose words these are.
+    /// The exit page with these words.
     pub const fn new(words: W) -> Self {
         Self(words)
     }
 
-    /// The general registers of the VS that has stopped, to be read once. One call for one decision.
+    /// The general registers of the VS that exited, which the holder can read once. One call for each
+    /// decision.
     #[inline(always)]
     pub fn registers_once(&self) -> ExitRegisters<W> {
         ExitRegisters(self.0)
     }
 
-    /// The way to write into it.
+    /// Write-only access to the page.
     #[inline(always)]
     pub fn writer(&self) -> ExitPageWriter<W> {
         ExitPageWriter(self.0)
     }
 
-    /// The words, for the world switch, which loads a guest's registers from there and stores them there.
+    /// The words, for the world switch, which loads the guest's registers from the page and stores them
+    /// there.
     #[inline(always)]
     pub fn world_switch_words(&self) -> W {
         self.0
     }
 
-    /// A field by its offset in bytes, for a report that a person reads: the extension may have written it.
+    /// The field at this byte offset, for a report to a person. The extension may have overwritten it.
     pub fn field_for_a_report(&self, offset: usize) -> u64 {
         self.0.load(offset / 8)
     }
@@ -123,25 +126,25 @@ impl<W> Debug for ExitPage<W> {
     }
 }
 
-/// The general registers of a VS that has stopped, before anybody has looked at them: they can be read once.
+/// The general registers of a VS that exited, before the kernel has read any of them. They can be read once.
 #[must_use]
 pub struct ExitRegisters<W>(W);
 
 impl<W: PageWords> ExitRegisters<W> {
-    /// The registers with these numbers.
+    /// Reads the registers with these numbers.
     #[inline(always)]
     pub fn take<const N: usize>(self, numbers: [usize; N]) -> [u64; N] {
         numbers.map(|number| self.0.load(number % GENERAL_REGISTERS))
     }
 
-    /// Copies all of them to a frame of the pool, in the same order.
+    /// Copies all registers, in order, to a frame of the pool.
     pub fn copy_to(self, memory: &impl PhysicalMemory, frame: Spa) {
         for number in 0..GENERAL_REGISTERS {
             memory.write_u64(frame.word(number as u64), self.0.load(number));
         }
     }
 
-    /// The way to write an answer.
+    /// Write-only access, for an answer.
     #[inline(always)]
     pub fn writer(&self) -> ExitPageWriter<W> {
         ExitPageWriter(self.0)
@@ -154,7 +157,7 @@ impl<W> Debug for ExitRegisters<W> {
     }
 }
 
-/// Writes into an exit page, and cannot read it.
+/// Write-only access to an exit page.
 #[derive(Clone, Copy)]
 pub struct ExitPageWriter<W>(W);
 
@@ -172,7 +175,7 @@ impl<W: PageWords> ExitPageWriter<W> {
         }
     }
 
-    /// Sets all general registers from a frame in which they are in the same order.
+    /// Sets all general registers from a frame that holds them in the same order.
     pub fn copy_from(&self, memory: &impl PhysicalMemory, frame: Spa) {
         self.set_all(|number| memory.read_u64(frame.word(number as u64)));
     }

@@ -1,8 +1,18 @@
-//! The hardware abstraction that Plinth's kernel is generic over.
+//! The hardware abstraction layer: the traits that a backend implements and the kernel is generic over.
 //!
-//! Only mechanism is here: what a processor does when told. What is *right* to do is the kernel's
-//! question where isolation hangs on it, and the extension's everywhere else. Nothing in this crate
-//! knows an instruction set; the backends (`arch-*`) do, and `arch-sim` implements it all on the host.
+//! The traits describe mechanism only: what a processor does when the kernel tells it to. Policy stays above.
+//! The kernel decides where isolation depends on the decision, and the extension decides everything else. The
+//! crate contains no code for an instruction set. The backends `arch-amd`, `arch-intel` and `arch-armv8` do,
+//! and `arch-sim` implements every trait on the host for tests.
+//!
+//! Where to begin:
+//!
+//! * [`Arch`] names the types of a backend.
+//! * [`HostCpu`] is a physical processor: it enters the extension, runs a VS and kicks other processors.
+//! * [`VsHw`] and [`VmHw`] are a virtual state and a VM as the hardware holds them.
+//! * [`Exit`] says why a VS stopped running, [`UserExit`] why the extension stopped.
+//! * [`ExitPage`] is the page that the kernel and the extension share.
+//! * [`page_table`] is the engine that edits nested tables and the host's own tables.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,78 +1,85 @@
-//! Physical memory as the kernel sees it.
+//! Physical memory: the kernel's pool, everything outside it, and the memory of a VM.
 
 use crate::addr::{Gpa, Spa};
 
-/// There is no frame left.
+/// The pool has no free frame, or no free run of the length asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfFrames;
 
 /// Reads and writes physical memory.
 ///
-/// There are two kinds. The *pool* is what the loader gave to the kernel to hand out: no Rust object lives there, so a safe
-/// write cannot break one. Whoever accesses a frame of the pool holds what keeps it from being freed and handed on. All
-/// else is *outside*: the root VM's, as far as it is memory at all.
+/// The trait distinguishes two kinds of memory. The *pool* is the memory that the loader reserved for the
+/// kernel to hand out. No Rust object lives in the pool, so a safe write cannot corrupt one. A caller that
+/// accesses a frame of the pool holds what keeps the frame from being freed and reused. All other addresses
+/// are *outside*: they belong to the root VM, as far as they are memory at all.
 ///
-/// Outside is memory what the machine's description calls so. Where it tells (a device tree does), holes, devices and what
-/// the firmware keeps for itself are none, and an access there is refused before it is made. Where it does not tell (x86), all
-/// addresses below the end of the memory map count, and the bus answers what nobody else does: ones, and writes vanish.
-/// No access outside faults in the kernel.
+/// What counts as memory outside depends on the machine's description. A device tree names all memory, so the
+/// backend refuses an access to a hole, a device or the firmware's own memory before it makes the access. On
+/// x86 the memory map names no devices: every address below the end of the map counts as memory. A read that
+/// no device answers returns all ones, and such a write has no effect. No access outside the pool faults in
+/// the kernel.
 pub trait PhysicalMemory: Copy + Send + Sync + 'static {
-    /// Reads the aligned 64-bit word at `at`, inside the pool. An implementation answers all ones elsewhere, or what is there.
+    /// Reads the aligned 64-bit word at `at` in the pool. For another address an implementation returns all
+    /// ones or the word that is there.
     fn read_u64(&self, at: Spa) -> u64;
 
-    /// Writes the aligned 64-bit word at `at`, inside the pool. An implementation ignores it elsewhere.
+    /// Writes the aligned 64-bit word at `at` in the pool. An implementation ignores a write to another
+    /// address.
     fn write_u64(&self, at: Spa, value: u64);
 
-    /// Fills `buffer` from `at` on, inside the pool. An implementation fills in ones elsewhere.
+    /// Reads `buffer.len()` bytes from `at` in the pool. For another address an implementation returns all
+    /// ones.
     fn read_bytes(&self, at: Spa, buffer: &mut [u8]);
 
-    /// Writes `bytes` from `at` on, inside the pool. An implementation ignores it elsewhere.
+    /// Writes `bytes` to `at` in the pool. An implementation ignores a write to another address.
     fn write_bytes(&self, at: Spa, bytes: &[u8]);
 
-    /// Reads the aligned 64-bit word at `at`, outside; `None` where that is no memory.
+    /// Reads the aligned 64-bit word at `at` outside the pool. Returns `None` if the address is not memory.
     fn read_outside_u64(&self, at: Spa) -> Option<u64>;
 
-    /// Fills `buffer`, which does not cross a page, from `at` on, outside. Returns whether that is memory.
+    /// Reads `buffer.len()` bytes from `at` outside the pool, within one page. Returns whether the address is
+    /// memory.
     #[must_use]
     fn read_outside(&self, at: Spa, buffer: &mut [u8]) -> bool;
 
-    /// Writes `bytes`, which do not cross a page, from `at` on, outside, as far down as the guest's own accesses look: to
-    /// memory, and to what is fetched as code. Returns whether that is memory; an implementation refuses the hypervisor's
-    /// reservation.
+    /// Writes `bytes` to `at` outside the pool, within one page. The write reaches the level at which the
+    /// guest's own accesses look: memory, and the point of unification for instruction fetches. Returns
+    /// whether the address is memory. An implementation refuses the hypervisor's reservation.
     #[must_use]
     fn write_outside(&self, at: Spa, bytes: &[u8]) -> bool;
 
-    /// Zeroes the whole page at `frame`, inside the pool.
+    /// Zeroes the whole page at `frame` in the pool.
     fn zero_page(&self, frame: Spa);
 
-    /// Makes what was written to `size` bytes from `at` on, in the pool, be found by accesses that pass the caches by, and
-    /// by instruction fetches, where these are not kept coherent: a guest's own tables choose how it accesses its memory.
+    /// Cleans the data cache for `size` bytes at `at` in the pool, and makes the bytes visible to instruction
+    /// fetches, where the hardware does not keep these coherent. A guest chooses by its own page tables
+    /// whether its accesses are cached, so its uncached accesses must find the bytes too.
     fn write_back(&self, at: Spa, size: u64);
 
-    /// Says where the kernel's tables map page 0. Its own address stays unmapped, so that a null pointer of the kernel's
-    /// faults; accesses outside find it at `window`, a page of the pool's addresses. Called once, while the tables are made.
+    /// Sets the address at which the kernel's tables map physical page 0. Virtual page 0 stays unmapped, so
+    /// that a null pointer faults in the kernel; an access to physical page 0 goes through `window`, a page
+    /// in the pool's address range. The kernel calls it once, while it builds the host tables.
     fn map_page_zero(&self, window: Spa);
 }
 
-/// Hands out frames: whole, zeroed pages of the pool.
+/// Allocates frames: whole, zeroed pages of the pool.
 pub trait FrameSource {
-    /// `pages` contiguous zeroed frames.
+    /// Allocates `pages` contiguous zeroed frames.
     ///
     /// # Errors
-    /// [`OutOfFrames`] where no such run is left.
+    /// [`OutOfFrames`] if no free run is long enough.
     fn allocate(&mut self, pages: usize) -> Result<Spa, OutOfFrames>;
 
-    /// Takes back what [`Self::allocate`] gave.
+    /// Frees `pages` frames from `first` on, which [`Self::allocate`] returned.
     fn free(&mut self, first: Spa, pages: usize);
 }
 
-/// The memory of a VM, read by guest-physical address.
+/// The memory of a VM, addressed by guest-physical address. Read-only.
 pub trait GuestMemory {
-    /// The aligned 64-bit word at `at`, or `None` where the VM has no memory that the kernel can read.
+    /// Reads the aligned 64-bit word at `at`. Returns `None` if the VM has no memory there that the kernel
+    /// can read.
     fn read_u64(&self, at: Gpa) -> Option<u64>;
 
-    /// Fills `buffer`, which must not cross a page, from `at` on.
-    ///
-    /// Returns whether the VM has memory there.
+    /// Reads `buffer.len()` bytes from `at`, within one page. Returns whether the VM has memory there.
     fn read_bytes(&self, at: Gpa, buffer: &mut [u8]) -> bool;
 }

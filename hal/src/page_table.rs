@@ -1,18 +1,20 @@
-//! The page-table engine: one for EPT, NPT, stage 2 and the host's own stage 1.
+//! The page-table engine: one implementation for EPT, NPT, Arm stage 2 and the host's own stage 1.
 //!
-//! Isolation is what these tables say, so there is one engine to review and to test, and what differs
-//! between architectures is squeezed into a [`PtFormat`] of a few dozen pure lines. The engine:
+//! Isolation depends on the contents of these tables, so there is one engine to review and to test. A
+//! [`PtFormat`] of a few dozen pure lines holds all differences between architectures. The engine guarantees:
 //!
-//! * never leaves a half-done operation: one that fails leaves every translation as it was;
-//! * maps with the largest leaves that alignment and format allow, and splits one only where an edge
-//!   of a range falls inside it;
-//! * keeps no empty table but the root, so that a mapping costs frames only as long as it lives;
-//! * tells the [`TlbSink`] what to flush at the moment it matters, and frees no table before.
+//! * An operation that fails leaves every translation unchanged.
+//! * A mapping uses the largest leaves that alignment and format allow. The engine splits a leaf only if an
+//!   edge of a range falls inside the leaf.
+//! * No table stays empty except the root, so a mapping costs frames only while it exists.
+//! * The engine names every range to invalidate to the [`TlbSink`], and frees a table only after the
+//!   invalidation.
 //!
-//! It reads and writes entries through [`TableMemory`], so it needs no unsafe code and runs on the host.
+//! The engine reads and writes entries through [`TableMemory`], so it needs no unsafe code and runs on the
+//! host.
 //!
-//! Two uses of one table at a time are the caller's to exclude: `&mut self` does that within a PP, a
-//! lock around the table does it between them. The walkers of the hardware may run all the while.
+//! The caller excludes two operations on one table at a time: `&mut self` does within a PP, a lock around the
+//! table does between PPs. Hardware page walks may run at any time.
 
 mod clear;
 mod copy;
@@ -44,7 +46,7 @@ use view::View;
 
 /// A tree of page tables in the format `F`.
 ///
-/// It owns its tables, but not the memory they lie in: give them back with [`PageTable::destroy`].
+/// The value owns the tables but holds no reference to the memory; free them with [`PageTable::destroy`].
 #[derive(Debug)]
 pub struct PageTable<F> {
     root: Spa,
@@ -52,17 +54,17 @@ pub struct PageTable<F> {
 }
 
 impl<F: PtFormat> PageTable<F> {
-    /// An empty table that maps nothing.
+    /// Creates an empty tree, which maps nothing.
     ///
     /// # Errors
     ///
-    /// [`OutOfFrames`] when `memory` has none for the root.
+    /// [`OutOfFrames`] if `memory` has no frame for the root.
     pub fn new<M: TableMemory>(memory: &mut M, format: F) -> Result<Self, OutOfFrames> {
         let root = memory.allocate(format.root_frames())?;
         Ok(Self { root, format })
     }
 
-    /// Where the root table lies: what goes into CR3, nCR3, the EPT pointer or VTTBR_EL2.
+    /// The address of the root table, for CR3, nCR3, the EPT pointer or VTTBR_EL2.
     pub fn root(&self) -> Spa {
         self.root
     }
@@ -72,15 +74,15 @@ impl<F: PtFormat> PageTable<F> {
         &self.format
     }
 
-    /// What the input address `at` translates to, or `None` where nothing is mapped.
+    /// The translation of the input address `at`, or `None` if `at` is not mapped.
     #[inline]
     pub fn query<M: TableMemory>(&self, memory: &M, at: F::Input) -> Option<Mapping> {
         let offset = self.format.offset(at)?;
         View { root: self.root, format: &self.format, memory }.query(offset)
     }
 
-    /// Frees every table. The caller has made sure that no PP uses them and that none has anything of
-    /// them in its TLB or its paging-structure caches.
+    /// Frees every table. The caller guarantees that no PP uses the tables, and that no TLB or
+    /// paging-structure cache holds an entry of them.
     pub fn destroy<M: TableMemory>(self, memory: &mut M) {
         let top = self.format.top();
         free_children(&self.format, memory, self.root, top);

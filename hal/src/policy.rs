@@ -1,15 +1,20 @@
-//! Declared answers to ID reads: a table that the kernel serves without entering the extension.
+//! The declared answers of a VM: a hash table of CPUID leaves (or ID registers) that the backend answers
+//! without entering the extension.
+//!
+//! An extension declares an answer with bits to keep from the machine's value and bits to set. The backend
+//! applies the answer in its fast path, so a lookup is short: open addressing with linear probing, in a table
+//! that is at most half full.
 
 use plinth_extension_api::abi::{ANY_SUBLEAF, IdAnswer, MAX_ID_ANSWERS};
 
-/// Slots of the hash table; twice the answers, so that probes stay short.
+/// Slots of the hash table: twice the maximum of answers, which keeps probe sequences short.
 const SLOTS: usize = MAX_ID_ANSWERS as usize * 2;
 
-/// The table is full.
+/// The table holds [`MAX_ID_ANSWERS`] answers already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PolicyFull;
 
-/// One slot: a leaf that is not there has `used` unset.
+/// One slot of the hash table. `used` is false in an empty slot.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     used: bool,
@@ -26,32 +31,32 @@ pub struct IdPolicy {
 }
 
 impl IdPolicy {
-    /// No answers.
+    /// A table without answers.
     pub const fn new() -> Self {
         Self { slots: [EMPTY; SLOTS], count: 0 }
     }
 
-    /// How many answers it holds.
+    /// The number of answers.
     pub const fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether it holds none.
+    /// Whether the table holds no answer.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The slot at which the search for `leaf` starts: the hypervisor and extended ranges differ in their
-    /// top bits, the leaves within one in their low bits.
+    /// The slot at which the search for `leaf` begins. The hash mixes the top bits, in which the hypervisor
+    /// range and the extended range differ, with the low bits, in which the leaves of a range differ.
     #[inline]
     const fn home(leaf: u32) -> usize {
         (leaf ^ leaf >> 25) as usize % SLOTS
     }
 
-    /// Adds an answer, or replaces the one for the same leaf and sub-leaf.
+    /// Adds an answer, or replaces the existing answer for the same leaf and sub-leaf.
     ///
     /// # Errors
-    /// [`PolicyFull`] once there are [`MAX_ID_ANSWERS`].
+    /// [`PolicyFull`] for a new leaf once the table holds [`MAX_ID_ANSWERS`] answers.
     pub fn declare(&mut self, answer: IdAnswer) -> Result<(), PolicyFull> {
         let mut at = Self::home(answer.leaf);
         while self.slots[at].used {
@@ -70,7 +75,7 @@ impl IdPolicy {
         Ok(())
     }
 
-    /// The answer for a read of `leaf` and `subleaf`.
+    /// The declared answer to a read of `leaf` and `subleaf`, if there is one.
     #[inline]
     pub fn find(&self, leaf: u32, subleaf: u32) -> Option<&IdAnswer> {
         let mut at = Self::home(leaf);

@@ -1,34 +1,35 @@
-//! The shape of a backend's closed table of registers: MSRs on x86, system registers on Arm.
+//! The layout of a backend's table of registers: MSRs on x86, system registers on Arm.
 //!
-//! A backend lists every register that it knows, in ranges, with a reason for each. The table decides what the root VM
-//! gets, what an extension may open to a guest VM, and what the extension itself may read. A register that no range
-//! names is closed: a guest VM never reaches it. So a register of a new processor is out of reach until somebody has
-//! looked at it and added a line.
+//! The backend lists every register that it knows, in ranges, with a reason for each range. The table decides
+//! what an access of the root VM does, which registers an extension may open to a guest VM, and which
+//! registers the extension may read. A register outside every range is closed: no guest VM reaches it. So a
+//! register of a new processor stays closed until a person has reviewed it and added a line.
 
 use core::fmt::Debug;
 
-/// Who may open a register or a port to a guest VM, so that the guest reaches the machine's without an exit.
+/// Who may open a register or port to a guest VM, so that accesses reach the machine without an exit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Opening {
-    /// Nobody.
+    /// No extension.
     Closed,
-    /// An extension whose manifest names the group INTRINSIC: the state is the processor's, not the VS's.
+    /// An extension whose manifest names the group INTRINSIC: the state belongs to the processor, not to the
+    /// VS.
     Intrinsic,
-    /// Any extension: each VS has the state to itself.
+    /// Any extension: each VS has its own copy of the state.
     Open,
 }
 
-/// What an extension that asks for an opening is trusted with.
+/// The authority of an extension that opens a register or port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Authority {
-    /// Its VMs.
+    /// Over its VMs.
     Vms,
-    /// Its VMs and the machine: its manifest names the group INTRINSIC.
+    /// Over its VMs and the machine: its manifest names the group INTRINSIC.
     Machine,
 }
 
 impl Opening {
-    /// Whether an extension with `authority` may open it.
+    /// Whether an extension with `authority` may open the register.
     #[must_use]
     pub const fn allows(self, authority: Authority) -> bool {
         match self {
@@ -39,31 +40,31 @@ impl Opening {
     }
 }
 
-/// One line of a table. `R` and `W` say what the root VM's reads and writes get, in the backend's terms.
+/// One line of a table. `R` and `W` are the backend's types for the effect of the root VM's reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct RegisterRange<R, W> {
     /// The first register.
     pub first: u32,
     /// The last register.
     pub last: u32,
-    /// What a read of the root VM gets.
+    /// The effect of a read by the root VM.
     pub root_read: R,
-    /// What a write of the root VM does.
+    /// The effect of a write by the root VM.
     pub root_write: W,
     /// Who may open reads to a guest VM.
     pub guest_read: Opening,
     /// Who may open writes to a guest VM.
     pub guest_write: Opening,
-    /// The extension may read it by `IntrinsicRead`.
+    /// Whether the extension may read the registers with `IntrinsicRead`.
     pub readable: bool,
     /// What the registers are, and where the manual describes them.
     pub name: &'static str,
-    /// Why the line is as it is.
+    /// The reason for the settings of this line.
     pub reason: &'static str,
 }
 
 impl<R, W> RegisterRange<R, W> {
-    /// The same, which an extension may open to a guest VM so.
+    /// The range with these openings to a guest VM.
     #[must_use]
     pub const fn opened(self, read: Opening, write: Opening) -> Self
     where
@@ -73,7 +74,7 @@ impl<R, W> RegisterRange<R, W> {
         Self { guest_read: read, guest_write: write, ..self }
     }
 
-    /// The same, which the extension may read by `IntrinsicRead`.
+    /// The range, readable by the extension with `IntrinsicRead`.
     #[must_use]
     pub const fn readable(self) -> Self
     where
@@ -83,22 +84,22 @@ impl<R, W> RegisterRange<R, W> {
         Self { readable: true, ..self }
     }
 
-    /// Whether the range has `register`.
+    /// Whether `register` is in the range.
     #[must_use]
     pub const fn contains(&self, register: u32) -> bool {
         self.first <= register && register <= self.last
     }
 }
 
-/// The range of a sorted `table` that has `register`.
+/// The range of a sorted `table` that contains `register`.
 #[must_use]
 pub fn find<R, W>(table: &[RegisterRange<R, W>], register: u32) -> Option<&RegisterRange<R, W>> {
     let behind = table.partition_point(|range| range.first <= register);
     table[..behind].last().filter(|range| range.contains(register))
 }
 
-/// Whether a table can be searched by [`find`]: ranges are in order, none is empty, no two overlap; and each says what it is
-/// and why. For the backends' tests.
+/// Asserts that [`find`] can search the table: the ranges are sorted, not empty and disjoint, and each has a
+/// name and a reason. For the backends' tests.
 ///
 /// # Panics
 /// With the first register of a range that breaks a rule.

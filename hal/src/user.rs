@@ -1,49 +1,52 @@
-//! The system-call boundary.
+//! The registers of the extension at the system-call boundary, and the reasons why the extension stops
+//! running.
 
 use crate::addr::UserVa;
 
-/// The registers of the extension on one PP.
+/// The saved registers of the extension on one PP.
 pub trait UserContext: Default + Send {
-    /// The next entry starts at `entry` on the empty stack that ends at `stack`, with up to three arguments
-    /// and nothing else of the past in any register.
+    /// Prepares an upcall: the next entry starts at `entry` with the stack pointer at `stack`, where an empty
+    /// stack ends, and with up to three arguments. Clears every other register, so that no older value
+    /// reaches the callback.
     fn prepare_upcall(&mut self, entry: UserVa, stack: UserVa, arguments: [u64; 3]);
 
-    /// What the id register held at the system call.
+    /// The value of the id register at the system call: opcode and flags.
     fn call_number(&self) -> u64;
 
-    /// REG0 to REG5 at the system call.
+    /// The value of REG0 to REG5 at the system call.
     fn argument(&self, register: usize) -> u64;
 
-    /// The next entry returns from the system call with `status` in the id register.
+    /// Sets `status`, which the system call returns in the id register at the next entry.
     fn set_status(&mut self, status: u64);
 
-    /// Sets REG0 to REG5 for the return from the system call.
+    /// Sets one of REG0 to REG5 for the return from the system call.
     fn set_output(&mut self, register: usize, value: u64);
 }
 
 /// Why the extension stopped running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserExit {
-    /// It made a system call.
+    /// The extension made a system call.
     Call,
-    /// It did what it must not.
+    /// The extension caused an exception.
     Fault(UserFault),
-    /// A kick came, or what looks like one. The context is as it was: the next entry goes on with it.
+    /// A kick arrived, or an event that cannot be told from a kick. The context is intact: the next entry
+    /// resumes the extension.
     Kick,
-    /// The time of [`crate::HostCpu::end_turn_after`] may be up, or an interrupt of the root VM's has come, which
-    /// [`crate::HostCpu::return_interrupts`] gives back. The context is as it was.
+    /// The preemption timer of [`crate::HostCpu::end_turn_after`] may have expired, or an interrupt of the
+    /// root VM arrived, which [`crate::HostCpu::return_interrupts`] gives back. The context is intact.
     Clock,
 }
 
-/// What the extension did.
+/// The exception that the extension caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserFault {
-    /// The machine's number for it: x86 exception vector, Arm exception class.
+    /// The number of the exception: x86 vector, Arm exception class.
     pub vector: u64,
-    /// The machine's details: x86 error code, Arm syndrome.
+    /// The details of the exception: x86 error code, Arm syndrome (ESR).
     pub error: u64,
-    /// The address it tried to reach, for memory faults.
+    /// The faulting address, for memory faults.
     pub address: u64,
-    /// The instruction at fault.
+    /// The address of the faulting instruction.
     pub instruction_pointer: u64,
 }

@@ -1,4 +1,4 @@
-//! Virtual machines and virtual states on hardware.
+//! [`VmHw`] and [`VsHw`]: a VM and a virtual state, as the hardware holds them.
 
 use crate::addr::{Gpa, Gva, Spa};
 use crate::arch::{Arch, PageWriter, Registers};
@@ -6,19 +6,19 @@ use crate::exit::{Event, Exit, ProcessorEvent};
 use crate::memory::{FrameSource, GuestMemory, OutOfFrames, PhysicalMemory};
 use crate::register_table::Authority;
 
-/// A register that this machine lacks, or a value that it cannot take.
+/// The machine has no such register, or the register cannot hold the value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BadRegister;
 
-/// An instruction that cannot be skipped: its bytes are out of reach or not what the exit says.
+/// The kernel cannot skip an instruction: it cannot read the bytes, or they do not match the exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BadInstruction;
 
-/// The backend cannot follow the guest's page tables in the form that they have.
+/// The backend does not know the format of the guest's page tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UnknownTables;
 
-/// What the guest would do at an address.
+/// The kind of a guest access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GuestAccess {
     /// Read data.
@@ -29,7 +29,7 @@ pub enum GuestAccess {
     Execute,
 }
 
-/// Which accesses to intercept.
+/// The accesses to a register or port that exit to the extension.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Intercepts {
     /// Reads exit.
@@ -39,34 +39,35 @@ pub struct Intercepts {
 }
 
 impl Intercepts {
-    /// Those of both.
+    /// The union of both.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         Self { reads: self.reads || other.reads, writes: self.writes || other.writes }
     }
 }
 
-/// Why the accesses that exit cannot be set so.
+/// Why the backend refuses to change an intercept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InterceptError {
-    /// The map does not cover that register or port.
+    /// The intercept map does not cover the register or port.
     Unknown,
-    /// The register or port may not be opened so to this VM, or its accesses are the kernel's alone.
+    /// The VM may not get this access without an exit, or the kernel alone handles it.
     Denied,
 }
 
-/// What all VSs of a VM share on hardware.
+/// The hardware state that all VSs of a VM share: its TLB tag and its intercept maps.
 pub trait VmHw: Sized {
     /// The backend.
     type Arch: Arch;
 
-    /// Makes the intercept maps of a VM whose nested tables start at `nested_root`.
+    /// Creates the intercept maps of a VM whose nested tables start at `nested_root`.
     ///
-    /// `tag` tells its TLB entries from other VMs'; the root VM's is 1. The root VM reaches every register and port
-    /// but those that the kernel must own; any other VM reaches none until it is let.
+    /// `tag` separates the VM's TLB entries from those of other VMs; tag 1 is the root VM. The root VM
+    /// reaches every register and port except those that the kernel must own. Any other VM reaches none until
+    /// the extension opens one.
     ///
     /// # Errors
-    /// [`OutOfFrames`]; nothing stays allocated.
+    /// [`OutOfFrames`]; no frame stays allocated.
     fn create(
         memory: <Self::Arch as Arch>::Memory,
         frames: &mut impl FrameSource,
@@ -74,12 +75,12 @@ pub trait VmHw: Sized {
         tag: u16,
     ) -> Result<Self, OutOfFrames>;
 
-    /// Gives its frames back.
+    /// Frees the frames of the VM.
     fn destroy(self, frames: &mut impl FrameSource);
 
-    /// Sets which accesses to MSR or system register `register` exit to the extension. The others of a guest VM reach the
-    /// machine, where an extension with `authority` may open them. The others of the root VM get what the backend's table
-    /// says.
+    /// Sets which accesses to the MSR or system register `register` exit to the extension. In a guest VM the
+    /// remaining accesses reach the machine, if an extension with `authority` may open them. In the root VM
+    /// the remaining accesses do what the backend's register table says.
     ///
     /// # Errors
     /// [`InterceptError`]; nothing changed.
@@ -90,10 +91,11 @@ pub trait VmHw: Sized {
         authority: Authority,
     ) -> Result<(), InterceptError>;
 
-    /// Sets whether accesses to an I/O port exit to the extension, as [`Self::intercept_register`].
+    /// Sets whether accesses to an I/O port exit to the extension. The rules of [`Self::intercept_register`]
+    /// apply.
     ///
     /// # Errors
-    /// [`InterceptError`]; nothing changed. Every port is unknown on a machine without ports.
+    /// [`InterceptError`]; nothing changed. On a machine without I/O ports every port is unknown.
     fn intercept_port(
         &mut self,
         port: u16,
@@ -102,63 +104,65 @@ pub trait VmHw: Sized {
     ) -> Result<(), InterceptError>;
 }
 
-/// One virtual state on hardware.
+/// The hardware state of one virtual state (VS).
 ///
-/// While a VS is active on a PP its general registers are in that PP's exit page, not here.
+/// While a VS is active on a PP, its general registers are in the exit page of that PP. Otherwise they are in
+/// the frame that [`Self::registers_at`] names.
 pub trait VsHw: Sized {
     /// The backend.
     type Arch: Arch;
 
-    /// A VS of `vm` in the architecture's reset state.
+    /// Creates a VS of `vm` in the architecture's reset state.
     ///
     /// # Errors
-    /// [`OutOfFrames`]; nothing stays allocated.
+    /// [`OutOfFrames`]; no frame stays allocated.
     fn create(
         memory: <Self::Arch as Arch>::Memory,
         frames: &mut impl FrameSource,
         vm: &<Self::Arch as Arch>::Vm,
     ) -> Result<Self, OutOfFrames>;
 
-    /// Gives its frames back.
+    /// Frees the frames of the VS.
     fn destroy(self, frames: &mut impl FrameSource);
 
-    /// Takes the state of the OS that launched the hypervisor on this PP; writes its general registers
-    /// to the exit page.
+    /// Loads the state that the OS had on this PP at the launch, which makes this VS a root VS. Writes the
+    /// general registers to the exit page.
     fn init_root(&mut self, root: &<Self::Arch as Arch>::RootState, exit_page: PageWriter<Self::Arch>);
 
-    /// Writes why the VS exited into the exit page.
+    /// Writes the details of the exit to the exit page.
     fn describe(&self, exit: &Exit, exit_page: PageWriter<Self::Arch>);
 
-    /// Skips the instruction that exited.
+    /// Skips the instruction that caused the exit.
     ///
     /// # Errors
     /// [`BadInstruction`]; nothing changed.
     fn advance(&mut self, guest: &impl GuestMemory) -> Result<(), BadInstruction>;
 
-    /// Delivers `event` at the next run.
+    /// Injects `event` at the next entry.
     fn inject(&mut self, event: Event);
 
-    /// Delivers interrupt `number` as soon as the VS can take it. Only for VMs other than the root VM. Returns false, and
-    /// changes nothing, where one waits already.
+    /// Queues interrupt `number` and delivers it as soon as the VS can take it. Not for the root VM. Returns
+    /// false, and changes nothing, if an interrupt is queued already.
     fn interrupt(&mut self, number: u8) -> bool;
 
-    /// Takes interrupt `number` back, if it waits.
+    /// Removes interrupt `number` from the queue, if it is still there.
     fn withdraw(&mut self, number: u8);
 
-    /// Reads a register other than the general ones.
+    /// Reads a register of the VS other than a general register.
     ///
     /// # Errors
     /// [`BadRegister`].
     fn read(&self, register: u64) -> Result<u64, BadRegister>;
 
-    /// Writes a register other than the general ones; bits that the kernel needs keep their value.
+    /// Writes a register of the VS other than a general register. Bits that the kernel relies on keep their
+    /// value.
     ///
     /// # Errors
     /// [`BadRegister`].
     fn write(&mut self, register: u64, value: u64) -> Result<(), BadRegister>;
 
-    /// Where a guest-virtual address leads for the guest's kernel, by the guest's own tables; `None` where they do not
-    /// map it or do not allow the access. The tables stay as they are.
+    /// Walks the guest's own page tables for `gva`, with the privilege of the guest's kernel. Returns `None`
+    /// if they do not map the address or do not allow the access. Does not set accessed or dirty bits.
     ///
     /// # Errors
     /// [`UnknownTables`].
@@ -169,21 +173,23 @@ pub trait VsHw: Sized {
         guest: &impl GuestMemory,
     ) -> Result<Option<Gpa>, UnknownTables>;
 
-    /// Forgets what the TLBs hold of its VM before it runs again.
+    /// Requests that the next entry invalidates the TLB entries of the VM.
     fn flush_tlb(&mut self);
 
-    /// From the next run on it translates by the nested tables that start at `root`, which are its VM's too, and
-    /// forgets what the TLBs hold of the ones before.
+    /// Switches the VS to other nested tables of its VM, which start at `root`, from the next entry on.
+    /// Invalidates the translations of the previous tables.
     fn set_nested_root(&mut self, root: Spa);
 
-    /// It is at rest, and runs on another PP next time: what it holds of this one is void.
+    /// Drops all cached state that belongs to the current PP. The kernel calls it before an inactive VS moves
+    /// to another PP.
     fn leave_pp(&mut self);
 
-    /// Carries out what a guest did to processors (an [`crate::ExitClass::Processor`] exit), but for what
-    /// it answers, and skips the instruction.
+    /// Carries out a guest access that addresses processors (an exit of class
+    /// [`crate::ExitClass::Processor`]) and skips the instruction. Returns the part that is left for the
+    /// kernel.
     ///
     /// # Errors
-    /// [`BadInstruction`] for an access that cannot be understood; nothing changed.
+    /// [`BadInstruction`] if the backend cannot decode the access; nothing changed.
     fn processor_control(
         &mut self,
         exit: &Exit,
@@ -191,36 +197,42 @@ pub trait VsHw: Sized {
         registers: Registers<Self::Arch>,
     ) -> Result<ProcessorEvent, BadInstruction>;
 
-    /// Its map cannot follow an exit with the detail [`crate::MEMORY_TYPES`]: takes the change back, and gives the guest the
-    /// exception of a write that the processor refuses. By default there is no such exit.
+    /// Reverts the change that an exit with the detail [`crate::MEMORY_TYPES`] reported, because the nested
+    /// tables cannot express it, and injects the exception for a refused register write. A backend without
+    /// such exits keeps the default.
     fn refuse_memory_types(&mut self) {}
 
-    /// Puts it into the state after a reset of its VP; it must not run until [`Self::start`]. Its general registers
-    /// are in `page`, which is the one that [`Self::registers_at`] names for a VS that is not active: nothing else is there.
+    /// Puts the VS into the state after a reset of its VP. The VS must not run until [`Self::start`]. `page`
+    /// is the page at [`Self::registers_at`] of an inactive VS, which holds nothing but general registers.
     fn reset(&mut self, page: PageWriter<Self::Arch>);
 
-    /// Starts it after a reset, at `entry` in the machine's own terms. `page` is as for [`Self::reset`].
+    /// Starts the VS after a reset, at `entry` in the architecture's own encoding. `page` as in
+    /// [`Self::reset`].
     fn start(&mut self, entry: u64, page: PageWriter<Self::Arch>);
 
-    /// From the next run on, exits with [`crate::ExitClass::Reserved`] after each instruction; or no longer.
+    /// Switches single-stepping on or off: the VS exits with [`crate::ExitClass::Reserved`] after each
+    /// instruction.
     fn single_step(&mut self, on: bool);
 
-    /// While it runs, from the next time on, it exits with [`crate::ExitClass::Timer`] once the machine's counter has come to
-    /// `deadline`; at none for `None`. Called before each run of a VS that has a deadline, and when it has it no longer.
+    /// Makes the VS exit with [`crate::ExitClass::Timer`] once the counter of the machine reaches `deadline`;
+    /// `None` disarms. The kernel calls it before each run of a VS that has a deadline, and once when the
+    /// deadline is gone.
     ///
-    /// The kernel itself looks at the counter before each run. Hardware that cannot stop a guest at a time, or only
-    /// sometimes, does what it can; none, by default.
+    /// The kernel compares the counter with the deadline before each run anyway. So a backend whose hardware
+    /// cannot stop a guest at a given time, or not always, may arm less or nothing. The default arms nothing.
     fn set_deadline(&mut self, deadline: Option<u64>) {
         let _ = deadline;
     }
 
-    /// Where its general registers are while it is not active, by number, 8 bytes each, at the start of a page.
+    /// The address of the general registers while the VS is inactive: 8 bytes each, by number, at the start
+    /// of a page.
     fn registers_at(&self) -> Spa;
 
-    /// Puts it to rest: its general registers go from the exit page to where [`Self::registers_at`] says, and what the
-    /// processor still holds of it, such as FPU state, comes out. Called on the PP that it ran on.
+    /// Deactivates the VS on the PP that it ran on: copies its general registers from the exit page to
+    /// [`Self::registers_at`], and saves what the processor still holds of it, such as FPU state.
     fn save_registers(&mut self, memory: &impl PhysicalMemory, registers: Registers<Self::Arch>);
 
-    /// Puts the general registers of a VS that becomes active into the exit page, after [`Self::flush_tlb`].
+    /// Copies the general registers of a VS that becomes active to the exit page. The kernel calls it after
+    /// [`Self::flush_tlb`].
     fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: PageWriter<Self::Arch>);
 }

@@ -1,4 +1,4 @@
-//! Emptying a range, and the tables that nothing is left in.
+//! Clearing a range, and unlinking the tables that become empty.
 
 use super::editor::Editor;
 use super::geometry::{Geometry, pieces};
@@ -7,7 +7,7 @@ use crate::addr::Spa;
 use core::ops::Range;
 
 impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
-    /// Empties `range`. No leaf reaches beyond it.
+    /// Clears `range`. The caller has split every leaf that crosses an end of the range.
     pub(super) fn clear(&mut self, range: Range<u64>) {
         self.clear_table(self.root, self.format.top(), range);
     }
@@ -31,14 +31,15 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         self.stale(range);
     }
 
-    /// Empties `piece` of `child`, unless that is all of it: then it goes as a whole.
+    /// Clears `piece` of `child`. Does nothing if the piece covers all of `child`: the caller then unlinks
+    /// the whole table.
     fn clear_child(&mut self, child: Spa, level: u8, piece: Range<u64>) {
         if piece.end - piece.start < F::span(level + 1) {
             self.clear_table(child, level, piece);
         }
     }
 
-    /// Unlinks and retires `child`, if nothing is left in it.
+    /// Unlinks and retires `child` if it is empty or covered by `piece`.
     fn prune(&mut self, table: Spa, index: usize, child: Spa, level: u8, piece: Range<u64>) {
         let span = F::span(level);
         let whole = piece.end - piece.start == span;
@@ -53,7 +54,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         (0..self.format.entries(level)).all(|index| self.entry(table, index, level) == Entry::Empty)
     }
 
-    /// Retires an unlinked table and all below it.
+    /// Retires an unlinked table and all tables below it.
     fn retire_tree(&mut self, table: Spa, level: u8) {
         for index in (0..self.format.entries(level)).take_while(|_| level > 0) {
             if let Entry::Table(child) = self.entry(table, index, level) {

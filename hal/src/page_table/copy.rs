@@ -1,4 +1,4 @@
-//! A second table that says the same, to be changed on its own afterwards.
+//! Copying a tree: same leaves, own tables, so that the copy can change independently (used for views).
 
 use super::geometry::Geometry;
 use super::{Entry, PageTable, PtFormat, TableMemory};
@@ -6,7 +6,7 @@ use crate::OutOfFrames;
 use crate::addr::Spa;
 
 impl<F: PtFormat + Clone> PageTable<F> {
-    /// A table of the same format with the same leaves in tables of its own.
+    /// Copies the tree: the same leaves in the same format, in tables of its own.
     ///
     /// # Errors
     ///
@@ -24,8 +24,8 @@ impl<F: PtFormat + Clone> PageTable<F> {
     }
 }
 
-/// Copies the entries of a table; a table that they refer to is linked before it is filled, so that whoever frees
-/// the copy finds it.
+/// Copies the entries of one table. Links a new child table before it fills the child, so that
+/// [`PageTable::destroy`] finds every table of a copy that failed half-way.
 fn copy_entries<F: PtFormat, M: TableMemory>(
     format: &F,
     memory: &mut M,

@@ -1,4 +1,4 @@
-//! The modifying operations: check everything, then change.
+//! The modifying operations. Each one checks all preconditions first, and then changes entries.
 
 use super::editor::Editor;
 use super::geometry::Geometry;
@@ -8,13 +8,13 @@ use crate::memory::OutOfFrames;
 use core::ops::Range;
 
 impl<F: PtFormat> PageTable<F> {
-    /// Maps `size` bytes from `at` on to `spa` and following, with the largest leaves possible. Addresses
-    /// and size are multiples of 4096 bytes. Nothing is flushed: processors do not cache what is not mapped.
+    /// Maps `size` bytes from `at` to `spa`, with the largest leaves possible. Addresses and size are
+    /// multiples of 4096 bytes. Invalidates no TLB: processors do not cache entries that are not present.
     ///
     /// # Errors
     ///
-    /// Any [`MapError`] but `NotMapped`. The table is as it was; if frames ran out, what had been mapped
-    /// by then is unmapped and flushed again.
+    /// Any [`MapError`] except `NotMapped`. The table is unchanged: if frames ran out, the engine has
+    /// unmapped and invalidated what it had mapped by then.
     pub fn map<M: TableMemory, T: TlbSink<F::Input>>(
         &mut self,
         memory: &mut M,
@@ -34,13 +34,13 @@ impl<F: PtFormat> PageTable<F> {
         result.map_err(MapError::from)
     }
 
-    /// Unmaps `size` bytes from `at` on, all of which must be mapped, and frees the tables that become
-    /// empty. Leaves that reach beyond the range are split. Returns when the TLBs are flushed.
+    /// Unmaps `size` bytes from `at`, all of which must be mapped, and frees the tables that become empty.
+    /// Splits leaves that cross an end of the range. Returns after the TLB invalidation.
     ///
     /// # Errors
     ///
-    /// `NotMapped`, `Misaligned` or `OutOfRange`; `OutOfFrames` when a leaf can't be split. Every
-    /// translation is as it was, and no more frames are used.
+    /// `NotMapped`, `Misaligned` or `OutOfRange`; `OutOfFrames` if a leaf cannot be split. Every translation
+    /// is unchanged, and no more frames are in use.
     pub fn unmap<M: TableMemory, T: TlbSink<F::Input>>(
         &mut self,
         memory: &mut M,
@@ -55,7 +55,8 @@ impl<F: PtFormat> PageTable<F> {
         })
     }
 
-    /// Does of [`unmap`](Self::unmap) what can fail: afterwards that takes no frame. Translations stay as they are.
+    /// Does the part of [`unmap`](Self::unmap) that can fail, so that the unmap itself needs no frame.
+    /// Translations are unchanged.
     ///
     /// # Errors
     ///
@@ -70,13 +71,13 @@ impl<F: PtFormat> PageTable<F> {
         self.edit_mapped(memory, tlb, at, size, |editor, range| editor.split(range, None))
     }
 
-    /// Gives `size` bytes from `at` on, all of which must be mapped, other attributes. Leaves that reach
-    /// beyond the range, or are too large for the attributes, are split. Returns when the TLBs are flushed.
+    /// Changes the attributes of `size` bytes from `at`, all of which must be mapped. Splits leaves that
+    /// cross an end of the range or are too large for the attributes. Returns after the TLB invalidation.
     ///
     /// # Errors
     ///
-    /// `NotMapped`, `Misaligned`, `OutOfRange` or `Unsupported`; `OutOfFrames` when a leaf can't be
-    /// split. Every translation is as it was, and no more frames are used.
+    /// `NotMapped`, `Misaligned`, `OutOfRange` or `Unsupported`; `OutOfFrames` if a leaf cannot be split.
+    /// Every translation is unchanged, and no more frames are in use.
     pub fn protect<M: TableMemory, T: TlbSink<F::Input>>(
         &mut self,
         memory: &mut M,
@@ -89,7 +90,8 @@ impl<F: PtFormat> PageTable<F> {
         self.edit_mapped(memory, tlb, at, size, |editor, range| editor.protect(range, attributes))
     }
 
-    /// Does of [`protect`](Self::protect) what can fail: afterwards that takes no frame. Translations stay as they are.
+    /// Does the part of [`protect`](Self::protect) that can fail, so that the change itself needs no frame.
+    /// Translations are unchanged.
     ///
     /// # Errors
     ///
@@ -108,8 +110,9 @@ impl<F: PtFormat> PageTable<F> {
         })
     }
 
-    /// Re-forms large leaves from the tables on the way to each address of the range, also where a leaf reaches beyond it: what
-    /// splitting for a smaller range has used comes back. Translations stay as they are. Returns when the TLBs are flushed.
+    /// Merges tables back into large leaves on the path to each address of the range, even if such a leaf
+    /// reaches beyond the range. This frees the tables that a split for a smaller range allocated.
+    /// Translations are unchanged. Returns after the TLB invalidation.
     ///
     /// # Errors
     ///
@@ -128,9 +131,9 @@ impl<F: PtFormat> PageTable<F> {
         Ok(())
     }
 
-    /// Re-forms large leaves from tables that lie within `size` bytes from `at` on and map one contiguous
-    /// stretch with the same attributes throughout. Translations stay as they are; the tables are
-    /// freed. Returns when the TLBs are flushed.
+    /// Merges tables back into large leaves, if a table lies within `size` bytes from `at` and maps one
+    /// contiguous range with the same attributes throughout. Translations are unchanged, and the tables are
+    /// freed. Returns after the TLB invalidation.
     ///
     /// # Errors
     ///
@@ -149,7 +152,8 @@ impl<F: PtFormat> PageTable<F> {
         Ok(())
     }
 
-    /// Edits a range all of which must be mapped, and flushes what it changed also where it fails half-way.
+    /// Runs `edit` on a range all of which must be mapped. Invalidates what changed, even if `edit` fails
+    /// half-way.
     fn edit_mapped<M: TableMemory, T: TlbSink<F::Input>>(
         &mut self,
         memory: &mut M,

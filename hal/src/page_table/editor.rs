@@ -1,4 +1,5 @@
-//! The state of one modifying operation.
+//! The state of one modifying operation: the tree, its memory, and the ranges and tables that wait for an
+//! invalidation.
 
 use super::geometry::Geometry;
 use super::reclaim::Reclaim;
@@ -7,7 +8,7 @@ use super::{Entry, InputAddress, PageTable, PtFormat, TableMemory, TlbSink};
 use crate::addr::Spa;
 use core::ops::Range;
 
-/// One modifying operation under way. It ends by [`finish`](Self::finish).
+/// One modifying operation in progress. [`finish`](Self::finish) ends it.
 pub(super) struct Editor<'a, F, M, T> {
     pub(super) root: Spa,
     pub(super) format: &'a F,
@@ -29,21 +30,22 @@ impl<'a, F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'a, F, M, T> 
         self.format.decode(self.memory.read(table, index), level)
     }
 
-    /// Notes that `range` has to be flushed before the operation ends.
+    /// Marks `range` for TLB invalidation before the operation ends.
     pub(super) fn stale(&mut self, range: Range<u64>) {
         self.reclaim.mark(range);
     }
 
-    /// Frees `table`, which nothing refers to any more, after what is stale has been flushed.
+    /// Frees `table`, which no entry refers to any more, after the next TLB invalidation.
     pub(super) fn retire(&mut self, table: Spa) {
         if !self.reclaim.push(table) {
             self.settle();
-            // There is room now.
+            // `settle` has emptied the list.
             self.reclaim.push(table);
         }
     }
 
-    /// Replaces a live entry by one of another size, address or memory type that covers `range`.
+    /// Replaces a live entry that covers `range` by an entry of another size, address or memory type, with
+    /// break-before-make if the format requires it.
     pub(super) fn replace(&mut self, table: Spa, index: usize, entry: u64, range: Range<u64>) {
         if F::BREAK_BEFORE_MAKE {
             self.memory.write(table, index, 0);
@@ -54,7 +56,7 @@ impl<'a, F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'a, F, M, T> 
         self.memory.write(table, index, entry);
     }
 
-    /// Flushes and frees what has gathered.
+    /// Invalidates the marked ranges, then frees the retired tables.
     pub(super) fn finish(mut self) {
         self.settle();
     }

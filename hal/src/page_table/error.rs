@@ -1,23 +1,23 @@
-//! Why a page table refuses.
+//! The reasons for which a page-table operation fails.
 
 use super::Attributes;
 use crate::OutOfFrames;
 use core::fmt;
 
-/// Why an operation on a page table was refused. No translation has changed then.
+/// Why an operation on a page table failed. No translation has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MapError {
-    /// Something is mapped at this input address already.
+    /// This input address is mapped already.
     AlreadyMapped(u64),
-    /// Nothing is mapped at this input address.
+    /// This input address is not mapped.
     NotMapped(u64),
     /// An address or the size is not a multiple of the page size.
     Misaligned,
-    /// The range is empty, or ends outside the addresses that the table can translate from or to.
+    /// The range is empty, or exceeds the input or output addresses of the format.
     OutOfRange,
     /// The format has no encoding for these attributes.
     Unsupported(Attributes),
-    /// No frame is left for a table.
+    /// The pool has no frame for a table.
     OutOfFrames,
 }
 

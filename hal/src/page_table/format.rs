@@ -1,11 +1,11 @@
-//! What a page-table format has to say: geometry and bits, nothing that runs.
+//! [`PtFormat`]: the geometry and the entry bits of a page-table format, as pure functions.
 
 use crate::addr::{Gpa, HostVa, Spa, UserVa};
 use bitflags::bitflags;
 pub use plinth_extension_api::abi::MemoryType;
 
 bitflags! {
-    /// What an access through a mapping may do.
+    /// The accesses that a mapping permits.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
     pub struct Permissions: u8 {
         /// Data can be read.
@@ -14,17 +14,18 @@ bitflags! {
         const WRITE = 1 << 1;
         /// Instructions can be fetched.
         const EXECUTE = 1 << 2;
-        /// Code in user mode may do so too. Stage 1 of the host only: nested paging has no user.
+        /// User mode has the same permissions. Only for the host's stage 1: nested paging does not
+        /// distinguish user mode.
         const USER = 1 << 3;
     }
 }
 
-/// What a leaf says besides its address.
+/// The attributes of a leaf: everything except its address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 pub struct Attributes {
-    /// What may be done.
+    /// The permitted accesses.
     pub permissions: Permissions,
-    /// How it is cached.
+    /// The memory type, which determines caching.
     pub memory: MemoryType,
 }
 
@@ -38,21 +39,21 @@ impl Attributes {
 /// A decoded page-table entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry {
-    /// Translates nothing.
+    /// Not present: translates nothing.
     Empty,
-    /// Refers to the table of the next lower level.
+    /// Refers to a table of the next lower level.
     Table(Spa),
-    /// Ends the walk.
+    /// Maps a page or block, and ends the walk.
     Leaf {
-        /// The first byte that it maps.
+        /// The first byte of the page or block.
         spa: Spa,
-        /// What it allows.
+        /// The attributes of the mapping.
         attributes: Attributes,
     },
 }
 
-/// An address that a table translates from. Each format has one type of them, so that a guest-physical
-/// address can't be looked up in the host's own table.
+/// The type of a format's input addresses. Each format has one, so that the compiler refuses to look up a
+/// guest-physical address in the host's own table.
 pub trait InputAddress: Copy {
     /// Wraps a raw address, in bytes.
     fn from_raw(raw: u64) -> Self;

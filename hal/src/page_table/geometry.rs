@@ -1,8 +1,8 @@
-//! Where an address lies in the tree.
+//! The position of an address in the tree: levels, indices, spans.
 //!
-//! Inside the engine an input address is an *offset*: its bits below the tree's width, the sign extension
-//! stripped. Offsets never overflow when a size is added, which addresses at the top of a canonical
-//! space do.
+//! Inside the engine an input address is an *offset*: the address bits below the width of the tree, without
+//! the sign extension. Adding a size to an offset never overflows, while adding it to an address at the top
+//! of a canonical address space does.
 
 use super::{InputAddress, MapError, PtFormat};
 use crate::addr::{PAGE_SIZE, Spa};
@@ -10,7 +10,7 @@ use core::ops::Range;
 
 const PAGE_BITS: u32 = PAGE_SIZE.trailing_zeros();
 
-/// What follows from a format's constants.
+/// Values that follow from a format's constants.
 pub(super) trait Geometry: PtFormat {
     /// The level of the root.
     #[inline]

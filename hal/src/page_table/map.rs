@@ -7,7 +7,7 @@ use crate::OutOfFrames;
 use crate::addr::Spa;
 use core::ops::Range;
 
-/// A stretch of input offsets and where it leads.
+/// A range of input offsets, its output address and its attributes.
 #[derive(Clone)]
 struct Stretch {
     range: Range<u64>,
@@ -16,20 +16,20 @@ struct Stretch {
 }
 
 impl Stretch {
-    /// The part of it that starts and ends with `range`.
+    /// The sub-range `range` of the stretch, with its output address.
     fn part(&self, range: Range<u64>) -> Self {
         let spa = self.spa.wrapping_add(range.start.wrapping_sub(self.range.start));
         Self { range, spa, attributes: self.attributes }
     }
 
-    /// Whether a leaf of `span` bytes maps it exactly.
+    /// Whether one leaf of `span` bytes maps the stretch exactly.
     fn fits(&self, span: u64) -> bool {
         self.range.end - self.range.start == span && self.spa.is_aligned(span)
     }
 }
 
 impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
-    /// Maps `range`, which is free; if frames run out, frees it again.
+    /// Maps `range`, which is free. Clears the range again if frames run out.
     pub(super) fn fill_or_clear(
         &mut self,
         range: Range<u64>,
@@ -64,7 +64,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         self.memory.write(table, index, entry);
     }
 
-    /// The table that the entry refers to, a new one where it is empty. It is not a leaf.
+    /// The table that the entry refers to. Allocates a table if the entry is empty. The entry is not a leaf.
     fn child(&mut self, table: Spa, index: usize, level: u8) -> Result<Spa, OutOfFrames> {
         if let Entry::Table(child) = self.entry(table, index, level) {
             return Ok(child);

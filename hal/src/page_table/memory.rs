@@ -1,23 +1,23 @@
-//! What the engine needs from its surroundings: memory for tables, and somebody who flushes TLBs.
+//! The environment of the engine: memory for tables, and TLB invalidation.
 
 use crate::addr::Spa;
 use crate::{FrameSource, OutOfFrames, PhysicalMemory};
 
-/// The frames that tables lie in.
+/// The frames of the tables.
 ///
-/// The walkers of the hardware read the same memory: writes must reach them whole and in order, which
-/// is why a backend writes an entry by one volatile or atomic 64-bit store, with the barrier and the cache
-/// maintenance its architecture asks for.
+/// Hardware page walks read the same memory, so each write must reach them whole and in order. A backend
+/// therefore writes an entry by one volatile or atomic 64-bit store, with the barrier and the cache
+/// maintenance that its architecture requires.
 pub trait TableMemory {
-    /// Hands out `frames` consecutive frames full of zeroes, aligned to their total size. `frames` is 1,
-    /// but for a concatenated root, where it is a higher power of two.
+    /// Allocates `frames` consecutive zeroed frames, aligned to their total size. `frames` is 1, or a higher
+    /// power of two for a concatenated root.
     ///
     /// # Errors
     ///
-    /// [`OutOfFrames`]; nothing has changed then.
+    /// [`OutOfFrames`]; nothing has changed.
     fn allocate(&mut self, frames: usize) -> Result<Spa, OutOfFrames>;
 
-    /// Takes back what one call of [`allocate`](Self::allocate) handed out.
+    /// Frees the frames that one call of [`allocate`](Self::allocate) returned.
     fn free(&mut self, table: Spa, frames: usize);
 
     /// Reads the entry `index` of the table at `table`.
@@ -61,15 +61,16 @@ fn entry_address(table: Spa, index: usize) -> Spa {
     table.word(index as u64)
 }
 
-/// Drops cached translations of one table, `I` being its input addresses.
+/// Invalidates cached translations of one table. `I` is the type of its input addresses.
 pub trait TlbSink<I> {
-    /// Returns when no PP can use a translation of `size` bytes from `start` on that was cached before the
-    /// call, nor the paging-structure caches that lead to it. It may drop more than asked.
+    /// Invalidates the translations of `size` bytes from `start`, and the paging-structure cache entries on
+    /// the path to them. Returns once no PP can use one that it cached before the call. May invalidate more
+    /// than asked.
     fn flush(&mut self, start: I, size: u64);
 }
 
-/// The [`TlbSink`] of a table that no PP has loaded since its TLBs were last flushed: there is nothing
-/// to drop.
+/// The [`TlbSink`] of a table that no PP has used since its TLBs were last invalidated: there is nothing to
+/// invalidate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NotLoaded;
 

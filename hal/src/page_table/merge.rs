@@ -1,4 +1,4 @@
-//! Re-forming large leaves.
+//! Merging tables back into large leaves.
 
 use super::editor::Editor;
 use super::geometry::{Geometry, next_boundary, pieces};
@@ -7,7 +7,7 @@ use crate::addr::Spa;
 use core::ops::Range;
 
 impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
-    /// Merges what can be merged of the tables within `range`.
+    /// Merges all tables within `range` that map one uniform stretch.
     pub(super) fn merge(&mut self, range: Range<u64>) {
         self.merge_table(self.root, self.format.top(), range);
     }
@@ -22,7 +22,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         }
     }
 
-    /// Puts a leaf into the place of `child`, if one says the same. Returns whether it did.
+    /// Replaces `child` by one leaf, if a leaf can express the same mapping. Returns whether it did.
     fn merge_entry(&mut self, table: Spa, index: usize, child: Spa, level: u8, piece: Range<u64>) -> bool {
         let whole = piece.end.wrapping_sub(piece.start) == F::span(level);
         if !whole {
@@ -40,8 +40,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         false
     }
 
-    /// Merges what can be merged of the tables on the way to each offset of `range`: also where a
-    /// leaf that is re-formed reaches beyond the range.
+    /// Merges the tables on the path to each offset of `range`, even if a new leaf reaches beyond the range.
     pub(super) fn merge_along(&mut self, range: Range<u64>) {
         let mut offset = range.start;
         while offset < range.end {
@@ -50,7 +49,8 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         }
     }
 
-    /// Merges on the way from `table` to `offset`. Returns the bytes of the multiple around it that has been dealt with.
+    /// Merges on the path from `table` to `offset`. Returns the size of the aligned block around `offset`
+    /// that is done.
     fn merge_to(&mut self, table: Spa, level: u8, offset: u64) -> u64 {
         let (index, span) = (self.format.index(offset, level), F::span(level));
         let Entry::Table(child) = self.entry(table, index, level) else { return span };
@@ -60,7 +60,8 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         if merged { span } else { seen }
     }
 
-    /// Where `table` leads, if that is one aligned stretch with the same attributes throughout.
+    /// The output address and attributes of `table`, if it maps one aligned stretch with the same attributes
+    /// throughout.
     fn uniform(&self, table: Spa, level: u8) -> Option<(Spa, Attributes)> {
         let Entry::Leaf { spa, attributes } = self.entry(table, 0, level) else { return None };
         let follows = |index: usize| {

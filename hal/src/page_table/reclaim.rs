@@ -1,16 +1,17 @@
-//! Tables that are no longer linked, and what has to be flushed before they may be used again.
+//! Unlinked tables, and the ranges to invalidate before these tables may be freed.
 //!
-//! A walker may still be inside a table, or have it in its paging-structure caches, after the entry that
-//! led there is gone. So tables gather here, and are freed after the flush; gathering a few of them saves
-//! flushes, each of which interrupts other PPs.
+//! A hardware page walk may still be inside a table, or a paging-structure cache may still refer to it, after
+//! the entry that pointed to the table is gone. So unlinked tables collect here, and the editor frees them
+//! after a TLB invalidation. Collecting several tables saves invalidations, each of which interrupts other
+//! PPs.
 
 use crate::addr::Spa;
 use core::ops::Range;
 
-/// Tables gathered before a flush is forced: few enough for a kernel stack.
+/// The number of tables that can wait before the editor must invalidate. Small enough for a kernel stack.
 const CAPACITY: usize = 32;
 
-/// What waits for a flush.
+/// The range and the tables that wait for an invalidation.
 pub(super) struct Reclaim {
     stale: Range<u64>,
     tables: [Spa; CAPACITY],
@@ -22,7 +23,7 @@ impl Reclaim {
         Self { stale: 0..0, tables: [Spa::new(0); CAPACITY], count: 0 }
     }
 
-    /// Notes that translations of `range` may be cached that no longer hold.
+    /// Marks `range`: TLBs may hold translations of it that are no longer valid.
     pub(super) fn mark(&mut self, range: Range<u64>) {
         self.stale = if self.stale.is_empty() {
             range
@@ -31,7 +32,7 @@ impl Reclaim {
         };
     }
 
-    /// Takes a table that nothing refers to any more. Returns false, and takes nothing, where there is no room.
+    /// Adds a table that no entry refers to any more. Returns false, and adds nothing, if the list is full.
     pub(super) fn push(&mut self, table: Spa) -> bool {
         let Some(slot) = self.tables.get_mut(self.count) else { return false };
         *slot = table;
@@ -39,7 +40,7 @@ impl Reclaim {
         true
     }
 
-    /// What to flush, then which tables to free; empties both.
+    /// Returns the range to invalidate and the tables to free afterwards, and empties both.
     pub(super) fn take(&mut self) -> (Range<u64>, impl Iterator<Item = Spa> + use<>) {
         let tables = self.tables;
         let count = core::mem::take(&mut self.count);

@@ -1,4 +1,4 @@
-//! Changing the attributes of what is mapped.
+//! Changing the attributes of mapped ranges.
 
 use super::editor::Editor;
 use super::geometry::{Geometry, pieces};
@@ -8,7 +8,8 @@ use crate::addr::Spa;
 use core::ops::Range;
 
 impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
-    /// Gives `range`, which is mapped, other attributes; splits and flushes only if they differ somewhere.
+    /// Sets the attributes of `range`, which is mapped. Splits and invalidates only if some attribute
+    /// changes.
     pub(super) fn protect(&mut self, range: Range<u64>, new: Attributes) -> Result<(), OutOfFrames> {
         if self.prepare_protect(range.clone(), new)? {
             self.rewrite_table(self.root, self.format.top(), range, new);
@@ -16,7 +17,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         Ok(())
     }
 
-    /// Splits what [`Self::protect`] needs split. Returns whether it has anything to do.
+    /// Splits the leaves that [`Self::protect`] needs split. Returns whether any attribute changes.
     pub(super) fn prepare_protect(
         &mut self,
         range: Range<u64>,
@@ -43,7 +44,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         }
     }
 
-    /// Writes a leaf whose permissions, and whose memory type if `retyped`, have changed.
+    /// Writes a leaf with new permissions, and with a new memory type if `retyped`.
     fn rewrite_leaf(&mut self, table: Spa, index: usize, entry: u64, range: Range<u64>, retyped: bool) {
         if retyped {
             self.replace(table, index, entry, range);

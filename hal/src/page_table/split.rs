@@ -1,4 +1,4 @@
-//! Splitting large leaves, so that a range ends where a leaf ends.
+//! Splitting large leaves, so that the ends of a range coincide with ends of leaves.
 
 use super::editor::Editor;
 use super::geometry::{Geometry, next_boundary};
@@ -9,8 +9,8 @@ use crate::addr::Spa;
 use core::ops::Range;
 
 impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
-    /// Splits the leaves that lie across an end of `range`, and those within that are too large for the attributes `new`, if
-    /// it is to get some. If frames run out, undoes that.
+    /// Splits the leaves that cross an end of `range`. With attributes `new`, also splits the leaves within
+    /// the range that are too large for these attributes. Undoes its splits if frames run out.
     pub(super) fn split(&mut self, range: Range<u64>, new: Option<Attributes>) -> Result<(), OutOfFrames> {
         let edges = self.split_edges(range.clone());
         let result = edges.and_then(|()| new.map_or(Ok(()), |new| self.split_for(range.clone(), new)));
@@ -20,7 +20,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         result
     }
 
-    /// Splits the leaves that lie across an end of `range`.
+    /// Splits the leaves that cross an end of `range`.
     fn split_edges(&mut self, range: Range<u64>) -> Result<(), OutOfFrames> {
         self.split_at(range.start)?;
         self.split_at(range.end)
@@ -42,7 +42,7 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         Ok(())
     }
 
-    /// Splits the leaf that `offset` falls into until one starts there.
+    /// Splits the leaf that contains `offset` until a leaf starts at `offset`.
     fn split_at(&mut self, offset: u64) -> Result<(), OutOfFrames> {
         while offset < self.format.input_end() {
             let slot = self.view().probe(offset);
@@ -57,14 +57,14 @@ impl<F: PtFormat, M: TableMemory, T: TlbSink<F::Input>> Editor<'_, F, M, T> {
         Ok(())
     }
 
-    /// A table, not linked yet, that maps what a leaf of `level` does.
+    /// Allocates a table that maps the same as a leaf of `level`. The table is not linked yet.
     fn split_leaf(&mut self, level: u8, spa: Spa, attributes: Attributes) -> Result<Spa, OutOfFrames> {
         let child = self.memory.allocate(1)?;
         self.fill_split(child, F::below(level), spa, attributes);
         Ok(child)
     }
 
-    /// Puts the table `child` into the place of the leaf in `slot`, which starts at `start`.
+    /// Replaces the leaf in `slot`, which starts at `start`, by the table `child`.
     fn link(&mut self, slot: &Slot, child: Spa, start: u64) {
         let entry = self.format.table(child);
         self.replace(slot.table, slot.index, entry, start..start.saturating_add(F::span(slot.level)));

@@ -1,38 +1,38 @@
-//! Looking without touching.
+//! Read-only walks of a tree.
 
 use super::geometry::{Geometry, next_boundary};
 use super::{Attributes, Entry, PtFormat, TableMemory};
 use crate::addr::Spa;
 use core::ops::Range;
 
-/// What an input address translates to.
+/// The translation of an input address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mapping {
-    /// Where the address itself leads, its offset within the leaf included.
+    /// The output address of the input address itself, including the offset within the leaf.
     pub spa: Spa,
-    /// What the leaf allows.
+    /// The attributes of the leaf.
     pub attributes: Attributes,
-    /// The bytes that the leaf covers.
+    /// The size of the leaf in bytes.
     pub size: u64,
 }
 
 impl Mapping {
-    /// The first input address behind the leaf, which translates `at`: a leaf's size is a power of two, and so is its
-    /// alignment.
+    /// The first input address after the leaf that translates `at`. A leaf is aligned to its size, a power of
+    /// two.
     #[must_use]
     pub const fn end(&self, at: u64) -> u64 {
         (at | self.size.wrapping_sub(1)).saturating_add(1)
     }
 }
 
-/// A table together with the memory that it lies in.
+/// A tree together with its memory, for reading.
 pub(super) struct View<'a, F, M> {
     pub(super) root: Spa,
     pub(super) format: &'a F,
     pub(super) memory: &'a M,
 }
 
-/// Where a walk ended.
+/// The entry at which a walk ended.
 pub(super) struct Slot {
     pub(super) table: Spa,
     pub(super) index: usize,
@@ -41,7 +41,7 @@ pub(super) struct Slot {
 }
 
 impl<F: PtFormat, M: TableMemory> View<'_, F, M> {
-    /// Walks to the entry that decides about `offset`: a leaf or an empty one.
+    /// Walks to the leaf or the empty entry that translates `offset`.
     #[inline]
     pub(super) fn probe(&self, offset: u64) -> Slot {
         let mut level = self.format.top();
@@ -64,7 +64,7 @@ impl<F: PtFormat, M: TableMemory> View<'_, F, M> {
         Some(Mapping { spa: Spa::new(spa.raw() | (offset & (size - 1))), attributes, size })
     }
 
-    /// The first offset in `range` whose entry is as `wanted`.
+    /// The first offset in `range` whose entry satisfies `wanted`.
     pub(super) fn find(&self, range: Range<u64>, wanted: impl Fn(Entry) -> bool) -> Option<u64> {
         let mut offset = range.start;
         while offset < range.end {
