@@ -208,16 +208,23 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn pass_through_root(&mut self) -> Next {
         let Some(root) = self.root_vs.filter(|root| self.can_run(*root)) else {
             log::error!("pp {}: it has no root VS that can run; the processor stops", self.index);
-            self.mailbox.rest();
-            self.mailbox.set_standing(Standing::Failed);
-            // BOUND: none. It has nothing to run any more, and nobody waits for a PP that runs no guest.
-            loop {
-                self.cpu.park(|| false);
-            }
+            self.stop_for_good()
         };
         let unanswered = self.last_vs == root && self.callback != Callback::Bootstrap;
         self.callback = Callback::Vmexit;
         if unanswered { self.pass_through(self.last_exit) } else { Next::Run }
+    }
+
+    /// Stops this PP, which must not or cannot run any guest again. Other PPs see it as failed.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn stop_for_good(&mut self) -> ! {
+        self.mailbox.rest();
+        self.mailbox.set_standing(Standing::Failed);
+        // BOUND: none. It has nothing to run any more, and no PP waits for one that runs no guest.
+        loop {
+            self.cpu.park(|| false);
+        }
     }
 
     /// Makes a VS active, if it is not broken.

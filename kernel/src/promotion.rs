@@ -22,7 +22,7 @@ use crate::mailbox::{Mailbox, PROMOTE, Standing};
 use crate::objects::VsState;
 use crate::options;
 use crate::pp::{Departure, Next, Pp, guest_view};
-use crate::wait::{CpuClock, Deadline};
+use crate::wait::{Clock, CpuClock, Deadline};
 
 /// The kernel's option: who may stop the hypervisor.
 const OPTION: &str = "may-stop=";
@@ -53,6 +53,9 @@ const STEPS: u32 = 16;
 /// How many times as long as a PP has to come, one that is there waits for the others and for the secrets' end.
 const PATIENCE: u64 = 4;
 
+/// The bits of a meeting's number that name the PP that asked.
+const PP_BITS: u32 = (MAX_PPS - 1).count_ones();
+
 /// How far a meeting is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -66,9 +69,20 @@ enum Phase {
     Over,
 }
 
-/// Where PPs meet. Each meeting has a number, so that nobody takes the next one for his own.
+/// How a meeting ends for a PP that has come to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    /// All PPs leave.
+    Leave,
+    /// The meeting was cancelled before all PPs had come: the PP runs its guest on.
+    GoOn,
+    /// The kernel has failed on the PP that asked, after all had come: the nested tables and the secrets are half destroyed.
+    Failed,
+}
+
+/// Where PPs meet. Each meeting has a number, so that no PP takes the next meeting for the one that it came to.
 pub(crate) struct Rendezvous {
-    /// The number of the meeting in bits 63:2, its [`Phase`] below.
+    /// The number of the meeting in bits 63:2, its [`Phase`] below. The low [`PP_BITS`] of the number name the PP that asked.
     state: AtomicU64,
     /// The PPs that are there.
     here: AtomicU64,
@@ -91,10 +105,11 @@ impl Rendezvous {
         self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Begins a meeting, unless there is one. Returns its number.
-    fn begin(&self) -> Option<u64> {
+    /// Begins a meeting that PP `asker` asks for, unless there is one. Returns its number.
+    fn begin(&self, asker: usize) -> Option<u64> {
         let (last, phase) = self.state();
-        let number = (last + 1) & (u64::MAX >> 2);
+        let count = (last >> PP_BITS).wrapping_add(1);
+        let number = (count << PP_BITS | asker as u64) & (u64::MAX >> 2);
         if phase != Phase::None {
             return None;
         }
@@ -107,6 +122,42 @@ impl Rendezvous {
     fn asked(&self) -> Option<u64> {
         let (number, phase) = self.state();
         (phase == Phase::Asked).then_some(number)
+    }
+
+    /// The PP that asked for a meeting.
+    const fn asker(number: u64) -> usize {
+        number as usize & ((1 << PP_BITS) - 1)
+    }
+
+    /// Waits for the end of a meeting on a PP that has come, `limit` ticks until all have. After [`Phase::Met`] no PP may run
+    /// a guest again, since the PP that asked destroys the nested tables. So from there on the wait has no deadline: `overdue` is
+    /// called once when the time is up, and the wait goes on until the secrets are destroyed or `asker_failed`.
+    fn wait_for_end(
+        &self,
+        number: u64,
+        clock: &impl Clock,
+        limit: u64,
+        asker_failed: impl Fn() -> bool,
+        overdue: impl FnOnce(),
+    ) -> Outcome {
+        let is = |phase| self.state() == (number, phase);
+        if !Deadline::after(clock, limit).wait(|| !is(Phase::Asked)) {
+            // The PP that asked does not come back to the meeting.
+            self.go_on(number, Phase::Asked, Phase::None);
+        }
+        let ends = || !is(Phase::Met) || asker_failed();
+        if !Deadline::after(clock, limit.saturating_mul(PATIENCE)).wait(ends) {
+            overdue();
+        }
+        // BOUND: the work of the PP that asked, which waits for nothing but locks that are given up in the end; or its failure.
+        while !ends() {
+            clock.relax();
+        }
+        match self.state() {
+            (current, Phase::Over) if current == number => Outcome::Leave,
+            (current, Phase::Met) if current == number => Outcome::Failed,
+            _ => Outcome::GoOn,
+        }
     }
 
     fn come(&self, pp: usize) {
@@ -142,7 +193,7 @@ impl<A: Arch> Pp<'_, A> {
             TakeBack::Later => return Err(Error::Denied.into()),
         }
         let back = self.skip_for_good()?;
-        let met = match self.kernel.rendezvous.begin() {
+        let met = match self.kernel.rendezvous.begin(self.index) {
             Some(number) => self.meet(number),
             // Another PP has asked: this one comes.
             None => self
@@ -319,19 +370,27 @@ impl<A: Arch> Pp<'_, A> {
         None
     }
 
-    /// Is there, and waits until all are. Returns whether they leave.
+    /// Comes to a meeting and waits for its end. Returns whether all PPs leave. Does not return where the kernel has failed on
+    /// the PP that asked after all had come: this PP has no tables left on which it could run a guest.
     fn wait_for_others(&mut self, number: u64) -> bool {
-        let rendezvous = &self.kernel.rendezvous;
-        rendezvous.come(self.index);
+        let (rendezvous, clock) = (&self.kernel.rendezvous, CpuClock(&self.cpu));
+        let (pp, asker) = (self.index, Rendezvous::asker(number));
+        rendezvous.come(pp);
         let limit = self.kernel.answer_limit(&self.cpu).saturating_mul(PATIENCE);
-        let clock = CpuClock(&self.cpu);
-        let is = |phase| rendezvous.state() == (number, phase);
-        if !Deadline::after(&clock, limit).wait(|| !is(Phase::Asked)) {
-            // The one that has asked has failed.
-            rendezvous.go_on(number, Phase::Asked, Phase::None);
+        let asker_failed =
+            || self.kernel.mailboxes.get(asker).is_none_or(|mailbox| mailbox.standing() == Standing::Failed);
+        let overdue =
+            || log::error!("pp {pp}: pp {asker} has not destroyed all secrets in time; it is waited for");
+        match rendezvous.wait_for_end(number, &clock, limit, asker_failed, overdue) {
+            Outcome::Leave => true,
+            Outcome::GoOn => false,
+            Outcome::Failed => {
+                log::error!(
+                    "pp {pp}: pp {asker} has failed while it destroyed the VMs' tables; the processor stops"
+                );
+                self.stop_for_good()
+            }
         }
-        let over = Deadline::after(&clock, limit.saturating_mul(PATIENCE)).wait(|| !is(Phase::Met));
-        over && is(Phase::Over)
     }
 
     /// Makes the VS active again that was. It may be gone.
@@ -431,17 +490,71 @@ mod tests {
     #[test]
     fn a_meeting_has_a_number_and_one_outcome() {
         let rendezvous = Rendezvous::new();
-        let first = rendezvous.begin().unwrap();
-        assert_eq!((rendezvous.begin(), rendezvous.asked()), (None, Some(first)));
+        let first = rendezvous.begin(2).unwrap();
+        assert_eq!((rendezvous.begin(2), rendezvous.asked()), (None, Some(first)));
         rendezvous.come(3);
         assert!(rendezvous.are_here(1 << 3) && !rendezvous.are_here(1 << 2 | 1 << 3));
         assert!(rendezvous.go_on(first, Phase::Asked, Phase::None));
         assert!(!rendezvous.go_on(first, Phase::Asked, Phase::Met), "it is cancelled");
-        let second = rendezvous.begin().unwrap();
+        let second = rendezvous.begin(3).unwrap();
+        assert_eq!((Rendezvous::asker(first), Rendezvous::asker(second)), (2, 3));
         assert!(second != first && !rendezvous.are_here(1 << 3));
         assert!(!rendezvous.go_on(first, Phase::Asked, Phase::Met), "another one's");
         assert!(rendezvous.go_on(second, Phase::Asked, Phase::Met));
         assert!(rendezvous.go_on(second, Phase::Met, Phase::Over) && rendezvous.is_over());
-        assert_eq!(rendezvous.begin(), None, "there is nothing left to leave");
+        assert_eq!(rendezvous.begin(2), None, "there is nothing left to leave");
+    }
+
+    /// A clock that each look advances by one, and at which something may happen.
+    struct Steps<F>(core::cell::Cell<u64>, F);
+
+    impl<F: Fn(u64)> Clock for Steps<F> {
+        fn now(&self) -> u64 {
+            self.0.get()
+        }
+
+        fn relax(&self) {
+            self.0.set(self.0.get() + 1);
+            (self.1)(self.0.get());
+        }
+    }
+
+    /// How a meeting that all have come to ends for one of them where `then` happens at each tick.
+    fn outcome_of_met(then: impl Fn(&Rendezvous, u64, u64), fails_at: u64) -> (Outcome, u32) {
+        let (rendezvous, overdue) = (Rendezvous::new(), core::cell::Cell::new(0));
+        let number = rendezvous.begin(1).unwrap();
+        assert!(rendezvous.go_on(number, Phase::Asked, Phase::Met));
+        let clock = Steps(core::cell::Cell::new(0), |now| then(&rendezvous, number, now));
+        let failed = || clock.now() >= fails_at;
+        let outcome = rendezvous.wait_for_end(number, &clock, 10, failed, || overdue.set(overdue.get() + 1));
+        (outcome, overdue.get())
+    }
+
+    #[test]
+    fn when_all_have_met_no_pp_goes_back_however_long_it_takes() {
+        let destroys_until = |end| {
+            move |rendezvous: &Rendezvous, number, now| {
+                if now == end {
+                    rendezvous.go_on(number, Phase::Met, Phase::Over);
+                }
+            }
+        };
+        assert_eq!(outcome_of_met(destroys_until(5), u64::MAX), (Outcome::Leave, 0));
+        assert_eq!(
+            outcome_of_met(destroys_until(1000), u64::MAX),
+            (Outcome::Leave, 1),
+            "late, and reported once"
+        );
+        assert_eq!(outcome_of_met(|_, _, _| {}, 5), (Outcome::Failed, 0));
+        assert_eq!(outcome_of_met(|_, _, _| {}, 1000), (Outcome::Failed, 1));
+    }
+
+    #[test]
+    fn a_meeting_that_is_not_met_in_time_is_cancelled() {
+        let rendezvous = Rendezvous::new();
+        let number = rendezvous.begin(1).unwrap();
+        let clock = Steps(core::cell::Cell::new(0), |_| {});
+        let outcome = rendezvous.wait_for_end(number, &clock, 10, || false, || panic!("it is not met"));
+        assert_eq!((outcome, rendezvous.asked()), (Outcome::GoOn, None));
     }
 }
