@@ -11,20 +11,21 @@ use plinth_launch::LaunchStatus;
 use spin::Once;
 
 use crate::extension::{self, Extension};
-use crate::frames::{FrameOwner, FramePool, KernelFrames};
-use crate::handle::Table;
-use crate::logger::Logger;
-use crate::mailbox::{Mailbox, Standing};
-use crate::memory_types::GIB;
-use crate::objects::{Vm, Vp, Vs};
-use crate::platform::{Platform, PrepareError, range};
+use crate::ipi::mailbox::{Mailbox, Standing};
+use crate::ipi::wait;
+use crate::launch::platform::{Platform, PrepareError, range};
+use crate::memory::frames::{FrameOwner, FramePool, KernelFrames};
+use crate::memory::host_space::{DATA, HostSpace};
+use crate::memory::trapped::TrappedPages;
+use crate::object::objects::{Vm, Vp, Vs};
+use crate::object::table::Table;
+use crate::pp::memory_types::GIB;
+use crate::pp::promotion::{self, MayStop, Rendezvous};
+use crate::pp::watchdog;
 use crate::pp::{PpResources, stays_off};
-use crate::promotion::{self, MayStop, Rendezvous};
-use crate::space::{DATA, HostSpace};
+use crate::report::logger::Logger;
+use crate::report::trace::Traces;
 use crate::sync::Lock;
-use crate::trace::Traces;
-use crate::trapped::TrappedPages;
-use crate::{wait, watchdog};
 
 /// The most physical processors.
 pub const MAX_PPS: usize = abi::MAX_PPS as usize;

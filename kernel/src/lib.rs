@@ -14,44 +14,25 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-mod departure;
-mod detached;
-mod exits;
 mod extension;
-mod frames;
-mod guest;
-mod handle;
+mod hypercall;
+mod ipi;
 mod kernel;
-pub mod logger;
-mod lost;
-mod mailbox;
-mod memory_types;
-mod nested;
-mod objects;
-pub mod options;
-mod passthrough;
-mod platform;
+mod launch;
+mod memory;
+mod object;
 mod pp;
-mod processors;
-mod promotion;
-mod reserved;
-mod served;
-mod space;
+mod report;
 mod sync;
 mod syscall;
-mod text;
-mod timer;
-mod trace;
-mod trapped;
-mod user_epoch;
-mod wait;
-mod watchdog;
 
-pub use frames::{FrameOwner, FramePool, MAX_FRAMES};
 pub use kernel::{KERNEL_STACK_PAGES, Kernel, MAX_PPS, MAX_VMS, MAX_VPS, MAX_VSS};
-pub use lost::{LostPp, last_words};
-pub use platform::{Entry, Platform, PrepareError};
+pub use launch::options;
+pub use launch::platform::{Entry, Platform, PrepareError};
+pub use memory::frames::{FrameOwner, FramePool, MAX_FRAMES};
+pub use memory::trapped::TrappedPages;
 pub use pp::{Departure, PpResources};
+pub use report::crash::{LostPp, last_words};
+pub use report::logger;
 #[cfg(not(loom))]
 pub use sync::{Lock, LockGuard, LockLost};
-pub use trapped::TrappedPages;

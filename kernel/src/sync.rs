@@ -9,7 +9,7 @@ mod model;
 use plinth_extension_api::abi::{Error, Failure};
 use plinth_hal::OutOfFrames;
 
-use crate::platform::PrepareError;
+use crate::launch::platform::PrepareError;
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};

@@ -5,8 +5,8 @@ use plinth_hal::{Arch, UserContext, VsHw};
 
 use super::{Answer, DONE, about};
 use crate::kernel::MAX_PPS;
-use crate::logger;
 use crate::pp::Pp;
+use crate::report::logger;
 
 /// The registers that a dump shows, of those that the machine has.
 const DUMPED: [(&str, u64); 22] = [

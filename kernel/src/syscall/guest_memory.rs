@@ -4,7 +4,7 @@ use plinth_extension_api::abi::{Error, Failure, MAX_COPY, MemoryAccess};
 use plinth_hal::{Arch, Gpa, GuestAccess, Gva, PAGE_SIZE, UserContext, VsHw};
 
 use super::{Answer, DONE, about};
-use crate::handle::Id;
+use crate::object::table::Id;
 use crate::pp::{Pp, guest_view};
 
 /// How much is copied at a time: on the kernel's stack.

@@ -6,7 +6,7 @@ use plinth_extension_api::abi::{Error, Failure, TIMER_OFF};
 use plinth_hal::{Arch, HostCpu, UserContext};
 
 use super::{Answer, DONE};
-use crate::mailbox::{ATTENTION, Standing};
+use crate::ipi::mailbox::{ATTENTION, Standing};
 use crate::pp::Pp;
 
 impl<A: Arch> Pp<'_, A> {

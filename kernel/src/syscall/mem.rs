@@ -5,11 +5,11 @@ use plinth_hal::page_table::Permissions;
 use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa, UserContext};
 
 use super::{Answer, DONE};
-use crate::detached::Detached;
-use crate::frames::{FrameOwner, KernelFrames};
-use crate::platform::PrepareError;
+use crate::launch::platform::PrepareError;
+use crate::memory::deferred_free::Detached;
+use crate::memory::frames::{FrameOwner, KernelFrames};
+use crate::memory::host_space::HostSpace;
 use crate::pp::Pp;
-use crate::space::HostSpace;
 
 impl<A: Arch> Pp<'_, A> {
     /// Gives the extension a zeroed page.

@@ -26,7 +26,7 @@ use plinth_extension_api::abi::{Call, Error, Failure, SIGNATURE, Status};
 use plinth_hal::{Arch, UserContext};
 
 use crate::extension::{End, Extension};
-use crate::handle::Id;
+use crate::object::table::Id;
 use crate::pp::{Next, Pp};
 
 /// The group whose calls need no handle, and so belong to no version.

@@ -13,10 +13,10 @@ use plinth_hal::{Arch, Spa, UserContext};
 
 use super::vm_memory::{Input, LARGE, bad, map_failure, permissions};
 use super::{Answer, DONE, about};
-use crate::detached::Detached;
-use crate::handle::Id;
-use crate::nested::Broadcast;
+use crate::memory::deferred_free::Detached;
+use crate::object::table::Id;
 use crate::pp::Pp;
+use crate::pp::nested_fault::Broadcast;
 
 /// In how many bytes tables are merged at a time: what that gives back has room in [`Detached`].
 pub(crate) const MERGED: u64 = 16 * LARGE;

@@ -8,8 +8,8 @@ use plinth_extension_api::abi::{Error, Failure, GENERAL_REGISTERS, MAX_REGISTERS
 use plinth_hal::{Arch, BadRegister, PhysicalMemory, Spa, UserContext, VsHw};
 
 use super::{Answer, DONE, about};
-use crate::handle::Id;
-use crate::objects::Vs;
+use crate::object::objects::Vs;
+use crate::object::table::Id;
 use crate::pp::Pp;
 
 /// Bytes of one [`RegisterAccess`].

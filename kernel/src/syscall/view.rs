@@ -9,11 +9,11 @@ use plinth_hal::page_table::PoolTables;
 use plinth_hal::{Arch, Spa, UserContext, VsHw};
 
 use super::{Answer, DONE, about};
-use crate::handle::Id;
+use crate::ipi::shootdown::Forgotten;
 use crate::kernel::Kernel;
-use crate::objects::{View, Vm, Vs};
+use crate::object::objects::{View, Vm, Vs};
+use crate::object::table::Id;
 use crate::pp::Pp;
-use crate::processors::Forgotten;
 
 impl<A: Arch> Pp<'_, A> {
     /// Makes a view of a VM.

@@ -9,11 +9,11 @@ use plinth_hal::page_table::{PageTable, PoolTables};
 use plinth_hal::{Arch, InterceptError, Intercepts, UserContext, VmHw};
 
 use super::{Answer, DONE, about};
-use crate::handle::Id;
-use crate::mailbox::POLICY;
-use crate::objects::Vm;
+use crate::ipi::mailbox::POLICY;
+use crate::ipi::shootdown::Forgotten;
+use crate::object::objects::Vm;
+use crate::object::table::Id;
 use crate::pp::Pp;
-use crate::processors::Forgotten;
 
 impl<A: Arch> Pp<'_, A> {
     /// Makes a VM without memory.

@@ -9,14 +9,14 @@ use plinth_hal::page_table::{
 use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa, UserContext};
 
 use super::{Answer, DONE, about};
-use crate::detached::Detached;
-use crate::handle::Id;
-use crate::mailbox::FLUSH;
-use crate::nested::Broadcast;
-use crate::objects::Vm;
+use crate::ipi::mailbox::FLUSH;
+use crate::ipi::shootdown::Forgotten;
+use crate::ipi::wait::Unheard;
+use crate::memory::deferred_free::Detached;
+use crate::object::objects::Vm;
+use crate::object::table::Id;
 use crate::pp::Pp;
-use crate::processors::Forgotten;
-use crate::wait::Unheard;
+use crate::pp::nested_fault::Broadcast;
 
 /// Bytes of the leaves that a mapping is made of where it can be.
 pub(super) const LARGE: u64 = 2 << 20;

@@ -4,8 +4,8 @@ use plinth_extension_api::abi::{Error, Failure};
 use plinth_hal::Arch;
 
 use super::{Answer, DONE, about};
-use crate::handle::Id;
-use crate::objects::Vp;
+use crate::object::objects::Vp;
+use crate::object::table::Id;
 use crate::pp::Pp;
 
 impl<A: Arch> Pp<'_, A> {

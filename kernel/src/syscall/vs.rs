@@ -8,13 +8,13 @@ use plinth_extension_api::abi::{
 use plinth_hal::{Arch, Event, UserContext, VsHw};
 
 use super::{Answer, DONE, Resumption, about};
-use crate::frames::KernelFrames;
-use crate::handle::Id;
+use crate::ipi::mailbox::Standing;
 use crate::kernel::{Kernel, MAX_PPS};
-use crate::mailbox::Standing;
-use crate::objects::{Vp, Vs, VsState};
+use crate::memory::frames::KernelFrames;
+use crate::object::objects::{Vp, Vs, VsState};
+use crate::object::table::Id;
+use crate::pp::cpu_control::reset;
 use crate::pp::{Callback, Next, Pp, StartedBy, guest_view};
-use crate::processors;
 
 impl<A: Arch> Pp<'_, A> {
     /// Makes a VS of a VP, for one PP.
@@ -73,7 +73,7 @@ impl<A: Arch> Pp<'_, A> {
             }
             vs.hw.init_root(root, self.page.writer());
             if self.started_by == StartedBy::Messages {
-                processors::reset(vs, self.page.writer());
+                reset(vs, self.page.writer());
             }
             vs.hw.save_registers(&self.machine.memory, self.page.registers_once());
             vs.is_root = true;

@@ -19,20 +19,20 @@ const WAYS: &[Way] = &[
     Way {
         method: "registers_once",
         callers: &[
-            ("kernel/src/passthrough.rs", 2, "an answer as the bare machine's; a hypercall's number"),
+            ("kernel/src/pp/passthrough.rs", 2, "an answer as the bare machine's; a hypercall's number"),
             (
-                "kernel/src/served.rs",
+                "kernel/src/hypercall/mod.rs",
                 2,
                 "whether a hypercall may be the kernel's own; its number and arguments",
             ),
-            ("kernel/src/trace.rs", 1, "what an ID read or a hypercall is about, for a record"),
+            ("kernel/src/report/trace.rs", 1, "what an ID read or a hypercall is about, for a record"),
             (
-                "kernel/src/promotion.rs",
+                "kernel/src/pp/promotion.rs",
                 2,
                 "what the bare machine goes on with; whether the OS says that it can",
             ),
-            ("kernel/src/processors.rs", 1, "what a guest does to processors"),
-            ("kernel/src/pp.rs", 1, "a VS that is put to rest"),
+            ("kernel/src/pp/cpu_control.rs", 1, "what a guest does to processors"),
+            ("kernel/src/pp/mod.rs", 1, "a VS that is put to rest"),
             ("kernel/src/syscall/vs.rs", 1, "a root VS, before it first runs"),
             ("kernel/src/syscall/registers.rs", 1, "a general register for the extension itself"),
             ("arch-amd/src/cpu.rs", 2, "RAX and RSP for the VMCB before an entry; an exit"),
@@ -70,7 +70,11 @@ const WAYS: &[Way] = &[
     },
     Way {
         method: "field_for_a_report",
-        callers: &[("kernel/src/lost.rs", 1, "the last line of a processor that the kernel has lost")],
+        callers: &[(
+            "kernel/src/report/crash.rs",
+            1,
+            "the last line of a processor that the kernel has lost",
+        )],
     },
 ];
 
@@ -126,9 +130,12 @@ mod tests {
     #[test]
     fn a_file_that_is_not_listed_may_not_read() {
         let source = "fn f(page: P) {\n    page.registers_once();\n    P::world_switch_words(&page);\n}\n";
-        for path in
-            ["kernel/src/exits.rs", "hal/src/vs.rs", "arch-intel/src/memory_types.rs", "arch-armv8/src/vs.rs"]
-        {
+        for path in [
+            "kernel/src/pp/run.rs",
+            "hal/src/vs.rs",
+            "arch-intel/src/memory_types.rs",
+            "arch-armv8/src/vs.rs",
+        ] {
             assert_eq!(found(path, source), [2, 3], "{path}");
         }
         assert_eq!(found("xtask/src/main.rs", source), [0; 0]);
@@ -138,8 +145,8 @@ mod tests {
     fn a_listed_file_may_not_read_once_more() {
         let once = "fn f(page: P) {\n    page.registers_once();\n}\n";
         let twice = "fn f(page: P) {\n    page.registers_once();\n    page.registers_once();\n}\n";
-        assert_eq!(found("kernel/src/processors.rs", once), [0; 0]);
-        assert_eq!(found("kernel/src/processors.rs", twice), [3]);
+        assert_eq!(found("kernel/src/pp/cpu_control.rs", once), [0; 0]);
+        assert_eq!(found("kernel/src/pp/cpu_control.rs", twice), [3]);
     }
 
     #[test]

@@ -238,7 +238,7 @@ mod tests {
         for (path, count) in [
             ("images/x86/src/image.rs", 1),
             ("arch-amd/src/cpu.rs", 1),
-            ("kernel/src/mailbox/models.rs", 0),
+            ("kernel/src/ipi/mailbox/models.rs", 0),
             ("kernel/tests/a.rs", 0),
             ("arch-sim/src/cpu.rs", 0),
             ("xtask/src/main.rs", 0),

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn names_are_the_same_on_each_machine() {
-        assert_eq!(short("kernel/src/pp.rs"), "kernel/src/pp.rs");
+        assert_eq!(short("kernel/src/pp/mod.rs"), "kernel/src/pp/mod.rs");
         assert_eq!(
             short("/home/me/.cargo/registry/src/index-1/spin-0.12.3/src/once.rs"),
             "spin-0.12.3/src/once.rs"

@@ -1,0 +1,348 @@
+//! The extension: its image, its callbacks, its life.
+
+use core::fmt::{self, Display, Formatter, Write};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use plinth_extension_api::abi::{
+    EXTENSION_EXITED, EXTENSION_FAULTED, EXTENSION_MISUSED, EXTENSION_OVERDUE, GROUP_INTRINSIC,
+    GROUPS_ALWAYS, GROUPS_WITHOUT_MANIFEST, MANIFEST_KIND, MANIFEST_OWNER,
+};
+use plinth_hal::page_table::Permissions;
+use plinth_hal::{Arch, Authority, PAGE_SIZE, PhysicalMemory, Spa, UserFault, UserVa};
+use plinth_launch::image::Image;
+use sha2::{Digest, Sha256};
+
+use crate::kernel::Kernel;
+use crate::launch::platform::{Platform, PrepareError};
+use crate::memory::frames::{FrameOwner, KernelFrames};
+use crate::memory::host_space::HostSpace;
+use crate::pp::Callback;
+use crate::report::text::Text;
+use crate::sync::Lock;
+
+/// Distances of the extension's regions from the base of its part of the address space. All of it fits into 512 GiB,
+/// what the smallest tables of user mode reach (AArch64 stage 2 on processors with 40 bits of physical address).
+const STACKS: u64 = 256 << 30;
+const FAIL_STACKS: u64 = 320 << 30;
+const EXIT_PAGES: u64 = 384 << 30;
+const PAGES: u64 = 448 << 30;
+/// Room for one PP's stack and the guard below it.
+const STACK_STRIDE: u64 = 1 << 20;
+/// Pages in the stack of the callbacks, and in that of the fail callback.
+const STACK_PAGES: u64 = 8;
+
+/// The image may move by this many bits' worth of 2 MiB steps.
+const RANDOM_BITS: u32 = 16;
+
+/// What the extension has of its own on one PP.
+#[derive(Clone, Copy)]
+pub(crate) struct Places {
+    /// Top of the stack on which callbacks start.
+    pub(crate) stack: UserVa,
+    /// Top of the stack on which the fail callback starts.
+    pub(crate) fail_stack: UserVa,
+    /// The exit page.
+    pub(crate) exit_page: UserVa,
+}
+
+/// Bytes for how the extension has ended.
+const END_TEXT: usize = 128;
+
+/// How the extension has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    Faulted,
+    Exited,
+    Overdue,
+    RunsNoVs,
+    NoActiveVs,
+    WaitsOutsideStart,
+    FailedLate,
+}
+
+impl End {
+    const ALL: [Self; 7] = [
+        Self::Faulted,
+        Self::Exited,
+        Self::Overdue,
+        Self::RunsNoVs,
+        Self::NoActiveVs,
+        Self::WaitsOutsideStart,
+        Self::FailedLate,
+    ];
+
+    /// Its number in the ABI.
+    pub(crate) const fn number(self) -> u64 {
+        match self {
+            Self::Faulted => EXTENSION_FAULTED,
+            Self::Exited => EXTENSION_EXITED,
+            Self::Overdue => EXTENSION_OVERDUE,
+            Self::RunsNoVs | Self::NoActiveVs | Self::WaitsOutsideStart | Self::FailedLate => {
+                EXTENSION_MISUSED
+            }
+        }
+    }
+}
+
+impl Display for End {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Faulted => "it faulted",
+            Self::Exited => "it asked to",
+            Self::Overdue => "it did not return",
+            Self::RunsNoVs => "it runs no VS",
+            Self::NoActiveVs => "no VS is active",
+            Self::WaitsOutsideStart => "it waits outside its start",
+            Self::FailedLate => "its launch failed late",
+        })
+    }
+}
+
+/// What the PPs share about the extension.
+pub(crate) struct Extension {
+    pub(crate) entry: AtomicU64,
+    pub(crate) bootstrap: AtomicU64,
+    pub(crate) vmexit: AtomicU64,
+    pub(crate) fail: AtomicU64,
+    /// The open handle; 0 for none.
+    pub(crate) handle: AtomicU64,
+    /// Random bits that the next handle is made of.
+    pub(crate) handle_seed: AtomicU64,
+    /// The version of the ABI that the handle was opened for; the newest while none is open.
+    pub(crate) version: AtomicU64,
+    /// The opcode groups that it may call, a bit for each.
+    groups: AtomicU64,
+    /// `_start` has ended well.
+    pub(crate) ready: AtomicBool,
+    /// It has failed for good: the kernel passes the root VM's exits through by itself.
+    pub(crate) crashed: AtomicBool,
+    /// How often it lost a page: what a PP's TLB may hold of it from before is stale.
+    pub(crate) epoch: crate::sync::AtomicU64,
+    base: AtomicU64,
+    /// Its file: how many bytes, and their SHA-256.
+    file: Lock<(u64, [u8; 32])>,
+    /// How it has ended, in words.
+    end_text: Lock<Text<END_TEXT>>,
+    /// The same: an [`End`] and one; 0 while it lives.
+    end: AtomicU64,
+}
+
+impl Extension {
+    pub(crate) const fn new() -> Self {
+        Self {
+            entry: AtomicU64::new(0),
+            bootstrap: AtomicU64::new(0),
+            vmexit: AtomicU64::new(0),
+            fail: AtomicU64::new(0),
+            handle: AtomicU64::new(0),
+            handle_seed: AtomicU64::new(0),
+            version: AtomicU64::new(plinth_extension_api::abi::VERSION),
+            groups: AtomicU64::new(GROUPS_ALWAYS),
+            ready: AtomicBool::new(false),
+            crashed: AtomicBool::new(false),
+            epoch: crate::sync::AtomicU64::new(0),
+            base: AtomicU64::new(0),
+            file: Lock::new((0, [0; 32])),
+            end_text: Lock::new(Text::new()),
+            end: AtomicU64::new(0),
+        }
+    }
+
+    /// Forgets everything, for a new launch.
+    pub(crate) fn clear(&self) {
+        for value in [&self.entry, &self.bootstrap, &self.vmexit, &self.fail, &self.handle] {
+            value.store(0, Ordering::SeqCst);
+        }
+        self.version.store(plinth_extension_api::abi::VERSION, Ordering::SeqCst);
+        self.ready.store(false, Ordering::SeqCst);
+        self.crashed.store(false, Ordering::SeqCst);
+        self.end.store(0, Ordering::SeqCst);
+    }
+
+    /// Its file: how many bytes, and their SHA-256.
+    pub(crate) fn file(&self) -> (u64, [u8; 32]) {
+        self.file.lock().map_or((0, [0; 32]), |file| *file)
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn end(&self) -> Option<End> {
+        End::ALL.iter().copied().find(|end| *end as u64 + 1 == self.end.load(Ordering::Acquire))
+    }
+
+    /// The same in words, filled up with zeroes.
+    pub(crate) fn end_text(&self) -> [u8; END_TEXT] {
+        let is_gone = self.end.load(Ordering::Acquire) != 0;
+        let text = self.end_text.lock().ok().filter(|_| is_gone);
+        text.map_or([0; END_TEXT], |text| text.filled_up())
+    }
+
+    /// It has ended on a PP.
+    pub(crate) fn set_end(&self, end: End, pp: usize, callback: Callback, fault: Option<UserFault>) {
+        let mut text = Text::new();
+        // A `Text` takes everything.
+        let _ = match fault {
+            Some(UserFault { vector, error, address, instruction_pointer }) => write!(
+                text,
+                "pp {pp}, {callback:?} callback: {end}, vector {vector} error {error:#x} address {address:#x} at \
+                 {instruction_pointer:#x}"
+            ),
+            None => write!(text, "pp {pp}, {callback:?} callback: {end}"),
+        };
+        if let Ok(mut there) = self.end_text.lock() {
+            *there = text;
+        }
+        self.end.store(end as u64 + 1, Ordering::Release);
+    }
+
+    /// Whether its manifest allows the calls of a group.
+    pub(crate) fn may_call(&self, group: u16) -> bool {
+        self.groups.load(Ordering::Relaxed) & 1_u64.checked_shl(u32::from(group)).unwrap_or(0) != 0
+    }
+
+    /// What it may open to its VMs.
+    pub(crate) fn authority(&self) -> Authority {
+        let declared = self.groups.load(Ordering::Relaxed) & GROUP_INTRINSIC != 0;
+        if declared { Authority::Machine } else { Authority::Vms }
+    }
+
+    fn base(&self) -> u64 {
+        self.base.load(Ordering::Relaxed)
+    }
+
+    /// Where a PP's part of a region begins, `stride` bytes for each PP.
+    fn place(&self, region: u64, pp: usize, stride: u64) -> UserVa {
+        UserVa::new(self.base()).wrapping_add(region).wrapping_add((pp as u64).wrapping_mul(stride))
+    }
+
+    /// What the extension has on a PP, where it sees it.
+    pub(crate) fn places(&self, pp: usize) -> Places {
+        Places { stack: self.stack(pp), fail_stack: self.fail_stack(pp), exit_page: self.exit_page(pp) }
+    }
+
+    /// Top of the stack on which callbacks start on a PP.
+    pub(crate) fn stack(&self, pp: usize) -> UserVa {
+        self.place(STACKS + STACK_STRIDE, pp, STACK_STRIDE)
+    }
+
+    /// Top of the stack on which the fail callback starts on a PP.
+    pub(crate) fn fail_stack(&self, pp: usize) -> UserVa {
+        self.place(FAIL_STACKS + STACK_STRIDE, pp, STACK_STRIDE)
+    }
+
+    /// Where the extension sees the exit page of a PP.
+    pub(crate) fn exit_page(&self, pp: usize) -> UserVa {
+        self.place(EXIT_PAGES, pp, PAGE_SIZE)
+    }
+
+    /// Where the extension sees a page that it allocated: each has a place of its own, so that a freed
+    /// page's address is not soon another's.
+    pub(crate) fn page_address(&self, pool: Spa, frame: Spa) -> UserVa {
+        UserVa::new(self.base()).wrapping_add(PAGES).wrapping_add(frame.raw().wrapping_sub(pool.raw()))
+    }
+
+    /// Whether `address` can be a callback: inside the image.
+    pub(crate) fn may_be_code(&self, address: u64) -> bool {
+        address.checked_sub(self.base()).is_some_and(|offset| offset < STACKS)
+    }
+}
+
+/// Loads the extension's image into frames of its own and maps it, each segment with its own permissions.
+pub(crate) fn load<A: Arch>(
+    extension: &Extension,
+    platform: &Platform<A>,
+    space: &mut HostSpace<A>,
+    frames: &mut KernelFrames<'_, A::Memory>,
+) -> Result<(), PrepareError> {
+    let image = Image::parse(platform.extension, platform.elf_machine)?;
+    let bias = choose_bias(extension, platform, &image)?;
+    for segment in image.segments() {
+        let permissions = match (segment.write, segment.execute) {
+            (true, _) => Permissions::READ | Permissions::WRITE,
+            (false, true) => Permissions::READ | Permissions::EXECUTE,
+            (false, false) => Permissions::READ,
+        };
+        let pages = segment.pages();
+        for page in (pages.start..pages.start + pages.size).step_by(PAGE_SIZE as usize) {
+            let frame = take_frame(frames)?;
+            let mut content = [0; PAGE_SIZE as usize];
+            let _ = image.fill_page(page, &mut content, bias);
+            platform.memory.write_bytes(frame, &content);
+            space.map_user(platform.memory, frames, page.wrapping_add(bias), frame, 1, permissions)?;
+        }
+    }
+    let mut hash = Sha256::new();
+    hash.update(platform.extension);
+    *extension.file.lock()? = (platform.extension.len() as u64, hash.finalize().into());
+    let manifest = image.number_in_note(MANIFEST_OWNER, MANIFEST_KIND as u32)?;
+    let groups = manifest.unwrap_or(GROUPS_WITHOUT_MANIFEST) | GROUPS_ALWAYS;
+    extension.groups.store(groups, Ordering::SeqCst);
+    log::info!("extension at {:#x}, groups {groups:#x}", image.span().start.wrapping_add(bias));
+    extension.entry.store(image.entry().wrapping_add(bias), Ordering::SeqCst);
+    Ok(())
+}
+
+/// Where the image goes: random where it can move, else where it was linked, if that is the extension's part.
+fn choose_bias<A: Arch>(
+    extension: &Extension,
+    platform: &Platform<A>,
+    image: &Image<'_>,
+) -> Result<u64, PrepareError> {
+    let base = platform.user_base.raw();
+    extension.base.store(base, Ordering::SeqCst);
+    if image.is_relocatable() {
+        return Ok(random_bias(base, platform, image));
+    }
+    let span = image.span();
+    if span
+        .start
+        .checked_sub(base)
+        .zip(STACKS.checked_sub(span.size))
+        .is_some_and(|(offset, room)| offset <= room)
+    {
+        return Ok(0);
+    }
+    log::error!(
+        "the extension is linked at {:#x}, outside {base:#x} to {:#x}: link it there, or as static-PIE",
+        span.start,
+        base.saturating_add(STACKS)
+    );
+    Err(PrepareError::ExtensionAddress)
+}
+
+/// Where a relocatable image goes, in steps of 2 MiB.
+fn random_bias<A: Arch>(base: u64, platform: &Platform<A>, image: &Image<'_>) -> u64 {
+    let step = platform.info.entropy[0] & ((1 << RANDOM_BITS) - 1);
+    base.wrapping_add(step << 21).wrapping_sub(image.span().start & !((2 << 20) - 1))
+}
+
+fn take_frame<M: PhysicalMemory>(frames: &mut KernelFrames<'_, M>) -> Result<Spa, PrepareError> {
+    let frame = frames.pool.lock()?.take(1, FrameOwner::ExtensionImage)?;
+    frames.memory.zero_page(frame);
+    Ok(frame)
+}
+
+impl<A: Arch> Kernel<A> {
+    /// Gives the extension its stacks and its exit page on a PP; returns the exit page's frame.
+    pub(crate) fn map_extension_pp(&self, memory: A::Memory, pp: usize) -> Result<Spa, PrepareError> {
+        let mut frames = self.kernel_frames(memory);
+        let mut space = self.space.lock()?;
+        let space = space.as_mut().ok_or(PrepareError::BadContract)?;
+        let data = Permissions::READ | Permissions::WRITE;
+        for top in [self.extension.stack(pp), self.extension.fail_stack(pp)] {
+            for page in 1..=STACK_PAGES {
+                let frame = take_frame(&mut frames)?;
+                space.map_user(
+                    memory,
+                    &mut frames,
+                    top.raw().wrapping_sub(page.wrapping_mul(PAGE_SIZE)),
+                    frame,
+                    1,
+                    data,
+                )?;
+            }
+        }
+        let exit_page = take_frame(&mut frames)?;
+        space.map_user(memory, &mut frames, self.extension.exit_page(pp).raw(), exit_page, 1, data)?;
+        Ok(exit_page)
+    }
+}

@@ -1,0 +1,229 @@
+//! What the root VM does to its processors, and a PP's answers to what others have asked of it.
+
+use core::sync::atomic::Ordering;
+
+use plinth_hal::{Arch, Exit, ExitClass, ExitFrame, HostCpu, PageWriter, ProcessorEvent, Target, VsHw};
+
+use crate::ipi::mailbox::{
+    ATTENTION, FLUSH, INTERRUPTS, Mailbox, NMI, POLICY, PROMOTE, PpCall, RESET, START, Standing, TRACE,
+};
+use crate::object::objects::{Vs, VsState};
+use crate::pp::{Next, Pp, guest_view};
+
+impl<A: Arch> Pp<'_, A> {
+    /// Does what others have asked for.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn serve_requests(&mut self) -> Option<Next> {
+        let mailbox = self.mailbox;
+        let requests = mailbox.take_requests();
+        if mailbox.is_found() {
+            log::warn!("pp {}: it was lost, and answers again: it goes on", self.index);
+        }
+        if requests & INTERRUPTS != 0 {
+            self.cpu.return_interrupts();
+        }
+        if requests & TRACE != 0 {
+            self.trace_entry();
+        }
+        if requests & FLUSH != 0
+            && let Some(active) = &mut self.active
+        {
+            active.vs.hw.flush_tlb();
+        }
+        if requests & POLICY != 0 {
+            self.refresh_policy();
+        }
+        if requests & RESET != 0 {
+            // First: it puts away what the processor still holds of the VS, which the reset would not reach.
+            if self.cpu.reset_interrupts() {
+                mailbox.finish_kick();
+            }
+            self.with_root(reset);
+        }
+        if requests & START != 0
+            && let Some(entry) = mailbox.take_start_entry()
+        {
+            let index = self.index;
+            self.with_root(|vs, page| start(vs, index, entry, page));
+        }
+        if requests & NMI != 0 {
+            // Again, and nobody's kick: now it meets the guest, behind what is to be delivered to that already.
+            self.cpu.kick(self.cpu.hardware_id());
+        }
+        if requests & PROMOTE != 0
+            && let Some(next) = self.asked_to_leave()
+        {
+            return Some(next);
+        }
+        let (crashed, launching) = (self.extension.crashed.load(Ordering::Relaxed), self.root.is_some());
+        if requests & ATTENTION != 0 && !crashed && !launching {
+            return Some(self.report(ExitClass::Attention));
+        }
+        if requests & (RESET | START) != 0 && !self.is_root() {
+            // The root VM stops or starts this processor: it is not for another VM to keep.
+            return Some(self.report(ExitClass::Interrupt));
+        }
+        if crashed {
+            self.set_timer(None);
+        }
+        if launching { None } else { self.look_at_timer() }
+    }
+
+    /// Ends the active VS's turn for something that came from outside.
+    pub(crate) fn report(&mut self, class: ExitClass) -> Next {
+        self.watch_timer();
+        self.mailbox.count(class, 1);
+        self.decide(Exit::of(class))
+    }
+
+    /// Works on this PP's root VS, which need not be the active one, and on its general registers.
+    fn with_root(&mut self, work: impl FnOnce(&mut Vs<A>, PageWriter<A>)) {
+        match &mut self.active {
+            Some(active) if Some(active.id) == self.root_vs => work(&mut active.vs, self.page.writer()),
+            _ => {
+                let (Some(root), memory) = (self.root_vs, self.machine.memory) else { return };
+                let _ = self.kernel.vss.with(root, |vs| {
+                    let page = A::exit_page(memory, ExitFrame::new(vs.hw.registers_at()));
+                    // Every VS has such a page.
+                    if let Some(page) = page {
+                        work(vs, page.writer());
+                    }
+                });
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn wait_for_start(&mut self) -> Option<Next> {
+        let mailbox = self.mailbox;
+        mailbox.rest();
+        // BOUND: the root VM's to set, which starts this processor. No other PP waits for one that runs no guest.
+        if self.cpu.park(|| mailbox.has_requests()) {
+            mailbox.finish_kick();
+        }
+        self.watch_timer();
+        None
+    }
+
+    /// Carries out what the guest does to processors.
+    #[inline(never)]
+    pub(crate) fn processor_control(&mut self, exit: Exit) -> Option<Next> {
+        self.watch_others();
+        let Some(active) = &mut self.active else { return None };
+        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
+        match active.vs.hw.processor_control(&exit, &guest, self.page.registers_once()) {
+            Ok(ProcessorEvent::Done) => self.interrupts_changed(Some(&exit)),
+            Ok(ProcessorEvent::KickLost) => {
+                self.repeat_kick();
+                self.interrupts_changed(Some(&exit));
+            }
+            Ok(event @ (ProcessorEvent::Reset(target) | ProcessorEvent::Start { target, .. })) => {
+                self.post(event, target);
+            }
+            Err(_) => return Some(self.decide(exit)),
+        }
+        None
+    }
+
+    /// Sees to every PP that the guest means.
+    fn post(&mut self, event: ProcessorEvent, target: Target) {
+        let mut met = false;
+        for (index, mailbox) in self.kernel.mailboxes.iter().enumerate() {
+            if matches!(mailbox.standing(), Standing::Outside | Standing::Failed)
+                || !self.is_meant(target, index, mailbox)
+            {
+                continue;
+            }
+            met = true;
+            self.request(event, index, mailbox);
+        }
+        if !met && !matches!(target, Target::Others | Target::Nobody) {
+            self.outside(event);
+        }
+    }
+
+    /// Does with a PP what the guest wants. It needs no kick from itself, and must not note one.
+    fn request(&self, event: ProcessorEvent, index: usize, mailbox: &Mailbox) {
+        match event {
+            ProcessorEvent::Start { entry, .. } if index == self.index => _ = mailbox.post_start(entry),
+            ProcessorEvent::Start { entry, .. } => mailbox.start(entry, |call| self.call(call, mailbox)),
+            // One that waits for its first start is as after a reset.
+            ProcessorEvent::Reset(_) if mailbox.standing() != Standing::Cold => {
+                mailbox.post_reset();
+                let launched = mailbox.standing() == Standing::Launched;
+                if index != self.index && launched && mailbox.start_kick() {
+                    self.call(PpCall::Kick, mailbox);
+                }
+            }
+            ProcessorEvent::Reset(_) | ProcessorEvent::Done | ProcessorEvent::KickLost => {}
+        }
+    }
+
+    /// A kick to this PP may have got lost: none would be sent again while it counts as being on its way. If it has not,
+    /// both arrive as one, since the hardware holds them back while the kernel runs.
+    fn repeat_kick(&self) {
+        if self.mailbox.expects_kick() {
+            self.cpu.kick(self.cpu.hardware_id());
+        }
+    }
+
+    /// Calls a PP. Returns false where the machine cannot.
+    fn call(&self, call: PpCall, mailbox: &Mailbox) -> bool {
+        let id = mailbox.hardware_id.load(Ordering::Relaxed);
+        match call {
+            PpCall::Kick => self.cpu.kick(id),
+            PpCall::StartAgain => self.cpu.start_again(id),
+            PpCall::StartCold => {
+                let can = self.cpu.start_cold(id);
+                if !can {
+                    log::error!("pp {}: the machine cannot start the processor with id {id:#x}", self.index);
+                }
+                return can;
+            }
+        }
+        true
+    }
+
+    fn is_meant(&self, target: Target, index: usize, mailbox: &Mailbox) -> bool {
+        match target {
+            Target::Id(id) => mailbox.is(id),
+            Target::Others => index != self.index,
+            Target::All => true,
+            Target::Logical(_) | Target::Nobody => false,
+        }
+    }
+
+    /// The guest means a processor that does not run under Plinth. While the loader is still launching, that is
+    /// how the firmware gets at the next one; afterwards it would be a way around the hypervisor.
+    fn outside(&mut self, event: ProcessorEvent) {
+        if !self.kernel.all_launched.load(Ordering::SeqCst) {
+            self.cpu.forward(event);
+            return;
+        }
+        if !self.kernel.refused_starts.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "pp {}: the root VM asks for {event:x?}, but that processor does not run under Plinth: not done, and more \
+                 are not logged",
+                self.index
+            );
+        }
+    }
+}
+
+/// Puts a VS into the state after a reset; it waits for a start.
+pub(crate) fn reset<A: Arch>(vs: &mut Vs<A>, page: PageWriter<A>) {
+    vs.hw.single_step(false);
+    vs.stepping = false;
+    vs.hw.reset(page);
+    vs.state = VsState::WaitsForStart;
+}
+
+fn start<A: Arch>(vs: &mut Vs<A>, pp: usize, entry: u64, page: PageWriter<A>) {
+    if vs.state == VsState::WaitsForStart {
+        vs.hw.start(entry, page);
+        vs.state = VsState::Runnable;
+        log::debug!("pp {pp}: its root VS starts at {entry:#x}");
+    }
+}

@@ -1,0 +1,475 @@
+//! The loop of one physical processor.
+//!
+//! Control moves between three places: the extension, the active VS and, where either ends, a departure
+//! from the hypervisor. [`Next`] says which comes next; nothing here recurses or blocks.
+
+pub(crate) mod cpu_control;
+mod departure;
+pub(crate) mod memory_types;
+pub(crate) mod nested_fault;
+mod passthrough;
+pub(crate) mod promotion;
+mod reservation;
+mod run;
+mod timer;
+pub(crate) mod watchdog;
+
+use core::sync::atomic::Ordering;
+
+use plinth_extension_api::abi::{Error, INVALID_ID, TraceRecord};
+use plinth_hal::{
+    Arch, Event, Exit, ExitClass, ExitFrame, HostCpu, IdPolicy, Page, Registers, Spa, UserContext, UserExit,
+    UserFault, UserVa, VsHw,
+};
+use plinth_launch::{LaunchError, LaunchStatus};
+
+use crate::extension::{End, Extension, Places};
+use crate::ipi::mailbox::{Mailbox, Standing};
+use crate::kernel::{Kernel, Machine};
+use crate::memory::guest_memory::GuestView;
+use crate::object::objects::Vs;
+use crate::object::table::Id;
+use crate::pp::reservation::OpenPages;
+
+/// What [`Kernel::prepare_pp`] made for one PP.
+#[derive(Clone, Copy, Debug)]
+pub struct PpResources {
+    /// The PP's number.
+    pub pp: usize,
+    /// Where the kernel's stack begins; it grows down.
+    pub stack_top: Spa,
+    /// Contiguous zeroed pages for the backend's own per-PP structures.
+    pub backend: Spa,
+    /// The frame of the exit page.
+    pub exit_page: ExitFrame,
+    /// The root of the host page table.
+    pub host_root: Spa,
+    /// The root of the page table that the extension runs on: the same, unless user mode has its own.
+    pub user_root: Spa,
+}
+
+/// How a PP leaves the hypervisor. The backend's entry code carries it out.
+pub enum Departure<A: Arch> {
+    /// The launch failed: give the processor back as it was found, with this answer.
+    Abandon(LaunchStatus, A::RootState),
+    /// The root VM gets the bare processor, with this VS's state and these general registers.
+    Promote(A::Vs, Registers<A>),
+}
+
+/// What has brought a PP to [`Kernel::run_pp`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StartedBy {
+    /// The loader: the OS goes on as the root VM.
+    Loader,
+    /// The root VM, by messages between processors: its root VS begins as after a reset, and waits for the start.
+    Messages,
+    /// The root VM, by a call that said where it begins, as its root state does.
+    Call,
+}
+
+/// What the PP does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    /// Enter the extension.
+    User,
+    /// Run the active VS.
+    Run,
+    /// Leave, as [`Pp::departure`] says.
+    Depart,
+}
+
+/// Which of its callbacks the extension is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Callback {
+    Start,
+    Bootstrap,
+    Vmexit,
+    Fail,
+}
+
+/// A call of one of the extension's callbacks.
+pub(crate) struct Upcall {
+    pub(crate) entry: UserVa,
+    pub(crate) stack: UserVa,
+    pub(crate) arguments: [u64; 3],
+}
+
+impl Upcall {
+    /// The call of its vmexit callback for an exit of a VS.
+    #[inline(always)]
+    pub(crate) fn of_exit(extension: &Extension, places: &Places, vs: Id, exit: &Exit) -> Self {
+        let entry = UserVa::new(extension.vmexit.load(Ordering::Relaxed));
+        let arguments = [places.exit_page.raw(), vs.raw(), exit.class as u64];
+        Self { entry, stack: places.stack, arguments }
+    }
+}
+
+/// A VS that runs on this PP, taken out of the table.
+pub(crate) struct Active<A: Arch> {
+    pub(crate) id: Id,
+    pub(crate) vs: Vs<A>,
+}
+
+/// One physical processor at work.
+pub(crate) struct Pp<'k, A: Arch> {
+    pub(crate) kernel: &'k Kernel<A>,
+    pub(crate) machine: &'k Machine<A>,
+    pub(crate) extension: &'k Extension,
+    pub(crate) index: usize,
+    /// Requests of other PPs to this one.
+    pub(crate) mailbox: &'k Mailbox,
+    pub(crate) cpu: A::Cpu,
+    pub(crate) user: A::User,
+    /// Its exit page, in which the general registers of the active VS are.
+    pub(crate) page: Page<A>,
+    /// Where the extension sees what it has on this PP.
+    pub(crate) places: Places,
+    pub(crate) active: Option<Active<A>>,
+    /// The VS that took the state of the OS on this PP.
+    pub(crate) root_vs: Option<Id>,
+    /// The OS's state on this PP, until it is certain that the launch has succeeded.
+    pub(crate) root: Option<A::RootState>,
+    pub(crate) callback: Callback,
+    /// Where the extension was when it faulted, for `ControlAgain` in its fail callback.
+    pub(crate) interrupted: Option<(A::User, Callback)>,
+    pub(crate) last_exit: Exit,
+    /// The VS that caused `last_exit`.
+    pub(crate) last_vs: Id,
+    /// This PP's copy of the active VM's declared answers.
+    pub(crate) policy: IdPolicy,
+    pub(crate) policy_version: (Id, u32),
+    /// The pages of the reservation that are open for one instruction of the root VM.
+    pub(crate) open_pages: OpenPages,
+    /// Where an access was tried again, because the entry had changed meanwhile.
+    pub(crate) tried_again: Option<u64>,
+    /// How it leaves, once [`Next::Depart`] says that it does.
+    pub(crate) departure: Option<Departure<A>>,
+    /// The host epoch in which this PP last entered the extension.
+    pub(crate) host_epoch: u64,
+    pub(crate) started_by: StartedBy,
+    /// The ticks that a turn of the extension may take.
+    pub(crate) turn_limit: u64,
+    /// When to look at the others' turns again.
+    pub(crate) next_look: u64,
+    /// Calls of the extension's that have returned to it, roughly.
+    pub(crate) calls: u32,
+    /// When the active VS has to exit.
+    pub(crate) deadline: Option<u64>,
+    /// Steps that the root VS has taken before it leaves.
+    pub(crate) steps: u32,
+    /// An exit that is traced, until a VS is about to run again.
+    pub(crate) traced: Option<TraceRecord>,
+    /// It looks after the next run whether it can leave now.
+    pub(crate) comes_later: bool,
+    /// A run is not all there is to the next exit: the launch ends with it, the timer is set, or others wait for its end.
+    pub(crate) watches_runs: bool,
+}
+
+impl<A: Arch> Kernel<A> {
+    /// Runs a PP until it leaves the hypervisor: starts the extension or its bootstrap, which makes the
+    /// caller's `root` state a VS and runs it, then serves exits.
+    ///
+    /// On a PP that [`plinth_hal::HostCpu::start_cold`] brought here the VS is reset first and waits for the start
+    /// that the root VM has asked for.
+    pub fn run_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
+        let mailbox = self.mailboxes.get(resources.pp);
+        let is_starting = mailbox.is_some_and(|mailbox| mailbox.standing() == Standing::Starting);
+        let started_by = if is_starting { StartedBy::Messages } else { StartedBy::Loader };
+        self.run_from(resources, cpu, root, started_by)
+    }
+
+    /// As [`Self::run_pp`] on a PP that the root VM has started by a call of the firmware's that the backend interposes: `root`
+    /// is where that PP begins. If it is abandoned, the backend turns it off again.
+    pub fn run_called_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
+        self.run_from(resources, cpu, root, StartedBy::Call)
+    }
+
+    fn run_from(
+        &self,
+        resources: PpResources,
+        cpu: A::Cpu,
+        root: A::RootState,
+        started_by: StartedBy,
+    ) -> Departure<A> {
+        let prepared = self.machine.get().and_then(|machine| {
+            let mailbox = self.mailboxes.get(resources.pp)?;
+            A::exit_page(machine.memory, resources.exit_page).map(|page| (machine, page, mailbox))
+        });
+        let Some((machine, page, mailbox)) = prepared.filter(|_| !self.rendezvous.is_over()) else {
+            return Departure::Abandon(LaunchStatus::failed(LaunchError::NotPrepared, 0), root);
+        };
+        if started_by != StartedBy::Messages {
+            mailbox.clear();
+        }
+        mailbox.hardware_id.store(cpu.hardware_id(), Ordering::Relaxed);
+        let turn_limit = Self::turn_limit(machine.turn_milliseconds, &cpu);
+        let mut pp = Pp {
+            kernel: self,
+            machine,
+            extension: &self.extension,
+            index: resources.pp,
+            mailbox,
+            cpu,
+            user: A::User::default(),
+            page,
+            places: self.extension.places(resources.pp),
+            active: None,
+            root_vs: None,
+            root: Some(root),
+            callback: Callback::Start,
+            interrupted: None,
+            last_exit: Exit::of(ExitClass::Other),
+            last_vs: Id::from_raw(INVALID_ID),
+            policy: IdPolicy::new(),
+            policy_version: (Id::from_raw(u64::MAX), 0),
+            open_pages: OpenPages::default(),
+            tried_again: None,
+            departure: None,
+            host_epoch: 0,
+            started_by,
+            turn_limit,
+            next_look: 0,
+            calls: 0,
+            deadline: None,
+            steps: 0,
+            traced: None,
+            comes_later: false,
+            watches_runs: true,
+        };
+        let departure = pp.work();
+        mailbox.rest();
+        match &departure {
+            Departure::Abandon(status, _) if started_by == StartedBy::Messages => {
+                self.refuse_pp(resources.pp, *status);
+            }
+            Departure::Abandon(status, _) if started_by == StartedBy::Call => {
+                stays_off(resources.pp, *status);
+                mailbox.set_standing(Standing::Outside);
+            }
+            _ => mailbox.set_standing(Standing::Outside),
+        }
+        departure
+    }
+}
+
+/// Logs that a PP that the root VM has started is given back.
+pub(crate) fn stays_off(pp: usize, status: LaunchStatus) {
+    log::error!("pp {pp}: the root VM has started it, but it stays off: {status}");
+}
+
+impl<A: Arch> Pp<'_, A> {
+    fn work(&mut self) -> Departure<A> {
+        let mut next = self.begin();
+        loop {
+            if next == Next::Run {
+                next = self.run_active();
+            }
+            // Mostly so: an exit is the extension's to decide.
+            if next == Next::User {
+                next = self.user_turn();
+            } else if next == Next::Depart {
+                match self.departure.take() {
+                    Some(departure) => return departure,
+                    None => next = self.pass_through_root(),
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Next {
+        let extension = self.extension;
+        if extension.crashed.load(Ordering::SeqCst) && self.started_by != StartedBy::Loader {
+            return self.begin_without_extension();
+        }
+        if extension.ready.load(Ordering::SeqCst) {
+            return self.bootstrap();
+        }
+        if self.index != 0 {
+            return self.abandon(LaunchError::NotPrepared, 0);
+        }
+        let entry = UserVa::new(extension.entry.load(Ordering::SeqCst));
+        let arguments = [plinth_extension_api::abi::VERSION, 0, 0];
+        self.user.prepare_upcall(entry, self.places.stack, arguments);
+        self.begin_turn();
+        Next::User
+    }
+
+    /// Enters the bootstrap callback.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn bootstrap(&mut self) -> Next {
+        self.callback = Callback::Bootstrap;
+        let extension = self.extension;
+        let entry = UserVa::new(extension.bootstrap.load(Ordering::SeqCst));
+        let arguments = [self.index as u64, self.places.exit_page.raw(), 0];
+        self.user.prepare_upcall(entry, self.places.stack, arguments);
+        self.write_place(None);
+        self.begin_turn();
+        Next::User
+    }
+
+    #[inline]
+    fn user_turn(&mut self) -> Next {
+        let stopped = self.enter_user();
+        self.user_stopped(stopped)
+    }
+
+    /// What comes next where the extension has stopped with something else than the usual answer.
+    #[inline(never)]
+    pub(crate) fn stopped_otherwise(&mut self, stopped: UserExit) -> Next {
+        self.user_stopped(stopped)
+    }
+
+    #[inline(always)]
+    fn user_stopped(&mut self, stopped: UserExit) -> Next {
+        match stopped {
+            UserExit::Call => self.dispatch(),
+            UserExit::Fault(fault) => self.extension_faulted(fault),
+            UserExit::Kick => self.kicked_in_turn(),
+            UserExit::Clock => self.clock_in_turn(),
+        }
+    }
+
+    /// Hands an exit to the extension's vmexit callback.
+    pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next {
+        let Some(active) = &self.active else { return self.fail(End::NoActiveVs, None) };
+        active.vs.hw.describe(&exit, self.page.writer());
+        (self.last_exit, self.last_vs, self.callback) = (exit, active.id, Callback::Vmexit);
+        let upcall = Upcall::of_exit(self.extension, &self.places, active.id, &exit);
+        self.user.prepare_upcall(upcall.entry, upcall.stack, upcall.arguments);
+        Next::User
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn extension_faulted(&mut self, fault: UserFault) -> Next {
+        log::error!(
+            "pp {}: the extension faulted in its {:?} callback: vector {} error {:#x} address {:#x} at {:#x}",
+            self.index,
+            self.callback,
+            fault.vector,
+            fault.error,
+            fault.address,
+            fault.instruction_pointer
+        );
+        self.fail(End::Faulted, Some(fault))
+    }
+
+    /// The extension cannot go on: its fail callback, else the launch is abandoned, else the kernel takes over.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn fail(&mut self, end: End, fault: Option<UserFault>) -> Next {
+        if self.root.is_some() {
+            return match fault {
+                Some(fault) => self.abandon(LaunchError::ExtensionFaulted, fault.vector),
+                None => self.abandon(LaunchError::ExtensionExited, 0),
+            };
+        }
+        let callback = self.extension.fail.load(Ordering::SeqCst);
+        let crashed = self.extension.crashed.load(Ordering::SeqCst);
+        if callback == 0 || self.callback == Callback::Fail || crashed || self.is_out_of_time() {
+            return self.crash(end, fault);
+        }
+        self.upcall_fail(callback, fault)
+    }
+
+    fn upcall_fail(&mut self, callback: u64, fault: Option<UserFault>) -> Next {
+        let interrupted = core::mem::take(&mut self.user);
+        self.interrupted = Some((interrupted, self.callback));
+        self.callback = Callback::Fail;
+        let (vector, address) = fault.map_or((u64::MAX, 0), |fault| (fault.vector, fault.address));
+        let arguments = [self.places.exit_page.raw(), vector, address];
+        self.user.prepare_upcall(UserVa::new(callback), self.places.fail_stack, arguments);
+        Next::User
+    }
+
+    /// From now on the kernel passes the root VM's exits through by itself, on every PP.
+    fn crash(&mut self, end: End, fault: Option<UserFault>) -> Next {
+        if !self.extension.crashed.swap(true, Ordering::SeqCst) {
+            self.extension.set_end(end, self.index, self.callback, fault);
+            log::error!(
+                "pp {}: the extension is gone ({end}); the kernel passes the root VM through without it",
+                self.index
+            );
+        }
+        self.pass_through_root()
+    }
+
+    /// Gives the processor back because the launch failed.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next {
+        self.deactivate();
+        let is_expected = self.started_by == StartedBy::Messages;
+        self.mailbox.set_standing(if is_expected { Standing::Starting } else { Standing::Outside });
+        self.settle_kicks();
+        self.kernel.discard_vss(self.index);
+        match self.root.take() {
+            Some(root) => {
+                self.departure = Some(Departure::Abandon(LaunchStatus::failed(error, detail), root));
+                Next::Depart
+            }
+            None => self.crash(End::FailedLate, None),
+        }
+    }
+
+    /// Makes the VS active: takes it out of the table and puts its general registers into the exit page.
+    pub(crate) fn activate(&mut self, id: Id) -> Result<(), Error> {
+        if self.active.as_ref().is_some_and(|active| active.id == id) {
+            return Ok(());
+        }
+        let own = |vs: &Vs<A>| if vs.pp == self.index { Ok(()) } else { Err(Error::Denied) };
+        let mut vs = self.kernel.vss.take(id, own)?;
+        self.deactivate();
+        self.mailbox.set_active_vm(vs.vm);
+        vs.hw.flush_tlb();
+        vs.hw.load_registers(&self.machine.memory, self.page.writer());
+        self.active = Some(Active { id, vs });
+        self.refresh_policy();
+        self.write_place(Some(id));
+        Ok(())
+    }
+
+    /// Puts the active VS back into the table.
+    pub(crate) fn deactivate(&mut self) {
+        if let Some(mut active) = self.active.take() {
+            active.vs.hw.set_deadline(None);
+            active.vs.hw.save_registers(&self.machine.memory, self.page.registers_once());
+            self.kernel.vss.put_back(active.id, active.vs);
+        }
+    }
+
+    /// Tells the extension, in the exit page, where it is.
+    fn write_place(&self, id: Option<Id>) {
+        use core::mem::offset_of;
+        use plinth_extension_api::abi::ExitPage;
+        let place = self.active.as_ref().map(|active| (active.vs.vm.raw(), active.vs.vp.raw()));
+        let (vm, vp) = place.unwrap_or((INVALID_ID, INVALID_ID));
+        let vs = id.map_or(INVALID_ID, Id::raw);
+        let write = |offset, value| self.page.writer().set_field(offset, value);
+        write(offset_of!(ExitPage, pp), self.index as u64);
+        write(offset_of!(ExitPage, vm), vm);
+        write(offset_of!(ExitPage, vp), vp);
+        write(offset_of!(ExitPage, vs), vs);
+    }
+
+    /// Delivers an event to the active VS.
+    pub(crate) fn inject(&mut self, event: Event) {
+        if let Some(active) = &mut self.active {
+            active.vs.hw.inject(event);
+        }
+    }
+}
+
+/// The memory of a VM, by the shortest way.
+#[inline]
+pub(crate) fn guest_view<'v, A: Arch>(
+    kernel: &'v Kernel<A>,
+    machine: &'v Machine<A>,
+    vm: Id,
+) -> GuestView<'v, A> {
+    if vm.raw() == plinth_extension_api::abi::ROOT_VM {
+        return GuestView::Identity(machine);
+    }
+    GuestView::Tables { kernel, machine, vm }
+}

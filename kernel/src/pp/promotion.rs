@@ -1,0 +1,560 @@
+//! The way back to the bare machine: all PPs leave together, or none does.
+//!
+//! A PP outside reads and writes all memory, the hypervisor's too. So one that is to leave asks all others to come: each stops
+//! its guest between two instructions, looks whether the bare machine can go on from there, and waits. Where all are there in
+//! time, the one that asked destroys every secret, and they leave; else all go on as before, and the call fails.
+//!
+//! What is not destroyed is what the last steps run on: the kernel's image with its log, the host's tables, the stacks'
+//! uppermost pages and the backends' pages, and the root VM's own state. It holds addresses and the root VM's own registers.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use plinth_extension_api::abi::{Error, Failure, GENERAL_REGISTERS, register};
+use plinth_hal::page_table::PoolTables;
+use plinth_hal::{
+    Arch, ExitClass, ExitFrame, HostCpu, Obstacle, PAGE_SIZE, PhysicalMemory, Spa, TakeBack, VmHw, VsHw,
+};
+
+use crate::ipi::mailbox::{Mailbox, PROMOTE, Standing};
+use crate::ipi::wait::{Clock, CpuClock, Deadline};
+use crate::kernel::{KERNEL_STACK_PAGES, Kernel, MAX_PPS};
+use crate::launch::options;
+use crate::memory::frames::FrameOwner;
+use crate::object::objects::VsState;
+use crate::object::table::Id;
+use crate::pp::{Departure, Next, Pp, guest_view};
+
+/// The kernel's option: who may stop the hypervisor.
+const OPTION: &str = "may-stop=";
+
+/// Who may have the bare machine back, once all processors are launched. Until then the loader may, whose launch has failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MayStop {
+    /// The root VM's kernel, by its hypercall, whatever the extension says.
+    Always,
+    /// The extension, and the root VM's kernel where it is gone.
+    Extension,
+    /// Nobody.
+    Never,
+}
+
+/// What the kernel's command line says; the last choice counts.
+pub(crate) fn option(command_line: &[u8]) -> MayStop {
+    options::values(command_line, OPTION).fold(MayStop::Extension, |before, value| match value {
+        "always" => MayStop::Always,
+        "extension" => MayStop::Extension,
+        "never" => MayStop::Never,
+        _ => before,
+    })
+}
+
+/// How often a guest that has an event on its way may take another step first.
+const STEPS: u32 = 16;
+/// How many times as long as a PP has to come, one that is there waits for the others and for the secrets' end.
+const PATIENCE: u64 = 4;
+
+/// The bits of a meeting's number that name the PP that asked.
+const PP_BITS: u32 = (MAX_PPS - 1).count_ones();
+
+/// How far a meeting is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// There is none.
+    None,
+    /// PPs are asked to come.
+    Asked,
+    /// All are there: nobody goes back.
+    Met,
+    /// Nothing is secret any more: they leave.
+    Over,
+}
+
+/// How a meeting ends for a PP that has come to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    /// All PPs leave.
+    Leave,
+    /// The meeting was cancelled before all PPs had come: the PP runs its guest on.
+    GoOn,
+    /// The kernel has failed on the PP that asked, after all had come: the nested tables and the secrets are half destroyed.
+    Failed,
+}
+
+/// Where PPs meet. Each meeting has a number, so that no PP takes the next meeting for the one that it came to.
+pub(crate) struct Rendezvous {
+    /// The number of the meeting in bits 63:2, its [`Phase`] below. The low [`PP_BITS`] of the number name the PP that asked.
+    state: AtomicU64,
+    /// The PPs that are there.
+    here: AtomicU64,
+}
+
+impl Rendezvous {
+    pub(crate) const fn new() -> Self {
+        Self { state: AtomicU64::new(0), here: AtomicU64::new(0) }
+    }
+
+    fn state(&self) -> (u64, Phase) {
+        let state = self.state.load(Ordering::SeqCst);
+        let phase = [Phase::None, Phase::Asked, Phase::Met, Phase::Over][(state & 3) as usize];
+        (state >> 2, phase)
+    }
+
+    /// The next phase of a meeting, if it is in the one before. Returns whether it was.
+    fn go_on(&self, number: u64, from: Phase, to: Phase) -> bool {
+        let (from, to) = (number << 2 | from as u64, number << 2 | to as u64);
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Begins a meeting that PP `asker` asks for, unless there is one. Returns its number.
+    fn begin(&self, asker: usize) -> Option<u64> {
+        let (last, phase) = self.state();
+        let count = (last >> PP_BITS).wrapping_add(1);
+        let number = (count << PP_BITS | asker as u64) & (u64::MAX >> 2);
+        if phase != Phase::None {
+            return None;
+        }
+        let (from, to) = (last << 2, number << 2 | Phase::Asked as u64);
+        self.here.store(0, Ordering::SeqCst);
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).ok().map(|_| number)
+    }
+
+    /// The meeting that PPs are asked to.
+    fn asked(&self) -> Option<u64> {
+        let (number, phase) = self.state();
+        (phase == Phase::Asked).then_some(number)
+    }
+
+    /// The PP that asked for a meeting.
+    const fn asker(number: u64) -> usize {
+        number as usize & ((1 << PP_BITS) - 1)
+    }
+
+    /// Waits for the end of a meeting on a PP that has come, `limit` ticks until all have. After [`Phase::Met`] no PP may run
+    /// a guest again, since the PP that asked destroys the nested tables. So from there on the wait has no deadline: `overdue` is
+    /// called once when the time is up, and the wait goes on until the secrets are destroyed or `asker_failed`.
+    fn wait_for_end(
+        &self,
+        number: u64,
+        clock: &impl Clock,
+        limit: u64,
+        asker_failed: impl Fn() -> bool,
+        overdue: impl FnOnce(),
+    ) -> Outcome {
+        let is = |phase| self.state() == (number, phase);
+        if !Deadline::after(clock, limit).wait(|| !is(Phase::Asked)) {
+            // The PP that asked does not come back to the meeting.
+            self.go_on(number, Phase::Asked, Phase::None);
+        }
+        let ends = || !is(Phase::Met) || asker_failed();
+        if !Deadline::after(clock, limit.saturating_mul(PATIENCE)).wait(ends) {
+            overdue();
+        }
+        // BOUND: the work of the PP that asked, which waits for nothing but locks that are given up in the end; or its failure.
+        while !ends() {
+            clock.relax();
+        }
+        match self.state() {
+            (current, Phase::Over) if current == number => Outcome::Leave,
+            (current, Phase::Met) if current == number => Outcome::Failed,
+            _ => Outcome::GoOn,
+        }
+    }
+
+    fn come(&self, pp: usize) {
+        self.here.fetch_or(bit(pp), Ordering::SeqCst);
+    }
+
+    fn are_here(&self, pps: u64) -> bool {
+        self.here.load(Ordering::SeqCst) & pps == pps
+    }
+
+    /// Whether all have left: there is no hypervisor any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state().1 == Phase::Over
+    }
+}
+
+impl<A: Arch> Pp<'_, A> {
+    /// Gives the machine back to the root VM: the active root VS goes on behind its instruction, with 0 in its first general
+    /// register, and so do the other PPs' wherever they are.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] where that is not allowed, this is not the PP's root VS or the bare machine cannot go on from some VS's
+    /// state; [`Error::Busy`] while a PP is on its way; [`Error::Unresponsive`] where one does not come.
+    pub(crate) fn promote(&mut self) -> Result<Next, Failure> {
+        self.may_promote()?;
+        self.stop_stepping();
+        match self.take_back() {
+            TakeBack::Now => {}
+            TakeBack::Never(obstacle) => {
+                self.log_obstacle(obstacle);
+                return Err(Error::Denied.into());
+            }
+            TakeBack::Later => return Err(Error::Denied.into()),
+        }
+        let back = self.skip_for_good()?;
+        let met = match self.kernel.rendezvous.begin(self.index) {
+            Some(number) => self.meet(number),
+            // Another PP has asked: this one comes.
+            None => self
+                .kernel
+                .rendezvous
+                .asked()
+                .is_some_and(|number| self.wait_for_others(number))
+                .then_some(())
+                .ok_or(Error::Busy),
+        };
+        match met {
+            Ok(()) => {
+                self.page.writer().set_general(0, 0);
+                Ok(self.leave())
+            }
+            Err(error) => {
+                self.go_back(back);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn may_promote(&self) -> Result<(), Error> {
+        let launched = self.kernel.all_launched.load(Ordering::SeqCst);
+        if self.machine.may_stop == MayStop::Never && launched {
+            if !self.kernel.refused_stops.swap(true, Ordering::Relaxed) {
+                log::warn!(
+                    "pp {}: the root VM asks for the bare machine, which may-stop=never refuses; more are not logged",
+                    self.index
+                );
+            }
+            return Err(Error::Denied);
+        }
+        Ok(())
+    }
+
+    /// Says why no PP leaves, once for each reason: the root VM can ask as often as it likes.
+    fn log_obstacle(&self, obstacle: Obstacle) {
+        let bit = 1_u32.wrapping_shl(obstacle as u32);
+        if self.kernel.obstacles.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            log::error!("pp {}: no PP leaves: {obstacle}; more such refusals are not logged", self.index);
+        }
+    }
+
+    /// Whether the active VS is this PP's root VS, and the bare machine can go on from its state.
+    fn take_back(&mut self) -> TakeBack {
+        let (root, launching) = (self.root_vs, self.root.is_some());
+        let Some(active) = self.active.as_mut().filter(|active| Some(active.id) == root && !launching) else {
+            return TakeBack::Never(Obstacle::NotRoot);
+        };
+        match active.vs.state {
+            VsState::Runnable => {}
+            VsState::WaitsForStart if self.cpu.can_turn_off() => return TakeBack::Now,
+            VsState::WaitsForStart | VsState::Broken => return TakeBack::Never(Obstacle::Stopped),
+        }
+        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
+        self.cpu.can_promote(&active.vs.hw, &guest, self.page.registers_once())
+    }
+
+    /// Skips the instruction at which the active VS exited. Returns where it was.
+    fn skip_for_good(&mut self) -> Result<u64, Error> {
+        let active = self.active.as_mut().ok_or(Error::WrongState)?;
+        let back = active.vs.hw.read(register::INSTRUCTION_POINTER).map_err(|_| Error::Denied)?;
+        let guest = guest_view(self.kernel, self.machine, active.vs.vm);
+        active.vs.hw.advance(&guest).map_err(|_| Error::Denied)?;
+        Ok(back)
+    }
+
+    fn go_back(&mut self, back: u64) {
+        if let Some(active) = &mut self.active {
+            // It has just been read from there.
+            let _ = active.vs.hw.write(register::INSTRUCTION_POINTER, back);
+        }
+    }
+
+    /// Calls all others, and waits until they are there.
+    fn meet(&mut self, number: u64) -> Result<(), Error> {
+        let met = self.call_others(number);
+        let phase = if met.is_ok() { Phase::Met } else { Phase::None };
+        let decided = self.kernel.rendezvous.go_on(number, Phase::Asked, phase);
+        met?;
+        if !decided {
+            return Err(Error::Denied);
+        }
+        self.kernel.destroy_secrets();
+        self.kernel.rendezvous.go_on(number, Phase::Met, Phase::Over);
+        Ok(())
+    }
+
+    fn call_others(&self, number: u64) -> Result<(), Error> {
+        let others = self.others()?;
+        for (_, mailbox) in self.members(others) {
+            mailbox.post(PROMOTE);
+            if mailbox.start_kick() {
+                self.cpu.kick(mailbox.hardware_id.load(Ordering::Relaxed));
+            }
+        }
+        let rendezvous = &self.kernel.rendezvous;
+        let clock = CpuClock(&self.cpu);
+        let deadline = Deadline::after(&clock, self.kernel.answer_limit(&self.cpu));
+        let is_refused = || rendezvous.asked() != Some(number);
+        let in_time = deadline.wait(|| rendezvous.are_here(others) || is_refused());
+        if in_time {
+            return if is_refused() { Err(Error::Denied) } else { Ok(()) };
+        }
+        for (pp, mailbox) in self.members(others).filter(|(pp, _)| !rendezvous.are_here(bit(*pp))) {
+            let lost = mailbox.is_deaf_to(PROMOTE) && mailbox.set_lost();
+            log::error!(
+                "pp {pp}: it does not come, as pp {} has asked it to, to leave{}; all others go on",
+                self.index,
+                if lost { ": it is lost" } else { "" }
+            );
+        }
+        Err(Error::Unresponsive)
+    }
+
+    /// The PPs that have to come, a bit for each.
+    fn others(&self) -> Result<u64, Error> {
+        let mut others = 0;
+        for (pp, mailbox) in self.kernel.mailboxes.iter().enumerate().filter(|(pp, _)| *pp != self.index) {
+            match mailbox.standing() {
+                Standing::Outside | Standing::Cold => {}
+                Standing::Starting => return Err(Error::Busy),
+                Standing::Failed => {
+                    log::error!("pp {pp}: it has stopped for good, so that no other one leaves");
+                    return Err(Error::Denied);
+                }
+                Standing::Launched if mailbox.is_lost() => return Err(Error::Unresponsive),
+                Standing::Launched => others |= bit(pp),
+            }
+        }
+        Ok(others)
+    }
+
+    fn members(&self, pps: u64) -> impl Iterator<Item = (usize, &Mailbox)> {
+        self.kernel.mailboxes.iter().enumerate().filter(move |(pp, _)| pps & bit(*pp) != 0)
+    }
+
+    /// Another PP has asked this one to leave with it. `None`: it goes on.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn asked_to_leave(&mut self) -> Option<Next> {
+        let number = self.kernel.rendezvous.asked()?;
+        let before = self.active.as_ref().map(|active| active.id).filter(|id| Some(*id) != self.root_vs);
+        let can = self.root_vs.is_some_and(|root| self.activate(root).is_ok());
+        self.stop_stepping();
+        let take_back = if can { self.take_back() } else { TakeBack::Never(Obstacle::NotRoot) };
+        if take_back == TakeBack::Later && self.steps < STEPS {
+            return self.step_first();
+        }
+        self.steps = 0;
+        if take_back == TakeBack::Now {
+            if self.wait_for_others(number) {
+                return Some(self.leave());
+            }
+        } else {
+            match take_back {
+                TakeBack::Never(obstacle) => self.log_obstacle(obstacle),
+                _ => log::error!("pp {}: no PP leaves: an event does not reach its root VS", self.index),
+            }
+            self.kernel.rendezvous.go_on(number, Phase::Asked, Phase::None);
+        }
+        before.and_then(|before| self.activate_again(before))
+    }
+
+    /// An event is on its way to the root VS: it takes one more step before.
+    fn step_first(&mut self) -> Option<Next> {
+        self.steps += 1;
+        self.comes_later = true;
+        self.watch_timer();
+        if self.mailbox.start_kick() {
+            self.cpu.kick(self.cpu.hardware_id());
+        }
+        None
+    }
+
+    /// Comes to a meeting and waits for its end. Returns whether all PPs leave. Does not return where the kernel has failed on
+    /// the PP that asked after all had come: this PP has no tables left on which it could run a guest.
+    fn wait_for_others(&mut self, number: u64) -> bool {
+        let (rendezvous, clock) = (&self.kernel.rendezvous, CpuClock(&self.cpu));
+        let (pp, asker) = (self.index, Rendezvous::asker(number));
+        rendezvous.come(pp);
+        let limit = self.kernel.answer_limit(&self.cpu).saturating_mul(PATIENCE);
+        let asker_failed =
+            || self.kernel.mailboxes.get(asker).is_none_or(|mailbox| mailbox.standing() == Standing::Failed);
+        let overdue =
+            || log::error!("pp {pp}: pp {asker} has not destroyed all secrets in time; it is waited for");
+        match rendezvous.wait_for_end(number, &clock, limit, asker_failed, overdue) {
+            Outcome::Leave => true,
+            Outcome::GoOn => false,
+            Outcome::Failed => {
+                log::error!(
+                    "pp {pp}: pp {asker} has failed while it destroyed the VMs' tables; the processor stops"
+                );
+                self.stop_for_good()
+            }
+        }
+    }
+
+    /// Makes the VS active again that was. It may be gone.
+    fn activate_again(&mut self, id: Id) -> Option<Next> {
+        match self.activate(id) {
+            Ok(()) => None,
+            Err(_) => Some(self.report(ExitClass::Attention)),
+        }
+    }
+
+    /// Leaves with the active root VS.
+    fn leave(&mut self) -> Next {
+        let Some(active) = self.active.take() else { return self.pass_through_root() };
+        self.settle_kicks();
+        self.cpu.return_interrupts();
+        match active.vs.state {
+            VsState::WaitsForStart => log::info!("pp {}: turned off, as the OS has left it", self.index),
+            _ => log::info!("pp {}: promoted; it runs the bare machine again", self.index),
+        }
+        self.kernel.vss.forget_taken(active.id);
+        (self.user, self.interrupted) = (A::User::default(), None);
+        for offset in (GENERAL_REGISTERS * 8..PAGE_SIZE as usize).step_by(8) {
+            self.page.writer().set_field(offset, 0);
+        }
+        self.clear_stack();
+        self.departure = Some(Departure::Promote(active.vs.hw, self.page.registers_once()));
+        Next::Depart
+    }
+
+    /// Clears what calls have left on this PP's stack, below what is in use.
+    #[inline(never)]
+    fn clear_stack(&self) {
+        let local = 0_u8;
+        let used = Spa::new(&raw const local as u64).page().raw();
+        let Some(resources) = self.kernel.prepared.get(self.index).and_then(spin::Once::get) else { return };
+        let top = resources.stack_top.raw();
+        let bottom = top.saturating_sub(KERNEL_STACK_PAGES as u64 * PAGE_SIZE);
+        if (bottom..top).contains(&used) {
+            // The page below is for what clears the others.
+            (bottom..used.saturating_sub(PAGE_SIZE))
+                .step_by(PAGE_SIZE as usize)
+                .for_each(|page| self.machine.memory.zero_page(Spa::new(page)));
+        }
+    }
+}
+
+/// A PP's bit in a set of them: there are as many PPs at most as bits.
+const fn bit(pp: usize) -> u64 {
+    const { assert!(MAX_PPS <= u64::BITS as usize) };
+    1_u64.wrapping_shl(pp as u32)
+}
+
+impl<A: Arch> Kernel<A> {
+    /// Destroys all that is the extension's or a guest VM's, and every VM's tables: no PP runs a guest any more. The root VSs
+    /// that leave are taken.
+    fn destroy_secrets(&self) {
+        let Some(machine) = self.machine.get() else { return };
+        let memory = machine.memory;
+        let mut frames = self.kernel_frames(memory);
+        while let Some(vs) = self.vss.remove_where(|_| true) {
+            vs.hw.destroy(&mut frames);
+        }
+        while self.vps.remove_where(|_| true).is_some() {}
+        while let Some(vm) = self.vms.remove_where(|_| true) {
+            while let Some(view) = vm.views.remove_where(|_| true) {
+                view.nested.destroy(&mut PoolTables { memory, frames: &mut frames });
+            }
+            vm.nested.destroy(&mut PoolTables { memory, frames: &mut frames });
+            vm.hw.destroy(&mut frames);
+        }
+        memory.zero_page(machine.sink_frame);
+        self.traces.clear(memory);
+        let exit_pages = self.prepared.iter().filter_map(spin::Once::get).map(|pp| pp.exit_page);
+        let is_exit_page = |at: Spa| exit_pages.clone().any(|page| page == ExitFrame::new(at));
+        match self.frames.lock() {
+            Ok(pool) => pool.each_but(FrameOwner::Kernel, |at| {
+                if !is_exit_page(at) {
+                    memory.zero_page(at);
+                }
+            }),
+            Err(lost) => log::error!("what the pool holds stays in memory: {lost:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_choice_counts() {
+        assert_eq!(option(b""), MayStop::Extension);
+        assert_eq!(option(b"may-stop=always may-stop=never"), MayStop::Never);
+        assert_eq!(option(b"may-stop=always may-stop=perhaps"), MayStop::Always);
+    }
+
+    #[test]
+    fn a_meeting_has_a_number_and_one_outcome() {
+        let rendezvous = Rendezvous::new();
+        let first = rendezvous.begin(2).unwrap();
+        assert_eq!((rendezvous.begin(2), rendezvous.asked()), (None, Some(first)));
+        rendezvous.come(3);
+        assert!(rendezvous.are_here(1 << 3) && !rendezvous.are_here(1 << 2 | 1 << 3));
+        assert!(rendezvous.go_on(first, Phase::Asked, Phase::None));
+        assert!(!rendezvous.go_on(first, Phase::Asked, Phase::Met), "it is cancelled");
+        let second = rendezvous.begin(3).unwrap();
+        assert_eq!((Rendezvous::asker(first), Rendezvous::asker(second)), (2, 3));
+        assert!(second != first && !rendezvous.are_here(1 << 3));
+        assert!(!rendezvous.go_on(first, Phase::Asked, Phase::Met), "another one's");
+        assert!(rendezvous.go_on(second, Phase::Asked, Phase::Met));
+        assert!(rendezvous.go_on(second, Phase::Met, Phase::Over) && rendezvous.is_over());
+        assert_eq!(rendezvous.begin(2), None, "there is nothing left to leave");
+    }
+
+    /// A clock that each look advances by one, and at which something may happen.
+    struct Steps<F>(core::cell::Cell<u64>, F);
+
+    impl<F: Fn(u64)> Clock for Steps<F> {
+        fn now(&self) -> u64 {
+            self.0.get()
+        }
+
+        fn relax(&self) {
+            self.0.set(self.0.get() + 1);
+            (self.1)(self.0.get());
+        }
+    }
+
+    /// How a meeting that all have come to ends for one of them where `then` happens at each tick.
+    fn outcome_of_met(then: impl Fn(&Rendezvous, u64, u64), fails_at: u64) -> (Outcome, u32) {
+        let (rendezvous, overdue) = (Rendezvous::new(), core::cell::Cell::new(0));
+        let number = rendezvous.begin(1).unwrap();
+        assert!(rendezvous.go_on(number, Phase::Asked, Phase::Met));
+        let clock = Steps(core::cell::Cell::new(0), |now| then(&rendezvous, number, now));
+        let failed = || clock.now() >= fails_at;
+        let outcome = rendezvous.wait_for_end(number, &clock, 10, failed, || overdue.set(overdue.get() + 1));
+        (outcome, overdue.get())
+    }
+
+    #[test]
+    fn when_all_have_met_no_pp_goes_back_however_long_it_takes() {
+        let destroys_until = |end| {
+            move |rendezvous: &Rendezvous, number, now| {
+                if now == end {
+                    rendezvous.go_on(number, Phase::Met, Phase::Over);
+                }
+            }
+        };
+        assert_eq!(outcome_of_met(destroys_until(5), u64::MAX), (Outcome::Leave, 0));
+        assert_eq!(
+            outcome_of_met(destroys_until(1000), u64::MAX),
+            (Outcome::Leave, 1),
+            "late, and reported once"
+        );
+        assert_eq!(outcome_of_met(|_, _, _| {}, 5), (Outcome::Failed, 0));
+        assert_eq!(outcome_of_met(|_, _, _| {}, 1000), (Outcome::Failed, 1));
+    }
+
+    #[test]
+    fn a_meeting_that_is_not_met_in_time_is_cancelled() {
+        let rendezvous = Rendezvous::new();
+        let number = rendezvous.begin(1).unwrap();
+        let clock = Steps(core::cell::Cell::new(0), |_| {});
+        let outcome = rendezvous.wait_for_end(number, &clock, 10, || false, || panic!("it is not met"));
+        assert_eq!((outcome, rendezvous.asked()), (Outcome::GoOn, None));
+    }
+}

@@ -1,0 +1,116 @@
+//! What the root VM finds where the hypervisor lives: zeroes, and nothing that it writes there stays.
+//!
+//! Every page of the reservation, and the one below 1 MiB, is mapped to one frame of zeroes, for reading. A write
+//! opens its page for one instruction, onto a frame that nobody reads, and the page is closed again after that
+//! single step. An instruction may write to several pages (one that straddles two is enough), so several may be open.
+
+use core::mem::take;
+use core::sync::atomic::Ordering;
+
+use plinth_extension_api::abi::{MemoryAccess, ROOT_VM};
+use plinth_hal::page_table::{
+    Attributes, InputAddress, MemoryType, NotLoaded, Permissions, PoolTables, PtFormat,
+};
+use plinth_hal::{Arch, Exit, ExitClass, PAGE_SIZE, PhysicalMemory, Spa, VsHw};
+
+use crate::object::table::Id;
+use crate::pp::nested_fault::Broadcast;
+use crate::pp::{Next, Pp};
+
+/// Pages that one instruction can have open. An instruction that writes to more keeps the newest.
+pub(crate) const OPEN_PAGES: usize = 8;
+
+/// The pages that are open for the instruction under way.
+pub(crate) type OpenPages = [Option<u64>; OPEN_PAGES];
+
+impl<A: Arch> Pp<'_, A> {
+    /// Whether the root VM's exit is about memory that is the hypervisor's.
+    pub(crate) fn is_reserved(&self, exit: Exit) -> bool {
+        let execute = exit.detail & MemoryAccess::EXECUTE.bits() != 0;
+        !execute && self.is_root() && self.machine.is_own(Spa::new(exit.number))
+    }
+
+    /// The reservation can always be read: a read that faults met a page that another PP was opening or closing,
+    /// and is tried again. A write vanishes.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn reserved_access(&mut self, exit: Exit) -> Option<Next> {
+        if exit.detail & MemoryAccess::WRITE.bits() == 0 {
+            return None;
+        }
+        self.open_reserved_page(Spa::new(exit.number).page().raw());
+        self.step_root(true);
+        None
+    }
+
+    /// The instruction is done.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn end_reserved_writes(&mut self) -> Option<Next> {
+        self.close_reserved_pages();
+        let crashed = self.extension.crashed.load(Ordering::Relaxed);
+        if self.active.as_ref().is_some_and(|active| active.vs.stepping) && !crashed {
+            self.mailbox.count(ExitClass::Step, 1);
+            return Some(self.decide(Exit::of(ExitClass::Step)));
+        }
+        self.stop_stepping();
+        None
+    }
+
+    /// Ends all single-stepping of the active VS, whoever asked for it.
+    pub(crate) fn stop_stepping(&mut self) {
+        self.close_reserved_pages();
+        if let Some(active) = &mut self.active {
+            active.vs.stepping = false;
+        }
+        self.step_root(false);
+    }
+
+    fn step_root(&mut self, on: bool) {
+        if let Some(active) = &mut self.active {
+            active.vs.hw.single_step(on);
+            active.vs.hw.flush_tlb();
+        }
+    }
+
+    fn open_reserved_page(&mut self, page: u64) {
+        if self.open_pages.iter().all(Option::is_some) {
+            self.close_reserved_pages();
+        }
+        self.map_reserved(page, self.machine.sink_frame, Permissions::READ | Permissions::WRITE);
+        if !self.open_pages.contains(&Some(page))
+            && let Some(free) = self.open_pages.iter_mut().find(|open| open.is_none())
+        {
+            *free = Some(page);
+        }
+    }
+
+    fn close_reserved_pages(&mut self) {
+        let open = take(&mut self.open_pages);
+        if open.iter().all(Option::is_none) {
+            return;
+        }
+        self.machine.memory.zero_page(self.machine.sink_frame);
+        self.machine.memory.write_back(self.machine.sink_frame, PAGE_SIZE);
+        for page in open.into_iter().flatten() {
+            self.map_reserved(page, self.machine.zero_frame, Permissions::READ);
+        }
+        // A PP that is lost may write into the sink still: what is there is the root VM's own.
+        let _ = self.kernel.shoot_down(Id::from_raw(ROOT_VM), self.index, &self.cpu);
+    }
+
+    fn map_reserved(&self, page: u64, frame: Spa, permissions: Permissions) {
+        let memory = self.machine.memory;
+        let mut frames = self.kernel.kernel_frames(memory);
+        let _ = self.kernel.vms.with(Id::from_raw(ROOT_VM), |vm| {
+            let at = <A::NestedFormat as PtFormat>::Input::from_raw(page);
+            let tables = &mut PoolTables { memory, frames: &mut frames };
+            let attributes = Attributes::new(permissions, MemoryType::WriteBack);
+            // The page is mapped by 4 KiB leaves from the start: replacing one needs no frame and cannot fail.
+            let _ = vm.each_table(|table| {
+                let _ = table.unmap(tables, &mut Broadcast(&self.cpu), at, PAGE_SIZE);
+                table.map(tables, &mut NotLoaded, at, frame, PAGE_SIZE, attributes)
+            });
+        });
+    }
+}

@@ -1,0 +1,90 @@
+//! A PP on which the kernel has failed: nobody waits for it any more, and its last lines say all that a report needs.
+
+use core::fmt::{self, Display, Formatter};
+use core::mem::offset_of;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use plinth_extension_api::abi::ExitPage;
+use plinth_hal::{Arch, Spa};
+
+use crate::ipi::mailbox::Standing;
+use crate::kernel::{Kernel, MAX_PPS};
+
+/// What the kernel knows of a PP that it has lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LostPp {
+    pp: usize,
+    /// Where the kernel's image begins: with it an address can be looked up in the file.
+    image: Spa,
+    last: LastExit,
+}
+
+/// The last exit that was described to the extension, as the exit page has it: the extension may have written there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct LastExit {
+    code: u64,
+    at: u64,
+    number: u64,
+    detail: u64,
+}
+
+impl Display for LostPp {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { pp, image, last: LastExit { code, at, number, detail } } = self;
+        write!(
+            f,
+            "pp {pp} stops, the others go on; kernel at {:#x}, last exit described: code {code:#x} at {at:#x}, \
+             number {number:#x}, detail {detail:#x}",
+            image.raw()
+        )
+    }
+}
+
+impl<A: Arch> Kernel<A> {
+    /// The number of the PP with this hardware id.
+    pub fn pp_of(&self, hardware_id: u32) -> Option<usize> {
+        self.mailboxes.iter().position(|mailbox| mailbox.is(hardware_id))
+    }
+
+    /// The kernel has failed on the PP with this hardware id, which is about to stop: nobody waits for it or kicks it any
+    /// more. A lock that it held stays locked, and those who wait for it give up. `None` where it is no PP of this kernel's.
+    pub fn lose_pp(&self, hardware_id: u32) -> Option<LostPp> {
+        let pp = self.pp_of(hardware_id)?;
+        let mailbox = self.mailboxes.get(pp)?;
+        mailbox.set_standing(Standing::Failed);
+        mailbox.leave_guest();
+        mailbox.rest();
+        let machine = self.machine.get()?;
+        let page = self.prepared.get(pp)?.get()?.exit_page;
+        let page = A::exit_page(machine.memory, page)?;
+        let word = |offset| page.field_for_a_report(offset);
+        let last = LastExit {
+            code: word(offset_of!(ExitPage, code)),
+            at: word(offset_of!(ExitPage, instruction_pointer)),
+            number: word(offset_of!(ExitPage, number)),
+            detail: word(offset_of!(ExitPage, detail)),
+        };
+        Some(LostPp { pp, image: machine.image, last })
+    }
+}
+
+/// How often [`last_words`] were said.
+static SAID: AtomicUsize = AtomicUsize::new(0);
+
+/// The last lines of a processor on which the kernel has failed. One that fails while it says them might do so for ever, so
+/// that only as many are said as there can be processors.
+pub fn last_words(panic: &PanicInfo<'_>, lost: Option<LostPp>) {
+    if SAID.fetch_add(1, Ordering::Relaxed) >= MAX_PPS {
+        return;
+    }
+    let message = panic.message();
+    match panic.location() {
+        Some(place) => log::error!("the kernel panicked in {}:{}: {message}", place.file(), place.line()),
+        None => log::error!("the kernel panicked: {message}"),
+    }
+    match lost {
+        Some(lost) => log::error!("{lost}; please report this"),
+        None => log::error!("this processor stops, it was not launched; please report this"),
+    }
+}
