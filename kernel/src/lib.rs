@@ -19,6 +19,7 @@ mod hypercall;
 mod ipi;
 mod kernel;
 mod launch;
+mod limits;
 mod memory;
 mod object;
 mod pp;
@@ -26,12 +27,13 @@ mod report;
 mod sync;
 mod syscall;
 
-pub use kernel::{KERNEL_STACK_PAGES, Kernel, MAX_PPS, MAX_VMS, MAX_VPS, MAX_VSS};
+pub use kernel::Kernel;
 pub use launch::options;
-pub use launch::platform::{Entry, Platform, PrepareError};
+pub use launch::platform::{Entry, Platform, PpResources, PrepareError};
+pub use limits::{KERNEL_STACK_PAGES, MAX_PPS, MAX_VMS, MAX_VPS, MAX_VSS};
 pub use memory::frames::{FrameOwner, FramePool, MAX_FRAMES};
 pub use memory::trapped::TrappedPages;
-pub use pp::{Departure, PpResources};
+pub use pp::Departure;
 pub use report::crash::{LostPp, last_words};
 pub use report::logger;
 #[cfg(not(loom))]

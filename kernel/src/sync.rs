@@ -9,8 +9,6 @@ mod model;
 use plinth_extension_api::abi::{Error, Failure};
 use plinth_hal::OutOfFrames;
 
-use crate::launch::platform::PrepareError;
-
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 #[cfg(not(loom))]
@@ -40,11 +38,5 @@ impl From<LockLost> for Failure {
 impl From<LockLost> for OutOfFrames {
     fn from(_: LockLost) -> Self {
         Self
-    }
-}
-
-impl From<LockLost> for PrepareError {
-    fn from(_: LockLost) -> Self {
-        Self::OutOfFrames
     }
 }

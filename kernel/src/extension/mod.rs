@@ -1,22 +1,15 @@
 //! The extension: its image, its callbacks, its life.
 
-use core::fmt::{self, Display, Formatter, Write};
+pub(crate) mod end;
+pub(crate) mod load;
+
+use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use plinth_extension_api::abi::{
-    EXTENSION_EXITED, EXTENSION_FAULTED, EXTENSION_MISUSED, EXTENSION_OVERDUE, GROUP_INTRINSIC,
-    GROUPS_ALWAYS, GROUPS_WITHOUT_MANIFEST, MANIFEST_KIND, MANIFEST_OWNER,
-};
-use plinth_hal::page_table::Permissions;
-use plinth_hal::{Arch, Authority, PAGE_SIZE, PhysicalMemory, Spa, UserFault, UserVa};
-use plinth_launch::image::Image;
-use sha2::{Digest, Sha256};
+use plinth_extension_api::abi::{GROUP_INTRINSIC, GROUPS_ALWAYS};
+use plinth_hal::{Authority, PAGE_SIZE, Spa, UserFault, UserVa};
 
-use crate::kernel::Kernel;
-use crate::launch::platform::{Platform, PrepareError};
-use crate::memory::frames::{FrameOwner, KernelFrames};
-use crate::memory::host_space::HostSpace;
-use crate::pp::Callback;
+use crate::extension::end::End;
 use crate::report::text::Text;
 use crate::sync::Lock;
 
@@ -29,10 +22,7 @@ const PAGES: u64 = 448 << 30;
 /// Room for one PP's stack and the guard below it.
 const STACK_STRIDE: u64 = 1 << 20;
 /// Pages in the stack of the callbacks, and in that of the fail callback.
-const STACK_PAGES: u64 = 8;
-
-/// The image may move by this many bits' worth of 2 MiB steps.
-const RANDOM_BITS: u32 = 16;
+pub(crate) const STACK_PAGES: u64 = 8;
 
 /// What the extension has of its own on one PP.
 #[derive(Clone, Copy)]
@@ -48,54 +38,13 @@ pub(crate) struct Places {
 /// Bytes for how the extension has ended.
 const END_TEXT: usize = 128;
 
-/// How the extension has ended.
+/// Which of its callbacks the extension is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum End {
-    Faulted,
-    Exited,
-    Overdue,
-    RunsNoVs,
-    NoActiveVs,
-    WaitsOutsideStart,
-    FailedLate,
-}
-
-impl End {
-    const ALL: [Self; 7] = [
-        Self::Faulted,
-        Self::Exited,
-        Self::Overdue,
-        Self::RunsNoVs,
-        Self::NoActiveVs,
-        Self::WaitsOutsideStart,
-        Self::FailedLate,
-    ];
-
-    /// Its number in the ABI.
-    pub(crate) const fn number(self) -> u64 {
-        match self {
-            Self::Faulted => EXTENSION_FAULTED,
-            Self::Exited => EXTENSION_EXITED,
-            Self::Overdue => EXTENSION_OVERDUE,
-            Self::RunsNoVs | Self::NoActiveVs | Self::WaitsOutsideStart | Self::FailedLate => {
-                EXTENSION_MISUSED
-            }
-        }
-    }
-}
-
-impl Display for End {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Faulted => "it faulted",
-            Self::Exited => "it asked to",
-            Self::Overdue => "it did not return",
-            Self::RunsNoVs => "it runs no VS",
-            Self::NoActiveVs => "no VS is active",
-            Self::WaitsOutsideStart => "it waits outside its start",
-            Self::FailedLate => "its launch failed late",
-        })
-    }
+pub(crate) enum Callback {
+    Start,
+    Bootstrap,
+    Vmexit,
+    Fail,
 }
 
 /// What the PPs share about the extension.
@@ -243,106 +192,5 @@ impl Extension {
     /// Whether `address` can be a callback: inside the image.
     pub(crate) fn may_be_code(&self, address: u64) -> bool {
         address.checked_sub(self.base()).is_some_and(|offset| offset < STACKS)
-    }
-}
-
-/// Loads the extension's image into frames of its own and maps it, each segment with its own permissions.
-pub(crate) fn load<A: Arch>(
-    extension: &Extension,
-    platform: &Platform<A>,
-    space: &mut HostSpace<A>,
-    frames: &mut KernelFrames<'_, A::Memory>,
-) -> Result<(), PrepareError> {
-    let image = Image::parse(platform.extension, platform.elf_machine)?;
-    let bias = choose_bias(extension, platform, &image)?;
-    for segment in image.segments() {
-        let permissions = match (segment.write, segment.execute) {
-            (true, _) => Permissions::READ | Permissions::WRITE,
-            (false, true) => Permissions::READ | Permissions::EXECUTE,
-            (false, false) => Permissions::READ,
-        };
-        let pages = segment.pages();
-        for page in (pages.start..pages.start + pages.size).step_by(PAGE_SIZE as usize) {
-            let frame = take_frame(frames)?;
-            let mut content = [0; PAGE_SIZE as usize];
-            let _ = image.fill_page(page, &mut content, bias);
-            platform.memory.write_bytes(frame, &content);
-            space.map_user(platform.memory, frames, page.wrapping_add(bias), frame, 1, permissions)?;
-        }
-    }
-    let mut hash = Sha256::new();
-    hash.update(platform.extension);
-    *extension.file.lock()? = (platform.extension.len() as u64, hash.finalize().into());
-    let manifest = image.number_in_note(MANIFEST_OWNER, MANIFEST_KIND as u32)?;
-    let groups = manifest.unwrap_or(GROUPS_WITHOUT_MANIFEST) | GROUPS_ALWAYS;
-    extension.groups.store(groups, Ordering::SeqCst);
-    log::info!("extension at {:#x}, groups {groups:#x}", image.span().start.wrapping_add(bias));
-    extension.entry.store(image.entry().wrapping_add(bias), Ordering::SeqCst);
-    Ok(())
-}
-
-/// Where the image goes: random where it can move, else where it was linked, if that is the extension's part.
-fn choose_bias<A: Arch>(
-    extension: &Extension,
-    platform: &Platform<A>,
-    image: &Image<'_>,
-) -> Result<u64, PrepareError> {
-    let base = platform.user_base.raw();
-    extension.base.store(base, Ordering::SeqCst);
-    if image.is_relocatable() {
-        return Ok(random_bias(base, platform, image));
-    }
-    let span = image.span();
-    if span
-        .start
-        .checked_sub(base)
-        .zip(STACKS.checked_sub(span.size))
-        .is_some_and(|(offset, room)| offset <= room)
-    {
-        return Ok(0);
-    }
-    log::error!(
-        "the extension is linked at {:#x}, outside {base:#x} to {:#x}: link it there, or as static-PIE",
-        span.start,
-        base.saturating_add(STACKS)
-    );
-    Err(PrepareError::ExtensionAddress)
-}
-
-/// Where a relocatable image goes, in steps of 2 MiB.
-fn random_bias<A: Arch>(base: u64, platform: &Platform<A>, image: &Image<'_>) -> u64 {
-    let step = platform.info.entropy[0] & ((1 << RANDOM_BITS) - 1);
-    base.wrapping_add(step << 21).wrapping_sub(image.span().start & !((2 << 20) - 1))
-}
-
-fn take_frame<M: PhysicalMemory>(frames: &mut KernelFrames<'_, M>) -> Result<Spa, PrepareError> {
-    let frame = frames.pool.lock()?.take(1, FrameOwner::ExtensionImage)?;
-    frames.memory.zero_page(frame);
-    Ok(frame)
-}
-
-impl<A: Arch> Kernel<A> {
-    /// Gives the extension its stacks and its exit page on a PP; returns the exit page's frame.
-    pub(crate) fn map_extension_pp(&self, memory: A::Memory, pp: usize) -> Result<Spa, PrepareError> {
-        let mut frames = self.kernel_frames(memory);
-        let mut space = self.space.lock()?;
-        let space = space.as_mut().ok_or(PrepareError::BadContract)?;
-        let data = Permissions::READ | Permissions::WRITE;
-        for top in [self.extension.stack(pp), self.extension.fail_stack(pp)] {
-            for page in 1..=STACK_PAGES {
-                let frame = take_frame(&mut frames)?;
-                space.map_user(
-                    memory,
-                    &mut frames,
-                    top.raw().wrapping_sub(page.wrapping_mul(PAGE_SIZE)),
-                    frame,
-                    1,
-                    data,
-                )?;
-            }
-        }
-        let exit_page = take_frame(&mut frames)?;
-        space.map_user(memory, &mut frames, self.extension.exit_page(pp).raw(), exit_page, 1, data)?;
-        Ok(exit_page)
     }
 }

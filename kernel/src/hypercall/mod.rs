@@ -15,7 +15,7 @@ use plinth_extension_api::abi::{
 use plinth_hal::{Arch, Event, Exit, Page};
 
 use crate::ipi::mailbox::Mailbox;
-use crate::pp::promotion::MayStop;
+use crate::launch::choices::MayStop;
 use crate::pp::{Next, Pp};
 
 /// The results of a hypercall besides its status.

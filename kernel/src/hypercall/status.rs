@@ -14,8 +14,8 @@ use super::Results;
 use crate::extension::Extension;
 use crate::ipi::mailbox::{Mailbox, Standing};
 use crate::kernel::Kernel;
+use crate::launch::choices::MayStop;
 use crate::pp::Pp;
-use crate::pp::promotion::MayStop;
 use crate::report::logger::LOGGER;
 use crate::report::trace;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod epoch;
 pub(crate) mod mailbox;
+pub(crate) mod rendezvous;
 pub(crate) mod shootdown;
 pub(crate) mod turn;
 pub(crate) mod wait;

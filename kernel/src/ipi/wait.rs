@@ -16,19 +16,7 @@ use plinth_extension_api::abi::{Error, Failure};
 use plinth_hal::HostCpu;
 
 use crate::ipi::mailbox::Mailbox;
-use crate::launch::options;
 use crate::object::table::Id;
-
-/// The kernel's option: how long a PP may take to answer another one, in milliseconds.
-const OPTION: &str = "pp-timeout=";
-/// The same where nothing is said: longer than any firmware keeps a processor to itself.
-const DEFAULT_MS: u64 = 5000;
-
-/// What the kernel's command line says, in milliseconds. The last number counts; 0 would be no time to answer at all.
-pub(crate) fn option(command_line: &[u8]) -> u64 {
-    let numbers = options::values(command_line, OPTION).filter_map(|value| value.parse().ok());
-    numbers.filter(|number| *number != 0).last().unwrap_or(DEFAULT_MS)
-}
 
 /// Ticks per millisecond of a counter whose rate nobody tells: a fast processor's, so that the time is never too short.
 const FALLBACK_RATE: u64 = 4_000_000;

@@ -1,10 +1,11 @@
 //! What the kernel is told about the machine at launch.
 
-use plinth_hal::{Arch, Spa, SpaRange, UserVa};
+use plinth_hal::{Arch, ExitFrame, Spa, SpaRange, UserVa};
 use plinth_launch::image::{ImageError, Machine as ImageMachine};
 use plinth_launch::{LaunchError, LaunchInfo, LaunchStatus};
 
 use crate::memory::trapped::TrappedPages;
+use crate::sync::LockLost;
 
 /// The machine, as the backend's entry code found it in the launch contract and in the hardware.
 pub struct Platform<A: Arch> {
@@ -69,6 +70,23 @@ impl<A: Arch> Platform<A> {
     }
 }
 
+/// What [`crate::Kernel::prepare_pp`] made for one PP.
+#[derive(Clone, Copy, Debug)]
+pub struct PpResources {
+    /// The PP's number.
+    pub pp: usize,
+    /// Where the kernel's stack begins; it grows down.
+    pub stack_top: Spa,
+    /// Contiguous zeroed pages for the backend's own per-PP structures.
+    pub backend: Spa,
+    /// The frame of the exit page.
+    pub exit_page: ExitFrame,
+    /// The root of the host page table.
+    pub host_root: Spa,
+    /// The root of the page table that the extension runs on: the same, unless user mode has its own.
+    pub user_root: Spa,
+}
+
 /// The contract's range as the kernel's own type.
 pub(crate) fn range(range: plinth_launch::Range) -> SpaRange {
     SpaRange::new(Spa::new(range.start), range.size)
@@ -101,6 +119,12 @@ impl From<plinth_hal::page_table::MapError> for PrepareError {
             plinth_hal::page_table::MapError::OutOfFrames => Self::OutOfFrames,
             _ => Self::BadContract,
         }
+    }
+}
+
+impl From<LockLost> for PrepareError {
+    fn from(_: LockLost) -> Self {
+        Self::OutOfFrames
     }
 }
 

@@ -4,4 +4,5 @@ pub(crate) mod deferred_free;
 pub(crate) mod frames;
 pub(crate) mod guest_memory;
 pub(crate) mod host_space;
+pub(crate) mod nested;
 pub(crate) mod trapped;

@@ -2,7 +2,7 @@
 
 use plinth_hal::{Spa, SpaRange};
 
-use crate::kernel::MAX_PPS;
+use crate::limits::MAX_PPS;
 
 /// One range of them for each processor, at the most.
 #[derive(Clone, Copy, Debug)]

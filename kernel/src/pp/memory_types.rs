@@ -14,13 +14,11 @@ use plinth_hal::page_table::{
 use plinth_hal::{Arch, Exit, MEMORY_TYPES, Spa, VsHw};
 
 use crate::memory::deferred_free::Detached;
+use crate::memory::nested::{Broadcast, GIB};
 use crate::object::objects::Vm;
 use crate::object::table::Id;
-use crate::pp::nested_fault::Broadcast;
 use crate::pp::{Next, Pp};
 
-/// What the root VM's memory is mapped in, where the processor has such leaves; else in the next smaller ones.
-pub(crate) const GIB: u64 = 1 << 30;
 const LARGE: u64 = 2 << 20;
 
 type Table<A> = PageTable<<A as Arch>::NestedFormat>;

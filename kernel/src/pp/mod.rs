@@ -10,43 +10,31 @@ pub(crate) mod nested_fault;
 mod passthrough;
 pub(crate) mod promotion;
 mod reservation;
-mod run;
+pub(crate) mod run;
 mod timer;
+mod trace;
 pub(crate) mod watchdog;
 
 use core::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::{Error, INVALID_ID, TraceRecord};
 use plinth_hal::{
-    Arch, Event, Exit, ExitClass, ExitFrame, HostCpu, IdPolicy, Page, Registers, Spa, UserContext, UserExit,
-    UserFault, UserVa, VsHw,
+    Arch, Event, Exit, ExitClass, HostCpu, IdPolicy, Page, Registers, UserContext, UserExit, UserFault,
+    UserVa, VsHw,
 };
 use plinth_launch::{LaunchError, LaunchStatus};
 
-use crate::extension::{End, Extension, Places};
+use crate::extension::end::End;
+use crate::extension::{Callback, Extension, Places};
+use crate::ipi::epoch;
 use crate::ipi::mailbox::{Mailbox, Standing};
 use crate::kernel::{Kernel, Machine};
+use crate::launch::platform::PpResources;
+use crate::launch::prepare::stays_off;
 use crate::memory::guest_memory::GuestView;
 use crate::object::objects::Vs;
 use crate::object::table::Id;
 use crate::pp::reservation::OpenPages;
-
-/// What [`Kernel::prepare_pp`] made for one PP.
-#[derive(Clone, Copy, Debug)]
-pub struct PpResources {
-    /// The PP's number.
-    pub pp: usize,
-    /// Where the kernel's stack begins; it grows down.
-    pub stack_top: Spa,
-    /// Contiguous zeroed pages for the backend's own per-PP structures.
-    pub backend: Spa,
-    /// The frame of the exit page.
-    pub exit_page: ExitFrame,
-    /// The root of the host page table.
-    pub host_root: Spa,
-    /// The root of the page table that the extension runs on: the same, unless user mode has its own.
-    pub user_root: Spa,
-}
 
 /// How a PP leaves the hypervisor. The backend's entry code carries it out.
 pub enum Departure<A: Arch> {
@@ -76,15 +64,6 @@ pub(crate) enum Next {
     Run,
     /// Leave, as [`Pp::departure`] says.
     Depart,
-}
-
-/// Which of its callbacks the extension is in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Callback {
-    Start,
-    Bootstrap,
-    Vmexit,
-    Fail,
 }
 
 /// A call of one of the extension's callbacks.
@@ -252,11 +231,6 @@ impl<A: Arch> Kernel<A> {
     }
 }
 
-/// Logs that a PP that the root VM has started is given back.
-pub(crate) fn stays_off(pp: usize, status: LaunchStatus) {
-    log::error!("pp {pp}: the root VM has started it, but it stays off: {status}");
-}
-
 impl<A: Arch> Pp<'_, A> {
     fn work(&mut self) -> Departure<A> {
         let mut next = self.begin();
@@ -306,6 +280,17 @@ impl<A: Arch> Pp<'_, A> {
         self.write_place(None);
         self.begin_turn();
         Next::User
+    }
+
+    /// Runs the extension, with no translation from before the last page was taken away.
+    #[inline]
+    pub(crate) fn enter_user(&mut self) -> UserExit {
+        epoch::begin(self.mailbox, self.extension, &mut self.cpu, &mut self.host_epoch);
+        let exit = self.cpu.enter_user(&mut self.user);
+        // Looked at before the store that other PPs see, behind which the compiler would look for it in memory.
+        let called = matches!(exit, UserExit::Call);
+        self.mailbox.leave_user();
+        if called { UserExit::Call } else { exit }
     }
 
     #[inline]

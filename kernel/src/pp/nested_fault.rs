@@ -5,21 +5,11 @@
 //! entry waits for that lock and tries again. On other hardware nothing is done here: whoever edits tells the other PPs
 //! afterwards, without the lock.
 
-use plinth_hal::page_table::{InputAddress, PoolTables, PtFormat, TlbSink};
-use plinth_hal::{Arch, Exit, HostCpu};
+use plinth_hal::page_table::{InputAddress, PoolTables, PtFormat};
+use plinth_hal::{Arch, Exit};
 
+use crate::memory::nested::allows;
 use crate::pp::Pp;
-use crate::pp::run::allows;
-
-/// Tells all TLBs at once, where the hardware can.
-pub(crate) struct Broadcast<'a, C>(pub(crate) &'a C);
-
-impl<I, C: HostCpu> TlbSink<I> for Broadcast<'_, C> {
-    fn flush(&mut self, _: I, _: u64) {
-        // Where it cannot, it is not break-before-make that asks.
-        let _ = self.0.flush_everywhere();
-    }
-}
 
 impl<A: Arch> Pp<'_, A> {
     /// Whether nested paging refused an access because an entry was changing, and allows it by now. Said once: what is

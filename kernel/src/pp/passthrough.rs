@@ -9,9 +9,10 @@ use plinth_extension_api::abi::{Failure, HYPERCALL_REFUSED, HYPERCALL_STOP, ROOT
 use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, VsHw};
 use plinth_launch::LaunchError;
 
+use crate::extension::Callback;
 use crate::object::objects::VsState;
 use crate::object::table::Id;
-use crate::pp::{Callback, Next, Pp, guest_view};
+use crate::pp::{Next, Pp, guest_view};
 
 /// A hypercall's number without its index is its group.
 const GROUP_SHIFT: u32 = 16;

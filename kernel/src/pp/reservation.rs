@@ -13,8 +13,8 @@ use plinth_hal::page_table::{
 };
 use plinth_hal::{Arch, Exit, ExitClass, PAGE_SIZE, PhysicalMemory, Spa, VsHw};
 
+use crate::memory::nested::Broadcast;
 use crate::object::table::Id;
-use crate::pp::nested_fault::Broadcast;
 use crate::pp::{Next, Pp};
 
 /// Pages that one instruction can have open. An instruction that writes to more keeps the newest.

@@ -2,22 +2,24 @@
 
 use core::sync::atomic::Ordering;
 
-use plinth_extension_api::abi::{MemoryAccess, ROOT_VM};
+use plinth_extension_api::abi::{Call, ROOT_VM};
 use plinth_hal::page_table::{Attributes, InputAddress, MapError, NotLoaded, Permissions};
 use plinth_hal::page_table::{PoolTables, PtFormat};
-use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, Spa, UserExit, VsHw};
+use plinth_hal::{Arch, Event, Exit, ExitClass, HostCpu, Spa, UserContext, UserExit, VsHw};
 use plinth_launch::LaunchError;
 
-use crate::extension::End;
+use crate::extension::Callback;
+use crate::extension::Extension;
+use crate::extension::end::End;
 use crate::hypercall::may_be_kernels;
 use crate::ipi::epoch;
 use crate::ipi::mailbox::{PROMOTE, Standing};
 use crate::kernel::{Kernel, Machine};
+use crate::memory::nested::{GIB, allows};
 use crate::object::objects::VsState;
 use crate::object::table::Id;
-use crate::pp::memory_types::{GIB, retype};
-use crate::pp::{Callback, Next, Pp, StartedBy, Upcall, guest_view};
-use crate::syscall::is_running_on;
+use crate::pp::memory_types::retype;
+use crate::pp::{Next, Pp, StartedBy, Upcall, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
     /// Runs the active VS until something else comes next.
@@ -289,11 +291,16 @@ fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, view: Option<
         .unwrap_or(false)
 }
 
-/// Whether a mapping allows an access of the kind that a memory exit tells.
-pub(crate) fn allows(permissions: Permissions, access: u64) -> bool {
-    let access = MemoryAccess::from_bits_truncate(access);
-    let mut wanted = Permissions::READ;
-    wanted.set(Permissions::WRITE, access.contains(MemoryAccess::WRITE));
-    wanted.set(Permissions::EXECUTE, access.contains(MemoryAccess::EXECUTE));
-    permissions.contains(wanted)
+/// Whether the extension calls `VsAdvanceAndRunCurrent` with its handle. That is not looked up, since it ends most exits:
+/// whoever may not call its group has no VS that it could resume.
+#[inline]
+pub(crate) fn is_running_on(user: &impl UserContext, extension: &Extension) -> bool {
+    user.call_number() == Call::VsAdvanceAndRunCurrent.number() && has_handle(user, extension)
+}
+
+/// Whether REG0 is the handle that the extension opened.
+#[inline]
+pub(crate) fn has_handle(user: &impl UserContext, extension: &Extension) -> bool {
+    let handle = extension.handle.load(Ordering::Relaxed);
+    handle != 0 && user.argument(0) == handle
 }

@@ -15,17 +15,12 @@ use core::sync::atomic::Ordering;
 use plinth_hal::{Arch, Exit, HostCpu};
 use plinth_launch::LaunchError;
 
-use crate::extension::End;
+use crate::extension::end::End;
 use crate::ipi::mailbox::{INTERRUPTS, NMI};
 use crate::ipi::wait;
 use crate::kernel::Kernel;
-use crate::launch::options;
 use crate::pp::{Next, Pp};
 
-/// The kernel's option: the time that a turn may take, in milliseconds; 0 for no bound.
-const OPTION: &str = "watchdog=";
-/// The same where nothing is said.
-const DEFAULT_MS: u64 = 10_000;
 /// Of how many calls that return one is an occasion to look.
 const CALLS: u32 = 64;
 /// How often other PPs look in the time of a turn.
@@ -129,23 +124,5 @@ impl<A: Arch> Kernel<A> {
             0 => u64::MAX,
             milliseconds => wait::ticks(milliseconds, cpu),
         }
-    }
-}
-
-/// What the kernel's command line says, in milliseconds. The last number counts.
-pub(crate) fn option(command_line: &[u8]) -> u64 {
-    options::values(command_line, OPTION).filter_map(|value| value.parse().ok()).last().unwrap_or(DEFAULT_MS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_number_counts() {
-        assert_eq!(option(b""), DEFAULT_MS);
-        assert_eq!(option(b"vhe=on watchdog=20 watchdog=0\n"), 0);
-        assert_eq!(option(b"watchdog=20 watchdog=soon xwatchdog=5"), 20);
-        assert_eq!(option(b"\xff watchdog=20"), DEFAULT_MS);
     }
 }

@@ -9,7 +9,8 @@ use plinth_extension_api::abi::ExitPage;
 use plinth_hal::{Arch, Spa};
 
 use crate::ipi::mailbox::Standing;
-use crate::kernel::{Kernel, MAX_PPS};
+use crate::kernel::Kernel;
+use crate::limits::MAX_PPS;
 
 /// What the kernel knows of a PP that it has lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,12 +8,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-use plinth_extension_api::abi::{BACKEND_EL2, Error, Failure, TraceRecord, register};
-use plinth_hal::{Arch, Exit, ExitClass, FrameSource, HostCpu, PAGE_SIZE, PhysicalMemory, Spa, VsHw};
+use plinth_extension_api::abi::{Error, Failure, TraceRecord};
+use plinth_hal::{FrameSource, PAGE_SIZE, PhysicalMemory, Spa};
 
-use crate::ipi::mailbox::TRACE;
-use crate::kernel::{Kernel, MAX_PPS, Machine};
-use crate::pp::Pp;
+use crate::limits::MAX_PPS;
 use crate::sync::Lock;
 
 /// Pages of each PP's ring.
@@ -88,7 +86,7 @@ impl Traces {
     }
 
     /// Publishes a record. The PP itself alone may call it.
-    fn write(&self, memory: impl PhysicalMemory, pp: usize, record: Words) {
+    pub(crate) fn write(&self, memory: impl PhysicalMemory, pp: usize, record: Words) {
         let (Some(ring), (_, newest)) = (self.rings.get(pp), self.range(pp)) else { return };
         let Some(place) = self.place(pp, newest) else { return };
         fence(Ordering::Release);
@@ -107,20 +105,16 @@ impl Traces {
             memory.zero_page(page);
         }
     }
-}
 
-impl<A: Arch> Kernel<A> {
-    /// Makes a ring for each PP that has none.
+    /// Makes a ring for each of the first `numbers` PPs that has none.
     ///
     /// # Errors
     /// The pool has too few frames: then none is made.
-    pub(crate) fn open_traces(&self, machine: &Machine<A>) -> Result<(), Failure> {
-        let _one = self.traces.opening.lock()?;
-        let mut frames = self.kernel_frames(machine.memory);
-        let numbers = self.pp_numbers().max(machine.pp_count);
+    pub(crate) fn open(&self, frames: &mut impl FrameSource, numbers: usize) -> Result<(), Failure> {
+        let _one = self.opening.lock()?;
         let needed = |ring: &&Ring| ring.start.load(Ordering::Relaxed) == 0;
         let mut made = [Spa::new(0); MAX_PPS];
-        for (place, ring) in made.iter_mut().zip(&self.traces.rings).take(numbers) {
+        for (place, ring) in made.iter_mut().zip(&self.rings).take(numbers) {
             if needed(&ring) {
                 match frames.allocate(PAGES) {
                     Ok(start) => *place = start,
@@ -133,49 +127,9 @@ impl<A: Arch> Kernel<A> {
                 }
             }
         }
-        for (start, ring) in made.iter().zip(&self.traces.rings).filter(|(start, _)| start.raw() != 0) {
+        for (start, ring) in made.iter().zip(&self.rings).filter(|(start, _)| start.raw() != 0) {
             ring.start.store(start.raw(), Ordering::Release);
         }
         Ok(())
-    }
-}
-
-impl<A: Arch> Pp<'_, A> {
-    /// Whether exits of the root VM's on this PP are traced.
-    pub(crate) fn is_traced(&self) -> bool {
-        self.kernel.traces.classes() != 0
-    }
-
-    /// A VS has exited: notes it, if that is wanted, until one is about to run again.
-    pub(crate) fn trace_exit(&mut self, exit: Exit) {
-        let counter = self.cpu.counter();
-        let Some(active) = self.active.as_ref().filter(|_| self.is_root()) else { return };
-        if self.kernel.traces.classes() >> exit.class as u64 & 1 == 0 {
-            return;
-        }
-        let instruction_pointer = active.vs.hw.read(register::INSTRUCTION_POINTER).unwrap_or(0);
-        let number = match exit.class {
-            ExitClass::IdRead | ExitClass::Hypercall
-                if A::BACKEND != BACKEND_EL2 || exit.class == ExitClass::Hypercall =>
-            {
-                let [number] = self.page.registers_once().take([0]);
-                number
-            }
-            _ => exit.number,
-        };
-        let detail = u16::try_from(exit.detail).unwrap_or(u16::MAX);
-        let class = exit.class as u16;
-        self.traced = Some(TraceRecord { counter, number, instruction_pointer, duration: 0, detail, class });
-        self.mailbox.post(TRACE);
-    }
-
-    /// A VS is about to run, or the trace has been turned on or off.
-    pub(crate) fn trace_entry(&mut self) {
-        if let Some(record) = self.traced.take() {
-            let ticks = self.cpu.counter().saturating_sub(record.counter);
-            let record = TraceRecord { duration: u32::try_from(ticks).unwrap_or(u32::MAX), ..record };
-            self.kernel.traces.write(self.machine.memory, self.index, zerocopy::transmute!(record));
-        }
-        self.watch_timer();
     }
 }

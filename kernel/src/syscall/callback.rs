@@ -6,8 +6,9 @@ use plinth_extension_api::abi::{Error, Failure};
 use plinth_hal::{Arch, UserContext};
 
 use super::{Answer, DONE};
+use crate::extension::Callback;
 use crate::extension::Extension;
-use crate::pp::{Callback, Pp};
+use crate::pp::Pp;
 
 impl<A: Arch> Pp<'_, A> {
     /// Registers the callback of a PP's launch.

@@ -7,8 +7,9 @@ use plinth_hal::{Arch, UserContext};
 use plinth_launch::LaunchError;
 
 use super::{Answer, DONE, Resumption};
-use crate::extension::End;
-use crate::pp::{Callback, Next, Pp};
+use crate::extension::Callback;
+use crate::extension::end::End;
+use crate::pp::{Next, Pp};
 
 impl<A: Arch> Pp<'_, A> {
     /// Ends `_start`; anywhere else it is a failure.

@@ -4,7 +4,7 @@ use plinth_extension_api::abi::{Error, ExitClass, Failure, MAX_WRITE, register};
 use plinth_hal::{Arch, UserContext, VsHw};
 
 use super::{Answer, DONE, about};
-use crate::kernel::MAX_PPS;
+use crate::limits::MAX_PPS;
 use crate::pp::Pp;
 use crate::report::logger;
 

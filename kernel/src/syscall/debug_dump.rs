@@ -6,7 +6,7 @@ use plinth_extension_api::abi::{Error, ExitClass, Failure};
 use plinth_hal::{Arch, PAGE_SIZE, UserContext};
 
 use super::{Answer, DONE, about};
-use crate::kernel::MAX_PPS;
+use crate::limits::MAX_PPS;
 use crate::pp::Pp;
 
 impl<A: Arch> Pp<'_, A> {

@@ -25,8 +25,9 @@ use core::sync::atomic::Ordering;
 use plinth_extension_api::abi::{Call, Error, Failure, SIGNATURE, Status};
 use plinth_hal::{Arch, UserContext};
 
-use crate::extension::{End, Extension};
+use crate::extension::end::End;
 use crate::object::table::Id;
+use crate::pp::run::{has_handle, is_running_on};
 use crate::pp::{Next, Pp};
 
 /// The group whose calls need no handle, and so belong to no version.
@@ -200,20 +201,6 @@ impl<A: Arch> Pp<'_, A> {
     fn id(&self, register: usize) -> Id {
         Id::from_raw(self.user.argument(register))
     }
-}
-
-/// Whether the extension calls `VsAdvanceAndRunCurrent` with its handle. That is not looked up, since it ends most exits:
-/// whoever may not call its group has no VS that it could resume.
-#[inline]
-pub(crate) fn is_running_on(user: &impl UserContext, extension: &Extension) -> bool {
-    user.call_number() == Call::VsAdvanceAndRunCurrent.number() && has_handle(user, extension)
-}
-
-/// Whether REG0 is the handle that the extension opened.
-#[inline]
-fn has_handle(user: &impl UserContext, extension: &Extension) -> bool {
-    let handle = extension.handle.load(Ordering::Relaxed);
-    handle != 0 && user.argument(0) == handle
 }
 
 /// Says which argument an error is about.

@@ -14,9 +14,9 @@ use plinth_hal::{Arch, Spa, UserContext};
 use super::vm_memory::{Input, LARGE, bad, map_failure, permissions};
 use super::{Answer, DONE, about};
 use crate::memory::deferred_free::Detached;
+use crate::memory::nested::Broadcast;
 use crate::object::table::Id;
 use crate::pp::Pp;
-use crate::pp::nested_fault::Broadcast;
 
 /// In how many bytes tables are merged at a time: what that gives back has room in [`Detached`].
 pub(crate) const MERGED: u64 = 16 * LARGE;

@@ -13,10 +13,10 @@ use crate::ipi::mailbox::FLUSH;
 use crate::ipi::shootdown::Forgotten;
 use crate::ipi::wait::Unheard;
 use crate::memory::deferred_free::Detached;
+use crate::memory::nested::Broadcast;
 use crate::object::objects::Vm;
 use crate::object::table::Id;
 use crate::pp::Pp;
-use crate::pp::nested_fault::Broadcast;
 
 /// Bytes of the leaves that a mapping is made of where it can be.
 pub(super) const LARGE: u64 = 2 << 20;

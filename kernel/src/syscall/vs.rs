@@ -8,13 +8,15 @@ use plinth_extension_api::abi::{
 use plinth_hal::{Arch, Event, UserContext, VsHw};
 
 use super::{Answer, DONE, Resumption, about};
+use crate::extension::Callback;
 use crate::ipi::mailbox::Standing;
-use crate::kernel::{Kernel, MAX_PPS};
+use crate::kernel::Kernel;
+use crate::limits::MAX_PPS;
 use crate::memory::frames::KernelFrames;
 use crate::object::objects::{Vp, Vs, VsState};
 use crate::object::table::Id;
 use crate::pp::cpu_control::reset;
-use crate::pp::{Callback, Next, Pp, StartedBy, guest_view};
+use crate::pp::{Next, Pp, StartedBy, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
     /// Makes a VS of a VP, for one PP.

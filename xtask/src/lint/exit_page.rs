@@ -25,7 +25,7 @@ const WAYS: &[Way] = &[
                 2,
                 "whether a hypercall may be the kernel's own; its number and arguments",
             ),
-            ("kernel/src/report/trace.rs", 1, "what an ID read or a hypercall is about, for a record"),
+            ("kernel/src/pp/trace.rs", 1, "what an ID read or a hypercall is about, for a record"),
             (
                 "kernel/src/pp/promotion.rs",
                 2,

@@ -89,10 +89,3 @@ fn nobody_waits_for_a_guest_of_another_vm() {
     assert_eq!(ask(&mailbox, |_| panic!("it is waited for")), (Ok(()), 0, 0));
     assert!(mailbox.is_deaf_to(FLUSH), "it looks before its next entry");
 }
-
-#[test]
-fn the_last_number_counts_and_none_is_no_time() {
-    assert_eq!(option(b""), DEFAULT_MS);
-    assert_eq!(option(b"pp-timeout=20 pp-timeout=7"), 7);
-    assert_eq!(option(b"pp-timeout=20 pp-timeout=0 pp-timeout=long"), 20);
-}
