@@ -7,20 +7,22 @@ pub(crate) mod cpu_control;
 mod departure;
 pub(crate) mod memory_types;
 pub(crate) mod nested_fault;
+mod open_pages;
 mod passthrough;
+mod policy_copy;
 pub(crate) mod promotion;
 mod reservation;
 pub(crate) mod run;
 mod timer;
 mod trace;
+mod turn_bound;
 pub(crate) mod watchdog;
 
 use core::sync::atomic::Ordering;
 
 use plinth_extension_api::abi::{Error, INVALID_ID, TraceRecord};
 use plinth_hal::{
-    Arch, Event, Exit, ExitClass, HostCpu, IdPolicy, Page, Registers, UserContext, UserExit, UserFault,
-    UserVa, VsHw,
+    Arch, Event, Exit, ExitClass, HostCpu, Page, Registers, UserContext, UserExit, UserFault, UserVa, VsHw,
 };
 use plinth_launch::{LaunchError, LaunchStatus};
 
@@ -34,7 +36,9 @@ use crate::launch::prepare::stays_off;
 use crate::memory::guest_memory::GuestView;
 use crate::object::objects::Vs;
 use crate::object::table::Id;
-use crate::pp::reservation::OpenPages;
+use crate::pp::open_pages::OpenPages;
+use crate::pp::policy_copy::PolicyCopy;
+use crate::pp::turn_bound::TurnBound;
 
 /// How a PP leaves the hypervisor. The backend's entry code carries it out.
 pub enum Departure<A: Arch> {
@@ -115,8 +119,7 @@ pub(crate) struct Pp<'k, A: Arch> {
     /// The VS that caused `last_exit`.
     pub(crate) last_vs: Id,
     /// This PP's copy of the active VM's declared answers.
-    pub(crate) policy: IdPolicy,
-    pub(crate) policy_version: (Id, u32),
+    pub(crate) policy: PolicyCopy,
     /// The pages of the reservation that are open for one instruction of the root VM.
     pub(crate) open_pages: OpenPages,
     /// Where an access was tried again, because the entry had changed meanwhile.
@@ -126,12 +129,8 @@ pub(crate) struct Pp<'k, A: Arch> {
     /// The host epoch in which this PP last entered the extension.
     pub(crate) host_epoch: u64,
     pub(crate) started_by: StartedBy,
-    /// The ticks that a turn of the extension may take.
-    pub(crate) turn_limit: u64,
-    /// When to look at the others' turns again.
-    pub(crate) next_look: u64,
-    /// Calls of the extension's that have returned to it, roughly.
-    pub(crate) calls: u32,
+    /// How long a turn of the extension may last here.
+    pub(crate) turn_bound: TurnBound,
     /// When the active VS has to exit.
     pub(crate) deadline: Option<u64>,
     /// Steps that the root VS has taken before it leaves.
@@ -181,7 +180,7 @@ impl<A: Arch> Kernel<A> {
             mailbox.clear();
         }
         mailbox.hardware_id.store(cpu.hardware_id(), Ordering::Relaxed);
-        let turn_limit = Self::turn_limit(machine.turn_milliseconds, &cpu);
+        let turn_bound = TurnBound::new(machine.turn_milliseconds, &cpu);
         let mut pp = Pp {
             kernel: self,
             machine,
@@ -199,16 +198,13 @@ impl<A: Arch> Kernel<A> {
             interrupted: None,
             last_exit: Exit::of(ExitClass::Other),
             last_vs: Id::from_raw(INVALID_ID),
-            policy: IdPolicy::new(),
-            policy_version: (Id::from_raw(u64::MAX), 0),
+            policy: PolicyCopy::new(),
             open_pages: OpenPages::default(),
             tried_again: None,
             departure: None,
             host_epoch: 0,
             started_by,
-            turn_limit,
-            next_look: 0,
-            calls: 0,
+            turn_bound,
             deadline: None,
             steps: 0,
             traced: None,
@@ -238,7 +234,7 @@ impl<A: Arch> Pp<'_, A> {
             if next == Next::Run {
                 next = self.run_active();
             }
-            // Mostly so: an exit is the extension's to decide.
+            // Common case: the extension decides the exit. Test for `User` first.
             if next == Next::User {
                 next = self.user_turn();
             } else if next == Next::Depart {
@@ -413,6 +409,14 @@ impl<A: Arch> Pp<'_, A> {
         self.refresh_policy();
         self.write_place(Some(id));
         Ok(())
+    }
+
+    /// Copies the active VM's declared answers if this PP's copy is old: when a VS becomes active, and when a request in the
+    /// mailbox says that answers have changed.
+    pub(crate) fn refresh_policy(&mut self) {
+        if let Some(active) = &self.active {
+            self.policy.refresh(self.kernel, active.vs.vm);
+        }
     }
 
     /// Puts the active VS back into the table.

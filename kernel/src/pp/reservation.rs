@@ -17,12 +17,6 @@ use crate::memory::nested::Broadcast;
 use crate::object::table::Id;
 use crate::pp::{Next, Pp};
 
-/// Pages that one instruction can have open. An instruction that writes to more keeps the newest.
-pub(crate) const OPEN_PAGES: usize = 8;
-
-/// The pages that are open for the instruction under way.
-pub(crate) type OpenPages = [Option<u64>; OPEN_PAGES];
-
 impl<A: Arch> Pp<'_, A> {
     /// Whether the root VM's exit is about memory that is the hypervisor's.
     pub(crate) fn is_reserved(&self, exit: Exit) -> bool {
@@ -74,25 +68,21 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     fn open_reserved_page(&mut self, page: u64) {
-        if self.open_pages.iter().all(Option::is_some) {
+        if self.open_pages.is_full() {
             self.close_reserved_pages();
         }
         self.map_reserved(page, self.machine.sink_frame, Permissions::READ | Permissions::WRITE);
-        if !self.open_pages.contains(&Some(page))
-            && let Some(free) = self.open_pages.iter_mut().find(|open| open.is_none())
-        {
-            *free = Some(page);
-        }
+        self.open_pages.add(page);
     }
 
     fn close_reserved_pages(&mut self) {
         let open = take(&mut self.open_pages);
-        if open.iter().all(Option::is_none) {
+        if open.is_empty() {
             return;
         }
         self.machine.memory.zero_page(self.machine.sink_frame);
         self.machine.memory.write_back(self.machine.sink_frame, PAGE_SIZE);
-        for page in open.into_iter().flatten() {
+        for page in open.into_pages() {
             self.map_reserved(page, self.machine.zero_frame, Permissions::READ);
         }
         // A PP that is lost may write into the sink still: what is there is the root VM's own.

@@ -49,7 +49,8 @@ impl<A: Arch> Pp<'_, A> {
                 return self.serve_requests();
             }
             let mut declared = 0;
-            let exit = self.cpu.run(&mut active.vs.hw, self.page, &self.policy, &guest, &mut declared);
+            let exit =
+                self.cpu.run(&mut active.vs.hw, self.page, self.policy.answers(), &guest, &mut declared);
             if declared != 0 {
                 mailbox.count(ExitClass::Declared, declared);
             }

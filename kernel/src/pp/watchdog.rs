@@ -16,15 +16,47 @@ use plinth_hal::{Arch, Exit, HostCpu};
 use plinth_launch::LaunchError;
 
 use crate::extension::end::End;
-use crate::ipi::mailbox::{INTERRUPTS, NMI};
-use crate::ipi::wait;
-use crate::kernel::Kernel;
+use crate::ipi::mailbox::{INTERRUPTS, Mailbox, NMI};
+use crate::ipi::turn::Turn;
 use crate::pp::{Next, Pp};
 
-/// Of how many calls that return one is an occasion to look.
-const CALLS: u32 = 64;
-/// How often other PPs look in the time of a turn.
-const LOOKS: u64 = 8;
+impl Mailbox {
+    /// The ticks that are left of the PP's present turn, where one may last `limit`; 0: it is overdue.
+    pub(crate) fn time_left(&self, now: u64, limit: u64) -> u64 {
+        let exits = self.all_exits();
+        self.turn.lock().map_or(limit, |mut turn| turn.time_left(exits, now, limit))
+    }
+
+    /// A turn begins without an exit that would tell it from the one before.
+    fn begin_turn(&self, now: u64) {
+        self.set_turn(Some(now));
+    }
+
+    /// The PP waits or leaves, until its next exit: no turn is under way.
+    pub(crate) fn rest(&self) {
+        self.set_turn(None);
+    }
+
+    fn set_turn(&self, since: Option<u64>) {
+        if let Ok(mut turn) = self.turn.lock() {
+            *turn = Turn::found(self.all_exits(), since);
+        }
+    }
+
+    /// Gives the turn its time again; once only. Returns whether that was the first time.
+    fn extend_turn(&self, now: u64) -> bool {
+        self.turn.lock().is_ok_and(|mut turn| turn.extend(now))
+    }
+
+    /// Kicks the PP out of its turn. While a kick is on its way another would look like the guest's own NMI, so the turn stays
+    /// locked until `kick` has sent it.
+    fn kick_late(&self, now: u64, pause: u64, kick: impl FnOnce()) {
+        let Ok(mut turn) = self.turn.lock() else { return };
+        if turn.wants_kick(now, pause, self.start_kick()) {
+            kick();
+        }
+    }
+}
 
 impl<A: Arch> Pp<'_, A> {
     /// A turn of the extension's begins that no exit is the cause of.
@@ -35,8 +67,7 @@ impl<A: Arch> Pp<'_, A> {
     /// The extension has made a call and is going to get its answer. One that makes calls for ever is met here.
     #[inline]
     pub(crate) fn call_returns(&mut self) -> Next {
-        self.calls = self.calls.wrapping_add(1);
-        if self.calls.is_multiple_of(CALLS) { self.look_at_own_turn() } else { Next::User }
+        if self.turn_bound.counts_call() { self.look_at_own_turn() } else { Next::User }
     }
 
     /// Something that looks like a kick has stopped the extension: one, or an NMI that is the guest's own.
@@ -56,9 +87,10 @@ impl<A: Arch> Pp<'_, A> {
         self.look_at_own_turn()
     }
 
-    /// Which interrupts come to the PP may be another matter now. Without a bound none need stop the extension.
+    /// The guest may have changed interrupt routing: looks again which interrupts can stop the extension. Not needed while the
+    /// watchdog is off.
     pub(crate) fn interrupts_changed(&mut self, by: Option<&Exit>) {
-        if self.turn_limit != u64::MAX {
+        if self.turn_bound.is_set() {
             self.cpu.interrupts_changed(by);
         }
     }
@@ -77,7 +109,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 
     fn time_left(&self) -> u64 {
-        self.mailbox.time_left(self.cpu.counter(), self.turn_limit)
+        self.mailbox.time_left(self.cpu.counter(), self.turn_bound.limit())
     }
 
     /// Whether the extension, which cannot go on, has had its time for this turn twice.
@@ -95,19 +127,15 @@ impl<A: Arch> Pp<'_, A> {
         }
         let next = self.fail(End::Overdue, None);
         if next == Next::User {
-            self.cpu.end_turn_after(self.turn_limit);
+            self.cpu.end_turn_after(self.turn_bound.limit());
         }
         next
     }
 
-    /// Kicks the PPs whose extension is overdue. Not more often than it takes to find that out in time.
+    /// Kicks the PPs whose extension is overdue. Looks only as often as that takes.
     pub(crate) fn watch_others(&mut self) {
-        let (now, limit) = (self.cpu.counter(), self.turn_limit);
-        if limit == u64::MAX || now < self.next_look {
-            return;
-        }
-        let pause = limit / LOOKS;
-        self.next_look = now.saturating_add(pause);
+        let (now, limit) = (self.cpu.counter(), self.turn_bound.limit());
+        let Some(pause) = self.turn_bound.looks_at_others(now) else { return };
         for (index, mailbox) in self.kernel.mailboxes.iter().enumerate() {
             let in_turn = index != self.index && !mailbox.is_in_guest();
             if in_turn && mailbox.time_left(now, limit) == 0 {
@@ -117,12 +145,53 @@ impl<A: Arch> Pp<'_, A> {
     }
 }
 
-impl<A: Arch> Kernel<A> {
-    /// What a turn may take on a PP, in ticks of its counter; `u64::MAX` for no bound.
-    pub(crate) fn turn_limit(milliseconds: u64, cpu: &A::Cpu) -> u64 {
-        match milliseconds {
-            0 => u64::MAX,
-            milliseconds => wait::ticks(milliseconds, cpu),
-        }
+#[cfg(test)]
+mod tests {
+    use plinth_hal::ExitClass;
+
+    use super::*;
+
+    #[test]
+    fn a_turn_is_overdue_when_it_was_seen_a_limit_ago() {
+        let mailbox = Mailbox::new();
+        mailbox.begin_turn(100);
+        assert_eq!(mailbox.time_left(130, 50), 20);
+        assert_eq!(mailbox.time_left(90, 50), 50, "a counter that is a little behind");
+        assert_eq!(mailbox.time_left(150, 50), 0);
+        mailbox.count(ExitClass::IdRead, 1);
+        assert_eq!(mailbox.time_left(150, 50), 50, "another turn");
+        mailbox.rest();
+        assert_eq!(mailbox.time_left(1000, 50), 50, "nobody's turn");
+    }
+
+    #[test]
+    fn a_turn_is_extended_once() {
+        let mailbox = Mailbox::new();
+        mailbox.begin_turn(0);
+        assert!(mailbox.extend_turn(60));
+        assert_eq!(mailbox.time_left(100, 50), 10);
+        assert!(!mailbox.extend_turn(120));
+        mailbox.count(ExitClass::IdRead, 1);
+        mailbox.time_left(130, 50);
+        assert!(mailbox.extend_turn(180), "the next turn is another one");
+    }
+
+    #[test]
+    fn a_turn_is_kicked_again_only_when_the_kick_is_lost() {
+        let mailbox = Mailbox::new();
+        let kicks = |now| {
+            let mut kicked = false;
+            mailbox.kick_late(now, 10, || kicked = true);
+            kicked
+        };
+        mailbox.begin_turn(0);
+        assert!(kicks(50));
+        assert!(!kicks(51), "it is on its way");
+        assert!(kicks(60), "it was not noticed");
+        assert!(mailbox.finish_kick());
+        assert!(kicks(61), "the next one");
+        mailbox.begin_turn(70);
+        assert!(!kicks(120), "one from before may be on its way");
+        assert!(kicks(130));
     }
 }

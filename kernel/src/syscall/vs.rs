@@ -208,25 +208,6 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Copies the active VM's declared answers if this PP's copy is old: when a VS becomes active, and when the answers
-    /// have changed, which a request in the mailbox tells.
-    pub(crate) fn refresh_policy(&mut self) {
-        let Some(active) = &self.active else { return };
-        let version = (active.vs.vm, self.kernel.policy_version());
-        if version != self.policy_version {
-            self.copy_policy(version);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn copy_policy(&mut self, version: (Id, u32)) {
-        let policy = &mut self.policy;
-        if self.kernel.vms.with(version.0, |vm| policy.clone_from(&vm.policy)).is_ok() {
-            self.policy_version = version;
-        }
-    }
-
     /// Gives the machine back to the root VM, on this PP with the VS named, together with all other PPs.
     pub(super) fn vs_promote(&mut self) -> Resumption {
         if self.root.is_some() {
