@@ -1,7 +1,8 @@
-//! The buffers into which the processor itself writes profiles and traces: at addresses that EL1 chose, by the translation that is
-//! in force when the write is made, which may be after the instruction that it is about.
+//! The profiling (SPE) and trace (TRBE) buffers, which the CPU itself writes: at virtual addresses that EL1 chose, by the
+//! translation in force at the time of the write, which may be after the instruction that the record describes.
 //!
-//! So what a VM has brought about is in memory before EL2 changes the translation, and another VM runs with both switched off.
+//! So the kernel drains a VM's records to memory before it changes the translation, and both units are off while another VM
+//! runs.
 
 use core::arch::asm;
 
@@ -11,7 +12,8 @@ use crate::sysreg::{read_system, write_system};
 /// PMBLIMITR_EL1.E and TRBLIMITR_EL1.E.
 const ENABLED: u64 = 1;
 
-/// Waits until what was recorded so far is written. For EL2, where nothing is recorded, with the VM's translation in force.
+/// Waits until all records are in memory. Called at EL2, where nothing is recorded, with the VM's translation still in
+/// force.
 #[inline]
 pub(crate) fn drain(features: &Features) {
     if features.records {
@@ -31,7 +33,7 @@ fn drain_both(features: &Features) {
     }
 }
 
-/// Switches both off, and the records of branches: what they are set to has been saved.
+/// Turns off both units and branch records. Their configuration has been saved.
 pub(crate) fn stop(features: &Features) {
     let shared = features.shared_regime;
     // SAFETY: registers of EL1's, each there by its ID field; the names with Op1 5 are EL1's in the EL2&0 regime.
@@ -59,9 +61,9 @@ pub(crate) fn stop(features: &Features) {
     }
 }
 
-/// Has EL1's registers lead to no tables any more (TCR_EL1.EPD0 and EPD1), before another VS's stage 2 comes in: some processors
-/// begin translations of EL1's by speculation, and would keep what the one VS's tables say with the other one's tag (Cortex-A57
-/// and A72, erratum 1319367; A55 1530923; A76 1165522). What the next VS has there is loaded afterwards.
+/// Disables EL1's page walks (TCR_EL1.EPD0 and EPD1) before the stage 2 of another VS is loaded. Some CPUs walk EL1's tables
+/// speculatively, and would cache the translations of one VS under the tag of another (Cortex-A57 and A72, erratum 1319367;
+/// A55 1530923; A76 1165522). The next VS's own values are loaded afterwards.
 pub(crate) fn stop_walks(shared: bool) {
     const NO_WALKS: u64 = 1 << 7 | 1 << 23;
     // SAFETY: EL1's registers, which have been saved; EL1 does not run before they are loaded.

@@ -1,18 +1,21 @@
-//! The end of a guest's run at a time, by the hypervisor's timer.
+//! Ends a guest's run at a deadline, by the hypervisor timer (CNTHP).
 //!
-//! The timer's interrupt must come to EL2 (HCR_EL2.IMO), and with it every other IRQ. Those of the root VM end the run of a
-//! guest VM anyway. The root VM itself gets them at EL1, and with IMO set EL1 meets the virtual interface of GICv3 instead
-//! of the physical one. So while a time is set there, the interface is trapped and its registers are accessed for the root VM at
-//! EL2 ([`icc`]). An IRQ of its own is announced as a virtual one (HCR_EL2.VI), which the root VM takes when it lets
-//! IRQs in, and the priority mask holds back all but the timer's until the root VM turns to the interface: then everything is as
-//! it left it, and it acknowledges what the interface has for it. Group 0, its FIQs, is not touched, though the mask holds it
-//! back too as long as an IRQ waits.
+//! The timer's interrupt must come to EL2, so HCR_EL2.IMO is set, and every other IRQ then comes to EL2 too. For a guest VM
+//! that is the usual state: an IRQ of the root VM ends the guest's run anyway. The root VM itself normally takes its IRQs at
+//! EL1. With IMO set, EL1 meets the virtual CPU interface of GICv3 instead of the physical one. So while a deadline is armed
+//! for the root VM:
 //!
-//! The interface of GICv2 is a page of memory, which EL1 reaches in any case. So there the root VM is watched only while it
-//! serves no interrupt, and gets its first IRQ by IMO cleared again and the timer off; the next exit or wait is the next occasion.
-//! On the BCM2836 only guest VMs are watched.
+//! - Its accesses to the CPU interface are trapped and carried out at EL2 ([`icc`]).
+//! - An IRQ of its own is announced as a virtual IRQ (HCR_EL2.VI), which the root VM takes once it unmasks IRQs. Until then
+//!   the priority mask blocks everything but the timer. Group 0, taken as FIQ, is blocked by that mask too.
+//! - At the root VM's next access to a trapped ICC register the original mask is restored, and its read of ICC_IAR1_EL1
+//!   acknowledges the pending interrupt.
 //!
-//! Without a time nothing of this is there, and an exit pays nothing for it.
+//! The CPU interface of GICv2 is a page of memory, which EL1 reaches in any case. There a deadline is armed only while the
+//! root VM has no active interrupt. Its first IRQ clears IMO and stops the timer; the next exit or WFI arms the deadline
+//! again. On the BCM2836 only guest VMs have deadlines.
+//!
+//! Without a deadline none of this is active, and an exit pays nothing for it.
 
 use aarch64_cpu::registers::{CNTPCT_EL0, Readable};
 use plinth_hal::{Exit, ExitClass};
@@ -28,11 +31,11 @@ use crate::{el1_timer, exit, gic, gic::icc};
 const HCR_IMO: u64 = 1 << 4;
 /// HCR_EL2.TWI: WFI is trapped.
 const HCR_TWI: u64 = 1 << 13;
-/// What [`El2Cpu::arm`] and what follows from it add.
+/// The bits that an armed deadline adds to HCR_EL2.
 pub(crate) const OURS: u64 = HCR_IMO | HCR_TWI | HCR_VI;
 
 impl El2Cpu {
-    /// Has the run of the root VM end at `deadline`, where that can be done; once for each run.
+    /// Arms the deadline of the root VM's run, if the interrupt controller allows it. At most once for a run.
     pub(crate) fn arm(&mut self, deadline: u64) {
         if self.extra & OURS != 0 || !self.may_watch_root() {
             return;
@@ -44,9 +47,9 @@ impl El2Cpu {
         }
     }
 
-    /// Has the run of a guest VM end when its time is over, or when one of the root VM's timers rings: these are out of the
-    /// processor meanwhile, which would keep their interrupts from the root VM. The clock runs on from one of the guest's runs to
-    /// the next.
+    /// Arms the timer for a guest VM's run: for the guest's own deadline, or for the earliest of the root VM's timers,
+    /// whichever comes first. The root VM's timer registers are saved in memory while another VM runs, so their interrupts
+    /// would not fire. The timer stays armed from one run of the guest to the next.
     pub(crate) fn watch(&mut self, vs: &El2Vs) {
         // SAFETY: the clock was made for this processor.
         let is_let_in = |ppi| unsafe { self.clock.lets_in(ppi) };
@@ -65,8 +68,8 @@ impl El2Cpu {
         }
     }
 
-    /// Whether the root VM cannot meet the timer's interrupt in its controller: its accesses are seen, or it has no reason
-    /// for any, since it serves no interrupt.
+    /// Whether the timer's interrupt stays invisible to the root VM: either its accesses to the controller are trapped, or
+    /// it has no active interrupt and so no reason to access the controller.
     fn may_watch_root(&self) -> bool {
         match self.gic {
             GicKind::V3 => icc::shows_all(),
@@ -76,7 +79,7 @@ impl El2Cpu {
         }
     }
 
-    /// The run is over: the root VM gets its interrupts itself again.
+    /// Ends the run's deadline: the root VM's interrupts go to EL1 again, and the controller is as the root VM left it.
     pub(crate) fn disarm(&mut self) {
         if self.extra & OURS == 0 {
             return;
@@ -90,7 +93,8 @@ impl El2Cpu {
         }
     }
 
-    /// An interrupt came to EL2 while a guest ran; `None` where that runs on.
+    /// Handles an interrupt that came to EL2 while a guest ran. Returns the exit, or `None` if the guest resumes without
+    /// one.
     pub(crate) fn guest_interrupted(&mut self, vs: &mut El2Vs, kind: u64) -> Option<Exit> {
         let timed = kind == IRQ && self.clock.deadline().is_some();
         let rung = timed && self.clock.is_expired();
@@ -108,11 +112,11 @@ impl El2Cpu {
             return Some(self.timer_exit(vs));
         }
         self.exited(vs);
-        // Where it was a timer of the root VM's, that interrupt comes once the root VM's VS is in the processor again.
+        // If a timer of the root VM expired, its interrupt fires once the root VM's registers are loaded again.
         Some(exit::interrupt(vs, kind))
     }
 
-    /// An IRQ of the root VM's own has come instead of the timer's.
+    /// Hands an IRQ of the root VM on to it: the IRQ arrived at EL2 only because a deadline is armed.
     fn pass_on(&mut self) {
         if self.gic != GicKind::V3 {
             // SAFETY: as in `arm`.
@@ -133,7 +137,8 @@ impl El2Cpu {
         }
     }
 
-    /// Lets the interface signal what it has for the root VM.
+    /// Restores the root VM's priority mask and withdraws the virtual IRQ: the physical interface now signals the pending
+    /// interrupt.
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
             // SAFETY: as in `pass_on`, which masked it.
@@ -145,8 +150,8 @@ impl El2Cpu {
         }
     }
 
-    /// Carries out the root VM's access to its interface, if that is trapped for the timer's sake and the exit is about one.
-    /// Returns what comes of it: an exit, or none.
+    /// Carries out the root VM's access to the CPU interface, if a deadline is why the access was trapped. Returns `None`
+    /// for any other exit, and else the exit that follows: `Some(None)` if the guest resumes without one.
     pub(crate) fn serve_interface(
         &mut self,
         vs: &mut El2Vs,
@@ -168,31 +173,31 @@ impl El2Cpu {
         }
     }
 
-    /// The run is over because its time is.
+    /// Ends the run because its deadline has passed.
     fn timer_exit(&mut self, vs: &mut El2Vs) -> Exit {
         self.exited(vs);
         vs.forget_exit();
         Exit::of(ExitClass::Timer)
     }
 
-    /// The guest runs on without an exit.
+    /// Resumes the guest without reporting an exit.
     fn resume_guest(&mut self, vs: &mut El2Vs) {
         self.arrived(vs);
         self.error_delivered();
     }
 }
 
-/// What came of an access to the interface.
+/// The outcome of an access to the CPU interface.
 enum Access {
-    /// It was made.
+    /// The access was carried out.
     Done,
-    /// It met the timer's interrupt, and is to be made again.
+    /// The access acknowledged the hypervisor timer's interrupt; the guest has to repeat it.
     Clock,
-    /// It is none.
+    /// The register is not one of the CPU interface.
     Unknown,
 }
 
-/// Accesses the register that an exit is about.
+/// Carries out the access that an exit describes.
 fn access(exit: &Exit, exit_page: ExitPage) -> Access {
     if exit.class == ExitClass::RegisterWrite {
         let value = operand(exit_page.registers_once(), exit.detail);

@@ -1,8 +1,8 @@
-//! The system registers of EL1 and EL0 that belong to a virtual state.
+//! The EL1 and EL0 system registers of a virtual state.
 //!
-//! They stay in the processor as long as no other virtual state runs there: an exit touches none of them. A VS that is put
-//! to rest takes them out. Its page says whether they are in the processor, so that a register can be read and written
-//! either way. FP, SIMD and SVE registers move with them: see [`fpsimd`].
+//! They stay loaded in the CPU until another virtual state runs there: an exit saves none of them. When a VS is switched
+//! out, its registers are saved to its page. A word of the page tells whether they are loaded, so that a register can be
+//! read and written in either place. FP, SIMD and SVE registers are saved and restored at the same time.
 
 use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa};
 
@@ -19,11 +19,11 @@ use crate::sysreg::{read_system, write_system};
 
 /// Where in a VS's page the bank starts, in bytes: behind the general registers.
 const OFFSET: u64 = 0x100;
-/// Where the page says that the bank is in the processor.
+/// The word of the page that is not 0 while the registers are loaded in the CPU.
 const LOADED: u64 = 0xFF8;
 
-/// Reads a register of EL1 or EL0. In the EL2&0 regime EL2 finds its own under many of their names, and theirs under
-/// others, with Op1 5 (Arm ARM, D1.3.8): those are `moved`.
+/// Reads a register of EL1 or EL0. In the EL2&0 regime many EL1 names access EL2's own registers, and EL1's are accessed by
+/// other names, with Op1 5 (Arm ARM, D1.3.8): the registers marked `moved`.
 macro_rules! read {
     ($shared:expr, plain, $name:literal, $($encoding:literal),*) => {
         read_system!($name)
@@ -180,13 +180,13 @@ impl El1Context {
         Stage1 { sctlr: read(SCTLR_EL1), tcr: read(TCR_EL1), ttbr: [read(TTBR0_EL1), read(TTBR0_EL1 | 1)] }
     }
 
-    /// Whether the processor holds it.
+    /// Whether the registers are loaded in the CPU.
     #[inline]
     pub(crate) fn is_loaded(&self) -> bool {
         self.memory.read_u64(self.page.wrapping_add(LOADED)) != 0
     }
 
-    /// Takes it from the processor, if that holds it. Called on the processor that it was loaded on.
+    /// Saves the registers, if they are loaded. Called on the CPU on which they were loaded.
     pub(crate) fn save(&self) {
         if self.is_loaded() {
             let features = Features::current();
@@ -198,7 +198,7 @@ impl El1Context {
         }
     }
 
-    /// Puts it into the processor. The one that was there has been saved.
+    /// Loads the registers. Those of the previous VS have been saved.
     #[cold]
     pub(crate) fn load(&self) {
         write_all(&Features::current(), |index| self.memory.read_u64(self.at(index)));
@@ -207,25 +207,25 @@ impl El1Context {
         self.memory.write_u64(self.page.wrapping_add(LOADED), 1);
     }
 
-    /// Takes what the processor holds for the bank's: the OS runs on with it.
+    /// Marks the registers as loaded: the OS keeps those that the CPU holds.
     pub(crate) fn adopt(&self) {
         self.memory.write_u64(self.page.wrapping_add(LOADED), 1);
     }
 
-    /// Has the processor begin no translation by tables of EL1's before it holds the bank, if it does not yet.
+    /// Stops speculative EL1 page walks until the registers are loaded, if they are not yet.
     pub(crate) fn stop_walks(&self) {
         if !self.is_loaded() {
             buffers::stop_walks(Features::current().shared_regime);
         }
     }
 
-    /// Takes over the FP, SIMD and SVE registers that the processor holds.
+    /// Saves the FP, SIMD and SVE registers that the CPU holds.
     pub(crate) fn save_vectors(&self) {
         // SAFETY: as in `load`.
         unsafe { fpsimd::save(self.vectors()) };
     }
 
-    /// Gives every register its value after a reset.
+    /// Sets every register to its reset value.
     pub(crate) fn reset(&self) {
         let features = Features::current();
         for (index, register) in REGISTERS.iter().enumerate().filter(|(_, own)| is_kept(&features, own.group))
@@ -234,7 +234,8 @@ impl El1Context {
         }
     }
 
-    /// Sets what a caller at EL2 needs to go on at EL1: its translation and vectors, and FP, which EL2 never trapped.
+    /// Sets what a caller at EL2 needs to continue at EL1: its translation, its exception vectors, and FP enabled, as at
+    /// EL2.
     pub(crate) fn lower(&self, translation: &Translation) {
         const FP_OPEN: u64 = 3 << 20;
         let values = [
@@ -257,7 +258,7 @@ impl El1Context {
         Translation { mair, tcr, ttbr, sctlr, vbar }
     }
 
-    /// When EL1's timers raise their interrupts, those that are on and not masked.
+    /// The expiry times of EL1's timers that are enabled and unmasked.
     pub(crate) fn timers(&self) -> impl Iterator<Item = Ring> + use<> {
         let features = Features::current();
         let read = |index: usize| self.read_index(&features, index as u64);
@@ -274,7 +275,7 @@ impl El1Context {
         Some(self.read_index(&features, index))
     }
 
-    /// As [`Self::read`], where the VM has the register.
+    /// As [`Self::read`], for the registers that this kind of VM has.
     pub(crate) fn read_own(&self, encoding: u64, is_root: bool) -> Option<u64> {
         let features = Features::current();
         let index = Self::find(&features, encoding, Self::reach(is_root))?;
@@ -289,7 +290,7 @@ impl El1Context {
         Some(())
     }
 
-    /// As [`Self::write`], where the VM has the register.
+    /// As [`Self::write`], for the registers that this kind of VM has.
     pub(crate) fn write_own(&self, encoding: u64, value: u64, is_root: bool) -> Option<()> {
         let features = Features::current();
         let index = Self::find(&features, encoding, Self::reach(is_root))?;

@@ -1,4 +1,4 @@
-//! Exits answered as the bare machine would: what the kernel does for the root VM once the extension is gone.
+//! Emulates the bare machine: answers the root VM's exits after the extension is gone.
 
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Event, Exit, ExitClass, GuestMemory, VsHw};
@@ -9,7 +9,7 @@ use crate::syndrome::class;
 use crate::vs::El2Vs;
 use crate::write_traps;
 
-/// Answers an exit. Returns false for one that it does not know.
+/// Emulates the instruction. Returns false for an exit that has no emulation.
 pub(crate) fn as_bare_machine(
     vs: &mut El2Vs,
     exit: &Exit,
@@ -39,7 +39,7 @@ pub(crate) fn as_bare_machine(
     }
 }
 
-/// What an access finds where nothing is: a synchronous external abort.
+/// Injects a synchronous external abort: no device answers at the address.
 fn nothing_there(exit: &Exit) -> Event {
     const WRITE: u32 = 1 << 6;
     let access = MemoryAccess::from_bits_truncate(exit.detail);

@@ -1,4 +1,4 @@
-//! Exceptions from a guest and what they mean everywhere.
+//! Classifies the exceptions of a guest: from ESR_EL2 to the HAL's exit classes.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +16,8 @@ use crate::syndrome::{Syndrome, class, is_id_register};
 use crate::sysreg::{read_system, write_system};
 use crate::vs::El2Vs;
 
-/// Sorts a synchronous exit that is no call and no system instruction; `None` where there was none after all and the
-/// guest goes on.
+/// Classifies a synchronous exit that is neither a call nor a system instruction. `None` if the kernel has handled it and
+/// the guest resumes.
 #[inline(never)]
 pub(crate) fn classify(vs: &mut El2Vs, root: Root) -> Option<Exit> {
     let syndrome = vs.syndrome();
@@ -27,12 +27,13 @@ pub(crate) fn classify(vs: &mut El2Vs, root: Root) -> Option<Exit> {
         class::WAIT => Some(Exit::of(ExitClass::Wait)),
         class::DATA_ABORT | class::INSTRUCTION_ABORT => memory(vs, syndrome, root),
         class::STEP if vs.is_stepping() => Some(Exit::of(ExitClass::Reserved)),
-        // While the kernel steps the guest, all debug exceptions come here: the guest's own end the step.
+        // While the kernel single-steps the guest, all debug exceptions come to EL2. The guest's own debug exceptions end
+        // the step.
         _ if vs.is_stepping() && syndrome.is_debug() => {
             vs.reflect();
             Some(Exit::of(ExitClass::Reserved))
         }
-        // What the root VM's ID registers hide. Another VM's extension may want to know.
+        // The root VM used a feature that its ID registers hide. In a guest VM the extension decides.
         number if vs.is_root() && class::is_hidden(number) => {
             hidden(vs, number);
             None
@@ -41,7 +42,8 @@ pub(crate) fn classify(vs: &mut El2Vs, root: Root) -> Option<Exit> {
     }
 }
 
-/// An instruction that the processor has and the root VM's ID registers do not show: it is undefined. The first one is logged.
+/// Makes an instruction undefined for the root VM: the CPU has it, the root VM's ID registers do not show it. Only the first
+/// one is logged.
 #[cold]
 fn hidden(vs: &mut El2Vs, class: u64) {
     static LOGGED: AtomicBool = AtomicBool::new(false);
@@ -55,7 +57,8 @@ fn hidden(vs: &mut El2Vs, class: u64) {
     vs.inject(Event::Undefined);
 }
 
-/// A physical interrupt, or an error. They are EL1's in the root VM; one that comes here all the same is nobody's.
+/// A physical interrupt or an SError. In the root VM these go to EL1; one that reaches EL2 all the same is reported as an
+/// interrupt exit.
 #[inline]
 pub(crate) fn interrupt(vs: &El2Vs, kind: u64) -> Exit {
     if matches!(kind, IRQ | FIQ) && !vs.is_root() {
@@ -100,8 +103,8 @@ fn memory(vs: &mut El2Vs, syndrome: Syndrome, root: Root) -> Option<Exit> {
     Some(Exit { class: ExitClass::Memory, number, detail: access.bits() })
 }
 
-/// The guest-physical page of an abort. After a permission fault the processor does not say (Arm ARM, HPFAR_EL2), so
-/// the guest's own translation is asked; `None` where that has changed meanwhile.
+/// The guest-physical page of an abort. HPFAR_EL2 is not valid after a permission fault (Arm ARM, HPFAR_EL2), so the guest's
+/// own stage 1 is asked; `None` if the guest has changed its translation meanwhile.
 fn faulting_page(syndrome: Syndrome) -> Option<u64> {
     const ADDRESS: u64 = 0x0000_FFFF_FFFF_F000;
     if !syndrome.is_permission() || syndrome.is_walk() {
@@ -110,7 +113,8 @@ fn faulting_page(syndrome: Syndrome) -> Option<u64> {
     read_translation(FAR_EL2.get()).map(|address| address & ADDRESS)
 }
 
-/// Where the guest's own translation leads EL1 that reads `address`; `None` where nothing is mapped.
+/// The guest-physical address to which the guest's stage 1 translates an EL1 read of `address`; `None` if nothing is mapped
+/// there.
 pub(crate) fn read_translation(address: u64) -> Option<u64> {
     const PAGE: u64 = 0x0000_FFFF_FFFF_F000;
     let kept = read_system!("par_el1");

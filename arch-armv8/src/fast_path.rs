@@ -1,8 +1,8 @@
-//! What is served between an exit and the next entry, with all that EL2 holds for the guest still in place.
+//! Exits that are answered between the exit and the next entry, with the guest's whole EL2 state still loaded.
 //!
-//! This is the shortest way there is: a declared answer costs no more than looking it up, and a question to the
-//! firmware (which some OSes ask at each exception, as a workaround for what their processor speculates) little more than
-//! asking it.
+//! This is the shortest path of the backend. A static answer to an ID register read costs one lookup. A call that only asks
+//! the firmware a question costs little more than the firmware's own work; some OSes make such a call at each exception, as
+//! a workaround for speculation (SMCCC_ARCH_WORKAROUND).
 
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, Readable, SPSR_EL2, Writeable};
 use plinth_hal::{Exit, ExitClass, IdPolicy};
@@ -15,13 +15,13 @@ use crate::syndrome::{Syndrome, class};
 use crate::vs::El2Vs;
 use crate::{caller::el1, exit, hyp_stub, launch, power::firmware, psci::calls};
 
-/// Why the guest stopped.
+/// The reason of an exit that the fast path does not answer.
 pub(crate) enum Stop {
-    /// A call: the syndrome and the first register tell all.
+    /// HVC or SMC, described by the syndrome and X0.
     Call(Exit),
-    /// A read of an ID register: the syndrome tells all.
+    /// A read of an ID register, described by the syndrome.
     IdRead(Exit),
-    /// Another system instruction: the same.
+    /// Another trapped system instruction, described by the syndrome.
     System(Exit),
     /// Another synchronous exception.
     Exception,
@@ -29,7 +29,7 @@ pub(crate) enum Stop {
     Interrupt(u64),
 }
 
-/// What is at hand when the guest exits.
+/// What the fast path needs of the VS and the CPU.
 pub(crate) struct FastPath<'a> {
     pub(crate) vs: &'a El2Vs,
     pub(crate) exit_page: ExitPage,
@@ -39,7 +39,7 @@ pub(crate) struct FastPath<'a> {
 }
 
 impl FastPath<'_> {
-    /// Runs the guest until an exit is left to the caller.
+    /// Runs the guest, and answers its exits, until one needs the caller.
     ///
     /// # Safety
     /// As [`switch::enter`], with the registers of the exit page.
@@ -58,7 +58,7 @@ impl FastPath<'_> {
         }
     }
 
-    /// Sorts an exception; `None` where it is served.
+    /// Classifies a synchronous exception. `None` if the fast path has answered it.
     #[inline]
     fn sort(&self, syndrome: Syndrome) -> Option<Stop> {
         match syndrome.class() {
@@ -81,7 +81,7 @@ impl FastPath<'_> {
         }
     }
 
-    /// Answers a read of an ID register, if its value is declared: the first two words of the answer.
+    /// Answers a read of an ID register that has a static answer, from the first two words of that answer.
     #[inline]
     fn declared_answer(&self, exit: &Exit) -> bool {
         let Some(found) = self.policy.find(exit.number as u32, 0) else { return false };
@@ -93,13 +93,13 @@ impl FastPath<'_> {
 
     #[inline]
     fn answer_id(&self, exit: &Exit, value: u64) {
-        // 31 is XZR, whose place in the page nobody reads.
+        // Register 31 is XZR: its slot in the exit page is never read.
         self.exit_page.writer().set_general(exit.detail as usize, value);
         skip();
     }
 
-    /// A call: the firmware's, which are the root VM's to make, or the hypervisor's. By SMCCC an immediate other than 0 is
-    /// no call of the firmware's. All that the root VM says by SMC is for the firmware.
+    /// Classifies a call: a firmware call, which only the root VM may make, or a hypercall. By SMCCC a firmware call has the
+    /// immediate 0. Every SMC of the root VM is a firmware call.
     #[inline]
     fn call(&self, number: u64, syndrome: Syndrome) -> Option<Exit> {
         let exit = |class| Some(Exit { class, number, detail: 0 });
@@ -115,7 +115,8 @@ impl FastPath<'_> {
         if self.ask_firmware(syndrome, arguments) { None } else { exit(ExitClass::Processor) }
     }
 
-    /// A call of the hypervisor stub that the root VM's OS has left at EL2, which is not there now. Returns whether it is one.
+    /// Answers a call of the root VM's OS to the hypervisor stub that it left at EL2 before the launch: the stub is not
+    /// there. Returns whether the call was one.
     #[cold]
     #[inline(never)]
     fn answer_for_stub(&self, number: u64, syndrome: Syndrome) -> bool {
@@ -127,7 +128,7 @@ impl FastPath<'_> {
         is_stubs
     }
 
-    /// Asks the firmware what only it knows, if that is what the guest wants.
+    /// Forwards a call that only queries the firmware. Returns whether the call was one.
     #[inline]
     fn ask_firmware(&self, syndrome: Syndrome, arguments: [u64; 4]) -> bool {
         if !calls::is_question(arguments) || !launch::has_firmware() {
@@ -144,7 +145,7 @@ impl FastPath<'_> {
     }
 }
 
-/// Moves the guest on behind the instruction that was trapped.
+/// Advances the guest's PC past the trapped instruction.
 #[inline]
 fn skip() {
     ELR_EL2.set(ELR_EL2.get().wrapping_add(4));

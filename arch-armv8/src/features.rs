@@ -5,7 +5,7 @@ use crate::id::facts::{DFR0, Facts, MMFR0, MMFR1, MMFR3, MMFR4, PFR0, PFR1};
 use crate::id::fields_table;
 use crate::id::register_table::{self, Groups, Id};
 
-/// What the backend asks of a processor or uses where it is there.
+/// The CPU features that the backend requires, or uses if they are present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Features {
     /// ID_AA64MMFR0_EL1.PARange as it goes into VTCR_EL2 and TCR_EL2.

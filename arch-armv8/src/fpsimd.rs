@@ -1,9 +1,9 @@
-//! FP, SIMD and SVE registers of a virtual state.
+//! The FP, SIMD and SVE registers of a virtual state.
 //!
-//! The kernel and the extension use none of them, so they stay in the processor as the rest of the bank does, and move
-//! with it. A guest VM has FP and SIMD; SVE and SME are the root VM's, but what it has there is kept whole: a write of a
-//! SIMD register clears the rest of the SVE register that it is a part of, and streaming mode is left meanwhile. ZA stays
-//! in the processor: nobody else reaches it.
+//! Neither the kernel nor the extension uses them, so they stay loaded, like the EL1 registers, and are saved and restored
+//! with those. A guest VM has FP and SIMD. SVE and SME belong to the root VM, whose state there is preserved as a whole: a
+//! write of a SIMD register clears the rest of the SVE register that contains it, so all of it is saved; streaming mode is
+//! left meanwhile. ZA stays in the CPU, because nothing else accesses it.
 
 use core::arch::{asm, naked_asm};
 
@@ -36,7 +36,7 @@ pub(crate) fn pages() -> usize {
     size.div_ceil(PAGE_SIZE) as usize
 }
 
-/// Stores what the processor holds; it goes on holding it.
+/// Saves the registers. The CPU keeps its copy.
 ///
 /// # Safety
 /// At `area` are [`pages`] pages that nobody else uses; the processor is at EL2.
@@ -85,7 +85,7 @@ pub(crate) unsafe fn load(area: Spa) {
     close(closed);
 }
 
-/// Lets EL2 at the registers. Returns what [`close`] takes.
+/// Enables EL2's access to the registers. Returns the argument of [`close`].
 fn open(features: &Features) -> u64 {
     let closed = CPTR_EL2.get();
     CPTR_EL2.set(features.open_cptr);

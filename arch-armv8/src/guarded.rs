@@ -1,22 +1,22 @@
-//! Accesses to memory that is not the hypervisor's, and so may be none: an abort of one is an answer, not a fault of the
-//! kernel's.
+//! Guarded accesses to memory outside the hypervisor: an abort becomes a result, not a kernel fault.
 //!
-//! What the device tree calls memory may be the firmware's all the same (a bus error), or fail (an uncorrectable error). Each
-//! access here is one instruction at a label of its own. Where it takes a synchronous exception, [`recovery`] has the vectors
-//! go on at the end of the function, which then says so. The vectors keep of the registers what a function keeps.
+//! Memory that the device tree describes may still be reserved by the firmware (a bus error), or be defective (an
+//! uncorrectable error). Each access here is a single instruction with a label. If it takes a synchronous exception, the
+//! vectors ask [`recovery`], and resume at the end of the function, which reports the abort. The vectors preserve the
+//! registers that a function call preserves.
 //!
-//! ELR_EL2, SPSR_EL2, ESR_EL2 and FAR_EL2 are changed by such an exception. What a guest left there has been saved by
-//! the time that the kernel looks at its memory.
+//! Such an exception overwrites ELR_EL2, SPSR_EL2, ESR_EL2 and FAR_EL2. The guest's values in them have been saved before
+//! the kernel accesses the guest's memory.
 
 use core::arch::naked_asm;
 
 use crate::kernel_fault::OwnFault;
 
-/// What a load answers: in X0 and X1, by the procedure call standard.
+/// The result of a guarded load, in X0 and X1 by the procedure call standard.
 #[repr(C)]
 struct Loaded {
     value: u64,
-    /// 1, or 0 where the access was aborted.
+    /// 1 if the access succeeded, 0 if it was aborted.
     done: u64,
 }
 

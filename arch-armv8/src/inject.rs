@@ -1,4 +1,4 @@
-//! Exceptions that the guest finds at EL1, as the processor would have taken them there (Arm ARM, D1.3).
+//! Injection of exceptions into EL1, as the CPU itself takes them (Arm ARM, D1.3).
 
 use crate::el1_context::{El1Context, SCTLR_EL1};
 use crate::pstate::Pstate;
@@ -11,7 +11,7 @@ const ESR_EL1: u64 = 3 << 14 | 5 << 7 | 2 << 3;
 const FAR_EL1: u64 = 3 << 14 | 6 << 7;
 const VBAR_EL1: u64 = 3 << 14 | 12 << 7;
 
-/// The address and the state in which a guest goes on.
+/// PC and PSTATE with which a guest resumes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) pc: u64,
@@ -28,10 +28,10 @@ pub(crate) struct Exception {
     pub(crate) address: u64,
 }
 
-/// ISS of a synchronous external abort: nothing is at the address.
+/// The ISS of a synchronous external abort: no device answers at the address.
 pub(crate) const EXTERNAL_ABORT: u64 = 0x10;
 
-/// Takes a synchronous exception to EL1, from `place`. Returns where the guest goes on.
+/// Injects a synchronous exception into EL1, taken from `place`. Returns where the guest resumes.
 pub(crate) fn synchronous(el1_context: &El1Context, place: Place, exception: Exception) -> Place {
     const INSTRUCTION_LENGTH_32: u64 = 1 << 25;
     let Exception { class, details, address } = exception;

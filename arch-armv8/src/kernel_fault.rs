@@ -1,4 +1,4 @@
-//! An exception of the kernel's own at EL2, in words: what somebody needs who has nothing but the log.
+//! The report of an exception that the kernel itself has taken at EL2, for a reader who has only the log.
 
 use core::fmt::{self, Display, Formatter};
 

@@ -1,8 +1,8 @@
-//! From the loader's call to the kernel's loop on the boot processor, and the way back where that fails.
+//! The launch: from the loader's call to the kernel's main loop on the boot CPU, and the way back if the launch fails.
 //!
-//! A caller at EL2 comes back from its call at EL1, on the same stack and with the translation that it had at EL2: it is the
-//! root VM then. The other processors are not up yet; the root VM starts them, and [`crate::power::secondary`] is where they arrive.
-//! An OS at EL1 goes on where it is, and calls on each of its processors.
+//! A caller at EL2 returns from its call at EL1, as the root VM, on the same stack and with the translation that it had at
+//! EL2. Its other CPUs are still off: the root VM starts them, and they arrive in [`crate::power::secondary`]. A caller that
+//! is an OS at EL1 continues where it is, and calls on each of its CPUs.
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -31,16 +31,16 @@ use crate::root_state::{Caller, El2Root, Frame};
 use crate::stage2::shootdown::Root;
 use crate::{El2, gic::redistributors, options, power::handler, power::pen, power::secondary, switch};
 
-/// Lowest address of the extension's part of its address space, where that is all its own.
+/// The extension's lowest address, where the extension has an address space of its own.
 const USER_BASE: u64 = 2 << 20;
-/// The same where the kernel's addresses lie below.
+/// The extension's lowest address in the shared EL2&0 regime: the kernel's addresses lie below.
 const SHARED_USER_BASE: u64 = 1 << 47;
 
 static FEATURES: Once<Features> = Once::new();
 static HAS_FIRMWARE: AtomicBool = AtomicBool::new(false);
 
 impl Features {
-    /// What was found when the boot processor launched.
+    /// The boot CPU's features.
     pub(crate) fn current() -> Self {
         *FEATURES.wait()
     }
@@ -51,7 +51,7 @@ pub(crate) fn has_firmware() -> bool {
     HAS_FIRMWARE.load(Ordering::Relaxed)
 }
 
-/// Launches a processor. Comes back only if it was refused, with the processor as it was.
+/// Launches this CPU. Returns only if the launch was refused, with the CPU as it was.
 ///
 /// # Safety
 /// 1. `info` is a checked launch contract that stays, and what it says is true.
@@ -116,7 +116,7 @@ fn next() -> Result<Handover, LaunchStatus> {
     Ok(handover)
 }
 
-/// Prepares what all processors need.
+/// Prepares the state that all CPUs share.
 ///
 /// # Safety
 /// As [`launch`].
@@ -307,7 +307,7 @@ extern "C" fn live(life: &mut Life) -> ! {
     run(life.handover, root)
 }
 
-/// The kernel's whole life on this processor.
+/// Runs the kernel on this CPU until the CPU is given back.
 pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
     let Handover { kernel, memory, resources, emergency_stack, gic, private } = handover;
     // SAFETY: `prepare` has made it for this processor.
@@ -334,13 +334,13 @@ pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
             (Departure::Promote(vs, registers), Some(Caller::El2(caller))) => {
                 caller.give_back(&vs, registers)
             }
-            // It is the firmware's, and waits for a start.
+            // The firmware has started this CPU: it turns off, and can be started again.
             (Departure::Promote(..), None) => secondary::turn_off(resources.pp),
         }
     }
 }
 
-/// Gives a processor back whose launch has failed.
+/// Gives this CPU back after its launch has failed.
 ///
 /// # Safety
 /// Nothing of the kernel's is under way on it any more.
@@ -358,7 +358,7 @@ unsafe fn abandon(pp: usize, status: LaunchStatus, root: El2Root) -> ! {
     }
 }
 
-/// Makes what was written visible to processors without caches.
+/// Cleans a value to memory, where CPUs with caches off read it.
 pub(crate) fn publish<T>(value: &T) {
     // SAFETY: the value is mapped.
     unsafe { cache::clean_to_memory(&raw const *value as u64, size_of::<T>() as u64) };

@@ -1,13 +1,27 @@
 //! The ARMv8 EL2 backend.
 //!
-//! The extension runs at EL0 under EL2. On every ARMv8 core that works with a stage 2 of its own; where the processor has
-//! the virtualization host extensions, and does not speculate past permissions, kernel and extension share the EL2&0
-//! translation regime instead, with less to switch. The root VM owns EL1, the interrupt controller
-//! and the timers: at rest it takes no exit. What stays with the kernel is stage 2 and the firmware interface
-//! (PSCI), because starting a processor means entering EL2.
+//! The extension runs at EL0 under EL2. On any ARMv8 CPU it can run on a stage 2 of its own. Where the CPU has the
+//! virtualization host extensions (FEAT_VHE) and does not speculate past permissions, the kernel and the extension share the
+//! EL2&0 translation regime instead, which makes the switch between them cheaper. The root VM owns EL1, the interrupt
+//! controller and the timers: in its steady state it takes no exit. The kernel keeps stage 2 and the firmware interface
+//! (PSCI), because a CPU that starts enters EL2.
 //!
-//! Code that only computes (table formats, PSCI numbers, what EL2 opens and closes) compiles everywhere and is tested on the
-//! host. Code that executes system instructions compiles for AArch64 alone: the one `cfg_if!` below is the border.
+//! Code that only computes (table formats, PSCI numbers, trap registers) compiles everywhere and is tested on the host. Code
+//! that executes system instructions compiles for AArch64 alone: the one `cfg_if!` below is the border.
+//!
+//! Where to look first:
+//!
+//! - A launch: `launch`, with the caller in `caller/` and secondary CPUs in `power/`.
+//! - An exit: `switch` (the vectors and the way down), `fast_path` (answered at once), `exit` (classification), `cpu/` (the
+//!   loop, and the exits that the kernel handles itself), `emulate` (as the bare machine).
+//! - A vCPU: `vs`, with its registers in `el1_context` and `fpsimd`, injection in `inject`, and its deadline in `deadline`.
+//! - What EL2 traps: `id/register_table` (the source), `id/controls` (the trap registers), `trap_config` (the rest of the
+//!   EL2 configuration).
+//! - Nested paging: `paging/` (formats, a CPU's own root), `stage2/` (TLB invalidation, forcing another CPU's guest to
+//!   exit).
+//! - Starting and stopping CPUs: `psci/` (calls, power states), `power/` (the handler, the pen, the entry of secondary
+//!   CPUs).
+//! - Interrupts: `gic/`, with the hypervisor timer.
 
 #![no_std]
 #![cfg_attr(

@@ -9,18 +9,17 @@ use crate::exit_registers::ExitPage;
 use crate::guarded;
 use crate::machine::ram_map::RAM_MAP;
 
-/// Physical memory on a machine whose kernel runs identity mapped: under the loader's tables before the launch, under
-/// its own afterwards.
+/// Physical memory, identity mapped: under the loader's page tables before the launch, under the kernel's own afterwards.
 #[derive(Clone, Copy, Debug)]
 pub struct IdentityMemory {
     pool: SpaRange,
     reservation: SpaRange,
 }
 
-/// The words of a page. Atomics, because other processors and the hardware's walkers write there too.
+/// The words of a page: atomics, because other CPUs and the hardware's table walkers access them too.
 pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
 
-/// Where the kernel's tables map page 0; 0 until they do.
+/// The address at which the kernel's tables map page 0; 0 until then.
 static PAGE_ZERO: AtomicU64 = AtomicU64::new(0);
 
 impl IdentityMemory {
@@ -52,7 +51,7 @@ impl IdentityMemory {
         Self { pool, reservation }
     }
 
-    /// Where `size` bytes from `at` on, within one page, are mapped, if they are memory of the OS's.
+    /// The mapped address of `size` bytes at `at`, within one page, if they are RAM of the OS.
     fn outside(&self, at: Spa, size: u64) -> Option<u64> {
         if !RAM_MAP.holds(at, size) || self.reservation.overlaps(at, size) {
             return None;
@@ -152,8 +151,8 @@ impl PhysicalMemory for IdentityMemory {
         }
     }
 
-    /// A guest without a translation of its own reads memory and not the caches (Arm ARM, B2.8); and instructions of whoever
-    /// had the frame before may be cached still.
+    /// Cleans and invalidates the data caches: a guest with its stage 1 off reads memory past the caches (Arm ARM, B2.8).
+    /// Also invalidates the instruction cache, which may hold instructions of the frame's previous owner.
     fn write_back(&self, at: Spa, size: u64) {
         if self.writable(at, size) {
             // SAFETY: inside the pool, which is mapped by (2) of `new`.

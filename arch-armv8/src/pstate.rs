@@ -1,7 +1,7 @@
-//! The state (PSTATE) in which a lower exception level goes on, as SPSR_EL2 holds it.
+//! PSTATE of a lower exception level, as SPSR_EL2 holds it.
 //!
-//! An exception return to a state that is not legal (Arm ARM, D1.4.4) leaves the processor at EL2, at the guest's address. So
-//! [`Pstate`] holds legal ones alone: what the hardware has saved, and what [`Pstate::checked`] has seen.
+//! An exception return with an illegal PSTATE (Arm ARM, D1.4.4) stays at EL2, with the PC of the guest. So a [`Pstate`] is
+//! always legal: it was saved by the hardware, or validated by [`Pstate::checked`].
 
 /// The mode: bit 4 says AArch32, bits 3:2 the level, bit 1 is 0, bit 0 selects the level's own stack pointer.
 const MODE: u64 = 0x1F;
@@ -53,14 +53,14 @@ impl Pstate {
     /// they are not masked here, else in any case (Arm ARM, D1.3.6).
     pub(crate) const EXTENSION: Self = Self(0x300 | EL0);
 
-    /// What the processor has saved of a lower level that it left: it was in that state.
+    /// A PSTATE that the CPU has saved on an exception from a lower level, and so a legal one.
     #[inline]
     pub(crate) const fn saved(spsr: u64) -> Self {
         Self(spsr)
     }
 
-    /// A state that somebody else wants, with the upper half of this one; `None` where it is not legal here. `has_32`
-    /// says that EL0 may be AArch32 (ID_AA64PFR0_EL1.EL0).
+    /// Validates a requested PSTATE, combined with the upper half of this one; `None` if the result is illegal. `has_32`
+    /// means that EL0 may be AArch32 (ID_AA64PFR0_EL1.EL0).
     pub(crate) const fn checked(self, value: u64, has_32: bool) -> Option<Self> {
         const OWN: u64 = 0xFFFF_FFFF << 32 | STEP;
         match value & MODE {
@@ -82,20 +82,20 @@ impl Pstate {
         self.0
     }
 
-    /// Stepped by the kernel, or not.
+    /// With PSTATE.SS as the kernel's single step needs it.
     #[inline]
     pub(crate) const fn with(self, step: StepBit) -> Self {
         Self(self.0 | step.0)
     }
 
-    /// Without what says that the kernel steps it.
+    /// Without the kernel's own PSTATE.SS.
     #[inline]
     pub(crate) const fn without(self, step: StepBit) -> Self {
         Self(self.0 & !step.0)
     }
 
-    /// Behind an instruction that was carried out for it: what BTYPE says is about that instruction, and for the guest's own
-    /// debugger it was a step.
+    /// The PSTATE after an instruction that the kernel has carried out: BTYPE, which describes that instruction, is cleared,
+    /// and for the guest's own debugger the step is done.
     #[inline]
     pub(crate) const fn skipped(self) -> Self {
         Self(self.0 & !(BRANCH_TYPE | STEP))

@@ -1,4 +1,4 @@
-//! What the kernel is called from and what the OS goes on with: the caller's frame, and the root VM's first state.
+//! The caller's frame, and the root VM's first state: where the image was called from, and how the OS continues.
 
 use plinth_launch::LaunchStatus;
 
@@ -31,7 +31,7 @@ pub enum Frame<'a> {
     El1(&'a CallerFrame),
 }
 
-/// Where the OS goes on at EL1 once it is the root VM.
+/// The state with which the OS continues at EL1 as the root VM.
 #[derive(Debug)]
 pub struct El2Root {
     /// X0 to X30.
@@ -47,7 +47,7 @@ pub struct El2Root {
     pub(crate) caller: Option<Caller>,
 }
 
-/// Who goes on where a launch fails, and after a stop.
+/// The caller that gets the CPU back when a launch fails, or after a stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Caller {
     /// Firmware or a loader.

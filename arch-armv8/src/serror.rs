@@ -1,9 +1,10 @@
-//! An SError that came to EL2. The kernel, the extension and other VMs touch only their own memory, so it is about something that
-//! the root VM did before, most likely to a device: the root VM finds it, whichever VM runs when it comes.
+//! SErrors that come to EL2. The kernel, the extension and guest VMs access only their own memory. So the cause is an
+//! earlier access of the root VM, most likely to a device, and the SError is injected into the root VM, whichever VM runs
+//! when it arrives.
 
-/// HCR_EL2.VSE: an SError waits for the guest.
+/// HCR_EL2.VSE: a virtual SError is pending for the guest.
 pub(crate) const HCR_VSE: u64 = 1 << 8;
-/// With AMO, which makes the virtual one visible; a physical one comes to EL2 meanwhile.
+/// HCR_EL2.VSE with AMO, which makes the virtual SError visible and routes physical ones to EL2 meanwhile.
 pub(crate) const HCR_VIRTUAL_ERROR: u64 = HCR_VSE | 1 << 5;
 
 /// Whether one waits for the root VM.
@@ -13,7 +14,7 @@ pub(crate) struct RootError {
 }
 
 impl RootError {
-    /// One has come.
+    /// Records an SError.
     pub(crate) fn came(&mut self) {
         self.waits = true;
     }
@@ -23,12 +24,12 @@ impl RootError {
         self.waits
     }
 
-    /// The root VM has run: it has taken the error if HCR_EL2 says so (Arm ARM, HCR_EL2.VSE).
+    /// Called after the root VM has run: the virtual SError was taken if HCR_EL2.VSE is 0 (Arm ARM, HCR_EL2.VSE).
     pub(crate) fn root_ran(&mut self, hcr: u64) {
         self.waits &= hcr & HCR_VSE != 0;
     }
 
-    /// What HCR_EL2 has for it while a VM runs.
+    /// The bits of HCR_EL2 for the pending SError while a VM runs.
     pub(crate) const fn bits(self, is_root: bool) -> u64 {
         if self.waits && is_root { HCR_VIRTUAL_ERROR } else { 0 }
     }

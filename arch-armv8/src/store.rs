@@ -1,8 +1,9 @@
-//! A store that was trapped: which registers of the guest go where (Arm ARM, ESR_EL2, "ISS encoding for an exception from a Data
-//! Abort"; C4.1, "Loads and Stores").
+//! Decodes a trapped store: which of the guest's registers it writes to which address (Arm ARM, ESR_EL2, "ISS encoding for
+//! an exception from a Data Abort"; C4.1, "Loads and Stores").
 //!
-//! The syndrome describes a store of one general register. Of a store of a pair, or of one that moves its base register on, it
-//! says nothing: there the instruction is looked at, which compilers do make of loops over a device's registers.
+//! The syndrome describes a store of a single general register. It does not describe a store of a pair, or one that also
+//! updates its base register. Compilers emit such stores for loops over a device's registers, so for these the instruction
+//! itself is decoded.
 
 use crate::syndrome::{Syndrome, class};
 

@@ -1,12 +1,13 @@
-//! Down to EL1 or EL0, and the way back up.
+//! The world switch: enters EL1 or EL0, and comes back at the next exception.
 //!
-//! [`enter`] looks like a function that returns when the lower exception level stops. It leaves what the kernel needs and
-//! the address of the other side's registers on the stack, which the processor keeps as SP_EL2, so the vectors find
-//! everything from there alone. The general registers of guest and extension lie in memory in the same order, X0 to X30,
-//! so there is one way up for both.
+//! [`enter`] looks like a function that returns when the lower exception level stops. It pushes X19, X29, X30 and the
+//! address of the guest's or extension's registers on the EL2 stack, and executes ERET. The CPU keeps that stack pointer in
+//! SP_EL2. The exception vectors find everything from SP_EL2 alone: they store the lower level's registers, restore the
+//! kernel's and return from [`enter`]. Guest and extension have their general registers in memory in the same order, X0 to
+//! X30, so that both share one way up.
 //!
-//! Of the kernel's own registers only those are saved that the compiler does not let go of: it keeps next to nothing in
-//! the others there, and knows best what.
+//! The assembly saves only the kernel registers that the compiler cannot mark as clobbered. All others are clobbers, and the
+//! compiler saves those that hold a live value, which are almost none.
 
 use core::arch::{asm, global_asm, naked_asm};
 
@@ -16,7 +17,7 @@ use crate::kernel_fault::OwnFault;
 use crate::syndrome::Syndrome;
 use crate::sysreg::write_system;
 
-/// What [`enter`] answers: a synchronous exception.
+/// A result of [`enter`]: a synchronous exception.
 pub(crate) const SYNCHRONOUS: u64 = 0;
 /// A physical interrupt.
 pub(crate) const IRQ: u64 = 1;
@@ -30,12 +31,12 @@ unsafe extern "C" {
     static __plinth_vectors: u8;
 }
 
-/// Where the vectors are: what goes into VBAR_EL2.
+/// The address of the exception vectors, for VBAR_EL2.
 pub(crate) fn vectors() -> u64 {
     (&raw const __plinth_vectors) as u64
 }
 
-/// Calls one of the ways down, which keeps X19, X29 and the stack.
+/// Calls one of the entry routines, which preserve X19, X29 and the stack.
 macro_rules! go_down {
     ($way:path, $first:expr $(, $register:tt = $value:expr)*) => {{
         let kind;
@@ -100,7 +101,7 @@ unsafe extern "C" fn down() {
         "ldr x30, [x0, #240]",
         "ldp x0, x1, [x0]",
         "eret",
-        // Nothing is executed here, not even by speculation.
+        // A speculation barrier: no instruction after ERET executes.
         "dsb nsh",
         "isb",
     )
@@ -183,8 +184,8 @@ global_asm!(
     own = sym own_exception,
 );
 
-/// Gives this processor a stack for exceptions of the kernel's own: its stack may be what is wrong. In TPIDR_EL2, which
-/// has no other use here.
+/// Sets the stack for exceptions of the kernel itself, since such an exception may mean that the current stack is broken.
+/// TPIDR_EL2 holds its address; the kernel has no other use for that register.
 ///
 /// # Safety
 /// `top` is the top of a mapped stack that nobody else uses.

@@ -1,7 +1,7 @@
-//! What EL2 and the registers that EL0 shares hold while a guest or the extension runs.
+//! The EL2 configuration (HCR_EL2, VTTBR_EL2, VTCR_EL2, CPTR_EL2, MDCR_EL2) with which a guest or the extension runs.
 //!
-//! What is opened and closed follows from [`crate::id::controls`]; here is what says where EL1 and EL0 run, and which event counters
-//! count. All of it is a pure function of what the processor has.
+//! [`crate::id::controls`] computes what is trapped. This file adds where EL1 and EL0 are translated, and which event
+//! counters count. All of it is a pure function of the CPU's features.
 
 use plinth_hal::Spa;
 
@@ -33,7 +33,7 @@ const MDCR_HCCD: u64 = 1 << 23;
 /// SCTLR_EL1 with the MMU and the caches off: its RES1 bits (Arm ARM, SCTLR_EL1).
 pub(crate) const SCTLR_RESET: u64 = 0x30D0_0800;
 
-/// What EL2 holds for the lower level that runs.
+/// The EL2 configuration for the lower exception level that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TrapConfig {
     pub(crate) hcr: u64,
@@ -44,8 +44,8 @@ pub(crate) struct TrapConfig {
 }
 
 impl TrapConfig {
-    /// The extension's: EL0 alone (TGE), without a stage 1 (DC), on a stage 2 with the tag 0. FP, SVE, SME, debug and
-    /// performance monitors are trapped: an extension that uses them faults, so nothing leaks either way.
+    /// The extension's: EL0 alone (TGE), without a stage 1 (DC), on a stage 2 with VMID 0. FP, SVE, SME, debug registers and
+    /// performance monitors are trapped. An extension that uses them faults, so their contents leak in neither direction.
     pub(crate) fn user(features: &Features, root: Spa) -> Self {
         let controls = Controls::new(features.present, Who::Extension);
         let (cptr, mdcr) = (controls.cptr(features), mdcr(features, &controls, Who::Extension) | MDCR_TDE);
@@ -63,7 +63,7 @@ impl TrapConfig {
         }
     }
 
-    /// A VM's, but for the root of stage 2, which is the processor's own. `tag` is the VM's.
+    /// A VM's, without the stage-2 root, which is the CPU's own. `tag` is the VMID.
     pub(crate) fn of_vm(features: &Features, is_root: bool, tag: u16) -> Self {
         let who = if is_root { Who::Root } else { Who::Guest };
         let controls = Controls::new(features.present, who);
@@ -84,7 +84,7 @@ impl TrapConfig {
         }
     }
 
-    /// Whether EL1's interrupts are virtual ones.
+    /// Whether EL1 receives virtual interrupts.
     #[inline]
     pub(crate) fn has_virtual_interrupts(&self) -> bool {
         self.hcr & HCR_IMO != 0

@@ -26,7 +26,7 @@ pub struct UserRegisters {
     pub(crate) upcall: bool,
 }
 
-/// Where the extension goes on, and with what besides the general registers.
+/// PC, PSTATE, stack and thread pointer with which the extension resumes.
 #[derive(Clone, Copy)]
 pub(crate) struct UserPlace {
     pub(crate) at: Place,
@@ -52,14 +52,14 @@ impl UserRegisters {
         }
     }
 
-    /// The arguments of the upcall that was prepared, if the next entry is one; once.
+    /// Takes the arguments of the prepared upcall, if the next entry is one.
     #[inline]
     pub(crate) fn take_upcall(&mut self) -> Option<[u64; 3]> {
         let [first, second, third, ..] = self.general;
         core::mem::take(&mut self.upcall).then_some([first, second, third])
     }
 
-    /// What the extension stopped with.
+    /// The fault that stopped the extension.
     pub(crate) fn fault(&self) -> UserFault {
         let syndrome = Syndrome(self.syndrome);
         let has_address = matches!(syndrome.class(), class::DATA_ABORT | class::INSTRUCTION_ABORT);

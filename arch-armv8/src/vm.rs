@@ -1,4 +1,5 @@
-//! What all virtual states of a VM share: the nested table's root, the TLB tag, and what is trapped on top.
+//! What all virtual states of a VM share: the root of the nested tables, the TLB tag (VMID), and the traps that the
+//! extension has asked for.
 
 use core::sync::atomic::AtomicU64;
 

@@ -1,4 +1,5 @@
-//! One virtual state at EL2: a page with its registers, and what HCR_EL2 and its like hold while it runs.
+//! A virtual state (vCPU) at EL2: a page for its registers, and the EL2 configuration (HCR_EL2 and related registers) with
+//! which it runs.
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -28,11 +29,11 @@ use crate::{El2, power::handler, write_traps};
 const VMID: u64 = 0xFFFF << 48;
 /// MDSCR_EL1.SS.
 const MDSCR_STEP: u64 = 1;
-/// HCR_EL2.VI and VF: the lines by which virtual interrupts come.
+/// HCR_EL2.VI and VF: the pending virtual IRQ and virtual FIQ.
 pub(crate) const HCR_VI: u64 = 1 << 7;
 const HCR_VF: u64 = 1 << 6;
 
-/// What [`El2Vs::before_entry`] says.
+/// The bits of [`El2Vs::before_entry`].
 const FLUSH: u8 = 1;
 const DEADLINE: u8 = 2;
 const STEP: u8 = 4;
@@ -47,24 +48,24 @@ pub struct El2Vs {
     traps: &'static AtomicU64,
     /// The VM's mask of [`write_traps`].
     write_mask: &'static AtomicU64,
-    /// With [`HCR_VI`] and [`HCR_VF`] while those are raised.
+    /// The EL2 configuration. HCR_EL2 includes [`HCR_VI`] and [`HCR_VF`] while these are pending.
     trap_config: TrapConfig,
-    /// The root of its VM's tables, or of a view of them.
+    /// The root of the VM's nested tables, or of a view of them.
     nested_root: Spa,
     root: bool,
     place: Place,
     syndrome: Syndrome,
     fault_address: u64,
-    /// After a read of an ID register: what the machine has there.
+    /// After an exit for a read of an ID register: the CPU's own value.
     native: u64,
     /// What is to be done before the next entry: [`FLUSH`], [`STEP`] where stepping has begun or ended; before each [`DEADLINE`], and
     /// [`GUEST`] for another VM than the root VM.
     before_entry: u8,
     /// When it has to exit.
     deadline: Option<u64>,
-    /// MDSCR_EL1 as the guest had it before the kernel stepped it.
+    /// While the kernel single-steps the guest: the guest's own MDSCR_EL1.
     stepping: Option<u64>,
-    /// What PSTATE has for that.
+    /// While the kernel single-steps the guest: PSTATE.SS for the next entry.
     step: StepBit,
 }
 
@@ -86,7 +87,7 @@ impl El2Vs {
         self.stepping.is_some()
     }
 
-    /// While the kernel steps it: MDSCR_EL1 as the guest has it.
+    /// The guest's own MDSCR_EL1, while the kernel single-steps the guest.
     pub(crate) fn stepped_mdscr(&self) -> Option<u64> {
         self.stepping
     }
@@ -98,13 +99,14 @@ impl El2Vs {
             .or_else(|| self.el1_context().read_own(encoding, self.root))
     }
 
-    /// A system register by the ABI's number. Apart, so that the way to the others saves no registers for it.
+    /// Reads a system register by its ABI number. Out of line: inlined, it would make reads of the other registers spill.
     #[inline(never)]
     fn read_system(&self, number: u64) -> Result<u64, BadRegister> {
         self.system(system_register(number)?).ok_or(BadRegister)
     }
 
-    /// Sets a system register by its encoding. What the guest has in MDSCR_EL1 does not end a step of the kernel's.
+    /// Writes a system register by its encoding. While the kernel single-steps the guest, a write of MDSCR_EL1 keeps the
+    /// step enabled.
     pub(crate) fn set_system(&mut self, encoding: u64, value: u64) -> Option<()> {
         match &mut self.stepping {
             Some(guest) if encoding == MDSCR_EL1 => {
@@ -115,7 +117,8 @@ impl El2Vs {
         }
     }
 
-    /// Carries out a write that is trapped only because of its neighbours. Returns false for any other exit.
+    /// Carries out a write that is trapped only because the hardware traps the registers of a group together. Returns false
+    /// for any other exit.
     #[inline]
     pub(crate) fn write_through(&mut self, exit: &Exit, registers: ExitRegisters) -> bool {
         if exit.class != ExitClass::RegisterWrite {
@@ -136,31 +139,32 @@ impl El2Vs {
         written
     }
 
-    /// What EL2 has to hold for it now.
+    /// The EL2 configuration for the next entry.
     #[inline]
     pub(crate) fn trap_config(&self) -> TrapConfig {
         let hcr = self.trap_config.hcr | self.traps.load(Ordering::Relaxed);
         TrapConfig { hcr, ..self.trap_config }
     }
 
-    /// Whether its VM's extension wants to see reads of ID registers; else the kernel answers those that are trapped.
+    /// Whether the extension has asked for exits on ID register reads. Otherwise the kernel answers the reads that are
+    /// trapped.
     #[inline]
     pub(crate) fn shows_id_reads(&self) -> bool {
         self.traps.load(Ordering::Relaxed) & HCR_TID3 != 0
     }
 
-    /// The root of the tables that it translates by.
+    /// The root of the nested tables by which the guest is translated.
     pub(crate) fn nested_root(&self) -> Spa {
         self.nested_root
     }
 
-    /// Whether anything is to be done before it runs.
+    /// Whether the next entry needs preparation.
     #[inline]
     pub(crate) fn has_preparations(&self) -> bool {
         self.before_entry != 0
     }
 
-    /// Whether what the TLBs hold of its VM has to go before it runs; once.
+    /// Whether the TLB entries of its VM must be invalidated before the next entry. Clears the request.
     pub(crate) fn take_flush(&mut self) -> bool {
         let flush = self.before_entry & FLUSH != 0;
         self.before_entry &= !(FLUSH | STEP);
@@ -172,7 +176,7 @@ impl El2Vs {
         self.deadline
     }
 
-    /// From now on it runs on the processor whose own root is at `root`.
+    /// Sets the stage-2 root: that of the CPU on which the VS runs from now on.
     pub(crate) fn translate_by(&mut self, root: Spa) {
         self.trap_config.vttbr = self.trap_config.vttbr & VMID | root.raw();
     }
@@ -183,17 +187,17 @@ impl El2Vs {
         Place { pstate: self.place.pstate.with(self.step), ..self.place }
     }
 
-    /// Takes what the processor says about the exit.
+    /// Saves PC, PSTATE and syndrome of the exit.
     #[inline]
     pub(crate) fn exited(&mut self) {
-        // While the kernel steps the guest, the bit is the kernel's.
+        // While the kernel single-steps the guest, PSTATE.SS is the kernel's.
         let pstate = Pstate::saved(SPSR_EL2.get()).without(self.step);
         self.place = Place { pc: ELR_EL2.get(), pstate };
         self.syndrome = Syndrome(ESR_EL2.get());
         self.fault_address = FAR_EL2.get();
     }
 
-    /// Takes what the machine has in the ID register that was read.
+    /// Stores the CPU's own value of the ID register that was read.
     #[inline]
     pub(crate) fn set_native(&mut self, value: u64) {
         self.native = value;
@@ -209,15 +213,16 @@ impl El2Vs {
         self.el1_context().read(SCTLR_EL1).is_some_and(|control| control >> bit & 1 != 0)
     }
 
-    /// The exit was none of the guest's: nothing is told of it.
+    /// Discards the syndrome: the guest did not cause the exit.
     pub(crate) fn forget_exit(&mut self) {
         self.syndrome = Syndrome::default();
     }
 
-    /// Moves on behind an instruction that was carried out.
+    /// Advances the PC past an instruction that the kernel has carried out.
     #[inline]
     pub(crate) fn skip(&mut self) {
-        // HVC has been executed when it is taken; a trapped instruction has not. All are four bytes long.
+        // After HVC the PC is already that of the next instruction; after a trapped instruction it is not. Every instruction
+        // has four bytes.
         if self.syndrome.class() != class::HVC {
             self.place.pc = self.place.pc.wrapping_add(4);
         }
@@ -225,7 +230,7 @@ impl El2Vs {
         self.syndrome = Syndrome::default();
     }
 
-    /// Hands an exception on to the guest, whose own it is.
+    /// Injects the exception of the exit into the guest, which has caused it for itself.
     pub(crate) fn reflect(&mut self) {
         let (class, details) = (self.syndrome.class(), self.syndrome.details());
         let exception = Exception { class, details, address: self.fault_address };
@@ -277,7 +282,7 @@ impl VsHw for El2Vs {
         if root.is_from_el1() {
             return el1_context.adopt();
         }
-        // No VS has run on this processor yet: what it holds is the OS's.
+        // No VS has run on this CPU yet: its FP and SIMD registers are the OS's.
         el1_context.save_vectors();
         let _ = el1_context.write(SP_EL1, root.sp);
         if let Some(registers) = &root.registers {
@@ -318,12 +323,12 @@ impl VsHw for El2Vs {
             Event::Exception { vector, error_code } => {
                 (u64::from(vector), u64::from(error_code.unwrap_or(0)))
             }
-            // Nothing on this machine looks like one.
+            // Arm has no NMI in this sense.
             Event::Nmi => return,
         };
         let mut place = self.place;
         if self.syndrome.class() == class::HVC {
-            // It counts as an instruction that is not there.
+            // The HVC counts as an undefined instruction: report its own address.
             place.pc = place.pc.wrapping_sub(4);
         }
         let address = self.fault_address;
@@ -403,7 +408,7 @@ impl VsHw for El2Vs {
         self.syndrome = Syndrome::default();
         page.set_all(|_| 0);
         self.flush_tlb();
-        // Only now may others start it: a start that came before the reset would be forgotten with it.
+        // Mark the CPU as off only now: a CPU_ON that arrived before the reset would be lost.
         if self.root
             && let Some(pp) = POWER_STATES.find(handler::own_affinity())
         {
@@ -459,12 +464,12 @@ impl VsHw for El2Vs {
     }
 }
 
-/// The line of an interrupt: 0 is the IRQ, 1 the FIQ.
+/// The bit of HCR_EL2 for a virtual interrupt: 0 is the IRQ, 1 the FIQ.
 fn line(number: u8) -> u64 {
     if number == 0 { HCR_VI } else { HCR_VF }
 }
 
-/// The encoding of a system register that the ABI's number means.
+/// The encoding of the system register with this ABI number.
 fn system_register(number: u64) -> Result<u64, BadRegister> {
     number.checked_sub(register::ARM_SYSTEM).filter(|encoding| *encoding < 0x1_0000).ok_or(BadRegister)
 }

@@ -1,5 +1,5 @@
-//! Writes of the registers that govern the guest's translation (Arm ARM, HCR_EL2.TVM): the hardware traps all of
-//! them or none, so what the extension has not asked for is written here, without an exit.
+//! Writes of the registers that control the guest's stage 1 (Arm ARM, HCR_EL2.TVM). The hardware traps all of them or none.
+//! The kernel carries out the writes that the extension has not asked for, without an exit.
 
 /// The registers, in the order of their bits in a VM's mask.
 const REGISTERS: [u64; 11] = [
@@ -26,7 +26,7 @@ pub(crate) fn bit(register: u64) -> Option<u64> {
     REGISTERS.iter().position(|known| *known == register).map(|index| 1 << index)
 }
 
-/// Whether a trapped write is one that the hardware traps only because of its neighbours in `mask`.
+/// Whether the extension has not asked for this write: `mask` has other registers of the group alone.
 #[inline]
 pub(crate) fn trapped_by_neighbour(register: u64, mask: u64) -> bool {
     mask != 0 && bit(register).is_some_and(|bit| mask & bit == 0)

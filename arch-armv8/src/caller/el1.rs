@@ -22,14 +22,14 @@ use crate::power::secondary::{ARRIVALS, Arrival};
 use crate::trap_config::HCR_RW;
 use crate::vs::El2Vs;
 
-/// How to give a processor back to its OS.
+/// How to give a CPU back to its OS.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct El1Caller {
     frame: CallerFrame,
     state: El2State,
 }
 
-/// That of the first processor. Others that the root VM starts later are given back with the same: their OS's stub is one.
+/// The first CPU's caller. CPUs that the root VM starts later are given back in the same way: their OS has the same stub.
 static FIRST: Once<El1Caller> = Once::new();
 
 /// Whether Plinth was launched below an OS at EL1.

@@ -1,7 +1,9 @@
-//! Firmware at EL2 that has launched Plinth: it goes on at EL1, and has EL2 back where the launch fails, or once it stops Plinth.
+//! Firmware at EL2 that has launched Plinth: it continues at EL1, and gets EL2 back if the launch fails, or when it stops
+//! Plinth.
 //!
-//! By then it has run at EL1 for a while: its tables, vectors, stack and timers are what EL1 has now, and EL2's other registers what
-//! they were before the launch. EL1 is as after a reset, since firmware at EL2 does not use it.
+//! When it stops Plinth it has run at EL1 for a while. So EL2 gets the tables, vectors, stack and timers that EL1 has now;
+//! EL2's other registers are restored from before the launch. EL1 is left in its reset state, since firmware at EL2 does not
+//! use it.
 
 use plinth_extension_api::abi::HYPERCALL_STOP_AT_EL2;
 use plinth_hal::{GuestMemory, Obstacle};
@@ -22,7 +24,7 @@ use crate::trap_config::HCR_E2H;
 use crate::vs::El2Vs;
 use crate::{el2::id_registers, power::secondary, pstate};
 
-/// How to give the boot processor back.
+/// How to give the boot CPU back to the firmware.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct El2Caller {
     host: HostRegisters,

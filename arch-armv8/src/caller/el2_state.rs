@@ -1,7 +1,7 @@
-//! What EL2 was before the launch, in one table: remembered on each processor before the kernel changes any of it, and put back
-//! when the processor is given back, to firmware that runs at EL2 or to an OS at EL1 with a stub there.
+//! EL2's state from before the launch, in one table: saved on each CPU before the kernel changes any of it, and restored
+//! when the CPU is given back, to firmware at EL2 or to an OS at EL1 with a stub at EL2.
 //!
-//! [`crate::el2::HostRegisters`] has what EL2's own translation is made of, which changes with the MMU off.
+//! [`crate::el2::HostRegisters`] has the registers of EL2's own translation, which are changed with the MMU off.
 
 use core::arch::asm;
 
@@ -71,7 +71,7 @@ registers! {
     cnthp_ctl = "cnthp_ctl_el2", |_features, _gic| true;
     vsesr = "S3_4_C5_C2_3", |features, _gic| features.error_records;
     vdisr = "S3_4_C12_C1_1", |features, _gic| features.error_records;
-    // EL1's, which the launch switches off.
+    // EL1's, which the launch disables.
     lorc = "S3_0_C10_C4_3", |features, _gic| features.present.has(Id::OrderingRegions);
     ich_hcr = "S3_4_C12_C11_0", |_features, gic| gic == GicKind::V3;
     // Last: it may close what is written before.

@@ -1,5 +1,5 @@
-//! What a caller at EL2 has in registers that it has at EL1 too, and goes on with there, and at EL2 again after a stop: above all
-//! its timer, which firmware sets again in the interrupt's handler alone.
+//! The registers of a caller at EL2 that have a counterpart at EL1: the caller continues with their values at EL1, and at
+//! EL2 again after a stop. Above all its timer, which firmware reprograms only in its interrupt handler.
 
 pub(crate) mod el1;
 pub(crate) mod el2;

@@ -1,5 +1,5 @@
-//! The last instructions under the hypervisor on a processor that is given back, to an OS at EL1 with a stub at EL2 or to firmware
-//! at EL2: with the MMU off, so that what they read needs no table of anybody's.
+//! The last instructions under the hypervisor on a CPU that is given back, to an OS at EL1 with a stub at EL2 or to firmware
+//! at EL2. They run with the MMU off, so that they depend on no page table.
 
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;

@@ -1,4 +1,4 @@
-//! SErrors, which are the root VM's: see [`crate::serror`].
+//! SErrors that come to EL2 are handed on to the root VM: see [`crate::serror`].
 
 use aarch64_cpu::registers::{HCR_EL2, Readable};
 
@@ -8,7 +8,7 @@ use crate::syndrome::Syndrome;
 use crate::sysreg;
 
 impl El2Cpu {
-    /// Looks whether the root VM has taken the SError that was left for it.
+    /// Checks whether the root VM has taken its pending virtual SError.
     pub(crate) fn error_delivered(&mut self) {
         if self.extra & HCR_VIRTUAL_ERROR != 0 {
             self.error.root_ran(HCR_EL2.get());
@@ -16,7 +16,7 @@ impl El2Cpu {
         }
     }
 
-    /// An SError came to EL2: it is the root VM's ([`RootError`]).
+    /// Makes an SError that came to EL2 pending for the root VM ([`RootError`]).
     #[cold]
     pub(super) fn hand_on_error(&mut self, syndrome: Syndrome) {
         if !core::mem::replace(&mut self.error_logged, true) {

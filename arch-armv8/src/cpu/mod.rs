@@ -40,51 +40,51 @@ use crate::{
     power::firmware, power::handler, stage2::tlb,
 };
 
-/// [`El2Cpu::masked`] is there: never in HCR_EL2 itself.
+/// A flag in [`El2Cpu::extra`]: interrupts are masked ([`El2Cpu::masked`]). The entry clears it, so HCR_EL2 never has it.
 const MASKED: u64 = 1 << 63;
 
 /// The processor.
 #[derive(Debug)]
 pub struct El2Cpu {
     pub(crate) gic: GicKind,
-    /// Where every guest's translation starts on this processor.
+    /// This CPU's own stage-2 root table, by which every guest here is translated.
     root: Root,
     user: TrapConfig,
     natives: Natives,
     opened: Opened,
     features: Features,
-    /// What HCR_EL2 has for the guest beside its VS's own: an SError waits for it ([`HCR_VIRTUAL_ERROR`]), or it has to exit
-    /// at a time ([`deadline`]); and [`MASKED`] until it is entered.
+    /// Bits of HCR_EL2 that this CPU adds to the VS's own: a pending virtual SError ([`HCR_VIRTUAL_ERROR`]), those of an
+    /// armed deadline, and [`MASKED`] until the guest is entered.
     pub(crate) extra: u64,
-    /// An SError that waits for the root VM.
+    /// An SError that is pending for the root VM.
     error: RootError,
-    /// One has been logged: a guest may bring about as many as it likes.
+    /// An SError has been logged. Only the first one is: a guest can raise them at will.
     error_logged: bool,
     /// The root VM's VS, once it has run here: the one whose timers go on while another VM runs.
     pub(crate) root_bank: Option<El1Context>,
-    /// That is the one that the processor holds.
+    /// The registers in the CPU are the root VM's.
     holds_root: bool,
-    /// What the guest has enabled, while its interrupts are held back.
+    /// The guest's interrupt mask, while the extension runs with interrupts masked.
     masked: Option<gic::Held>,
-    /// What the root VM has enabled, while one of its interrupts waits for it and the timer may still come.
+    /// The root VM's interrupt mask, while a deadline is armed and one of its interrupts is pending as a virtual IRQ.
     pub(crate) held: Option<gic::Held>,
-    /// See [`Self::use_interface`].
+    /// The traps of the GICv3 CPU interface that are set: see [`Self::use_interface`].
     pub(crate) interface_traps: u64,
     pub(crate) clock: HypTimer,
-    /// The debug locks as the root VM has them, while they are open: a VS is stepped, or was last.
+    /// The root VM's OS lock and double lock, saved while the kernel single-steps a VS.
     locks: Option<Locks>,
     id: u32,
     ways: Ways,
-    /// VSESR_EL2 is there (FEAT_RAS).
+    /// The CPU has VSESR_EL2 (FEAT_RAS).
     has_virtual_syndrome: bool,
-    /// Who has this processor back after a stop.
+    /// The caller that gets this CPU back when Plinth is stopped.
     way_back: Option<Caller>,
 }
 
 /// Why the extension stopped.
 #[derive(Clone, Copy)]
 struct Stopped {
-    /// One of [`switch`]'s.
+    /// The result of [`switch::enter`].
     kind: u64,
     syndrome: Syndrome,
 }
@@ -136,7 +136,7 @@ impl El2Cpu {
             has_virtual_syndrome: features.error_records,
             way_back,
         };
-        // What HCR_EL2 says is true from now on.
+        // `enter_user` takes HCR_EL2 as the sign of the extension's configuration: load it now.
         cpu.user.load_user();
         cpu
     }
@@ -155,8 +155,8 @@ impl El2Cpu {
         self.user.load_user();
     }
 
-    /// Traps the system registers of GICv3's interface, as [`icc`] names them: with virtual interrupts EL1 would reach a
-    /// virtual interface that nobody looks after.
+    /// Sets the traps of the GICv3 CPU interface. With IMO set and no trap, EL1 would reach the virtual CPU interface, which
+    /// the kernel does not use.
     pub(crate) fn use_interface(&mut self, traps: u64) {
         if self.interface_traps != traps && self.gic == GicKind::V3 {
             ICH_HCR_EL2.set(traps);
@@ -193,7 +193,7 @@ impl El2Cpu {
         unsafe { serving.run() }
     }
 
-    /// The processor is at EL2 again, for an exit or to run on.
+    /// First steps after every return to EL2, whether or not an exit follows.
     #[inline(always)]
     pub(crate) fn arrived(&mut self, vs: &mut El2Vs) {
         if self.ways.is_shared() {
@@ -212,7 +212,7 @@ impl El2Cpu {
         }
     }
 
-    /// An access to a system register; `None` where it was carried out.
+    /// Handles a trapped system register access. `None` if the kernel has carried it out.
     #[inline(never)]
     fn system(&mut self, vs: &mut El2Vs, exit: Exit, exit_page: ExitPage) -> Option<Exit> {
         if let Some(done) = self.serve_interface(vs, &exit, exit_page) {
@@ -225,7 +225,7 @@ impl El2Cpu {
         (!vs.write_through(&exit, exit_page.registers_once())).then_some(exit)
     }
 
-    /// Does what has to be done before this entry and not before each.
+    /// Prepares an entry that needs more than the registers: a TLB invalidation, a single step, a deadline.
     #[cold]
     #[inline(never)]
     fn prepare(&mut self, vs: &mut El2Vs) {
@@ -240,15 +240,15 @@ impl El2Cpu {
         }
     }
 
-    /// Ends what was made for this run beside the VS's own.
+    /// Ends what was set up for this run alone: the deadline, and a virtual SError that was delivered.
     #[cold]
     fn end_run(&mut self) {
         self.disarm();
         self.error_delivered();
     }
 
-    /// Makes this processor that of a VS of whose memory its TLB must hold nothing. Such is each one that has just become
-    /// active: its registers are brought in too.
+    /// Switches this CPU to a VS for which the TLB must hold no entry. Every VS that has just become active is one: its EL1
+    /// registers are loaded here too.
     fn take_on(&mut self, vs: &mut El2Vs) {
         self.root.empty();
         vs.translate_by(self.root.at());
@@ -267,7 +267,7 @@ impl El2Cpu {
         self.holds(vs);
     }
 
-    /// Takes note of whose state the processor holds. What goes on for the root VM while another VM runs is its own again.
+    /// Records whose registers the CPU holds. Back in the root VM, its timers and a pending SError are its own again.
     fn holds(&mut self, vs: &El2Vs) {
         self.holds_root = vs.is_root();
         if self.holds_root {
@@ -292,7 +292,7 @@ impl El2Cpu {
         }
     }
 
-    /// Runs the extension from `place` on until it stops. `go` is the way down, which says why.
+    /// Runs the extension from `place` until it stops. `go` enters EL0 and returns the kind of exception.
     #[inline(always)]
     fn turn(context: &mut UserRegisters, place: UserPlace, go: impl FnOnce(u64) -> u64) -> Stopped {
         let guest = GuestEl0::replace(place.sp, place.thread);
@@ -316,8 +316,8 @@ impl El2Cpu {
         UserExit::Call
     }
 
-    /// The extension was stopped by something else than a call of its own. Interrupts of the root VM are held back from the
-    /// first one on, and it goes on.
+    /// The extension stopped for another reason than a system call. The root VM's interrupts are masked from the first one
+    /// on; after any other one the extension resumes at once.
     #[cold]
     #[inline(never)]
     fn not_called(&mut self, context: &mut UserRegisters, mut stopped: Stopped) -> UserExit {
@@ -339,7 +339,7 @@ impl El2Cpu {
         UserExit::Fault(context.fault())
     }
 
-    /// Runs the extension from where its context says, with the guest's control registers taken out if need be.
+    /// Runs the extension from its saved context. The guest's control registers are replaced if they would disturb EL0.
     #[inline(always)]
     fn go_on(&mut self, context: &mut UserRegisters) -> Stopped {
         let disturbs = GuestControl::disturbs(self.ways.is_shared());
@@ -359,9 +359,9 @@ impl El2Cpu {
         stopped
     }
 
-    /// What the extension was interrupted by is the root VM's, and waits for it; or it is the hypervisor's clock. Returns
-    /// false where the extension is not to go on at once: the kernel looks how long it has been at work, or does not know
-    /// what came.
+    /// Handles an interrupt of the extension. An interrupt of the root VM stays pending; the other case is the hypervisor
+    /// timer. Returns whether the extension resumes at once: not on the first interrupt or when the timer expires, since the
+    /// watchdog then checks how long the extension has run, and not for an unknown cause.
     #[cold]
     fn interrupted(&mut self, kind: u64) -> bool {
         match kind {
@@ -372,7 +372,8 @@ impl El2Cpu {
                 false
             }
             IRQ | FIQ if self.clock.stop() => false,
-            // The root VM's own, of the highest priority: it waits too, and no clock comes through any more.
+            // An interrupt of the root VM with the timer's priority: mask it too. The timer's interrupt no longer arrives
+            // either.
             IRQ | FIQ => {
                 // SAFETY: as above.
                 let more = unsafe { gic::mask(self.gic) };
@@ -389,7 +390,7 @@ impl El2Cpu {
         }
     }
 
-    /// As `enter_user`, off the usual way.
+    /// [`HostCpu::enter_user`], out of line for the cold path of an upcall.
     #[cold]
     #[inline(never)]
     fn enter_prepared(&mut self, context: &mut UserRegisters) -> UserExit {
@@ -397,7 +398,7 @@ impl El2Cpu {
     }
 }
 
-/// The kernel's life on the processor is over: the interrupt controller and the timer are as the OS left them.
+/// Gives the interrupt controller, the timer and the debug locks back as the OS left them.
 impl Drop for El2Cpu {
     fn drop(&mut self) {
         self.disarm();
@@ -494,16 +495,16 @@ impl HostCpu for El2Cpu {
 
     const KICK_IS_NMI: bool = false;
 
-    /// A guest is stopped by its translation, a parked PP woken by an event: each one that waits looks whether it is
-    /// meant.
+    /// Makes another CPU look at its mailbox. Emptying its stage-2 root stops a running guest, and the event wakes a parked
+    /// PP. A PP that wakes without cause waits again.
     fn kick(&self, hardware_id: u32) {
         shootdown::recall(hardware_id);
         // SAFETY: a barrier, so that the others see what they are woken for, and an event.
         unsafe { core::arch::asm!("dsb ish", "sev", options(nostack, preserves_flags)) };
     }
 
-    /// Only once interrupts are held back: before that, nothing is changed for the sake of a turn that ends by itself, and
-    /// the first interrupt brings the kernel here again.
+    /// Arms the timer only once interrupts are masked. A turn that ends by itself changes nothing in the controller, and
+    /// until the mask is set the first interrupt brings the kernel here again.
     fn end_turn_after(&mut self, ticks: u64) {
         if self.masked.is_some() {
             // SAFETY: `new` was told that the interface is there, and it is masked.
@@ -554,7 +555,8 @@ impl HostCpu for El2Cpu {
         false
     }
 
-    /// The kernel's own map never changes once it runs; what changes is the extension's, a stage 2 or a part of it.
+    /// The kernel's own mappings never change after the launch. Only the extension's do: in a stage 2, or in the shared
+    /// EL2&0 tables.
     fn flush_host_tlb(&mut self) {
         if self.ways.is_shared() {
             tlb::flush_own();
@@ -573,7 +575,7 @@ impl HostCpu for El2Cpu {
         emulate::as_bare_machine(vs, exit, guest, registers)
     }
 
-    /// Nothing comes here: a processor that does not run under Plinth is started by the firmware at once.
+    /// Never called: the firmware starts a CPU that does not run under Plinth yet, at once.
     fn forward(&mut self, _: ProcessorEvent) {}
 
     fn can_promote(&mut self, vs: &El2Vs, guest: &impl GuestMemory, registers: ExitRegisters) -> TakeBack {

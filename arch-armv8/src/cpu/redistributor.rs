@@ -1,7 +1,7 @@
-//! The root VM's writes to the redistributors' registers of SGIs and PPIs, carried out for it ([`redistributors`]).
+//! The root VM's trapped writes to the redistributors' SGI and PPI frames ([`redistributors`]).
 //!
-//! The exit itself has given the controller back as the root VM left it, and the next entry sets the timer anew if one is to
-//! come: so what the write changes besides, such as the group of the interrupts in use, is looked at again.
+//! The exit has already restored the controller to the root VM's configuration, and the next entry arms the timer again if a
+//! deadline is set. So that entry also sees what the write has changed, such as the interrupt group in use.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ const ZERO: usize = 31;
 const PAGE: u64 = 0xFFF;
 
 impl El2Cpu {
-    /// Carries out a write to a redistributor. Returns false where the exit is about something else.
+    /// Carries out a write to a redistributor. Returns false for any other exit.
     pub(super) fn serve_redistributor(
         &self,
         vs: &mut El2Vs,
@@ -39,7 +39,7 @@ impl El2Cpu {
             Fetched::Other => false,
             Fetched::Changing => return true,
         };
-        // What the architecture lets a bus answer that does not know such an access.
+        // The architecture allows a bus to abort an access of an unsupported form.
         if carried_out {
             vs.skip()
         } else {
@@ -54,7 +54,7 @@ enum Fetched {
     Store(Store),
     /// No store that is known.
     Other,
-    /// Its translation is changing: the guest executes it again.
+    /// The guest has changed the translation of the instruction meanwhile: it executes the instruction again.
     Changing,
 }
 
@@ -107,7 +107,7 @@ fn carry_out(vs: &El2Vs, at: u64, store: Store, exit_page: ExitPage) -> Option<(
     Some(())
 }
 
-/// The access is aborted. The first one is logged.
+/// Aborts the access. Only the first one is logged.
 #[cold]
 fn refuse(vs: &mut El2Vs, exit: &Exit) {
     static LOGGED: AtomicBool = AtomicBool::new(false);

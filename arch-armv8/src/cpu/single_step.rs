@@ -1,4 +1,4 @@
-//! What the kernel's single step takes of the debug registers, and gives back: see [`debug_registers`].
+//! The debug registers while the kernel single-steps a VS, and their restoration: see [`debug_registers`].
 
 use plinth_hal::{Exit, ExitClass};
 
@@ -10,7 +10,7 @@ use crate::exit_registers::{ExitPage, operand, set_result};
 use crate::vs::El2Vs;
 
 impl El2Cpu {
-    /// The debug locks are open while a VS is stepped, and the root VM's otherwise.
+    /// Keeps the debug locks open while a VS is single-stepped, and as the root VM has them otherwise.
     pub(super) fn look_after_locks(&mut self, stepping: bool) {
         match (stepping, self.locks) {
             (true, None) => self.locks = Some(Locks::open()),
@@ -22,8 +22,8 @@ impl El2Cpu {
         }
     }
 
-    /// Carries out an access of the root VM's to a debug register, which is trapped only because the root VM is stepped: that
-    /// was the instruction. `None` where the exit is about something else.
+    /// Carries out the root VM's access to a debug register, which is trapped only because the kernel single-steps the root
+    /// VM. The access is the stepped instruction. `None` for any other exit.
     pub(super) fn serve_debug(&mut self, vs: &mut El2Vs, exit: &Exit, exit_page: ExitPage) -> Option<Exit> {
         let (locks, mdscr) = (self.locks?, vs.stepped_mdscr().filter(|_| vs.is_root())?);
         let mut shadow = Shadow { locks, mdscr };

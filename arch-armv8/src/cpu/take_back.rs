@@ -1,4 +1,4 @@
-//! Whether this processor can leave the hypervisor.
+//! Whether this CPU can be given back to its caller.
 
 use plinth_hal::{GuestMemory, Obstacle, TakeBack};
 
@@ -9,8 +9,8 @@ use crate::vs::El2Vs;
 use crate::{launch, power::secondary};
 
 impl El2Cpu {
-    /// An OS at EL1 that has launched Plinth below itself gets EL2's stub back, with the MMU off, so that no table is looked at.
-    /// Firmware that ran at EL2 is at EL1 now: it has to be able to go on at EL2.
+    /// An OS at EL1 that has launched Plinth below itself gets its EL2 stub back with the MMU off, so that no page table has
+    /// to be checked. Firmware that ran at EL2 runs at EL1 now, so its state must be one that can continue at EL2.
     pub(super) fn take_back(
         &self,
         vs: &El2Vs,
@@ -30,8 +30,8 @@ impl El2Cpu {
         }
     }
 
-    /// Whether the firmware has started this processor under Plinth, and starts it again once it is off. An OS at EL1 has to have its
-    /// stub on each of its processors, also on one that it has switched off.
+    /// Whether the firmware has started this CPU under Plinth, and can start it again after the CPU turns off. An OS at EL1
+    /// needs its stub back on each of its CPUs, also on one that it has turned off.
     pub(super) fn is_firmwares(&self) -> bool {
         self.way_back.is_none() && launch::has_firmware() && !secondary::holds_any()
     }

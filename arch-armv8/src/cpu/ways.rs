@@ -1,8 +1,8 @@
-//! Which ways there are in and out of a guest on a processor: looked at in each passage.
+//! The variants of entry and exit that this CPU needs, checked on each of them.
 
 use crate::features::Features;
 
-/// What each passage has to know of the processor, in one byte.
+/// The CPU's properties that every entry and exit checks, in one byte.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ways(u8);
 
@@ -15,13 +15,13 @@ impl Ways {
         Self(bit(features.shared_regime, Self::SHARED) | bit(features.records, Self::RECORDS))
     }
 
-    /// The extension is translated by the kernel's own tables.
+    /// The kernel and the extension share the EL2&0 regime.
     #[inline]
     pub(super) const fn is_shared(self) -> bool {
         self.0 & Self::SHARED != 0
     }
 
-    /// The processor writes profiles or traces by itself ([`crate::buffers`]).
+    /// The CPU writes profiles or traces to memory by itself ([`crate::buffers`]).
     #[inline]
     pub(super) const fn has_records(self) -> bool {
         self.0 & Self::RECORDS != 0

@@ -25,7 +25,7 @@ use crate::trap_config::{HCR_E2H, HCR_RW, HCR_TGE, SCTLR_RESET};
 
 use self::traps::Traps;
 
-/// The registers that make a processor execute the kernel.
+/// The EL2 registers with which a CPU executes the kernel.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct HostRegisters {
@@ -35,9 +35,9 @@ pub(crate) struct HostRegisters {
     pub(crate) sctlr: u64,
     pub(crate) vbar: u64,
     pub(crate) hcr: u64,
-    /// Which of the two that follow there are: [`HAS_TCR2`], [`HAS_SCTLR2`].
+    /// Which of TCR2_EL2 and SCTLR2_EL2 the CPU has: [`HAS_TCR2`], [`HAS_SCTLR2`].
     pub(crate) extensions: u64,
-    /// TCR2_EL2 and SCTLR2_EL2. The kernel's are 0: they would change what its tables mean.
+    /// TCR2_EL2 and SCTLR2_EL2. The kernel's are 0: other values would change the meaning of its tables.
     pub(crate) tcr2: u64,
     pub(crate) sctlr2: u64,
 }
@@ -128,7 +128,7 @@ impl HostRegisters {
                 "dsb sy",
                 "msr sctlr_el2, {off}",
                 "isb",
-                // With the MMU off, because the registers that follow mean something else in the other regime.
+                // With the MMU off: HCR_EL2.E2H changes the layout of the registers below.
                 "msr hcr_el2, {hcr}",
                 "isb",
                 "msr mair_el2, {mair}",
@@ -182,7 +182,7 @@ pub(crate) unsafe fn open_el1(features: &Features, gic: GicKind) -> GicKind {
             write_system!("S3_4_C12_C1_1", 0u64);
         }
         if features.present.has(Id::OrderingRegions) {
-            // LORC_EL1: off, as an OS expects that cannot know what was there before it.
+            // LORC_EL1: off, the state that an OS assumes.
             write_system!("S3_0_C10_C4_3", 0u64);
         }
         Traps::new(features, gic, Who::Root).load();
@@ -191,8 +191,8 @@ pub(crate) unsafe fn open_el1(features: &Features, gic: GicKind) -> GicKind {
     }
 }
 
-/// Lets EL1 at the system registers of a GICv3, where they work: firmware may have left ICC_SRE_EL2.SRE fixed at 0, and then
-/// they are undefined at EL2 too (Arm IHI 0069, ICC_SRE_EL2).
+/// Enables EL1's access to the system registers of a GICv3, if they work: firmware may have fixed ICC_SRE_EL2.SRE at 0, and
+/// then the registers are undefined at EL2 too (Arm IHI 0069, ICC_SRE_EL2).
 ///
 /// # Safety
 /// As [`open_el1`], which has written ICC_SRE_EL2.
@@ -213,7 +213,7 @@ unsafe fn open_interface(gic: GicKind) -> GicKind {
     gic
 }
 
-/// Gives EL1 the longest vectors there are.
+/// Enables the longest SVE and SME vectors for EL1.
 ///
 /// # Safety
 /// At EL2; CPTR_EL2 is set again before a guest runs.

@@ -1,8 +1,8 @@
-//! The registers that open and close what EL1 reaches, and change only when another kind of VM runs: loaded at launch and when the
-//! root VM and another one take turns.
+//! The trap registers that change only when another kind of VM runs: loaded at launch, and when the root VM and a guest VM
+//! alternate on a CPU.
 //!
-//! None that the processor has is left as the firmware had it: a value that nobody wrote may trap what the ID registers
-//! promise, or leave open what they hide.
+//! The kernel writes every such register that the CPU has. A value that the firmware has left could trap what the ID
+//! registers promise, or leave open what they hide.
 
 use crate::features::Features;
 use crate::id::controls::{Controls, El2, Who};
@@ -83,7 +83,7 @@ impl Opened {
         Self { root, others, is_root: true }
     }
 
-    /// Opens what is the VM's that runs next, if the last one was of the other kind.
+    /// Loads the registers for the VM that runs next, if the last VM was of the other kind.
     ///
     /// # Safety
     /// At EL2; the VM that runs next is of that kind.

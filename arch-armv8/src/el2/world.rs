@@ -7,13 +7,13 @@ use aarch64_cpu::registers::{
 
 use crate::trap_config::{HCR_TGE, SCTLR_RESET, TrapConfig};
 
-/// Loads a trap configuration into the processor.
+/// Loads a configuration into the CPU.
 ///
-/// The order matters where the processor may begin a translation of EL1's by speculation (Cortex-A57 and A72, erratum
-/// 1319367): between its two halves it sees the stage 2 of the one with the stage 1 of the other, and keeps what it finds with the
-/// tag in VTTBR_EL2. So HCR_EL2 changes while that is the extension's, whose stage 2 leads to its own pages alone.
+/// The order matters on CPUs that walk EL1's tables speculatively (Cortex-A57 and A72, erratum 1319367). Between the two
+/// halves such a CPU sees one VM's stage 2 with the other one's stage 1, and caches the result under the VMID in VTTBR_EL2.
+/// So HCR_EL2 changes while VTTBR_EL2 is the extension's, whose stage 2 maps only its own pages.
 impl TrapConfig {
-    /// A guest's. What follows must be a context synchronization, as ERET is.
+    /// Loads a guest's. A context synchronization must follow, such as ERET.
     #[inline]
     pub(crate) fn load(&self) {
         HCR_EL2.set(self.hcr);
@@ -21,7 +21,7 @@ impl TrapConfig {
         self.load_rest();
     }
 
-    /// The extension's. The same.
+    /// Loads the extension's. A context synchronization must follow, such as ERET.
     #[inline]
     pub(crate) fn load_user(&self) {
         self.load_rest();
@@ -38,7 +38,7 @@ impl TrapConfig {
     }
 }
 
-/// Whether the processor has the extension's regime.
+/// Whether the extension's configuration is loaded.
 #[inline(always)]
 pub(crate) fn is_users() -> bool {
     HCR_EL2.get() & HCR_TGE != 0
@@ -50,7 +50,7 @@ fn synchronize() {
     unsafe { core::arch::asm!("isb", options(nostack, preserves_flags)) };
 }
 
-/// What the guest has in the registers that EL0 uses too.
+/// The guest's SP_EL0 and TPIDR_EL0, which the extension uses too.
 #[derive(Clone, Copy)]
 pub(crate) struct GuestEl0 {
     sp: u64,
@@ -58,7 +58,7 @@ pub(crate) struct GuestEl0 {
 }
 
 impl GuestEl0 {
-    /// Takes it out and gives EL0 the extension's stack and thread register.
+    /// Saves the guest's values and loads the extension's stack and thread pointer.
     #[inline]
     pub(crate) fn replace(sp: u64, thread: u64) -> Self {
         let guest = Self { sp: SP_EL0.get(), thread: TPIDR_EL0.get() };
@@ -73,7 +73,7 @@ impl GuestEl0 {
     }
 }
 
-/// SCTLR_EL1 and MDSCR_EL1 of a guest, where what it has there would disturb the extension.
+/// A guest's SCTLR_EL1 and MDSCR_EL1, saved because its values would disturb the extension.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GuestControl {
     sctlr: Option<u64>,
@@ -92,7 +92,8 @@ impl GuestControl {
             || !shared_regime && SCTLR_EL1.get() & (ALIGNMENT_CHECK | BIG_ENDIAN) != 0
     }
 
-    /// Takes them out and makes EL0 the extension's: little endian, unaligned accesses allowed, no debug exceptions.
+    /// Saves the guest's values and sets EL0 up for the extension: little endian, unaligned accesses allowed, no debug
+    /// exceptions.
     #[cold]
     pub(crate) fn replace(shared_regime: bool) -> Self {
         let sctlr = (!shared_regime).then(|| SCTLR_EL1.get());

@@ -1,34 +1,34 @@
-//! Holding interrupts back where there is no GIC: the Raspberry Pi 3.
+//! Masks interrupts on the Raspberry Pi 3, which has no GIC.
 //!
-//! Each processor has enables for its own timers and mailboxes (BCM2836 ARM-local peripherals, 4.6 and 4.7). What
-//! devices raise goes to one processor and can be held back only for all of them (BCM2835 ARM peripherals, 7.5); that
-//! is done only while such an interrupt is what keeps the extension from running. Should another processor of the
-//! root VM switch one of these off meanwhile, it is on again afterwards, which its handler then finds.
+//! Each CPU has enables for its own timers and mailboxes (BCM2836 ARM-local peripherals, 4.6 and 4.7). Device interrupts go
+//! to a single CPU and can only be disabled for all CPUs at once (BCM2835 ARM peripherals, 7.5). So they stay enabled until
+//! a device interrupt is what stops the extension. If another CPU of the root VM disables such an interrupt in that window,
+//! the restore enables it again; the driver's handler then finds no cause.
 
-/// Control of the first processor's timer interrupts; the others follow, and the mailboxes'.
+/// CPU 0's timer interrupt control; the other CPUs' words follow, then the mailboxes'.
 const TIMERS: u64 = 0x40;
 const MAILBOXES: u64 = 0x50;
-/// In a timers' register: the hypervisor timer's IRQ.
+/// Timer interrupt control: the IRQ of the hypervisor timer.
 const HYPERVISOR: u32 = 1 << 2;
-/// What is pending for the first processor.
+/// CPU 0's pending IRQ sources.
 const SOURCES: u64 = 0x60;
-/// In a source register: one of the devices.
+/// Pending IRQ sources: a device interrupt.
 const FROM_DEVICE: u32 = 1 << 8;
 
-/// Enables of the devices' interrupts, three words, and how they are taken away.
+/// Device interrupts: the three enable words, and the three disable words.
 const ENABLE: u64 = 0x10;
 const DISABLE: u64 = 0x1C;
 
-/// The two parts' addresses.
+/// The addresses of the CPU-local and of the shared controller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Controller {
     pub(crate) local: u64,
     pub(crate) shared: u64,
-    /// Which processor this is: 0 to 3.
+    /// The number of this CPU, 0 to 3.
     pub(crate) processor: u64,
 }
 
-/// What was enabled.
+/// The enables from before [`Controller::mask`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     timers: u32,
@@ -37,7 +37,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Devices that were held back later. What processors have of their own was held back at once.
+    /// Adds device interrupts that a second call disabled. The CPU's own interrupts were all disabled by the first call.
     pub(crate) fn add_devices(&mut self, later: &Self) {
         self.devices.iter_mut().zip(later.devices).for_each(|(held, more)| *held |= more);
     }
@@ -67,7 +67,7 @@ impl Controller {
         self.shared.wrapping_add(first).wrapping_add(number.wrapping_mul(4))
     }
 
-    /// Holds back what this processor gets.
+    /// Disables the interrupts that this CPU receives.
     ///
     /// # Safety
     /// Both parts are there and mapped.
@@ -90,7 +90,7 @@ impl Controller {
         }
     }
 
-    /// Lets this processor's hypervisor timer through, which the same register controls, and nothing else of it.
+    /// Enables this CPU's hypervisor timer interrupt, and no other timer of the same register.
     ///
     /// # Safety
     /// As [`Controller::mask`], which has been called.
@@ -99,7 +99,7 @@ impl Controller {
         unsafe { Self::write(self.own(TIMERS), HYPERVISOR) };
     }
 
-    /// Lets it through beside what is let through, or no longer. Returns whether it was.
+    /// Enables or disables the hypervisor timer's interrupt alone. Returns whether it was enabled.
     ///
     /// # Safety
     /// As [`Controller::mask`].
@@ -112,10 +112,10 @@ impl Controller {
         }
     }
 
-    /// Lets interrupts through as before.
+    /// Restores the enables from before [`Controller::mask`].
     ///
     /// # Safety
-    /// As [`Controller::mask`], which gave `held`.
+    /// As [`Controller::mask`], which returned `held`.
     pub(crate) unsafe fn unmask(&self, held: &Held) {
         // SAFETY: as in `mask`; the values are the root VM's.
         unsafe {

@@ -1,11 +1,13 @@
-//! The hypervisor's own timer (CNTHP), which ends a turn of the extension's that takes too long, and a guest's run at a time.
+//! The hypervisor timer (CNTHP): bounds a turn of the extension, and ends a guest's run at its deadline.
 //!
-//! Its interrupt, PPI 26, comes through the root VM's interrupt controller. So it is let in only while interrupts come to EL2:
-//! where the extension has been interrupted once and all else is held back ([`crate::gic`]), or a guest runs that has to
-//! exit at a time. Everything is as before when the root VM gets its interrupts itself. It is never acknowledged: a timer
-//! that is switched off raises nothing, and what was not acknowledged is not active.
+//! The timer's interrupt, PPI 26, passes through the root VM's interrupt controller. So the kernel enables it there only
+//! while interrupts come to EL2: after the extension was interrupted once and everything else is masked ([`crate::gic`]), or
+//! while a guest runs that has a deadline. Before the root VM takes its interrupts itself again, its configuration is
+//! restored. The kernel never acknowledges the interrupt: a disabled timer no longer signals it, and an interrupt that was
+//! not acknowledged is not active.
 //!
-//! EL1 cannot use that timer, so nobody misses the interrupt. In the EL2&0 regime it is the same one, by the same names.
+//! EL1 cannot use CNTHP, so the root VM loses no interrupt. In the EL2&0 regime the timer and its register names are the
+//! same.
 
 use aarch64_cpu::registers::{CNTPCT_EL0, Readable};
 
@@ -35,24 +37,24 @@ pub fn counter() -> u64 {
 #[derive(Debug)]
 pub(crate) struct HypTimer {
     line: Line,
-    /// When the timer comes to its end, while it runs.
+    /// The compare value, in ticks of the counter, while the timer runs.
     deadline: Option<u64>,
-    /// What the root VM has there, while the timer runs.
+    /// The root VM's configuration of the timer's interrupt, saved while the timer runs; restored when the timer stops.
     before: Option<Before>,
 }
 
-/// Where the interrupt is configured.
+/// Where the timer's interrupt is enabled and prioritised.
 #[derive(Clone, Copy, Debug)]
 enum Line {
     Nowhere,
-    /// In these registers of this processor's private interrupts, in GICv2's distributor.
+    /// GICv2: at this address, the distributor's registers of this CPU's private interrupts.
     Private(u64),
-    /// The same in GICv3's redistributor.
+    /// GICv3: at this address, the SGI and PPI frame of this CPU's redistributor.
     Redistributor(u64),
     Bcm2836(Controller),
 }
 
-/// The interrupt's configuration.
+/// The interrupt's configuration as the root VM has it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Before {
     enabled: bool,
@@ -81,7 +83,8 @@ impl HypTimer {
         Self { line, deadline: None, before: None }
     }
 
-    /// Has an interrupt come at `deadline`, beside the root VM's own. Returns false where it cannot.
+    /// Starts the timer for `deadline`, an absolute counter value, with the root VM's interrupts left enabled. Returns false
+    /// where the timer's interrupt cannot be enabled.
     ///
     /// # Safety
     /// [`HypTimer::new`] was told the truth; as long as the timer runs, interrupts come to EL2.
@@ -94,12 +97,12 @@ impl HypTimer {
         there
     }
 
-    /// When the timer comes to its end, if it runs.
+    /// The running timer's compare value.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.deadline
     }
 
-    /// Lets the interrupt in again, in case the root VM has set its controller up meanwhile.
+    /// Enables the timer's interrupt again: the root VM may have reconfigured its controller since.
     ///
     /// # Safety
     /// As [`HypTimer::arm`].
@@ -110,7 +113,8 @@ impl HypTimer {
         }
     }
 
-    /// Has an interrupt come after so many ticks, past the mask that holds all others back. Does nothing where it cannot.
+    /// Starts the timer for `ticks` from now and opens the priority mask for it alone. Does nothing where the interrupt
+    /// cannot be enabled.
     ///
     /// # Safety
     /// The interface is there and mapped, and masked by [`gic::mask`].
@@ -123,12 +127,12 @@ impl HypTimer {
         }
     }
 
-    /// Whether the timer runs and has come to its end.
+    /// Whether the timer runs and has expired (CNTHP_CTL_EL2.ISTATUS).
     pub(crate) fn is_expired(&self) -> bool {
         read_system!("cnthp_ctl_el2") & (ENABLE | STATUS) == ENABLE | STATUS
     }
 
-    /// Switches the timer off. Returns whether it had come to its end.
+    /// Stops the timer. Returns whether it had expired.
     pub(crate) fn stop(&mut self) -> bool {
         let rung = self.is_expired();
         self.deadline = None;
@@ -140,7 +144,7 @@ impl HypTimer {
         rung
     }
 
-    /// Whether the root VM lets private interrupt `ppi` of this processor in. Where that cannot be seen it counts as such.
+    /// Whether the root VM has enabled private interrupt `ppi` on this CPU. True where the controller does not show that.
     ///
     /// # Safety
     /// As [`HypTimer::arm`].
@@ -154,7 +158,7 @@ impl HypTimer {
         }
     }
 
-    /// Sets the timer, and switches it on.
+    /// Programs the compare value and enables the timer.
     fn set(&mut self, deadline: u64) {
         self.deadline = Some(deadline);
         // SAFETY: the timer is the hypervisor's own.
@@ -164,7 +168,7 @@ impl HypTimer {
         }
     }
 
-    /// Lets the interrupt in, if it is not yet. Returns false where it cannot.
+    /// Enables the timer's interrupt, unless it is enabled already. Returns false where that is impossible.
     ///
     /// # Safety
     /// As [`HypTimer::arm`].
@@ -185,7 +189,8 @@ impl HypTimer {
         self.before.is_some()
     }
 
-    /// Gives the root VM its interrupt controller back as it was, but for the mask.
+    /// Stops the timer and restores the root VM's configuration of its interrupt. The priority mask is [`gic::unmask`]'s to
+    /// restore.
     ///
     /// # Safety
     /// As [`HypTimer::arm`] or [`HypTimer::start`].
@@ -210,7 +215,7 @@ unsafe fn word(frame: u64, register: u64) -> *mut u32 {
 }
 
 impl Line {
-    /// The group that the root VM lets in as IRQs, where that can be seen: whatever it has its own interrupts in.
+    /// The interrupt group that the root VM takes as IRQs, if ICC_IGRPEN1_EL1 shows it: group 1 where that is enabled.
     fn enabled_group(self) -> Option<u32> {
         // ICC_SRE_EL2.SRE, without which ICC_IGRPEN1_EL1 is undefined here too.
         let visible = || read_system!("S3_4_C12_C9_5") & 1 != 0;
@@ -219,7 +224,8 @@ impl Line {
     }
 }
 
-/// Enables the timer's interrupt at the highest priority, in this group, or else in that of some interrupt that the root VM uses.
+/// Enables the timer's interrupt at the highest priority: in `group`, or else in the group of some interrupt that the root
+/// VM has enabled.
 ///
 /// # Safety
 /// As [`word`].

@@ -1,7 +1,8 @@
-//! The root VM's accesses to GICv3's interface while those are trapped, carried out at EL2.
+//! The root VM's trapped accesses to the GICv3 CPU interface (the ICC system registers), carried out at EL2.
 //!
-//! EL2 reaches the physical registers in any case, as EL1 does where interrupts are its own: they are the same ones (Arm IHI
-//! 0069, 12.1 and 12.2). So an access made here is what the root VM would have done itself.
+//! These registers are trapped only while the root VM's IRQs come to EL2. EL2 always reaches the physical CPU interface, and
+//! EL1 reaches the same one while interrupts are its own (Arm IHI 0069, 12.1 and 12.2). So the access made here has the
+//! effect that the root VM's own access would have had.
 
 use core::arch::asm;
 
@@ -13,9 +14,9 @@ const TC: u64 = 1 << 10;
 const TALL0: u64 = 1 << 11;
 const TALL1: u64 = 1 << 12;
 
-/// The traps for a VM that has no interface.
+/// The traps for a guest VM, which has no CPU interface.
 pub(crate) const ALL: u64 = TC | TALL0 | TALL1;
-/// The traps for the root VM while its IRQs come to EL2. Group 0 comes as FIQ, and stays its own.
+/// The traps for the root VM while its IRQs come to EL2. Group 0 arrives as FIQ and stays untrapped.
 pub(crate) const ROOT: u64 = TC | TALL1;
 
 /// The encoding of a register with Op0 3, Op1 0.
@@ -40,13 +41,13 @@ const BPR1: u64 = register(12, 12, 3);
 const CTLR: u64 = register(12, 12, 4);
 const IGRPEN1: u64 = register(12, 12, 7);
 
-/// Whether the traps show all that the root VM does with its interrupts: it uses the system registers (ICC_SRE_EL1.SRE), and
-/// the processor has no non-maskable interrupts (ID_AA64PFR1_EL1.NMI), which have registers of their own.
+/// Whether the traps see every access of the root VM to its interrupts: it uses the system registers (ICC_SRE_EL1.SRE), and
+/// the CPU has no non-maskable interrupts (ID_AA64PFR1_EL1.NMI), whose registers are not among the trapped ones.
 pub(crate) fn shows_all() -> bool {
     read_system!("S3_0_C12_C12_5") & 1 != 0 && read_system!("id_aa64pfr1_el1") >> 36 & 0xF == 0
 }
 
-/// Reads one of the trapped registers. `None` where there is none to be read.
+/// Reads a trapped register. `None` if the register cannot be read.
 pub(crate) fn read(number: u64) -> Option<u64> {
     Some(match number {
         PMR => read_system!("S3_0_C4_C6_0"),
@@ -64,10 +65,10 @@ pub(crate) fn read(number: u64) -> Option<u64> {
     })
 }
 
-/// Writes one of the trapped registers. Returns false where there is none to be written.
+/// Writes a trapped register. Returns false if the register cannot be written.
 ///
 /// # Safety
-/// The root VM, whose interface it is, wants that.
+/// The value is one that the root VM, which owns the interface, writes.
 pub(crate) unsafe fn write(number: u64, value: u64) -> bool {
     // SAFETY: EL2 takes no interrupts, so nothing of this touches the hypervisor; each register is there, those that depend
     // on the number of priorities by that.
@@ -92,8 +93,8 @@ pub(crate) unsafe fn write(number: u64, value: u64) -> bool {
     true
 }
 
-/// Reads ICC_IAR1_EL1, which changes what is pending. Unlike other reads it has to stay where it is, and to be over
-/// before anything else is done (Arm IHI 0069, 4.1.1).
+/// Reads ICC_IAR1_EL1, which acknowledges the pending interrupt. The read has a side effect, so the compiler must not move
+/// it, and the barrier completes it before later accesses (Arm IHI 0069, 4.1.1).
 fn acknowledge() -> u64 {
     let number: u64;
     // SAFETY: the interrupt is the root VM's, which asks for it; a barrier.

@@ -1,9 +1,12 @@
-//! Holding the root VM's interrupts back while the extension runs.
+//! Masks the root VM's interrupts while the extension runs.
 //!
-//! The interrupt controller is the root VM's. But an interrupt that is pending when EL0 runs under EL2 is taken to
-//! EL2, and the kernel must not acknowledge it. So the first one raises the priority mask of this processor's
-//! interface, and the way back into the guest puts it back: without a pending interrupt nothing is done at all.
-//! From the first one on the hypervisor's clock bounds the extension's turn ([`crate::gic::hyp_timer`]).
+//! The root VM owns the interrupt controller. An interrupt that is pending while EL0 runs under EL2 is nevertheless taken to
+//! EL2, and the kernel must not acknowledge an interrupt of the root VM. So the kernel leaves the interrupt pending: the
+//! first one raises the priority mask of this CPU's interface (PMR), and the next entry of the guest restores the mask. A
+//! turn of the extension in which no interrupt arrives touches no register of the controller.
+//!
+//! Once interrupts are masked, no further interrupt brings the kernel back. From there on the hypervisor timer bounds the
+//! extension's turn: its interrupt has the highest priority and passes the mask.
 
 pub(crate) mod bcm2836;
 pub(crate) mod hyp_timer;
@@ -19,20 +22,21 @@ use crate::sysreg::{read_system, write_system};
 const GICC_PMR: u64 = 4;
 const GICC_RPR: u64 = 0x14;
 
-/// Lets through what has the priority 0 alone, with as few as 16 levels (Arm IHI 0048, 3.3; Arm IHI 0069, 4.8).
+/// A priority mask that only priority 0 passes, on implementations with as few as 16 levels (Arm IHI 0048, 3.3; Arm IHI
+/// 0069, 4.8).
 const HIGHEST: u64 = 0x10;
 
-/// What was let through.
+/// The interrupt state from before [`mask`], for [`unmask`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Held {
-    /// The priority mask.
+    /// GICv2 and GICv3: the priority mask.
     Priority(u64),
-    /// Enables.
+    /// BCM2836: the enables of the interrupt sources.
     Bcm2836(bcm2836::Held),
 }
 
 impl Held {
-    /// What another call of [`mask`] has held back besides.
+    /// Adds the sources that a second call of [`mask`] has disabled, so that [`unmask`] enables these too.
     pub(crate) fn add(&mut self, more: Option<Self>) {
         if let (Self::Bcm2836(held), Some(Self::Bcm2836(more))) = (self, more) {
             held.add_devices(&more);
@@ -40,12 +44,12 @@ impl Held {
     }
 }
 
-/// This processor's part of the controller.
+/// The BCM2836's controller, as seen by this CPU.
 pub(crate) fn bcm2836(local: u64, shared: u64) -> Controller {
     Controller { local, shared, processor: own_affinity() & 3 }
 }
 
-/// Whether no interrupt is being served that was acknowledged at the interface of a GICv2 (Arm IHI 0048, GICC_RPR).
+/// Whether the GICv2 interface has no active interrupt: GICC_RPR reads as the idle priority (Arm IHI 0048, GICC_RPR).
 ///
 /// # Safety
 /// The interface is there, and mapped.
@@ -55,7 +59,7 @@ pub(crate) unsafe fn is_idle(base: u64) -> bool {
     unsafe { (base.wrapping_add(GICC_RPR) as *const u32).read_volatile() & IDLE == IDLE }
 }
 
-/// Masks everything. Returns what to give [`unmask`].
+/// Masks all interrupts of this CPU. Returns the previous state for [`unmask`].
 ///
 /// # Safety
 /// The interface is there, and mapped for the kernel if it is memory mapped.
@@ -91,7 +95,8 @@ pub(crate) unsafe fn mask(gic: GicKind) -> Option<Held> {
     }
 }
 
-/// Lets the hypervisor's clock through what [`mask`] holds back, and what else may have the highest priority.
+/// Opens the mask for the highest priority: for the hypervisor timer, and for interrupts of the root VM that have the same
+/// priority.
 ///
 /// # Safety
 /// As [`mask`], which has been called.
@@ -107,10 +112,10 @@ pub(crate) unsafe fn admit_clock(gic: GicKind) {
     }
 }
 
-/// Lets interrupts through as before.
+/// Restores the state from before [`mask`].
 ///
 /// # Safety
-/// As [`mask`], which gave `old`.
+/// As [`mask`], which returned `held`.
 pub(crate) unsafe fn unmask(gic: GicKind, held: Held) {
     match (gic, held) {
         // SAFETY: the caller vouches for the device.

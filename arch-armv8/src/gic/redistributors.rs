@@ -1,8 +1,8 @@
-//! GICv3's redistributors (Arm IHI 0069, 12.10 and 12.11): one for each processor, with a frame of registers of its SGIs and
-//! PPIs, among them the hypervisor's timer's ([`crate::gic::hyp_timer`]).
+//! GICv3's redistributors (Arm IHI 0069, 12.10 and 12.11): one for each CPU, with a frame of registers for its SGIs and
+//! PPIs. PPI 26 of that frame is the hypervisor timer's interrupt.
 //!
-//! The root VM reads these frames, and what it writes to them is written for it, without what is the timer's
-//! ([`crate::machine::private_interrupts`]). An OS does that when it sets a processor up, and hardly ever afterwards.
+//! The root VM reads these frames directly. Its writes are trapped, and the kernel carries each write out with the bits of
+//! PPI 26 left as they are. An OS writes there when it brings a CPU up, and rarely afterwards.
 
 use plinth_hal::Spa;
 use plinth_kernel::{Lock, LockGuard, TrappedPages};
@@ -18,13 +18,13 @@ use crate::power::handler::own_affinity;
 /// The size of a frame.
 const FRAME: u64 = 0x1_0000;
 
-/// The frames that the root VM does not write itself.
+/// The frames for which the root VM's writes are trapped.
 static FRAMES: Once<TrappedPages> = Once::new();
 
-/// Held by who changes some of the bits of a register there, of which another processor may change others.
+/// Serialises read-modify-write sequences on a redistributor's registers, which several CPUs may change.
 static CHANGES: Lock<()> = Lock::new(());
 
-/// Keeps other processors from changing a register of a redistributor. What a processor holds that has died, nobody holds.
+/// Takes the lock for a read-modify-write sequence. A CPU that panicked with the lock held does not keep others out.
 pub(crate) fn hold() -> Option<LockGuard<'static, ()>> {
     CHANGES.lock().ok()
 }
@@ -62,12 +62,12 @@ pub(crate) unsafe fn own_frame(private: &PrivateRegisters) -> Option<u64> {
     all.find(|(affinity, _)| *affinity == own).map(|(_, frame)| frame)
 }
 
-/// Whether writes of a page are carried out here.
+/// Whether the kernel carries out the root VM's writes to this page.
 pub(crate) fn holds(at: Spa) -> bool {
     FRAMES.get().is_some_and(|frames| frames.contains(at))
 }
 
-/// Writes what the root VM writes, without what is the timer's. Returns false where nothing answers.
+/// Carries out a write of the root VM, without the timer's bits. Returns false if no device answers at that address.
 ///
 /// # Safety
 /// [`holds`] that page, `at` is a multiple of `size`, and the kernel's tables are loaded.
@@ -82,7 +82,7 @@ pub(crate) unsafe fn write(at: Spa, size: u64, value: u64) -> bool {
     }
 }
 
-/// The redistributors of a range: each one's affinity, and where its frame of SGIs and PPIs is.
+/// Iterates over the redistributors of a range: the CPU's affinity, and the address of its SGI and PPI frame.
 struct Redistributors {
     next: u64,
     end: u64,

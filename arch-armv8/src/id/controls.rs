@@ -1,7 +1,7 @@
-//! The registers by which EL2 opens and closes what EL1 and EL0 reach, computed from [`crate::id::register_table`].
+//! The trap registers of EL2, computed from [`crate::id::register_table`]: they open or close what EL1 and EL0 can access.
 //!
-//! A pure function of what the processor has: nothing else sets a bit of these registers, but for those that say in which
-//! regime EL1 or EL0 run ([`crate::trap_config`]).
+//! A pure function of the CPU's features. No other code sets a bit of these registers, except the bits that select the
+//! translation ([`crate::trap_config`]).
 
 use crate::features::Features;
 use crate::id::register_table::{self, Groups, Root};

@@ -1,7 +1,8 @@
-//! What a processor says about itself: the values of its ID registers, and of the few others that say what a feature has.
+//! What a CPU reports about itself: the values of its ID registers, and of a few others that describe a feature.
 //!
-//! Taken once for each processor. All that depends on it ([`crate::features`], [`crate::id::register_table`], [`crate::id::fields_table`])
-//! is computed from this value alone, so that the host tests can ask about processors that no emulator has.
+//! Read once on each CPU. Everything that depends on them ([`crate::features`], [`crate::id::register_table`],
+//! [`crate::id::fields_table`]) is computed from this value alone, so that the host tests can describe CPUs that no emulator
+//! has.
 
 /// An ID register by its place: CRm and Op2 of Op0 3, Op1 0, CRn 0 (Arm ARM, D12.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl IdRegister {
     }
 }
 
-/// Registers that describe one feature, 0 where the processor has it not.
+/// Registers that describe a single feature; 0 if the CPU does not have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Details {
     /// PMCR_EL0.

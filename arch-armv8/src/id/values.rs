@@ -1,10 +1,10 @@
-//! The machine's own values of the ID registers that can be trapped, and what VMs see of them.
+//! The values of the ID registers that can be trapped: the CPU's own, and those that VMs see.
 
 use crate::id::facts::{Facts, ID_REGISTERS, IdRegister};
 use crate::id::fields_table;
 
-/// What the VMs of one processor see, where that never changes: found by a load, while reading one by its number takes
-/// a search for the instruction.
+/// The ID register values that VMs see on one CPU, computed once. Reading an ID register by its number takes a search for
+/// the instruction; a lookup here is one load.
 #[derive(Debug)]
 pub(crate) struct Natives {
     /// Those of the VM that runs.

@@ -1,18 +1,18 @@
-//! What of a redistributor's registers of SGIs and PPIs is the hypervisor's timer's (Arm IHI 0069, 12.11): a write of the root VM's
-//! changes all else.
+//! The bits of a redistributor's SGI and PPI frame that belong to the hypervisor timer, PPI 26 (Arm IHI 0069, 12.11). A
+//! write of the root VM changes all other bits.
 //!
-//! EL1 has no such timer, so that it misses nothing. Else each processor of the root VM's could shut the timer's interrupt out
-//! on another one, or its own, by a bit.
+//! EL1 has no use for PPI 26, because it cannot reach CNTHP. With these bits writable, a CPU of the root VM could disable
+//! the timer's interrupt, its own or another CPU's, and the watchdog and guest deadlines with it.
 
 /// The timer's interrupt (Arm BSA, "PPI assignments").
 pub(crate) const PPI: u32 = 26;
 
-/// What a write leaves of a bit that is the timer's.
+/// The value that a write of the root VM gives to a bit of the timer's.
 #[derive(Clone, Copy)]
 enum Becomes {
-    /// What it is.
+    /// The current value of the bit.
     Kept,
-    /// 0, which changes nothing in a register whose ones set or clear something.
+    /// Zero: no effect in a register in which only ones set or clear.
     Zero,
 }
 
@@ -23,7 +23,7 @@ struct Own {
     becomes: Becomes,
 }
 
-/// The bit of a register with one for each interrupt.
+/// PPI 26's bit in a register with one bit for each interrupt.
 const fn bit(register: u64, becomes: Becomes) -> Own {
     Own { byte: register + (PPI / 8) as u64, bits: 1 << (PPI % 8), becomes }
 }
@@ -44,8 +44,8 @@ const OWN: [Own; 11] = [
     bit(0xF80, Becomes::Kept), // GICR_INMIR0
 ];
 
-/// The value that a write of `size` bytes to `offset` writes. `word` reads the aligned word at an offset; `None` where that
-/// cannot be done, and the write neither.
+/// The value to write instead of the root VM's, for a write of `size` bytes at `offset`. `word` reads the aligned word at an
+/// offset, and returns `None` where no device answers; then the write is not possible either.
 pub(crate) fn without_own(
     offset: u64,
     size: u64,

@@ -1,9 +1,9 @@
-//! Where the machine's memory is, as the device tree says: the one place that knows what the kernel may read as memory.
+//! The machine's RAM, as the device tree describes it: the one source for what the kernel may access as memory.
 //!
-//! The kernel maps everything below the end of memory. What lies between the banks are devices, and a processor may read
-//! ahead from what is mapped as ordinary memory: a read of a device's register can change what the device does, and
-//! one of nothing at all can be an SError. So only what is here is mapped as memory, and read or written as such.
-//! What the firmware keeps for itself (`no-map`) lies in banks and is none.
+//! The kernel maps all addresses below the end of RAM. Between the RAM banks are devices. If a device is mapped as ordinary
+//! memory, the CPU may read it speculatively: such a read can change the device's state, and a read of an address where no
+//! device answers can raise an SError. So only what is listed here is mapped, and accessed, as memory. A region that the
+//! firmware reserves for itself (`no-map`) lies in a bank but is not listed.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -11,10 +11,10 @@ use plinth_hal::page_table::MemoryType;
 use plinth_hal::{PAGE_SIZE, Spa};
 use plinth_launch::Range;
 
-/// The most pieces of memory; what lies in further ones is mapped as devices are, and not read.
+/// The maximum number of regions. Further ones are mapped as device memory and never read.
 const MOST: usize = 64;
 
-/// The pieces, by start and end, in whole pages.
+/// The regions, by start and end, in whole pages.
 pub(crate) struct RamMap {
     pieces: [(AtomicU64, AtomicU64); MOST],
     count: AtomicUsize,
@@ -28,8 +28,8 @@ impl RamMap {
         Self { pieces: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; MOST], count: AtomicUsize::new(0) }
     }
 
-    /// Takes note of the banks below `end` without what is `kept` by the firmware. Returns false where `reservation`, which
-    /// is memory, is not in one of them: then that alone is believed.
+    /// Records the banks below `end`, without the regions `kept` by the firmware. Returns false if `reservation` is not
+    /// inside a bank: then the device tree is wrong, and only the reservation is recorded.
     pub(crate) fn fill<K: Iterator<Item = Range>>(
         &self,
         banks: impl Iterator<Item = Range>,
@@ -50,7 +50,7 @@ impl RamMap {
         known
     }
 
-    /// Adds what of a bank is not kept.
+    /// Adds the parts of a bank that the firmware does not keep.
     fn add_without<K: Iterator<Item = Range>>(&self, mut start: u64, end: u64, kept: &impl Fn() -> K) {
         while start < end {
             let ahead = |range: &(u64, u64)| range.1 > start && range.0 < end;
@@ -75,13 +75,13 @@ impl RamMap {
         known.map(|(start, end)| (start.load(Ordering::Relaxed), end.load(Ordering::Relaxed)))
     }
 
-    /// Whether `size` bytes from `at` on are memory.
+    /// Whether the `size` bytes from `at` are all RAM.
     pub(crate) fn holds(&self, at: Spa, size: u64) -> bool {
         let last = at.raw().saturating_add(size.max(1));
         self.all().any(|(start, end)| start <= at.raw() && last <= end)
     }
 
-    /// What is at an address, and how far it is the same.
+    /// The memory type at an address, and the end of the range that has that type.
     pub(crate) fn memory_type(&self, at: Spa) -> (MemoryType, Spa) {
         let at = at.raw();
         if let Some((_, end)) = self.all().find(|(start, end)| (*start..*end).contains(&at)) {
@@ -92,7 +92,7 @@ impl RamMap {
     }
 }
 
-/// The pages that lie in a range as a whole.
+/// The pages that lie wholly inside a range.
 fn pages_inside(range: Range) -> (u64, u64) {
     let end = range.start.saturating_add(range.size) & !(PAGE_SIZE - 1);
     (range.start.saturating_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1), end)

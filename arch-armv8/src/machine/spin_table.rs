@@ -7,14 +7,14 @@ use plinth_launch::Range;
 pub(crate) struct Spinning {
     pub(crate) pp: usize,
     pub(crate) affinity: u64,
-    /// The address of the word that it waits for.
+    /// The address of its release word.
     pub(crate) release: u64,
-    /// The firmware says that it does not work.
+    /// The device tree reports the CPU as failed.
     pub(crate) failed: bool,
 }
 
 impl Spinning {
-    /// Whether its word can be one: in `memory`, aligned as processors read it, and not the hypervisor's own.
+    /// Whether the release word is valid: in `memory`, naturally aligned, and outside the hypervisor's memory.
     pub(crate) const fn has_word(&self, memory_end: u64, own: Range) -> bool {
         let Some(end) = self.release.checked_add(8) else { return false };
         let is_own = self.release < own.start.saturating_add(own.size) && end > own.start;

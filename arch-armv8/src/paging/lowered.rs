@@ -1,9 +1,9 @@
-//! A translation of EL2's as EL1 has it, and back again: firmware at EL2 goes on one level below at the same addresses, and is raised
-//! to EL2 once it has the machine back.
+//! Converts the translation registers of EL2 to EL1's and back: firmware at EL2 continues one level below at the same
+//! addresses, and gets EL2 again when it stops Plinth.
 //!
-//! What EL2 must not write or may not execute, EL1 need not respect: that is two bits of each descriptor apart. But
-//! where the tables allow EL0 to write (AP\[1\], which EL2 ignores), EL1 does not execute (Arm ARM, D8.4): a loader
-//! leaves that bit 0.
+//! Two bits of each descriptor have a different meaning for EL1 than for EL2, so what EL2 must not write or execute, EL1
+//! may. And where AP\[1\] allows EL0 to write, a bit that EL2 ignores, EL1 does not execute (Arm ARM, D8.4): a loader leaves
+//! that bit 0.
 
 use plinth_hal::{Gpa, Gva, Spa};
 

@@ -10,7 +10,7 @@ pub(crate) type Answer = [u64; 4];
 /// Makes an SMCCC call.
 ///
 /// # Safety
-/// There is firmware that takes SMC, and what the call does is wanted.
+/// The machine has firmware that takes SMC, and the call's effect is wanted.
 pub(crate) unsafe fn call(arguments: [u64; 4]) -> Answer {
     let [mut x0, mut x1, mut x2, mut x3] = arguments;
     // SAFETY: the caller vouches for the call; by SMCCC 1.0 X4 to X17 may change, and the rest is kept.

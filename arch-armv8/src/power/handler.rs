@@ -1,5 +1,5 @@
-//! The root VM's calls to the firmware, by SMC or HVC: PSCI is answered here, because a processor that starts must
-//! start under Plinth; what is the machine's own affair goes on to the firmware.
+//! The root VM's firmware calls, by SMC or HVC. The kernel implements PSCI itself, because a CPU that starts must start
+//! under Plinth. Calls that concern the machine alone are forwarded to the firmware.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,7 +36,7 @@ pub(crate) fn control(
     Ok(event)
 }
 
-/// What X0 to X3 become, and what is left to do.
+/// The values of X0 to X3 after the call, and the event that the kernel has to handle.
 fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
     let [_, first, second, third] = arguments;
     let with = |result: i64| [result.cast_unsigned(), first, second, third];
@@ -46,12 +46,12 @@ fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
             Ok(event) => (with(calls::SUCCESS), event),
             Err(error) => done(error),
         },
-        // It is off, for the others, once the reset is done.
+        // Other CPUs see this one as off once the VS is reset.
         Request::CpuOff => {
             (with(calls::SUCCESS), ProcessorEvent::Reset(Target::Id(hardware_id(own_affinity()))))
         }
         Request::CpuSuspend => {
-            // Every state is served as the lightest one, which PSCI allows: it ends with an interrupt.
+            // Every power state is served as the lightest one, as PSCI allows: standby, ended by an interrupt.
             // BOUND: an interrupt of the root VM's, which has asked for that. No other processor waits for one that sleeps here.
             aarch64_cpu::asm::wfi();
             done(calls::SUCCESS)
@@ -76,8 +76,8 @@ fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
     }
 }
 
-/// Whether a call that is not passed on, and a processor that does not start, have been logged: the root VM can
-/// repeat both as often as it likes.
+/// Whether a refused call, and a CPU that did not start, have been logged: the root VM can repeat both at will, so each is
+/// logged once.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 static NOT_STARTED: AtomicBool = AtomicBool::new(false);
 
@@ -85,7 +85,7 @@ fn is_first(logged: &AtomicBool) -> bool {
     !logged.swap(true, Ordering::Relaxed)
 }
 
-/// Starts a processor: one that waits under Plinth by the kernel, one that was never up by the firmware.
+/// Starts a CPU: the kernel wakes one that is parked under Plinth; the firmware starts one that has never run.
 fn start(target: u64, entry: u64, context: u64) -> Result<ProcessorEvent, i64> {
     match POWER_STATES.begin(target, entry, context)? {
         Start::Warm => Ok(ProcessorEvent::Start { target: Target::Id(hardware_id(target)), entry }),

@@ -1,8 +1,9 @@
-//! Where processors wait that the firmware has left in a spin table (Devicetree Specification 0.4, 3.8.1): whoever writes an
-//! address to such a processor's word starts it, at EL2, and the OS can write there. So the launch sends each of them here, and
-//! is over only once all have come.
+//! The pen: holds the CPUs that the firmware has left in a spin table (Devicetree Specification 0.4, 3.8.1).
 //!
-//! They wait at EL2 with MMU and caches off, each for its own [`Arrival`]'s word.
+//! A write of an address to the release word of such a CPU starts it at that address, at EL2, and the OS can write the word.
+//! So the launch releases every such CPU into a loop of the kernel and is complete only once all have arrived.
+//!
+//! A CPU waits in the pen at EL2 with MMU and caches off, for the release word in its own [`Arrival`].
 
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
@@ -18,8 +19,9 @@ use crate::power::secondary::{ARRIVALS, Arrival, arrive};
 /// How often at most the words are looked at while processors are awaited, should the counter not count.
 const LOOKS: u32 = 1 << 26;
 
-/// Which processors are here, by PP. The boot processor only reads it: a processor without caches writes to it, and a line that
-/// a cache writes back would undo that. So nothing else may share a line with it, of 2 KiB at most (Arm ARM, CTR_EL0.CWG).
+/// Which CPUs have arrived, by PP. Written by CPUs with caches off and only read by the boot CPU: a line that a cache writes
+/// back would undo such a write. So the array shares no cache line with other data, for lines of up to 2 KiB (Arm ARM,
+/// CTR_EL0.CWG).
 #[repr(C, align(2048))]
 struct Here([AtomicU64; MAX_PPS]);
 
@@ -32,14 +34,14 @@ fn is_here(pp: usize) -> bool {
     word.load(Ordering::SeqCst) != 0
 }
 
-/// Sends all of these processors to the [`pen`] and waits until they have come. One that does not work by the firmware's
-/// own account may stay away: its word has no reader then.
+/// Releases all spin-table CPUs into the [`pen`] and waits until they have arrived. A CPU that the device tree reports as
+/// failed may stay away: no CPU reads its release word.
 ///
 /// # Errors
-/// The affinity of a processor that has not come in a second.
+/// The affinity of a CPU that has not arrived within a second.
 ///
 /// # Safety
-/// By the device tree, processors wait so; their words are mapped, and all arrivals are prepared.
+/// By the device tree, CPUs wait so; their words are mapped, and all arrivals are prepared.
 pub(crate) unsafe fn collect<I: Iterator<Item = Spinning>>(all: impl Fn() -> I) -> Result<(), u64> {
     for Spinning { release, .. } in all() {
         // SAFETY: the caller vouches for the word.
@@ -68,7 +70,7 @@ pub(crate) unsafe fn collect<I: Iterator<Item = Spinning>>(all: impl Fn() -> I) 
     }
 }
 
-/// Lets a processor out.
+/// Releases a CPU from the pen.
 pub(crate) fn let_go(arrival: &Arrival) {
     arrival.go.store(1, Ordering::SeqCst);
     // SAFETY: the word is mapped.
@@ -77,14 +79,14 @@ pub(crate) fn let_go(arrival: &Arrival) {
     unsafe { asm!("sev", options(nostack, preserves_flags)) };
 }
 
-/// Has the processor of this arrival wait again, once it comes.
+/// Resets the release word, so that the CPU waits when it comes back.
 pub(crate) fn shut(arrival: &Arrival) {
     arrival.go.store(0, Ordering::SeqCst);
     // SAFETY: the word is mapped.
     unsafe { cache::clean_to_memory(&raw const arrival.go as u64, 8) };
 }
 
-/// Takes a processor that cannot be launched back here, with MMU and caches off.
+/// Returns a CPU whose launch has failed to the pen, with MMU and caches off.
 ///
 /// # Safety
 /// The processor is at EL2, and its tables map this code one to one.
@@ -105,10 +107,10 @@ pub(crate) unsafe fn go_back() -> ! {
     }
 }
 
-/// Where they wait.
+/// The loop in which the CPUs wait.
 ///
 /// # Safety
-/// Only a processor may come here that [`collect`] has sent, by itself or by [`go_back`].
+/// Only a CPU may come here that [`collect`] has sent, or that returns by [`go_back`].
 #[unsafe(naked)]
 unsafe extern "C" fn pen() -> ! {
     naked_asm!(

@@ -1,5 +1,5 @@
-//! Where processors arrive that the root VM starts for the first time: at EL2 with MMU and caches off, by PSCI or out of a
-//! spin table.
+//! Entry of secondary CPUs: where a CPU arrives that the root VM starts for the first time, at EL2 with MMU and caches off,
+//! from PSCI or from the pen of spin-table CPUs.
 
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
@@ -20,11 +20,11 @@ use crate::{power::firmware, power::pen, psci::calls};
 pub(crate) struct Arrival {
     registers: HostRegisters,
     stack_top: u64,
-    /// Not 0 once a processor in [`pen`] may go on.
+    /// For a CPU in the [`pen`]: not 0 once it may leave.
     pub(crate) go: AtomicU64,
     pub(crate) affinity: u64,
     pub(crate) pp: u64,
-    /// It waits in [`pen`]; else the firmware starts it.
+    /// The CPU waits in the [`pen`]; otherwise the firmware starts it.
     waits: bool,
     handover: Option<Handover>,
 }
@@ -49,8 +49,8 @@ pub(crate) static ARRIVALS: Arrivals = Arrivals(
     }; MAX_PPS],
 );
 
-/// Makes an arrival ready. Called by the boot processor alone, before any other runs. `waits` says that the processor is
-/// going to wait in [`pen`].
+/// Prepares the arrival of a CPU. Called by the boot CPU alone, before any other CPU runs. `waits` means that the CPU will
+/// wait in the [`pen`].
 pub(crate) fn prepare(pp: usize, handover: Handover, registers: HostRegisters, waits: bool) {
     let Some(cell) = ARRIVALS.0.get(pp) else { return };
     let stack_top = handover.resources.stack_top.raw();
@@ -62,7 +62,7 @@ pub(crate) fn prepare(pp: usize, handover: Handover, registers: HostRegisters, w
     launch::publish(cell);
 }
 
-/// What [`prepare`] has made ready for a processor.
+/// The arrival that [`prepare`] has stored for a CPU.
 pub(crate) fn handover(pp: usize) -> Option<Handover> {
     let cell = ARRIVALS.0.get(pp)?;
     // SAFETY: as in `power_on`.
@@ -75,7 +75,7 @@ pub(crate) fn holds_any() -> bool {
     ARRIVALS.0.iter().any(|cell| unsafe { (*cell.get()).waits })
 }
 
-/// Has a processor start under Plinth, by the firmware or out of [`pen`]. Returns PSCI's answer.
+/// Starts a CPU under Plinth, by the firmware or from the [`pen`]. Returns PSCI's result.
 pub(crate) fn power_on(pp: usize) -> i64 {
     let Some(cell) = ARRIVALS.0.get(pp) else { return calls::INVALID_PARAMETERS };
     // SAFETY: written by the boot processor alone, before any other ran; since then only read, but for the atomic.
@@ -105,7 +105,7 @@ pub(crate) fn power_on(pp: usize) -> i64 {
 /// The part of a second in which a processor that [`turn_off`] has given up is off.
 const TURNS_OFF: u64 = 10;
 
-/// Turns this processor off, where it cannot be launched, so that the root VM may start it again.
+/// Turns this CPU off after its launch has failed, so that the root VM can start it again.
 ///
 /// # Safety
 /// The kernel has nothing under way on this processor, `pp`, and it runs on the kernel's tables.
@@ -130,7 +130,8 @@ pub(crate) unsafe fn turn_off(pp: usize) -> ! {
     }
 }
 
-/// Waits until all others are off, which [`turn_off`] themselves: they run in memory that is the caller's again.
+/// Waits until all other CPUs have turned themselves off ([`turn_off`]): until then they execute in memory that the caller
+/// gets back.
 pub(crate) fn wait_until_off() {
     if !launch::has_firmware() {
         return;
@@ -156,7 +157,7 @@ pub(crate) fn wait_until_off() {
     }
 }
 
-/// The first instructions of a processor: makes the kernel's tables and stack its own.
+/// The first instructions of a secondary CPU: loads the kernel's page tables and stack.
 ///
 /// # Safety
 /// Only the firmware or [`pen`] may come here, at EL2 with the MMU off and the address of an [`Arrival`] in X0.
@@ -170,7 +171,7 @@ pub(crate) unsafe extern "C" fn arrive() -> ! {
         "ldp x5, x6, [x0, #32]",
         "ldr x7, [x0, #{stack}]",
         "ldr x8, [x0, #{extensions}]",
-        // The regime first: the registers that follow mean something else in the other.
+        // HCR_EL2.E2H first: it selects the translation regime, and with it the layout of the registers below.
         "msr hcr_el2, x6",
         "isb",
         "msr mair_el2, x1",

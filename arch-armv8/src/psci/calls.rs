@@ -8,22 +8,22 @@ const FAST: u32 = 1 << 31;
 const WIDE: u32 = 1 << 30;
 /// SMCCC: bits 29:24, whose service it is.
 const OWNER_SHIFT: u32 = 24;
-/// SMCCC 1.3: in a fast call's number, no part of it: the caller has nothing to lose in its SVE registers (DEN 0028, 2.5).
+/// SMCCC 1.3: a hint in a fast call's function number, not part of it: the caller has no live SVE state (DEN 0028, 2.5).
 const SVE_HINT: u64 = 1 << 16;
 const OWNER_ARCHITECTURE: u32 = 0;
 const OWNER_STANDARD: u32 = 4;
 
-/// The function is not implemented; PSCI and SMCCC.
+/// NOT_SUPPORTED of PSCI and SMCCC: the function is not implemented.
 pub(crate) const NOT_SUPPORTED: i64 = -1;
-/// It is done.
+/// SUCCESS.
 pub(crate) const SUCCESS: i64 = 0;
-/// There is no such processor.
+/// INVALID_PARAMETERS: no CPU has this affinity.
 pub(crate) const INVALID_PARAMETERS: i64 = -2;
-/// The processor runs.
+/// ALREADY_ON: the CPU runs.
 pub(crate) const ALREADY_ON: i64 = -4;
-/// The processor is being started.
+/// ON_PENDING: the CPU is being started.
 pub(crate) const ON_PENDING: i64 = -5;
-/// The firmware could not do it.
+/// INTERNAL_FAILURE: the firmware could not start the CPU.
 pub(crate) const INTERNAL_FAILURE: i64 = -6;
 
 /// CPU_ON with 64-bit arguments: what the kernel itself calls.
@@ -32,12 +32,12 @@ pub(crate) const CPU_ON_64: u32 = 0xC400_0003;
 pub(crate) const CPU_OFF: u32 = 0x8400_0002;
 /// AFFINITY_INFO with 64-bit arguments.
 pub(crate) const AFFINITY_INFO_64: u32 = 0xC400_0004;
-/// Its answer for a processor that is off.
+/// AFFINITY_INFO's answer for a CPU that is off.
 pub(crate) const IS_OFF: i64 = 1;
 /// SYSTEM_RESET.
 pub(crate) const SYSTEM_RESET: u32 = 0x8400_0009;
 
-/// What the root VM asks the firmware for.
+/// A firmware call of the root VM, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// Start the processor `target` (MPIDR affinity) at `entry` with `context` in its first register.
@@ -48,22 +48,22 @@ pub(crate) enum Request {
     CpuSuspend,
     /// Whether the processor `target` runs.
     AffinityInfo { target: u64 },
-    /// Whether there is the function of this number.
+    /// PSCI_FEATURES: whether the function is implemented.
     Features { function: u32 },
-    /// A function that is the machine's own affair: the firmware answers.
+    /// A call that concerns the machine alone: forwarded to the firmware.
     Forward,
     /// Anything else.
     Unknown,
 }
 
-/// Whether a hypercall's first register is a number of the firmware's interface rather than of the hypervisor's.
+/// Whether X0 of a hypercall holds an SMCCC function number of a firmware service.
 pub(crate) const fn is_firmware_call(number: u64) -> bool {
     let number = number as u32;
     let owner = number >> OWNER_SHIFT & 0x3F;
     number & FAST != 0 && (owner == OWNER_ARCHITECTURE || owner == OWNER_STANDARD)
 }
 
-/// The registers of a call without the hint, which older firmware takes for a part of the number.
+/// The registers of a call with the SVE hint removed: older firmware takes the hint for a part of the number.
 #[inline]
 pub(crate) const fn without_hint([number, first, second, third]: [u64; 4]) -> [u64; 4] {
     let hint = if number as u32 & FAST != 0 { SVE_HINT } else { 0 };
@@ -95,7 +95,7 @@ pub(crate) fn decode([number, first, second, third]: [u64; 4]) -> Request {
     }
 }
 
-/// What Plinth answers where there is no firmware: it offers PSCI all the same, to start and stop processors.
+/// Plinth's answers on a machine without PSCI firmware: it offers PSCI all the same, to start and stop CPUs.
 pub(crate) const fn own([number, function, ..]: [u64; 4]) -> i64 {
     const VERSION: u32 = 0x8400_0000;
     const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
@@ -117,7 +117,7 @@ pub(crate) const fn own([number, function, ..]: [u64; 4]) -> i64 {
     }
 }
 
-/// Whether a call only asks the firmware for something that it alone knows.
+/// Whether a call is a query that only the firmware can answer.
 #[inline]
 pub(crate) fn is_question([number, first, ..]: [u64; 4]) -> bool {
     const FEATURES: u32 = 0x8400_000A;

@@ -1,7 +1,8 @@
-//! The machine's processors and what the root VM has made of them: on, off, or on the way.
+//! The power state of each CPU as PSCI knows it: on, off, or on the way.
 //!
-//! PSCI's answers depend on it, and two processors may start the same third one at once; so each has one state that
-//! changes by compare-and-exchange.
+//! PSCI's answers depend on the state, and two CPUs may start the same third one at the same time. So each CPU has one
+//! state, which changes by compare-and-exchange. The root VM cannot start a CPU twice, and a CPU_ON that loses the race gets
+//! ON_PENDING or ALREADY_ON.
 
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
@@ -12,13 +13,13 @@ use crate::psci::calls;
 /// The bits of MPIDR_EL1 that say which processor it is: Aff3 and Aff2 to Aff0.
 pub(crate) const AFFINITY: u64 = 0xFF_00FF_FFFF;
 
-/// Not under Plinth yet: the firmware starts it.
+/// Never started under Plinth: the firmware has to start the CPU.
 const COLD: u8 = 0;
-/// Under Plinth, and stopped by the root VM.
+/// Stopped by the root VM (CPU_OFF); the CPU is parked in the kernel.
 const OFF: u8 = 1;
-/// Started, not there yet.
+/// CPU_ON was called; the CPU has not arrived yet.
 const STARTING: u8 = 2;
-/// It runs.
+/// The CPU runs a VS of the root VM, or is about to.
 const ON: u8 = 3;
 
 /// One processor.
@@ -62,7 +63,7 @@ impl PowerStates {
         }
     }
 
-    /// Takes note of the machine's processors, the one that runs this first.
+    /// Records the affinities of all CPUs. The boot CPU, `own`, becomes PP 0.
     pub(crate) fn fill(&self, own: u64, all: impl Iterator<Item = u64>) {
         let own = own & AFFINITY;
         let others = all.map(|affinity| affinity & AFFINITY).filter(|affinity| *affinity != own);
@@ -120,12 +121,12 @@ impl PowerStates {
         }
     }
 
-    /// The firmware refused: it is as it was.
+    /// The firmware refused to start the CPU, or the launch on it failed: it is off.
     pub(crate) fn give_up(&self, pp: usize) {
         self.slot(pp).state.store(COLD, Ordering::SeqCst);
     }
 
-    /// The processor is there. Where it is to start, and with what in its first register.
+    /// Marks a CPU that has arrived as on. Returns CPU_ON's entry point and context ID.
     pub(crate) fn arrive(&self, pp: usize) -> (u64, u64) {
         let slot = self.slot(pp);
         let start = (slot.entry.load(Ordering::SeqCst), slot.context.load(Ordering::SeqCst));
@@ -133,12 +134,12 @@ impl PowerStates {
         start
     }
 
-    /// The root VM stops the processor that runs this.
+    /// Marks a CPU that the root VM has stopped as off.
     pub(crate) fn stop(&self, pp: usize) {
         self.slot(pp).state.store(OFF, Ordering::SeqCst);
     }
 
-    /// Whether any other than the boot processor runs, or is on its way.
+    /// Whether any CPU but the boot CPU is on, or on the way.
     pub(crate) fn others_run(&self) -> bool {
         let mut others = self.slots.iter().take(self.count()).skip(1);
         others.any(|slot| matches!(slot.state.load(Ordering::SeqCst), STARTING | ON))

@@ -1,4 +1,4 @@
-//! The processors' own roots of stage 2, all of them: how one processor stops another's guest.
+//! All CPUs' own stage-2 roots: how one CPU forces another CPU's guest to exit, and how a TLB shootdown reaches every CPU.
 
 use plinth_hal::Spa;
 use plinth_kernel::{Lock, LockGuard, MAX_PPS};
@@ -13,7 +13,7 @@ use crate::stage2::tlb;
 
 static ROOTS: [Once<Lock<PerCpuRoot<IdentityMemory>>>; MAX_PPS] = [const { Once::new() }; MAX_PPS];
 
-/// The root of the processor that has it.
+/// A CPU's handle of its own stage-2 root.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Root {
     own: &'static Lock<PerCpuRoot<IdentityMemory>>,
@@ -21,14 +21,14 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// That of processor `pp`, in its pages at `at`.
+    /// The root of PP `pp`, in its pages at `at`.
     pub(crate) fn new(pp: usize, memory: IdentityMemory, at: Spa, shape: RootShape) -> Self {
         // PANIC: the kernel prepares no processor with a number of `MAX_PPS` or above.
         let own = ROOTS[pp].call_once(|| Lock::new(PerCpuRoot::new(memory, at, shape)));
         Self { own, at }
     }
 
-    /// What VTTBR_EL2 points to.
+    /// The root table's address, for VTTBR_EL2.
     pub(crate) fn at(self) -> Spa {
         self.at
     }
@@ -48,7 +48,8 @@ impl Root {
         self.lock().miss(source, gpa)
     }
 
-    /// The processor cannot run a guest without its root: where another one has failed while it held it, this one fails too.
+    /// Takes the lock. A CPU cannot run a guest without its root: if another CPU has panicked with the lock held, this one
+    /// panics too.
     fn lock(self) -> LockGuard<'static, PerCpuRoot<IdentityMemory>> {
         match self.own.lock() {
             Ok(root) => root,
@@ -57,9 +58,9 @@ impl Root {
         }
     }
 
-    /// Has every other processor look what others want before it executes more of its guest, and all TLBs forget what
-    /// they hold of nested tables, this root included. Returns false where a root is out of reach, because a processor has failed
-    /// while it held it.
+    /// Forces every other CPU's guest to exit before it executes another instruction, empties this CPU's root, and
+    /// invalidates all stage-2 entries in all TLBs. Returns false if a root's lock is lost, because a CPU has panicked with
+    /// the lock held.
     pub(crate) fn recall_others(self) -> bool {
         let mut all = true;
         for own in ROOTS.iter().filter_map(Once::get) {
@@ -74,7 +75,7 @@ impl Root {
     }
 }
 
-/// Has a processor look what others want before it executes more of its guest.
+/// Forces the guest of the CPU `hardware_id` to exit before it executes another instruction.
 pub(crate) fn recall(hardware_id: u32) {
     let pp = POWER_STATES.find(power_state::affinity(hardware_id));
     let own = pp.and_then(|pp| ROOTS.get(pp)).and_then(Once::get);
