@@ -1,5 +1,7 @@
-//! The atomics and locks of what PPs tell each other: the machine's. In a build for the model checker (`--cfg loom`) they are
-//! loom's, under which a test runs once for each order of accesses that the memory model allows.
+//! Atomics and locks for state that PPs share.
+//!
+//! A build for the model checker (`--cfg loom`) uses loom's versions. Loom then runs each test once for every
+//! order of accesses that the memory model allows.
 
 #[cfg(not(loom))]
 mod lock;

@@ -1,8 +1,15 @@
-//! What PPs tell each other.
+//! Requests from one PP to another.
 //!
-//! A sender leaves a request and, if the PP may be running a guest, kicks it. A kick is a hardware event
-//! that looks like one of the guest's own (an NMI on x86), so there is at most one in flight for each
-//! PP, and the flag that says so tells a kick from the real thing. Waiting for the answer is `wait`'s.
+//! Each PP has one mailbox, a word of request bits and a flag `in_guest`. The sender first sets its bit
+//! (`post`), then reads `in_guest`. The receiver first sets `in_guest` (`enter_guest`), then reads the bits.
+//! All four accesses are sequentially consistent. So at least one of the two PPs sees the other's write:
+//! either the receiver takes the request before it enters the guest, or the sender sees that the guest runs
+//! and sends a kick.
+//!
+//! A kick forces an exit. It is a hardware event that looks like an event of the guest (an NMI on x86). So at
+//! most one kick is in flight for each PP, and the flag `kick_in_flight` tells a kick from the guest's own
+//! NMI. One kick serves every request that was posted before the exit. `wait` waits for the effect of a
+//! request.
 
 #[cfg(all(test, loom))]
 mod models;
@@ -13,86 +20,86 @@ use crate::ipi::turn::Turn;
 use crate::object::table::Id;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Lock, Ordering};
 
-/// Forget cached translations before the next entry.
+/// Invalidate the nested translations before the next entry.
 pub(crate) const FLUSH: u32 = 1 << 0;
-/// Stop the root VS and wait for a start.
+/// Stop the root VS and wait for a start (x86 INIT).
 pub(crate) const RESET: u32 = 1 << 1;
-/// Start the root VS if it waits.
+/// Start the root VS if it waits for a start (x86 SIPI).
 pub(crate) const START: u32 = 1 << 2;
-/// Take the declared answers that are new.
+/// Reload the declared answers of the active VM.
 pub(crate) const POLICY: u32 = 1 << 3;
 
-/// Exit to the extension, because it asked for that.
+/// Exit to the extension, which asked for the exit.
 pub(crate) const ATTENTION: u32 = 1 << 4;
-/// Hand an NMI of the guest's own to it, which came while the extension ran.
+/// Inject an NMI of the guest that arrived while the extension ran.
 pub(crate) const NMI: u32 = 1 << 5;
 
-/// Look at the timer. A PP whose timer is set leaves this with itself before each run.
+/// Compare the timer with the counter. A PP whose timer is armed posts this to itself before each run.
 pub(crate) const TIMER: u32 = 1 << 6;
-/// Give back the interrupts that have stopped the extension.
+/// Give back the interrupts that preempted the extension.
 pub(crate) const INTERRUPTS: u32 = 1 << 7;
 
-/// Leave the hypervisor together with all others.
+/// Leave the hypervisor together with all other PPs.
 pub(crate) const PROMOTE: u32 = 1 << 8;
 
-/// Look whether exits are traced, and finish the record of the one before.
+/// Finish the trace record of the last exit, and check whether tracing is still on.
 pub(crate) const TRACE: u32 = 1 << 9;
 
-/// What [`Mailbox::start_entry`] holds while no start is asked for.
+/// [`Mailbox::start_entry`] while no start is requested.
 const NOWHERE: u64 = u64::MAX;
-/// What [`Mailbox::user_epoch`] holds while the PP is not in the extension.
+/// [`Mailbox::user_epoch`] while the extension does not run on the PP.
 const OUTSIDE: u64 = u64::MAX;
-/// What [`Mailbox::active_vm`] holds before the first VS is active.
+/// [`Mailbox::active_vm`] before the first VS is active.
 const NO_VM: u64 = u64::MAX;
 
-/// How far a PP is on its way under the hypervisor.
+/// The state of a PP: whether it runs under the hypervisor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Standing {
-    /// Nobody has said that there is such a PP, or it has left.
+    /// Unknown to the kernel, or has left the hypervisor.
     Outside,
-    /// The machine has it, and the root VM has not started it yet.
+    /// The machine has the processor, and the root VM has not started it yet (offline).
     Cold,
-    /// The root VM has started it; it is on its way here.
+    /// The root VM has started the processor, which is on its way to the kernel.
     Starting,
-    /// It runs under the hypervisor.
+    /// Runs under the hypervisor (online).
     Launched,
-    /// It has stopped there for good: it runs nothing, and does not leave.
+    /// Stopped for good inside the hypervisor: it runs nothing and does not leave.
     Failed,
 }
 
-/// How a PP hears of what another one wants.
+/// The message that a PP in some state needs from the sender of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PpCall {
-    /// It waits in the hardware: it is reset and called.
+    /// Offline: reset and start the processor.
     StartCold,
-    /// It may not have heard that.
+    /// Starting: repeat the start message, which the processor may have missed.
     StartAgain,
-    /// It may be running a guest.
+    /// Online: force an exit, if a guest runs.
     Kick,
 }
 
-/// The part of a PP that others may touch.
+/// The part of a PP that other PPs access.
 pub(crate) struct Mailbox {
     /// A [`Standing`].
     standing: AtomicU8,
-    /// The interrupt controller's id of it.
+    /// The id of the processor in the interrupt controller.
     pub(crate) hardware_id: AtomicU32,
     requests: AtomicU32,
     start_entry: AtomicU64,
-    /// Held while a PP starts this one.
+    /// Held by the PP that starts this PP.
     starts: Lock<()>,
     in_guest: AtomicBool,
-    /// The VM of the VS that is active here.
+    /// The VM of the active VS.
     active_vm: AtomicU64,
     kick_in_flight: AtomicBool,
-    /// It has not answered another PP in time, and has not been heard of since.
+    /// The PP did not react in time to another PP, and has not looked at its requests since.
     lost: AtomicBool,
-    /// The host epoch in which the PP entered the extension.
+    /// The epoch in which the PP last entered the extension.
     user_epoch: AtomicU64,
-    /// Exits by class, written by this PP alone.
+    /// Exits by class. Only this PP writes them.
     counts: [AtomicU64; plinth_extension_api::abi::EXIT_CLASSES],
-    /// What was last seen of the extension here.
+    /// The extension's present turn on this PP, as the other PPs' watchdogs see it.
     pub(crate) turn: Lock<Turn>,
 }
 
@@ -114,7 +121,7 @@ impl Mailbox {
         }
     }
 
-    /// How far it is.
+    /// The state of the PP.
     pub(crate) fn standing(&self) -> Standing {
         match self.standing.load(Ordering::SeqCst) {
             standing if standing == Standing::Cold as u8 => Standing::Cold,
@@ -125,16 +132,17 @@ impl Mailbox {
         }
     }
 
-    /// Says how far it is. A PP that others may start or reset sees what they ask for once it is launched: they
-    /// leave their request before they look how far it is.
+    /// Sets the state of the PP. The sender of a start or reset posts the request before it reads this state,
+    /// and a PP that becomes `Launched` looks at its requests afterwards. So no request is missed.
     pub(crate) fn set_standing(&self, standing: Standing) {
         self.standing.store(standing as u8, Ordering::SeqCst);
     }
 
-    /// Has it start at `entry`, for another PP. `call` calls it; false where the machine cannot.
+    /// Starts the PP at `entry` on behalf of another PP. `call` sends the message that the state requires,
+    /// and returns false if the machine cannot.
     ///
-    /// One PP at a time does that: a call that overtook the reset before it would start a processor that the reset then
-    /// stops on its way.
+    /// Only one PP at a time starts this one. Otherwise a start message could overtake the reset before it,
+    /// and the reset would then stop the processor during its start-up.
     pub(crate) fn start(&self, entry: u64, call: impl FnOnce(PpCall) -> bool) {
         let Ok(_one) = self.starts.lock() else { return };
         let cold = self.claim_start();
@@ -151,7 +159,7 @@ impl Mailbox {
         }
     }
 
-    /// Makes the caller the one that starts it, if it is cold and nobody else does.
+    /// Changes the state from `Cold` to `Starting`. Returns whether this caller made the change.
     fn claim_start(&self) -> bool {
         let (cold, starting) = (Standing::Cold as u8, Standing::Starting as u8);
         let claimed =
@@ -162,47 +170,47 @@ impl Mailbox {
         claimed
     }
 
-    /// Whether this is the PP with that hardware id.
+    /// Whether this PP has the hardware id.
     pub(crate) fn is(&self, hardware_id: u32) -> bool {
         self.hardware_id.load(Ordering::Relaxed) == hardware_id
     }
 
-    /// Forgets what others wanted before a launch.
+    /// Discards the requests from before a launch.
     pub(crate) fn clear(&self) {
         self.requests.store(0, Ordering::SeqCst);
         self.start_entry.store(NOWHERE, Ordering::SeqCst);
         self.kick_in_flight.store(false, Ordering::SeqCst);
     }
 
-    /// Leaves a request for the next entry. Returns whether the PP runs a guest now, and so must be
-    /// kicked and waited for.
+    /// Posts a request for the next entry. Returns whether the PP runs a guest, and so needs a kick.
     pub(crate) fn post(&self, request: u32) -> bool {
         self.requests.fetch_or(request, Ordering::SeqCst);
         self.in_guest.load(Ordering::SeqCst)
     }
 
-    /// Leaves a request to reset; a start that was asked for before it is void.
+    /// Posts a reset, and discards a start that was posted before it.
     pub(crate) fn post_reset(&self) -> bool {
         self.start_entry.store(NOWHERE, Ordering::SeqCst);
         self.post(RESET)
     }
 
-    /// Leaves a request to start at `entry`, unless there is one already.
+    /// Posts a start at `entry`, unless a start is posted already.
     pub(crate) fn post_start(&self, entry: u64) -> bool {
         let first =
             self.start_entry.compare_exchange(NOWHERE, entry, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         self.post(if first { START } else { 0 })
     }
 
-    /// Says that the extension is about to run, with what the TLB holds since the epoch `seen`. Returns the epoch that
-    /// is noted instead, if there is a newer one.
+    /// Marks that the extension is about to run here, with a TLB that is clean since the epoch `seen`.
+    /// Returns the present epoch if it is newer; the caller then invalidates the TLB.
     #[inline]
     pub(crate) fn enter_user(&self, epoch: &AtomicU64, seen: u64) -> Option<u64> {
         self.user_epoch.store(seen, Ordering::SeqCst);
         (epoch.load(Ordering::SeqCst) != seen).then(|| self.note_epoch(epoch))
     }
 
-    /// Once is enough: whoever begins an epoch later finds this one here, and takes the PP for one that is behind.
+    /// Records the present epoch. One store is enough: a PP that begins a still newer epoch finds this older
+    /// one recorded, and treats this PP as behind.
     #[cold]
     fn note_epoch(&self, epoch: &AtomicU64) -> u64 {
         let now = epoch.load(Ordering::SeqCst);
@@ -210,7 +218,7 @@ impl Mailbox {
         now
     }
 
-    /// Says that the extension stopped.
+    /// Marks that the extension has stopped.
     #[inline]
     pub(crate) fn leave_user(&self) {
         self.user_epoch.store(OUTSIDE, Ordering::Release);
@@ -221,58 +229,60 @@ impl Mailbox {
         self.user_epoch.load(Ordering::SeqCst) < epoch
     }
 
-    /// Marks a kick as sent, by the PP that is going to send it. Returns false where one is in flight already.
+    /// Marks a kick as in flight. The caller sends it. Returns false if a kick is in flight already.
     pub(crate) fn start_kick(&self) -> bool {
         !self.kick_in_flight.swap(true, Ordering::SeqCst)
     }
 
-    /// Whether a guest still runs without having seen `request`.
+    /// Whether a guest still runs that has not seen `request`.
     pub(crate) fn is_deaf_to(&self, request: u32) -> bool {
         self.in_guest.load(Ordering::SeqCst) && self.requests.load(Ordering::SeqCst) & request != 0
     }
 
-    /// Whether a kick is on its way here.
+    /// Whether a kick to this PP is in flight.
     pub(crate) fn expects_kick(&self) -> bool {
         self.kick_in_flight.load(Ordering::SeqCst)
     }
 
-    /// Says which VM the VS is of that is about to be active. Whoever sees that it runs sees this too.
+    /// Records the VM of the VS that becomes active. A PP that sees `in_guest` set sees this value too.
     pub(crate) fn set_active_vm(&self, vm: Id) {
         self.active_vm.store(vm.raw(), Ordering::Relaxed);
     }
 
-    /// Whether a VS of this VM is active here. One that becomes active later looks for requests first, and flushes.
+    /// Whether a VS of this VM is active here. A VS that becomes active later looks at its requests first,
+    /// and so sees the invalidation.
     pub(crate) fn runs(&self, vm: Id) -> bool {
         self.active_vm.load(Ordering::Relaxed) == vm.raw()
     }
 
-    /// Whether it has not answered in time, and has not been heard of since.
+    /// Whether the PP did not react in time and has not looked at its requests since.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::SeqCst)
     }
 
-    /// It has not answered in time. Returns whether it had until now.
+    /// Marks the PP as lost. Returns whether it was not lost before.
     pub(crate) fn set_lost(&self) -> bool {
         !self.lost.swap(true, Ordering::SeqCst)
     }
 
-    /// It has looked for requests. Returns whether it was lost until now.
+    /// Called by the PP itself when it looks at its requests: clears the mark. Returns whether the PP was
+    /// lost.
     #[inline]
     pub(crate) fn is_found(&self) -> bool {
         self.is_lost() && self.lost.swap(false, Ordering::SeqCst)
     }
 
-    /// A kick arrived, or what looks like one. Returns whether it really was.
+    /// Called on an exit that a kick may have caused. Returns whether a kick was in flight.
     pub(crate) fn finish_kick(&self) -> bool {
         self.kick_in_flight.swap(false, Ordering::SeqCst)
     }
 
-    /// Whether it runs a guest.
+    /// Whether a guest runs here.
     pub(crate) fn is_in_guest(&self) -> bool {
         self.in_guest.load(Ordering::SeqCst)
     }
 
-    /// Whether any request waits.
+    /// Whether any request is posted.
     #[inline]
     pub(crate) fn has_requests(&self) -> bool {
         self.requests.load(Ordering::SeqCst) != 0
@@ -283,12 +293,12 @@ impl Mailbox {
         self.requests.swap(0, Ordering::SeqCst)
     }
 
-    /// Where a [`START`] wants the VS to start, once for each.
+    /// The address of a posted [`START`]; each start is returned once.
     pub(crate) fn take_start_entry(&self) -> Option<u64> {
         Some(self.start_entry.swap(NOWHERE, Ordering::SeqCst)).filter(|entry| *entry != NOWHERE)
     }
 
-    /// Says that a guest is about to run. Returns false, and takes it back, where a request came first.
+    /// Marks that a guest is about to run. Returns false, and clears the mark, if a request is posted.
     #[inline]
     pub(crate) fn enter_guest(&self) -> bool {
         self.in_guest.store(true, Ordering::SeqCst);
@@ -299,25 +309,25 @@ impl Mailbox {
         true
     }
 
-    /// Says that the guest stopped.
+    /// Marks that the guest has stopped.
     #[inline]
     pub(crate) fn leave_guest(&self) {
         self.in_guest.store(false, Ordering::Release);
     }
 
-    /// Counts `exits` more of a class. Only the PP itself may call it.
+    /// Adds `exits` to the count of a class. Only the PP itself calls it.
     #[inline]
     pub(crate) fn count(&self, class: ExitClass, exits: u64) {
         let counter = &self.counts[class as usize];
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(exits), Ordering::Relaxed);
     }
 
-    /// Exits so far.
+    /// The number of exits of all classes.
     pub(crate) fn all_exits(&self) -> u64 {
         self.counts.iter().fold(0, |sum, count| sum.wrapping_add(count.load(Ordering::Relaxed)))
     }
 
-    /// Exits of a class so far.
+    /// The number of exits of a class.
     pub(crate) fn exits(&self, class: ExitClass) -> u64 {
         self.counts[class as usize].load(Ordering::Relaxed)
     }

@@ -1,4 +1,11 @@
-//! TLB shootdown and other questions to all PPs: the one that asks waits until no guest runs on what was before.
+//! TLB shootdown: invalidating the nested translations of a VM on all PPs.
+//!
+//! Before the kernel frees a nested page table, or a page that a VM had mapped, no PP may use a cached
+//! translation of it. So the kernel posts `FLUSH` to every other PP, kicks the PPs that run a VS of the VM,
+//! and waits until each of them has left its guest. A PP takes the request before its next entry, and that
+//! entry invalidates the TLB. The result is a [`Forgotten`], the proof that frees whatever the old tables
+//! referred to. A PP that does not react within the limit is lost: the call fails, and the memory is never
+//! reused. Hardware that broadcasts the invalidation (Arm) needs no kicks.
 
 use core::sync::atomic::Ordering;
 
@@ -9,29 +16,29 @@ use crate::ipi::wait::{self, CpuClock, Question, Unheard};
 use crate::kernel::Kernel;
 use crate::object::table::Id;
 
-/// Proof that no PP executes a guest of a VM with what it had cached of nested tables before: what only led there may be given
-/// away.
+/// Proof that no PP runs a guest of a VM with translations from before an edit of its nested tables. Required
+/// to free whatever only the old translations reached.
 #[must_use]
 pub(crate) struct Forgotten(());
 
 impl Forgotten {
-    /// The VM has never run: nobody has cached anything of it.
+    /// For a VM that has never run: no TLB holds a translation of it.
     pub(crate) const NEVER_RUN: Self = Self(());
 }
 
 impl<A: Arch> Kernel<A> {
-    /// Makes every other PP forget what it has cached of a VM's nested tables, and waits until it has.
+    /// Invalidates the nested translations of a VM on every other PP, and waits until that is done.
     ///
     /// # Errors
-    /// [`Unheard`]: a PP that is lost may still use it.
+    /// [`Unheard`]: a lost PP may still use an old translation.
     pub(crate) fn shoot_down(&self, vm: Id, own: usize, cpu: &A::Cpu) -> Result<Forgotten, Unheard> {
         self.tell_others(FLUSH, vm, own, cpu).map(|()| Forgotten(()))
     }
 
-    /// Leaves a request with every other PP, and waits until no guest of the VM executes anything that has not seen it.
+    /// Posts `request` to every other PP, and waits until no guest of the VM runs that has not seen it.
     ///
     /// # Errors
-    /// [`Unheard`]: one on a PP that is lost may.
+    /// [`Unheard`]: a guest on a lost PP may still run without it.
     pub(crate) fn tell_others(&self, request: u32, vm: Id, own: usize, cpu: &A::Cpu) -> Result<(), Unheard> {
         let others = self.mailboxes.iter().enumerate().filter(|(index, _)| *index != own);
         for (_, mailbox) in others.clone() {
@@ -57,7 +64,7 @@ impl<A: Arch> Kernel<A> {
         })
     }
 
-    /// How long a PP may take to answer another one, in ticks of the counter.
+    /// The time in counter ticks within which a PP must react to another PP.
     pub(crate) fn answer_limit(&self, cpu: &A::Cpu) -> u64 {
         let milliseconds = self.machine.get().map_or(0, |machine| machine.answer_milliseconds);
         wait::ticks(milliseconds, cpu)

@@ -1,13 +1,13 @@
-//! Waiting for other PPs: every wait has a bound.
+//! Waiting for other PPs. Every wait has a bound.
 //!
-//! A guest decides whether a kick arrives: it may hold its processor where none does. So a PP that runs a guest and does
-//! not look at its requests within the bound is *lost*: its name is logged, the call that waited fails with
-//! [`Error::Unresponsive`], and nothing that the guest there may still reach is given away. Later calls do not wait for it
-//! again.
+//! A guest can keep its processor in a state in which a kick does not arrive. So a PP that runs a guest and
+//! does not look at its requests within the bound is *lost*. The kernel logs its number, the call that waited
+//! fails with [`Error::Unresponsive`], and no memory that the guest may still reach is freed. Later calls do
+//! not wait for a lost PP.
 //!
-//! A lost PP that leaves its guest after all is reinstated. That is safe: it looks at its requests before it enters a guest
-//! again, the one that it was deaf to among them, so it goes on with no translation from before; and what was kept from reuse
-//! meanwhile is kept for good.
+//! A lost PP that leaves its guest after all is reinstated. That is safe: the PP looks at its requests before
+//! it enters a guest again, including the request that it missed, so no old translation survives. Memory that
+//! was withheld meanwhile stays withheld for good.
 
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -18,24 +18,25 @@ use plinth_hal::HostCpu;
 use crate::ipi::mailbox::Mailbox;
 use crate::object::table::Id;
 
-/// Ticks per millisecond of a counter whose rate nobody tells: a fast processor's, so that the time is never too short.
+/// Ticks per millisecond of a counter whose frequency the machine does not report: that of a fast processor,
+/// so that a timeout is never too short.
 const FALLBACK_RATE: u64 = 4_000_000;
 
-/// A time in ticks of the PP's counter.
+/// Converts milliseconds to ticks of the PP's counter.
 pub(crate) fn ticks(milliseconds: u64, cpu: &impl HostCpu) -> u64 {
     let rate = cpu.frequency().map_or(FALLBACK_RATE, |frequency| (frequency / 1000).max(1));
     milliseconds.saturating_mul(rate)
 }
 
-/// Time, as far as a wait needs it.
+/// The time source of a wait.
 pub(crate) trait Clock {
-    /// The counter, which never runs back where the caller runs.
+    /// The counter, which is monotonic on the calling PP.
     fn now(&self) -> u64;
-    /// Lets others use the core for a moment.
+    /// A spin-loop hint.
     fn relax(&self);
 }
 
-/// The clock of the PP that waits.
+/// The counter of the PP that waits.
 pub(crate) struct CpuClock<'c, C>(pub(crate) &'c C);
 
 impl<C: HostCpu> Clock for CpuClock<'_, C> {
@@ -49,7 +50,7 @@ impl<C: HostCpu> Clock for CpuClock<'_, C> {
     }
 }
 
-/// The end of a wait.
+/// The deadline of a wait.
 pub(crate) struct Deadline<'c, C> {
     clock: &'c C,
     begin: u64,
@@ -57,17 +58,17 @@ pub(crate) struct Deadline<'c, C> {
 }
 
 impl<'c, C: Clock> Deadline<'c, C> {
-    /// `limit` ticks from now.
+    /// A deadline `limit` ticks from now.
     pub(crate) fn after(clock: &'c C, limit: u64) -> Self {
         Self { clock, begin: clock.now(), limit }
     }
 
-    /// The ticks since it began.
+    /// The ticks since the wait began.
     fn waited(&self) -> u64 {
         self.clock.now().wrapping_sub(self.begin)
     }
 
-    /// Waits until `done`. Returns false where that is not so in time.
+    /// Waits until `done` returns true. Returns false if the deadline passes first.
     pub(crate) fn wait(&self, done: impl Fn() -> bool) -> bool {
         // BOUND: the deadline. The counter runs whatever other PPs do.
         while !done() {
@@ -79,7 +80,7 @@ impl<'c, C: Clock> Deadline<'c, C> {
         true
     }
 
-    /// The same, with `remind` called once at half-time.
+    /// As [`Self::wait`], and calls `remind` once when half of the time has passed.
     pub(crate) fn wait_and_remind(&self, done: impl Fn() -> bool, remind: impl FnOnce()) -> bool {
         let half = Deadline { limit: self.limit / 2, ..*self };
         half.wait(&done) || {
@@ -89,7 +90,7 @@ impl<'c, C: Clock> Deadline<'c, C> {
     }
 }
 
-/// A PP has not heard what was asked of it: it may still use what its TLB held before.
+/// A PP has not looked at a request in time. Its TLB may still hold old translations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Unheard;
 
@@ -99,26 +100,27 @@ impl From<Unheard> for Failure {
     }
 }
 
-/// How a question to other PPs is put.
+/// A request to other PPs, and how to wait for its effect.
 pub(crate) struct Question<'c, K, C> {
-    /// What is asked, as in [`Mailbox::post`].
+    /// The request bits, as in [`Mailbox::post`].
     pub(crate) request: u32,
-    /// Whose guests must not run on without having seen it. A PP that runs another VM sees it before its next entry.
+    /// The VM whose guests must not run on without the request. A PP that runs another VM sees the request
+    /// before its next entry.
     pub(crate) vm: Id,
-    /// Makes a PP's guest stop.
+    /// Sends a kick to a PP.
     pub(crate) kick: K,
-    /// What measures the time.
+    /// The time source.
     pub(crate) clock: &'c C,
-    /// The ticks that all of them have together.
+    /// The time in ticks that all PPs have together.
     pub(crate) limit: u64,
 }
 
 impl<K: Fn(&Mailbox), C: Clock> Question<'_, K, C> {
-    /// Leaves the request with each of `others`, and waits until no guest of the VM runs there that has not seen it. `lose` is
-    /// told of each PP that is lost by that.
+    /// Posts the request to each of `others`, and waits until no guest of the VM runs there that has not seen
+    /// it. Calls `lose` for each PP that becomes lost.
     ///
     /// # Errors
-    /// [`Unheard`]: on a lost PP such a guest may still run.
+    /// [`Unheard`]: such a guest may still run on a lost PP.
     pub(crate) fn ask<'m>(
         &self,
         others: impl Iterator<Item = (usize, &'m Mailbox)> + Clone,
@@ -138,7 +140,7 @@ impl<K: Fn(&Mailbox), C: Clock> Question<'_, K, C> {
             }
             if mailbox.set_lost() {
                 if !self.is_deaf(mailbox) {
-                    // It has answered at the last moment, and may not have seen that it was lost.
+                    // The PP looked at the request at the last moment, and may not have seen the mark.
                     mailbox.is_found();
                     continue;
                 }
@@ -153,8 +155,8 @@ impl<K: Fn(&Mailbox), C: Clock> Question<'_, K, C> {
         mailbox.is_deaf_to(self.request) && mailbox.runs(self.vm)
     }
 
-    /// Nobody waits twice for a PP that is lost. A kick that has not arrived at half-time is sent again: it may have met a
-    /// processor that was none then.
+    /// Waits until the PP has looked at the request, except for a lost PP, which gets no second wait. Repeats
+    /// the kick at half-time: the first may have met a processor that was not started yet.
     fn is_heard(&self, mailbox: &Mailbox, deadline: &Deadline<'_, C>) -> bool {
         let heard = || !self.is_deaf(mailbox);
         if mailbox.is_lost() { heard() } else { deadline.wait_and_remind(heard, || (self.kick)(mailbox)) }

@@ -1,12 +1,12 @@
-//! The kernel's command line: words of the form `KEY=VALUE`. What is not understood is not there.
+//! The kernel's command line: words of the form `KEY=VALUE`. Unknown words are ignored.
 
-/// The values of a key, which ends in `=`, as they come.
+/// The values of `key`, which ends in `=`, in order.
 pub(crate) fn values<'l>(line: &'l [u8], key: &'static str) -> impl Iterator<Item = &'l str> {
     let line = core::str::from_utf8(line).unwrap_or_default();
     line.split_ascii_whitespace().filter_map(move |word| word.strip_prefix(key))
 }
 
-/// What is said by `on` or `off`; the last of them counts.
+/// The value `on` or `off` of `key`. The last one counts.
 pub fn switch(line: &[u8], key: &'static str) -> Option<bool> {
     values(line, key).fold(None, |before, value| match value {
         "on" => Some(true),

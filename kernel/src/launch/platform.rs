@@ -1,4 +1,4 @@
-//! What the kernel is told about the machine at launch.
+//! The description of the machine that the backend passes to the kernel at launch.
 
 use plinth_hal::{Arch, ExitFrame, Spa, SpaRange, UserVa};
 use plinth_launch::image::{ImageError, Machine as ImageMachine};
@@ -7,64 +7,64 @@ use plinth_launch::{LaunchError, LaunchInfo, LaunchStatus};
 use crate::memory::trapped::TrappedPages;
 use crate::sync::LockLost;
 
-/// The machine, as the backend's entry code found it in the launch contract and in the hardware.
+/// The machine, as the backend found it in the launch contract and in the hardware.
 pub struct Platform<A: Arch> {
     /// The launch contract, already checked for magic and version.
     pub info: LaunchInfo,
-    /// The kernel's own options, one word each.
+    /// The kernel's options, as words.
     pub command_line: &'static [u8],
     /// The extension's ELF file.
     pub extension: &'static [u8],
     /// Access to physical memory.
     pub memory: A::Memory,
-    /// The format of the kernel's and the extension's page table.
+    /// The format of the host page tables.
     pub host_format: A::HostFormat,
-    /// The format of VMs' page tables.
+    /// The format of nested page tables.
     pub nested_format: A::NestedFormat,
-    /// The machine that the extension's ELF file must be for.
+    /// The instruction set that the extension's ELF file must have.
     pub elf_machine: ImageMachine,
     /// End of the physical address space in bytes.
     pub physical_end: u64,
-    /// Devices that the kernel itself uses, mapped uncached, in whole pages.
+    /// Device ranges that the kernel uses itself, in whole pages. The kernel maps them uncached.
     pub devices: [Option<SpaRange>; 4],
-    /// The processors' control pages that the root VM may read but whose writes the kernel must see.
+    /// Interrupt-controller pages that the root VM may read but whose writes trap to the kernel.
     pub trapped: TrappedPages,
-    /// The page in which processors start that the loader does not launch: the backend has put its code there. The
-    /// kernel may execute it.
+    /// The page with the start-up code for processors that the loader does not launch. The backend has
+    /// written the code; the kernel maps the page executable.
     pub start_page: Option<Spa>,
-    /// Lowest address of the part of the address space that is the extension's.
+    /// The lowest address of the extension's part of the address space.
     pub user_base: UserVa,
-    /// What of the kernel the extension's tables map too, where those are others than the kernel's.
+    /// The parts of the kernel that the extension's own tables map as well (see KPTI).
     pub entry: Entry,
 }
 
-/// What entering and leaving user mode takes before the kernel's own tables are loaded, and after. User mode itself
-/// cannot reach it.
+/// The kernel code and data that are used while the extension's tables are still loaded: on entry to and exit
+/// from user mode. User mode itself cannot access them.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// The pages of the code.
     pub code: SpaRange,
-    /// How many of each PP's backend pages, from the first one on.
+    /// The number of each PP's backend pages, from the first on.
     pub pages: usize,
 }
 
 impl Entry {
-    /// Nothing: the hardware does it.
+    /// Nothing: both sides share one set of tables, or the hardware switches them.
     pub const NONE: Self = Self { code: SpaRange::new(Spa::new(0), 0), pages: 0 };
 }
 
 impl<A: Arch> Platform<A> {
-    /// All memory that belongs to the hypervisor.
+    /// All memory of the hypervisor.
     pub fn reservation(&self) -> SpaRange {
         range(self.info.reservation)
     }
 
-    /// End of the machine's memory map, as far as the processor can address it.
+    /// The end of the memory map, limited to the physical address width.
     pub(crate) fn memory_end(&self) -> u64 {
         self.info.memory_end.min(self.physical_end)
     }
 
-    /// The same in whole GiB: what is mapped from the start.
+    /// [`Self::memory_end`] rounded up to a GiB: the part that is mapped from the start.
     pub(crate) fn mapped_end(&self) -> u64 {
         self.memory_end().checked_next_multiple_of(1 << 30).unwrap_or(u64::MAX).min(self.physical_end)
     }
@@ -87,21 +87,21 @@ pub struct PpResources {
     pub user_root: Spa,
 }
 
-/// The contract's range as the kernel's own type.
+/// A range of the launch contract as the kernel's type.
 pub(crate) fn range(range: plinth_launch::Range) -> SpaRange {
     SpaRange::new(Spa::new(range.start), range.size)
 }
 
-/// Why the kernel could not be prepared.
+/// Why the preparation of the kernel failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PrepareError {
     /// The pool is too small.
     OutOfFrames,
-    /// The contract's ranges make no sense.
+    /// The ranges of the launch contract are inconsistent.
     BadContract,
     /// More processors than [`crate::MAX_PPS`].
     TooManyProcessors,
-    /// The extension's ELF file is refused.
+    /// The extension's ELF file is invalid.
     Extension(ImageError),
     /// The extension cannot be relocated and is linked outside its part of the address space.
     ExtensionAddress,

@@ -1,19 +1,20 @@
-//! Page tables that nothing links any more, but that a processor may still have cached.
+//! Deferred freeing of nested page tables.
 //!
-//! The page-table engine gives a table back as soon as nothing refers to it. While other PPs may hold it in
-//! their paging-structure caches it must not become anything else, so what one operation gives back is
-//! gathered here and freed by whoever has made sure that they have forgotten it.
+//! The page-table engine frees a table as soon as no entry refers to it. Other PPs may still hold the table
+//! in their paging-structure caches, so the frame must not be reused before a TLB shootdown. This
+//! [`FrameSource`] collects the tables that one operation frees. The caller frees the collected frames after
+//! the shootdown.
 
 use plinth_hal::{FrameSource, OutOfFrames, PhysicalMemory, Spa};
 
 use crate::memory::frames::KernelFrames;
 use crate::object::objects::MAX_VIEWS;
 
-/// Room for the tables of two paths from each root of a VM: more than an operation on the two ends of a range, or merging
-/// within [`crate::syscall::MERGED`] bytes of one root, can give back.
+/// Room for the tables of two paths from each root of a VM. That is more than an operation on the two ends of
+/// a range can free, or a merge within `MERGED` bytes of one root.
 const ROOM: usize = 8 * (MAX_VIEWS + 1);
 
-/// The kernel's frames, where freeing is put off.
+/// The kernel's frames, with deferred freeing.
 pub(crate) struct Detached<'a, 'p, M> {
     frames: &'a mut KernelFrames<'p, M>,
     tables: [Option<Spa>; ROOM],
@@ -24,13 +25,13 @@ impl<'a, 'p, M: PhysicalMemory> Detached<'a, 'p, M> {
         Self { frames, tables: [None; ROOM] }
     }
 
-    /// Whether a table was given back.
+    /// Whether the operation has freed no table.
     pub(crate) fn is_empty(&self) -> bool {
         self.tables.iter().all(Option::is_none)
     }
 
-    /// The tables that were given back, for reuse once no processor follows them. They are the kernel's until then: one that is
-    /// not taken here stays so for ever.
+    /// The tables to free after the shootdown. Until then they belong to the kernel; a table that the caller
+    /// does not free stays the kernel's for good.
     pub(crate) fn take(self) -> impl Iterator<Item = Spa> {
         self.tables.into_iter().flatten()
     }
@@ -42,7 +43,7 @@ impl<M: PhysicalMemory> FrameSource for Detached<'_, '_, M> {
     }
 
     fn free(&mut self, first: Spa, _pages: usize) {
-        // All but a root are single frames, and no root is given back here.
+        // Only a root has more than one frame, and no root is freed here.
         match self.tables.iter_mut().find(|table| table.is_none()) {
             Some(room) => *room = Some(first),
             None => log::error!("more page tables given back than one page can need: {first} is lost"),

@@ -1,4 +1,9 @@
-//! The frame pool: who owns each page of the memory that the loader gave to the hypervisor.
+//! The frame pool: the owner of each page that the loader reserved for the hypervisor.
+//!
+//! Every frame has exactly one owner, and isolation rests on this record. The kernel never maps a frame of
+//! its own for the extension or a VM. A page of the extension that is mapped into a VM is counted, and cannot
+//! be freed before the count is 0. A page that the extension gives up is quarantined first (see
+//! `ipi::epoch`).
 
 use core::ops::Range;
 
@@ -7,13 +12,13 @@ use plinth_hal::{FrameSource, OutOfFrames, PAGE_SIZE, PhysicalMemory, Spa, SpaRa
 
 use crate::sync::Lock;
 
-/// The most frames a pool can have: 256 MiB of them.
+/// The maximum number of frames in a pool: 256 MiB.
 pub const MAX_FRAMES: usize = 64 * 1024;
 
-/// Whom a frame belongs to.
+/// The owner of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameOwner {
-    /// Nobody.
+    /// Free.
     Free,
     /// The kernel: page tables, VS state, intercept maps, its stacks.
     Kernel,
@@ -21,26 +26,26 @@ pub enum FrameOwner {
     ExtensionImage,
     /// The extension, as a page that it allocated and may map into VMs.
     Extension,
-    /// Nobody, but some PP's TLB may still lead there: not to be given away yet.
+    /// Quarantined: unmapped, but a stale TLB entry on some PP may still reach it.
     Leaving,
 }
 
-/// One frame's book-keeping.
+/// The record of one frame.
 #[derive(Clone, Copy)]
 struct Frame {
     owner: FrameOwner,
-    /// In how many places of VMs it is mapped.
+    /// The number of mappings of the frame in VMs.
     mapped: u16,
 }
 
-/// The pool. Frames are given in contiguous runs, zeroed.
+/// The pool. It allocates contiguous runs of zeroed frames.
 pub struct FramePool {
     base: Spa,
     count: usize,
     free: usize,
-    /// The frames set aside lie in this range of indices.
+    /// A range of indices that contains all quarantined frames.
     leaving: Option<Range<usize>>,
-    /// Where the next search starts.
+    /// The index at which the next search begins.
     next: usize,
     frames: [Frame; MAX_FRAMES],
 }
@@ -52,7 +57,7 @@ impl FramePool {
         Self { base: Spa::new(0), count: 0, free: 0, leaving: None, next: 0, frames: [frame; MAX_FRAMES] }
     }
 
-    /// Takes `range` for its frames; what lies beyond [`MAX_FRAMES`] stays unused.
+    /// Sets the memory of the pool. Frames beyond [`MAX_FRAMES`] stay unused.
     pub fn assign(&mut self, range: SpaRange) {
         self.base = range.start;
         self.count = ((range.size / PAGE_SIZE) as usize).min(MAX_FRAMES);
@@ -61,20 +66,20 @@ impl FramePool {
         self.next = 0;
     }
 
-    /// How many frames it has.
+    /// The number of frames in the pool.
     pub fn frames(&self) -> usize {
         self.count
     }
 
-    /// How many frames are free.
+    /// The number of free frames.
     pub fn free_frames(&self) -> usize {
         self.free
     }
 
-    /// Gives `pages` contiguous frames to `owner`.
+    /// Allocates `pages` contiguous frames for `owner`.
     ///
     /// # Errors
-    /// [`OutOfFrames`] where no such run is left.
+    /// [`OutOfFrames`] if no free run is long enough.
     pub fn take(&mut self, pages: usize, owner: FrameOwner) -> Result<Spa, OutOfFrames> {
         let first = self.find(self.next, pages).or_else(|| self.find(0, pages)).ok_or(OutOfFrames)?;
         let end = first.saturating_add(pages);
@@ -85,7 +90,7 @@ impl FramePool {
         Ok(self.address(first))
     }
 
-    /// Takes back a run that [`Self::take`] gave. Frames outside the pool are ignored.
+    /// Frees a run that [`Self::take`] allocated. Ignores frames outside the pool.
     pub fn release(&mut self, first: Spa, pages: usize) {
         let Some(index) = self.index(first) else { return };
         let run = self.run(first, pages);
@@ -95,11 +100,10 @@ impl FramePool {
         self.next = self.next.min(index);
     }
 
-    /// Takes an allocated page away from the extension, if it has no mapping in a VM; from now on it has
-    /// none either.
+    /// Moves an allocated page from the extension to the kernel, if no VM maps the page.
     ///
     /// # Errors
-    /// What is in the way.
+    /// [`Error::Busy`] if a VM maps the page; [`Error::Denied`] if the extension did not allocate it.
     pub fn claim(&mut self, at: Spa) -> Result<(), Error> {
         let frame = self.run(at, 1).first_mut().ok_or(Error::Denied)?;
         match frame.owner {
@@ -110,10 +114,10 @@ impl FramePool {
         Ok(())
     }
 
-    /// Takes `pages` allocated pages from `first` on away from the extension: all or none.
+    /// Moves `pages` allocated pages from `first` from the extension to the kernel: all or none.
     ///
     /// # Errors
-    /// What is in the way.
+    /// The error of the first page that cannot be moved.
     pub fn claim_run(&mut self, first: Spa, pages: usize) -> Result<(), Error> {
         self.index(first).ok_or(Error::Denied)?;
         let run = self.run(first, pages);
@@ -133,15 +137,16 @@ impl FramePool {
         Ok(())
     }
 
-    /// Makes `pages` frames of the kernel's from `first` on pages that the extension allocated. Until the extension has
-    /// them mapped they are the kernel's, so that nobody frees them half-way.
+    /// Moves `pages` frames from `first` from the kernel to the extension. The kernel allocates such frames
+    /// as its own, maps them for the extension, and moves them last, so that another PP cannot free them
+    /// half-way.
     pub fn give(&mut self, first: Spa, pages: usize) {
         for frame in self.run(first, pages) {
             frame.owner = FrameOwner::Extension;
         }
     }
 
-    /// Sets a frame aside that nothing maps any more, until [`Self::settle`].
+    /// Quarantines a frame that no table maps any more, until [`Self::settle`].
     pub fn retire(&mut self, at: Spa) {
         if let Some(index) = self.index(at)
             && let Some(frame) = self.frames.get_mut(index)
@@ -154,12 +159,12 @@ impl FramePool {
         }
     }
 
-    /// Whether frames are set aside.
+    /// Whether any frame is quarantined.
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }
 
-    /// Frees the frames that were set aside: no TLB leads to one any more.
+    /// Frees all quarantined frames. The caller has made sure that no TLB reaches them any more.
     pub fn settle(&mut self) {
         let Some(range) = self.leaving.take() else { return };
         self.next = self.next.min(range.start);
@@ -170,26 +175,27 @@ impl FramePool {
         }
     }
 
-    /// Calls `work` for every frame that is not `owner`'s.
+    /// Calls `work` for every frame with another owner than `owner`.
     pub(crate) fn each_but(&self, owner: FrameOwner, work: impl FnMut(Spa)) {
         let others = (0..self.count).zip(&self.frames).filter(|(_, frame)| frame.owner != owner);
         others.map(|(index, _)| self.address(index)).for_each(work);
     }
 
-    /// Whom the frame at `at` belongs to; `None` outside the pool.
+    /// The owner of the frame at `at`; `None` outside the pool.
     pub fn owner(&self, at: Spa) -> Option<FrameOwner> {
         self.index(at).map(|index| self.frames[index].owner)
     }
 
-    /// In how many places of VMs the frame is mapped.
+    /// The number of mappings of the frame in VMs.
     pub fn mapped(&self, at: Spa) -> u16 {
         self.index(at).map_or(0, |index| self.frames[index].mapped)
     }
 
-    /// Counts one more place where each of `pages` frames from `first` on is mapped: all of them or none.
+    /// Counts one more mapping of each of `pages` frames from `first`: all or none.
     ///
     /// # Errors
-    /// [`Error::Denied`] unless all are pages that the extension allocated; [`Error::Busy`] where a count is full.
+    /// [`Error::Denied`] unless the extension allocated all of them; [`Error::Busy`] if a count would
+    /// overflow.
     pub fn count_mappings(&mut self, first: Spa, pages: usize) -> Result<(), Error> {
         let run = self.run(first, pages);
         if run.len() != pages || run.iter().any(|frame| frame.owner != FrameOwner::Extension) {
@@ -202,7 +208,7 @@ impl FramePool {
         Ok(())
     }
 
-    /// Counts one place less for each.
+    /// Counts one mapping less of each frame.
     pub fn uncount_mappings(&mut self, first: Spa, pages: usize) {
         for frame in self.run(first, pages) {
             frame.mapped = frame.mapped.saturating_sub(1);
@@ -224,15 +230,16 @@ impl FramePool {
         None
     }
 
-    /// The frames from `first` on: `pages` of them, or fewer where the pool ends before; none for an address outside.
+    /// The records of `pages` frames from `first`, or fewer at the end of the pool; none for an address
+    /// outside.
     fn run(&mut self, first: Spa, pages: usize) -> &mut [Frame] {
         let Some(index) = self.index(first) else { return &mut [] };
         let end = index.saturating_add(pages).min(self.count);
         self.frames.get_mut(index..end).unwrap_or_default()
     }
 
-    /// Whether a run of `pages` may start at a frame: runs of a power of two are aligned to their size, which tables
-    /// that are concatenated need.
+    /// Whether a run of `pages` may begin at a frame. A run of a power of two is aligned to its size, as
+    /// concatenated root tables require.
     fn is_aligned(&self, index: usize, pages: usize) -> bool {
         !pages.is_power_of_two() || self.address(index).is_aligned((pages as u64).saturating_mul(PAGE_SIZE))
     }
@@ -253,7 +260,7 @@ impl Default for FramePool {
     }
 }
 
-/// The pool as the backends and the page-table engine see it: what they allocate is the kernel's.
+/// The pool as the backends and the page-table engine see it: frames that they allocate belong to the kernel.
 pub(crate) struct KernelFrames<'a, M> {
     pub(crate) pool: &'a Lock<FramePool>,
     pub(crate) memory: M,
@@ -270,7 +277,7 @@ impl<M: PhysicalMemory> FrameSource for KernelFrames<'_, M> {
     }
 
     fn free(&mut self, first: Spa, pages: usize) {
-        // Where the pool's lock is lost, they stay the kernel's.
+        // If the pool's lock is lost, the frames stay the kernel's.
         if let Ok(mut pool) = self.pool.lock() {
             pool.release(first, pages);
         }

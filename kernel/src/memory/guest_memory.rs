@@ -1,11 +1,14 @@
-//! A VM's memory as the kernel sees it: instruction bytes, the guest's own page tables, and what the extension copies.
+//! A VM's memory, as the kernel accesses it: to fetch instruction bytes, to walk the guest's own page tables,
+//! and to copy for the extension.
 //!
-//! A frame that a guest VM maps is the extension's to unmap and free at any time, on any PP, and then becomes whatever the
-//! kernel makes of free frames. [`GuestPage`] is the only way to such a frame: it is found in the VM's tables, and borrows the
-//! VM for as long as it lives, so that its mapping cannot go meanwhile. A mapped frame is not freed.
+//! A frame that a guest VM maps belongs to the extension, which may unmap and free it at any time on any PP.
+//! [`GuestPage`] is the only access to such a frame. It looks the frame up in the VM's nested tables and
+//! borrows the VM, so no PP can unmap the frame while the [`GuestPage`] exists, and a mapped frame is never
+//! freed.
 //!
-//! The root VM's memory is the machine's, one to one, and never the pool's: no walk of its nested tables is needed, only a
-//! look at whether the hypervisor's own memory is meant. No lock is held over an access to it.
+//! The memory of the root VM is the machine's, mapped one to one, and never lies in the pool. So the kernel
+//! need not walk the nested tables; it only checks that the address is outside the hypervisor's own memory.
+//! It holds no lock during such an access.
 
 use core::marker::PhantomData;
 
@@ -19,9 +22,9 @@ use crate::object::table::Id;
 
 /// The memory of one VM.
 pub(crate) enum GuestView<'a, A: Arch> {
-    /// Guest-physical is system-physical but for the hypervisor's reservation, which reads as zeroes.
+    /// The root VM: guest-physical equals system-physical. The hypervisor's reservation reads as zeroes.
     Identity(&'a Machine<A>),
-    /// By the VM's nested tables.
+    /// A guest VM: translated by the VM's nested tables.
     Tables {
         /// Has the VM.
         kernel: &'a Kernel<A>,
@@ -33,10 +36,10 @@ pub(crate) enum GuestView<'a, A: Arch> {
 }
 
 impl<A: Arch> GuestView<'_, A> {
-    /// Fills `buffer`, which does not cross a page, from `at` on, whatever the VM itself may do there.
+    /// Reads `buffer.len()` bytes from `at`, within one page, regardless of the VM's own permissions.
     ///
     /// # Errors
-    /// [`Error::NotMapped`] where the VM has no memory; [`Error::StaleId`] where there is no such VM.
+    /// [`Error::NotMapped`] if the VM has no memory there; [`Error::StaleId`] if the VM does not exist.
     pub(crate) fn copy_from(&self, at: Gpa, buffer: &mut [u8]) -> Result<(), Error> {
         match self {
             Self::Identity(machine) => read_root(machine, at, buffer).then_some(()).ok_or(Error::NotMapped),
@@ -44,11 +47,11 @@ impl<A: Arch> GuestView<'_, A> {
         }
     }
 
-    /// Writes `bytes`, which do not cross a page, from `at` on, whatever the VM itself may do there.
+    /// Writes `bytes` to `at`, within one page, regardless of the VM's own permissions.
     ///
     /// # Errors
-    /// As [`Self::copy_from`]; [`Error::Denied`] for the hypervisor's own memory, and for a page whose writes by the root VM
-    /// the kernel must see.
+    /// As [`Self::copy_from`]; [`Error::Denied`] for the hypervisor's own memory, and for a device page that
+    /// traps the root VM's writes.
     pub(crate) fn copy_to(&self, at: Gpa, bytes: &[u8]) -> Result<(), Error> {
         match self {
             Self::Identity(machine) => write_root(machine, at, bytes),
@@ -56,7 +59,7 @@ impl<A: Arch> GuestView<'_, A> {
         }
     }
 
-    /// Works on the page of a guest VM at `at`, if there is one.
+    /// Calls `work` on the guest VM's page at `at`, if there is one.
     fn with_page<R>(
         &self,
         at: Gpa,
@@ -72,19 +75,19 @@ impl<A: Arch> GuestView<'_, A> {
         self.with_readable_page(at, |page| page.read_u64())
     }
 
-    /// The same, if the guest may read it.
+    /// As [`Self::with_page`], for a page that the guest may read.
     fn with_readable_page<R>(&self, at: Gpa, work: impl FnOnce(&GuestPage<'_, A::Memory>) -> R) -> Option<R> {
         let work = |page: &GuestPage<'_, _>| page.permissions.contains(Permissions::READ).then(|| work(page));
         self.with_page(at, work).ok()??
     }
 }
 
-/// A page of a guest VM's, from some address on: its frame stays the extension's while this lives.
+/// A page of a guest VM, from some offset on. Its frame stays the extension's while the value exists.
 struct GuestPage<'vm, M> {
     memory: M,
     at: Spa,
     permissions: Permissions,
-    /// Whoever unmaps it has to have the VM first.
+    /// Borrows the VM, which an unmap needs exclusively.
     _mapped_in: PhantomData<&'vm ()>,
 }
 
@@ -105,7 +108,7 @@ impl<'vm, M: PhysicalMemory> GuestPage<'vm, M> {
         self.memory.read_bytes(self.at, buffer);
     }
 
-    /// The guest chooses how it reads: past the caches too.
+    /// Writes and cleans the cache: the guest may read uncached.
     fn write(&self, bytes: &[u8]) {
         self.memory.write_bytes(self.at, bytes);
         self.memory.write_back(self.at, bytes.len() as u64);

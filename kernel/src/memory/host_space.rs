@@ -1,12 +1,14 @@
-//! The host address space: the kernel, identity mapped, and the extension's part above it.
+//! The host address space: the kernel, identity mapped, and the extension above it.
 //!
-//! The kernel runs where it lies in physical memory, so launching and leaving need no trampoline: the code
-//! goes on at the same address under the OS's tables and under its own. All memory is mapped, data only,
-//! for the kernel alone; the image's segments get exactly their own permissions. Page 0 is left out, so that a null pointer
-//! faults; the root VM's data there is found by a window at another address.
+//! The kernel runs at its physical address. So launch and promotion need no trampoline: the same address is
+//! mapped under the OS's page tables and under the kernel's. All memory is mapped as data for the kernel
+//! alone, and each segment of the kernel's image has exactly its own permissions. Page 0 is not mapped, so
+//! that a null pointer faults; the kernel reaches the root VM's data in page 0 through a window at another
+//! address.
 //!
-//! Where the hardware wants it, or leaks what it does not allow, the extension's part is a tree of its own, with nothing of
-//! the kernel in it but what [`Entry`](crate::Entry) names.
+//! On some processors the extension has page tables of its own, because the hardware requires it (Arm without
+//! EL2&0) or leaks memory that permissions deny (KPTI against Meltdown). These tables contain nothing of the
+//! kernel except what [`Entry`](crate::Entry) names.
 
 use plinth_hal::page_table::{Attributes, MemoryType, NotLoaded, PageTable, Permissions, PoolTables};
 use plinth_hal::page_table::{InputAddress, PtFormat};
@@ -19,13 +21,13 @@ use crate::memory::frames::KernelFrames;
 /// The address type of the host's tables.
 pub(crate) type HostInput<A> = <<A as Arch>::HostFormat as PtFormat>::Input;
 
-/// Data of the kernel.
+/// Permissions of the kernel's data.
 pub(crate) const DATA: Permissions = Permissions::READ.union(Permissions::WRITE);
 
 /// A host page table under construction or in use.
 pub(crate) struct HostSpace<A: Arch> {
     pub(crate) table: PageTable<A::HostFormat>,
-    /// The extension's part, where user mode has tables of its own.
+    /// The extension's tables, if user mode has its own.
     user: Option<PageTable<A::HostFormat>>,
 }
 
@@ -94,7 +96,7 @@ impl<A: Arch> HostSpace<A> {
         Ok(())
     }
 
-    /// Where processors start, the kernel may execute and not write.
+    /// Makes the start-up page of processors executable and read-only for the kernel.
     fn map_start_page(
         &mut self,
         platform: &Platform<A>,
@@ -129,7 +131,7 @@ impl<A: Arch> HostSpace<A> {
         Ok(self.table.protect(tables, &mut NotLoaded, at, range.size, attributes)?)
     }
 
-    /// Maps page 0 for the kernel at the address of a frame that is used for nothing else.
+    /// Maps page 0 for the kernel at the address of `window`, a frame that has no other use.
     pub(crate) fn map_page_zero(
         &mut self,
         memory: A::Memory,
@@ -146,7 +148,7 @@ impl<A: Arch> HostSpace<A> {
         Ok(())
     }
 
-    /// Takes a page out of the kernel's map, so that running into it faults.
+    /// Unmaps a page from the kernel's tables, so that an access faults (a guard page below a stack).
     pub(crate) fn guard(
         &mut self,
         memory: A::Memory,
@@ -166,8 +168,8 @@ impl<A: Arch> HostSpace<A> {
         self.user.as_mut().unwrap_or(&mut self.table)
     }
 
-    /// Maps for the kernel what entering and leaving user mode takes, where the extension has tables of its own: at the same
-    /// address as in the kernel's.
+    /// Maps the code and data that enter and leave user mode in the extension's own tables, at the same
+    /// address as in the kernel's. Does nothing if both share one tree.
     pub(crate) fn map_entry(
         &mut self,
         memory: A::Memory,
@@ -182,7 +184,7 @@ impl<A: Arch> HostSpace<A> {
         Ok(user.map(tables, &mut NotLoaded, at, range.start, range.size, attributes)?)
     }
 
-    /// Maps `pages` frames from `spa` on for the extension at `at`.
+    /// Maps `pages` frames from `spa` for the extension at `at`.
     pub(crate) fn map_user(
         &mut self,
         memory: A::Memory,
@@ -198,15 +200,16 @@ impl<A: Arch> HostSpace<A> {
         Ok(self.user_table_mut().map(tables, &mut NotLoaded, at, spa, pages * PAGE_SIZE, attributes)?)
     }
 
-    /// Takes one page away from the extension. The caller sees to the TLBs.
+    /// Unmaps one page of the extension. The caller invalidates the TLBs.
     pub(crate) fn unmap_user(&mut self, memory: A::Memory, frames: &mut impl FrameSource, at: u64) {
         let at = HostInput::<A>::from_raw(at);
-        // Only a page that the kernel has just found mapped comes here, and a single page needs no split.
+        // The kernel has just found this page mapped, and a single page needs no split, so the unmap cannot
+        // fail.
         let _ =
             self.user_table_mut().unmap(&mut PoolTables { memory, frames }, &mut NotLoaded, at, PAGE_SIZE);
     }
 
-    /// The frame behind an address of the extension, and whether the extension may write there.
+    /// The frame at an address of the extension, and whether the extension may write there.
     pub(crate) fn user_frame(
         &self,
         memory: A::Memory,

@@ -1,10 +1,10 @@
-//! Pages of devices that the root VM may read, and whose writes the kernel must see.
+//! Device pages that the root VM may read but whose writes trap to the kernel.
 
 use plinth_hal::{Spa, SpaRange};
 
 use crate::limits::MAX_PPS;
 
-/// One range of them for each processor, at the most.
+/// The trapped ranges: at most one for each processor.
 #[derive(Clone, Copy, Debug)]
 pub struct TrappedPages {
     ranges: [SpaRange; MAX_PPS],
@@ -12,10 +12,10 @@ pub struct TrappedPages {
 }
 
 impl TrappedPages {
-    /// None.
+    /// No ranges.
     pub const NONE: Self = Self { ranges: [SpaRange::new(Spa::new(0), 0); MAX_PPS], count: 0 };
 
-    /// Adds `size` bytes from `start` on, whole pages. Returns false where there are too many ranges.
+    /// Adds `size` bytes from `start`, in whole pages. Returns false if the table is full.
     #[must_use]
     pub fn add(&mut self, start: Spa, size: u64) -> bool {
         let Some(free) = self.ranges.get_mut(self.count) else { return false };
@@ -24,12 +24,12 @@ impl TrappedPages {
         true
     }
 
-    /// Whether `at` lies in one of them.
+    /// Whether `at` lies in a range.
     pub fn contains(&self, at: Spa) -> bool {
         self.ranges().iter().any(|range| range.contains(at))
     }
 
-    /// Whether one of them lies, in part, in the `size` bytes from `start` on.
+    /// Whether a range overlaps the `size` bytes from `start`.
     pub(crate) fn overlap(&self, start: Spa, size: u64) -> bool {
         self.ranges().iter().any(|range| range.overlaps(start, size))
     }

@@ -1,4 +1,4 @@
-//! What the extension's ids name: VMs, VPs and VSs, and the tables that hold them.
+//! The objects of the kernel (VMs, VPs, VSs), their ids, and the tables that hold them.
 
 pub(crate) mod objects;
 pub(crate) mod table;

@@ -1,32 +1,32 @@
-//! The objects that ids name: VMs, VPs and VSs.
+//! The objects that ids name: VM, view, VP and VS.
 
 use plinth_hal::page_table::PageTable;
 use plinth_hal::{Arch, IdPolicy};
 
 use crate::object::table::{Id, Table};
 
-/// A guest-physical address space and what belongs to it.
+/// A guest-physical address space and everything that belongs to it.
 pub(crate) struct Vm<A: Arch> {
     pub(crate) nested: PageTable<A::NestedFormat>,
     pub(crate) hw: A::Vm,
-    /// Tells its TLB entries from other VMs'.
+    /// Separates the VM's TLB entries from those of other VMs (ASID, VPID, VMID).
     pub(crate) tag: u16,
     pub(crate) policy: IdPolicy,
-    /// Other tables for the same memory, which some of its VSs use instead.
+    /// The view that the VS uses; `None` for the VM's own tables.
     pub(crate) views: Table<View<A>, MAX_VIEWS>,
     pub(crate) vps: usize,
-    /// Pages of the extension mapped in it: each must be unmapped before it can go.
+    /// The number of extension pages mapped in the VM. It must be 0 before the VM can be destroyed.
     pub(crate) mapped_pages: usize,
 }
 
 /// A second set of permissions for a VM's memory.
 pub(crate) struct View<A: Arch> {
     pub(crate) nested: PageTable<A::NestedFormat>,
-    /// VSs that use it.
+    /// The number of VSs that use the view.
     pub(crate) users: usize,
 }
 
-/// The most views of a VM besides its own tables.
+/// The maximum number of views besides the VM's own tables.
 pub(crate) const MAX_VIEWS: usize = plinth_extension_api::abi::MAX_VIEWS as usize;
 
 impl<A: Arch> Vm<A> {
@@ -35,7 +35,7 @@ impl<A: Arch> Vm<A> {
         Self { nested, hw, tag, policy: IdPolicy::new(), views: Table::new(), vps: 0, mapped_pages: 0 }
     }
 
-    /// Works on all tables of the VM, its own first, until one fails.
+    /// Calls `work` on all nested tables of the VM, its own first, until one call fails.
     pub(crate) fn each_table<E>(
         &mut self,
         mut work: impl FnMut(&mut PageTable<A::NestedFormat>) -> Result<(), E>,
@@ -56,23 +56,23 @@ pub(crate) struct Vs<A: Arch> {
     pub(crate) hw: A::Vs,
     pub(crate) vm: Id,
     pub(crate) vp: Id,
-    /// The PP that it runs on.
+    /// The PP that the VS runs on.
     pub(crate) pp: usize,
     pub(crate) state: VsState,
     /// The view by which it sees memory; none for the VM's own tables.
     pub(crate) view: Option<Id>,
-    /// The extension wants an exit after each of its instructions.
+    /// The extension single-steps the VS: an exit after each instruction.
     pub(crate) stepping: bool,
-    /// It took the state of the OS on its PP.
+    /// The VS took over the state of the OS at the launch of its PP.
     pub(crate) is_root: bool,
 }
 
 /// Whether a VS can run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum VsState {
-    /// It can.
+    /// Can run.
     Runnable,
-    /// It was reset and waits for a start.
+    /// Was reset and waits for a start (x86: wait-for-SIPI).
     WaitsForStart,
     /// The hardware refuses its state.
     Broken,

@@ -1,7 +1,9 @@
-//! Ids with a generation, and the tables that they index.
+//! Object ids with a generation, and the tables that they index.
 //!
-//! An id names one object for ever: once the object is gone its slot may be used again, but under the
-//! next generation, so a stale id is an error and never somebody else's object.
+//! An id names one object for ever. After the object is destroyed its slot may be reused, but with the next
+//! generation, so a stale id is an error and never names another object. A PP that works on an object for
+//! long, as on its active VS, takes the object out of its slot: exits then need no lock, and other PPs find
+//! the slot busy.
 
 #[cfg(all(test, loom))]
 mod models;
@@ -19,7 +21,7 @@ impl Id {
         Self(index as u64 | (generation as u64) << 16)
     }
 
-    /// Takes what the extension passed for an id; it may be anything.
+    /// The id that the extension passed. Any number is safe.
     pub(crate) const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
@@ -37,11 +39,11 @@ impl Id {
     }
 }
 
-/// What a slot holds.
+/// The content of a slot.
 enum Content<T> {
     Free,
     Here(T),
-    /// Taken out by the PP that works on it.
+    /// Taken out by the PP that works on the object.
     Taken,
 }
 
@@ -50,7 +52,7 @@ struct Slot<T> {
     content: Content<T>,
 }
 
-/// A fixed number of objects of one kind.
+/// A fixed number of slots for objects of one kind.
 pub(crate) struct Table<T, const N: usize> {
     slots: [Lock<Slot<T>>; N],
 }
@@ -63,7 +65,7 @@ impl<T, const N: usize> Table<T, N> {
     /// Puts an object into a free slot.
     ///
     /// # Errors
-    /// The object itself where no slot is free.
+    /// The object itself if no slot is free.
     pub(crate) fn insert(&self, object: T) -> Result<Id, T> {
         for (index, slot) in self.slots.iter().enumerate() {
             let Ok(mut slot) = slot.lock() else { continue };
@@ -75,10 +77,10 @@ impl<T, const N: usize> Table<T, N> {
         Err(object)
     }
 
-    /// Works on an object in place.
+    /// Calls `work` on an object in its slot.
     ///
     /// # Errors
-    /// [`Error::StaleId`]; [`Error::Busy`] where a PP has taken it.
+    /// [`Error::StaleId`]; [`Error::Busy`] if a PP has taken the object.
     pub(crate) fn with<R>(&self, id: Id, work: impl FnOnce(&mut T) -> R) -> Result<R, Error> {
         let mut slot = self.slot(id)?.lock()?;
         match Self::current(&mut slot, id)? {
@@ -87,10 +89,10 @@ impl<T, const N: usize> Table<T, N> {
         }
     }
 
-    /// Takes an object out if `allowed` says so, to work on it without the lock.
+    /// Takes an object out of its slot if `allowed` agrees, for work without the lock.
     ///
     /// # Errors
-    /// As [`Self::with`], or what `allowed` answers.
+    /// As [`Self::with`], or the error of `allowed`.
     pub(crate) fn take(&self, id: Id, allowed: impl FnOnce(&T) -> Result<(), Error>) -> Result<T, Error> {
         let mut slot = self.slot(id)?.lock()?;
         let content = Self::current(&mut slot, id)?;
@@ -103,17 +105,17 @@ impl<T, const N: usize> Table<T, N> {
         }
     }
 
-    /// Puts back what [`Self::take`] took. Where the slot's lock is lost, it stays taken.
+    /// Puts an object back that [`Self::take`] took. If the lock of the slot is lost, the object stays taken.
     pub(crate) fn put_back(&self, id: Id, object: T) {
         if let Ok(Ok(mut slot)) = self.slot(id).map(Lock::lock) {
             slot.content = Content::Here(object);
         }
     }
 
-    /// Removes an object if `allowed` says so; its id is stale from now on.
+    /// Removes an object if `allowed` agrees. Its id is stale from then on.
     ///
     /// # Errors
-    /// As [`Self::with`], or what `allowed` answers.
+    /// As [`Self::with`], or the error of `allowed`.
     pub(crate) fn remove(&self, id: Id, allowed: impl FnOnce(&T) -> Result<(), Error>) -> Result<T, Error> {
         let mut slot = self.slot(id)?.lock()?;
         let content = Self::current(&mut slot, id)?;
@@ -127,7 +129,7 @@ impl<T, const N: usize> Table<T, N> {
         }
     }
 
-    /// Removes some object that is `wanted` and that no PP has taken.
+    /// Removes one object that satisfies `wanted` and that no PP has taken.
     pub(crate) fn remove_where(&self, wanted: impl Fn(&T) -> bool) -> Option<T> {
         self.slots.iter().find_map(|slot| {
             let mut slot = slot.lock().ok()?;
@@ -142,7 +144,7 @@ impl<T, const N: usize> Table<T, N> {
         })
     }
 
-    /// Gives up the slot of an object that was taken and is not coming back.
+    /// Frees the slot of an object that was taken and will not be put back.
     pub(crate) fn forget_taken(&self, id: Id) {
         if let Ok(Ok(mut slot)) = self.slot(id).map(Lock::lock)
             && matches!(Self::current(&mut slot, id), Ok(Content::Taken))
@@ -152,7 +154,8 @@ impl<T, const N: usize> Table<T, N> {
         }
     }
 
-    /// Works on every object that no PP has taken, until one fails. One whose lock is lost counts as taken.
+    /// Calls `work` on every object that no PP has taken, until one call fails. Skips a slot whose lock is
+    /// lost.
     pub(crate) fn each<E>(&self, mut work: impl FnMut(&mut T) -> Result<(), E>) -> Result<(), E> {
         self.slots.iter().filter_map(|slot| slot.lock().ok()).try_for_each(|mut slot| {
             match &mut slot.content {
@@ -162,7 +165,7 @@ impl<T, const N: usize> Table<T, N> {
         })
     }
 
-    /// How many objects there are.
+    /// The number of objects.
     pub(crate) fn count(&self) -> usize {
         let is_free =
             |slot: &Lock<Slot<T>>| slot.lock().is_ok_and(|slot| matches!(slot.content, Content::Free));

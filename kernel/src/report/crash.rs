@@ -1,4 +1,5 @@
-//! A PP on which the kernel has failed: nobody waits for it any more, and its last lines say all that a report needs.
+//! A PP on which the kernel has failed: the other PPs go on without it, and its last log lines contain all
+//! that a bug report needs.
 
 use core::fmt::{self, Display, Formatter};
 use core::mem::offset_of;
@@ -12,16 +13,16 @@ use crate::ipi::mailbox::Standing;
 use crate::kernel::Kernel;
 use crate::limits::MAX_PPS;
 
-/// What the kernel knows of a PP that it has lost.
+/// The state of a failed PP, for its last log line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LostPp {
     pp: usize,
-    /// Where the kernel's image begins: with it an address can be looked up in the file.
+    /// The address of the kernel's image, to look up code addresses in the file.
     image: Spa,
     last: LastExit,
 }
 
-/// The last exit that was described to the extension, as the exit page has it: the extension may have written there.
+/// The last exit that the kernel described in the exit page. The extension may have overwritten these fields.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct LastExit {
     code: u64,
@@ -48,8 +49,9 @@ impl<A: Arch> Kernel<A> {
         self.mailboxes.iter().position(|mailbox| mailbox.is(hardware_id))
     }
 
-    /// The kernel has failed on the PP with this hardware id, which is about to stop: nobody waits for it or kicks it any
-    /// more. A lock that it held stays locked, and those who wait for it give up. `None` where it is no PP of this kernel's.
+    /// Marks the PP with this hardware id as failed, since the kernel has panicked on it and it is about to
+    /// stop. Other PPs no longer wait for it or kick it. A lock that it held stays locked, and waits for that
+    /// lock fail. Returns `None` for a processor that is no PP of this kernel.
     pub fn lose_pp(&self, hardware_id: u32) -> Option<LostPp> {
         let pp = self.pp_of(hardware_id)?;
         let mailbox = self.mailboxes.get(pp)?;
@@ -70,11 +72,11 @@ impl<A: Arch> Kernel<A> {
     }
 }
 
-/// How often [`last_words`] were said.
+/// The number of calls of [`last_words`].
 static SAID: AtomicUsize = AtomicUsize::new(0);
 
-/// The last lines of a processor on which the kernel has failed. One that fails while it says them might do so for ever, so
-/// that only as many are said as there can be processors.
+/// Logs the last lines of a failed PP. A panic while it logs would call it again, so the number of calls is
+/// bounded by the number of processors.
 pub fn last_words(panic: &PanicInfo<'_>, lost: Option<LostPp>) {
     if SAID.fetch_add(1, Ordering::Relaxed) >= MAX_PPS {
         return;

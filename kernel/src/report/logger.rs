@@ -1,5 +1,5 @@
-//! The kernel's log: a ring of records in memory, always, a copy of it in the OS's memory where the launch contract names some, and
-//! a console where there is one.
+//! The kernel's log: a ring of records in memory, a copy in memory of the OS if the launch contract names
+//! some, and a console if there is one.
 
 mod ring;
 
@@ -18,36 +18,36 @@ use ring::Ring;
 
 pub(crate) use ring::{RECORD, Unreadable};
 
-/// How often a writer tries for the lock before it takes it by force: its holder must have died.
+/// The number of attempts of a writer before it breaks the lock, whose holder must have failed.
 const LOCK_TRIES: usize = 10_000_000;
 
 /// A write-only console.
 pub trait Console: Sync {
-    /// Writes the bytes, without waiting for ever.
+    /// Writes the bytes. Must not wait without a bound.
     fn write(&self, bytes: &[u8]);
 }
 
-/// Who writes a record, and when.
+/// The source of the counter and the PP number of each record.
 pub trait Origin: Sync {
-    /// The machine's counter, as [`plinth_hal::HostCpu::counter`] has it.
+    /// The counter of the machine, as [`plinth_hal::HostCpu::counter`].
     fn counter(&self) -> u64;
 
-    /// The number of the PP that runs this; `None` for a processor that is none yet.
+    /// The number of the calling PP; `None` on a processor that is not a PP yet.
     fn pp(&self) -> Option<usize>;
 }
 
-/// Memory of the OS's that gets a copy of the log. The kernel never reads it.
+/// Memory of the OS that receives a copy of the log. The kernel never reads it.
 pub trait Mirror: Sync {
-    /// Sets a word of it, after all those that were set before.
+    /// Writes a word, after all words written before.
     fn set(&self, word: usize, value: u64);
 }
 
-/// What the log is connected with; each may be missing.
+/// The outputs and inputs of the log. Each may be missing.
 #[derive(Clone, Copy, Default)]
 pub struct Connections {
     /// The console.
     pub console: Option<&'static dyn Console>,
-    /// Who writes, and when.
+    /// The source of counter and PP number.
     pub origin: Option<&'static dyn Origin>,
     /// Memory for a copy.
     pub mirror: Option<&'static dyn Mirror>,
@@ -60,7 +60,7 @@ pub struct Logger {
     busy: AtomicBool,
 }
 
-/// The kernel's one logger.
+/// The kernel's logger.
 pub static LOGGER: Logger = Logger::new();
 
 impl Logger {
@@ -68,18 +68,18 @@ impl Logger {
         Self { ring: Ring::new(), connections: Once::new(), busy: AtomicBool::new(false) }
     }
 
-    /// Starts logging at `level` (0 off … 5 trace). The connections of the first start count.
+    /// Starts logging at `level` (0 off … 5 trace). Only the connections of the first call count.
     pub fn start(&'static self, level: u64, connections: Connections) {
         let mirror = self.connections.call_once(|| connections).mirror;
         if let Some(mirror) = mirror {
             self.alone(|| self.ring.fill(mirror));
         }
-        // A second launch finds the logger registered: it is the same one.
+        // A second launch finds this logger registered already.
         let _ = log::set_logger(self);
         log::set_max_level(filter(level));
     }
 
-    /// Where the OS's memory for a copy begins, if the contract names some that is right.
+    /// The start of the OS's memory for the copy, if the contract names a valid range.
     pub fn copy_place(info: &LaunchInfo) -> Option<u64> {
         let (log, end) = (info.log, info.log.start.checked_add(info.log.size)?);
         let is_apart = |other: Range| {
@@ -95,14 +95,14 @@ impl Logger {
         is_right.then_some(log.start)
     }
 
-    /// Starts logging as a launch asks for, by its first line.
+    /// Starts logging with the settings of a launch, and writes the first line.
     pub fn begin(&'static self, info: &LaunchInfo, connections: Connections) {
         self.start(info.log_level, connections);
         let segment = info.kernel_segments[0].range.start;
         log::info!("kernel at {segment:#x}, {} KiB reserved", info.reservation.size / 1024);
     }
 
-    /// Does `work` while no other processor writes.
+    /// Calls `work` while no other processor writes.
     fn alone(&self, work: impl FnOnce()) {
         let mut tries = 0;
         // BOUND: `LOCK_TRIES`.
@@ -114,17 +114,17 @@ impl Logger {
         self.busy.store(false, Ordering::Release);
     }
 
-    /// The cursors of the oldest record and of the next one.
+    /// The cursors of the oldest record and of the next record.
     pub(crate) fn range(&self) -> (u64, u64) {
         self.ring.range()
     }
 
-    /// Where a reader goes on that wants to go on at `cursor`: there, or at the oldest record.
+    /// The cursor at which a reader continues: `cursor` itself, or the oldest record if that is newer.
     pub(crate) fn start_at(&self, cursor: u64) -> Result<u64, Unreadable> {
         self.ring.start(cursor)
     }
 
-    /// Copies the record at `cursor`, header and text, and says how many bytes it has.
+    /// Copies the record at `cursor`, header and text. Returns its length in bytes.
     pub(crate) fn read(&self, cursor: u64, record: &mut [u8; RECORD]) -> Result<usize, Unreadable> {
         self.ring.read(cursor, record)
     }

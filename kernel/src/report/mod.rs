@@ -1,4 +1,4 @@
-//! What the hypervisor says about itself: its log, the trace of exits, and the last lines of a PP on which it has failed.
+//! Diagnostics: the log, the trace of exits, and the last lines of a PP on which the kernel has failed.
 
 pub(crate) mod crash;
 pub mod logger;

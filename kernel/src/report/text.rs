@@ -1,8 +1,8 @@
-//! Text of a bounded length, built where nothing can be allocated.
+//! Text in a buffer of fixed size, for code that cannot allocate.
 
 use core::fmt::{self, Write};
 
-/// At most `N` bytes of text: what does not fit is cut.
+/// At most `N` bytes of text. Longer text is truncated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Text<const N: usize> {
     bytes: [u8; N],
@@ -10,24 +10,24 @@ pub(crate) struct Text<const N: usize> {
 }
 
 impl<const N: usize> Text<N> {
-    /// No text.
+    /// An empty text.
     pub(crate) const fn new() -> Self {
         Self { bytes: [0; N], length: 0 }
     }
 
-    /// The text.
+    /// The bytes of the text.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// The text, filled up with zeroes.
+    /// The text, padded with zeroes to `N` bytes.
     pub(crate) const fn filled_up(&self) -> [u8; N] {
         self.bytes
     }
 }
 
 impl<const N: usize> Write for Text<N> {
-    /// Takes whole characters.
+    /// Appends as many whole characters as fit.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = N.saturating_sub(self.length);
         let cut = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);

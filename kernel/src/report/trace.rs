@@ -1,10 +1,11 @@
-//! The trace: each PP keeps its newest exits of the root VM's, while that is on.
+//! The trace: a ring on each PP with the newest exits of the root VM.
 //!
-//! An exit pays nothing for it while it is off. While it is on, a PP looks at each exit by the flag that tells its first run, and
-//! leaves a request with itself, so that it finds out when a VS is about to run again: then the record is whole, and published.
-//! Exits of other VMs are not in it: what they do is not the root VM's to know.
+//! Tracing costs an exit nothing while it is off. While it is on, the flag `watches_runs`, which also marks
+//! the first run, makes the PP look at each exit, and the PP posts a `TRACE` request to itself. That request
+//! completes and publishes the record before the next run. The trace contains no exits of other VMs, since
+//! the root VM must not see what they do.
 //!
-//! A ring is made when the trace is first turned on, and stays: those that read it take no lock.
+//! The kernel allocates a ring when tracing is first switched on, and keeps it: readers take no lock.
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -14,28 +15,28 @@ use plinth_hal::{FrameSource, PAGE_SIZE, PhysicalMemory, Spa};
 use crate::limits::MAX_PPS;
 use crate::sync::Lock;
 
-/// Pages of each PP's ring.
+/// The size of a ring in pages.
 const PAGES: usize = 16;
-/// Records that a ring has room for.
+/// The number of records in a ring.
 pub(crate) const CAPACITY: u64 = PAGES as u64 * PAGE_SIZE / size_of::<TraceRecord>() as u64;
 
-/// A record as it is in memory.
+/// A record as 64-bit words.
 pub(crate) type Words = [u64; size_of::<TraceRecord>() / 8];
 
-/// One PP's ring.
+/// The ring of one PP.
 struct Ring {
-    /// Its first frame; 0 for none.
+    /// The address of the ring; 0 before it is allocated.
     start: AtomicU64,
-    /// How many records there have been.
+    /// The number of records written so far.
     newest: AtomicU64,
 }
 
-/// All PPs' rings.
+/// The rings of all PPs.
 pub(crate) struct Traces {
-    /// The classes that are traced, a bit for each.
+    /// The traced classes, a bit for each.
     classes: AtomicU64,
     rings: [Ring; MAX_PPS],
-    /// Held while rings are made.
+    /// Held while rings are allocated.
     opening: Lock<()>,
 }
 
@@ -48,13 +49,13 @@ impl Traces {
         }
     }
 
-    /// The classes that are traced, a bit for each.
+    /// The traced classes, a bit for each.
     #[inline]
     pub(crate) fn classes(&self) -> u64 {
         self.classes.load(Ordering::Relaxed)
     }
 
-    /// Sets them. Returns those before.
+    /// Sets the traced classes. Returns the previous set.
     pub(crate) fn set_classes(&self, classes: u64) -> u64 {
         self.classes.swap(classes, Ordering::SeqCst)
     }
@@ -64,7 +65,8 @@ impl Traces {
         self.rings.iter().any(|ring| ring.start.load(Ordering::Relaxed) != 0)
     }
 
-    /// The numbers of the oldest record that a PP has and of the next one. The one before the oldest may be half overwritten.
+    /// The numbers of the oldest record and of the next record of a PP. The record before the oldest may be
+    /// half overwritten.
     pub(crate) fn range(&self, pp: usize) -> (u64, u64) {
         let newest = self.rings.get(pp).map_or(0, |ring| ring.newest.load(Ordering::Acquire));
         (newest.saturating_sub(CAPACITY - 1), newest)
@@ -85,7 +87,7 @@ impl Traces {
         (oldest..newest).contains(&number).then_some(record)
     }
 
-    /// Publishes a record. The PP itself alone may call it.
+    /// Publishes a record. Only the PP itself calls it.
     pub(crate) fn write(&self, memory: impl PhysicalMemory, pp: usize, record: Words) {
         let (Some(ring), (_, newest)) = (self.rings.get(pp), self.range(pp)) else { return };
         let Some(place) = self.place(pp, newest) else { return };

@@ -1,8 +1,9 @@
-//! The kernel's lock: whoever waits for one gives up at some time.
+//! The kernel's spin lock, with a bounded wait.
 //!
-//! A PP holds a lock for a short piece of kernel code, with interrupts off, and lets it go; only one on which the kernel has
-//! failed does not. What that lock guards may be half changed, so nobody takes it over: it is given up, and each call that
-//! needs it fails. A holder that was only slow lets go after all, and then the lock is as good as ever.
+//! A PP holds a lock for a short piece of kernel code with interrupts disabled. Only a PP on which the kernel
+//! has failed never releases it. The guarded value may then be half changed, so no other PP takes the lock
+//! over: after a bounded wait each call that needs the lock fails with [`LockLost`]. A holder that was only
+//! slow does release it, and then the lock works as before.
 
 use core::any::type_name;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -14,27 +15,27 @@ pub use spin::MutexGuard as LockGuard;
 
 use super::LockLost;
 
-/// How often a PP tries: some seconds' worth on a real machine.
+/// The number of attempts: some seconds on a real machine.
 const TRIES: u32 = 1 << 28;
 
-/// A value that one PP at a time works on.
+/// A value with exclusive access for one PP at a time.
 #[derive(Debug)]
 pub struct Lock<T> {
     mutex: Mutex<T>,
-    /// Somebody has waited in vain, and nobody has had it since.
+    /// A wait has failed, and no PP has acquired the lock since. Later waits try once.
     given_up: AtomicBool,
 }
 
 impl<T> Lock<T> {
-    /// Guards `value`.
+    /// A lock that guards `value`.
     pub const fn new(value: T) -> Self {
         Self { mutex: Mutex::new(value), given_up: AtomicBool::new(false) }
     }
 
-    /// Waits for it.
+    /// Acquires the lock.
     ///
     /// # Errors
-    /// [`LockLost`]: its holder does not let it go.
+    /// [`LockLost`] if its holder does not release it.
     pub fn lock(&self) -> Result<LockGuard<'_, T>, LockLost> {
         self.lock_within(TRIES)
     }
