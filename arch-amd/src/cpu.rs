@@ -2,24 +2,24 @@
 
 use plinth_arch_x86::acpi_sleep;
 use plinth_arch_x86::apic::LocalApic;
-use plinth_arch_x86::broken_entry::{self, Answer};
 use plinth_arch_x86::exit_registers::{ExitPage, ExitRegisters};
 #[cfg(feature = "fault-injection")]
 use plinth_arch_x86::fault_injection::{self, Nmis};
+use plinth_arch_x86::halt;
 use plinth_arch_x86::interrupts::Interrupts;
+use plinth_arch_x86::nested_misconfig::{self, Answer};
 use plinth_arch_x86::nmi::NmiNote;
 use plinth_arch_x86::per_cpu::PerCpu;
-use plinth_arch_x86::sleep;
 use plinth_arch_x86::stopped_guest::can_take_over;
 use plinth_arch_x86::user::{self, UserRegisters};
 use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, Spa, TakeBack, UserExit, VsHw};
 
+use crate::fast_path::FastPath;
 use crate::launch::BackendPages;
 use crate::msr_table::TABLE;
-use crate::serve::Serving;
-use crate::vmcb::{EVENT_VALID, Vmcb, exit};
+use crate::vmcb::{EVENT_VALID, Vmcb, exit_code};
 use crate::vs::SvmVs;
-use crate::{Svm, emulate, exits, msr_exits, switch, timer};
+use crate::{Svm, deadline, emulate, exit, msr_exits, switch};
 
 /// The processor.
 #[derive(Debug)]
@@ -58,32 +58,32 @@ impl SvmCpu {
     fn left(&mut self, vs: &mut SvmVs, registers: ExitRegisters, guest: &impl GuestMemory) -> Option<Exit> {
         match vs.view().control.exit_code as u32 {
             // By far the most frequent one.
-            exit::CPUID => return Some(Exit::of(ExitClass::IdRead)),
-            exit::IRET => {
+            exit_code::CPUID => return Some(Exit::of(ExitClass::IdRead)),
+            exit_code::IRET => {
                 vs.interrupt_return();
                 if vs.deadline.is_some() {
-                    return timer::exit(vs);
+                    return deadline::exit(vs);
                 }
             }
-            exit::INVD => {
+            exit_code::INVD => {
                 // Caches are written back, never just dropped: the kernel's own data is in them.
                 emulate::write_back_caches();
                 if vs.advance(guest).is_err() {
                     vs.inject(Event::Undefined);
                 }
             }
-            exit::NMI => {
+            exit_code::NMI => {
                 return Some(NmiNote::kick(self.take_pending_nmis()));
             }
-            exit::MSR => return msr_exits::serve(vs, registers, guest),
-            exit::EXCEPTION_DB if vs.has_step() => return vs.debug_exception(),
-            exit::EXCEPTION_DB | exit::EXCEPTION_AC => return self.exception(vs),
-            exit::IOIO if acpi_sleep::may_concern(exits::port(vs)) => {
+            exit_code::MSR => return msr_exits::serve(vs, registers, guest),
+            exit_code::EXCEPTION_DB if vs.has_step() => return vs.debug_exception(),
+            exit_code::EXCEPTION_DB | exit_code::EXCEPTION_AC => return self.exception(vs),
+            exit_code::IOIO if acpi_sleep::may_concern(exit::port(vs)) => {
                 return sleep_port(vs, guest, registers);
             }
-            exit::INTR if vs.deadline.is_some() => return timer::exit(vs),
-            exit::NESTED_PAGE_FAULT if exits::is_broken_entry(vs) => return broken_entry(vs),
-            _ => return Some(exits::classify(vs)),
+            exit_code::INTR if vs.deadline.is_some() => return deadline::exit(vs),
+            exit_code::NESTED_PAGE_FAULT if exit::is_broken_entry(vs) => return broken_entry(vs),
+            _ => return Some(exit::classify(vs)),
         }
         None
     }
@@ -96,7 +96,7 @@ impl SvmCpu {
             0 => {}
             count => return Some(NmiNote::kick(count)),
         }
-        timer::reached(vs).or(ends_turn.then_some(Exit::of(ExitClass::Interrupt)))
+        deadline::reached(vs).or(ends_turn.then_some(Exit::of(ExitClass::Interrupt)))
     }
 
     /// Takes NMIs that are held back. Returns how many there were.
@@ -104,7 +104,7 @@ impl SvmCpu {
         self.load_host();
         // SAFETY: the kernel's IDT is loaded (#VMEXIT restored it), interrupts are off, and so is the TSS with the NMI's
         // stack.
-        unsafe { sleep::take_pending_nmi() };
+        unsafe { halt::take_pending_nmi() };
         self.note.take()
     }
 
@@ -134,7 +134,7 @@ impl SvmCpu {
         // SAFETY: the kernel's IDT and TSS are loaded, with a stub for every interrupt, and interrupts are off. EFER.SVME is set.
         unsafe {
             switch::stgi();
-            sleep::accept_interrupts();
+            halt::accept_interrupts();
             switch::clgi();
         }
     }
@@ -159,12 +159,12 @@ impl SvmCpu {
 /// An access to a port close to those that put the machine to sleep. All but the root VM's to these are the extension's to decide.
 #[cold]
 fn sleep_port(vs: &mut SvmVs, guest: &impl GuestMemory, registers: ExitRegisters) -> Option<Exit> {
-    let access = exits::port_access(vs);
+    let access = exit::port_access(vs);
     let served = vs.is_root && acpi_sleep::serve(vs, &access, guest, registers);
     (!served).then(|| access.exit())
 }
 
-/// The kernel's own tables are broken: see [`plinth_arch_x86::broken_entry`].
+/// The kernel's own tables are broken: see [`plinth_arch_x86::nested_misconfig`].
 #[cold]
 fn broken_entry(vs: &mut SvmVs) -> Option<Exit> {
     let Vmcb { control, save } = vs.view();
@@ -172,9 +172,9 @@ fn broken_entry(vs: &mut SvmVs) -> Option<Exit> {
     let (root, at) = (Spa::new(control.nested_cr3), control.exit_info[1]);
     let memory = vs.memory();
     let answer = if vs.features.five_levels {
-        broken_entry::answer::<5>(&memory, root, at, save.cr4, delivering)
+        nested_misconfig::answer::<5>(&memory, root, at, save.cr4, delivering)
     } else {
-        broken_entry::answer::<4>(&memory, root, at, save.cr4, delivering)
+        nested_misconfig::answer::<4>(&memory, root, at, save.cr4, delivering)
     };
     match answer {
         Answer::Raise(event) => vs.inject(event),
@@ -227,7 +227,7 @@ impl HostCpu for SvmCpu {
             }
             // SAFETY: the guest's hidden state has just been loaded; the kernel runs with SVM on, no interrupt arrives in it
             // and the host save area is set.
-            unsafe { Serving { vs: &mut *vs, exit_page, policy, guest, declared: &mut *declared }.run() };
+            unsafe { FastPath { vs: &mut *vs, exit_page, policy, guest, declared: &mut *declared }.run() };
             if interruptible {
                 switch::cli();
             }
@@ -245,7 +245,7 @@ impl HostCpu for SvmCpu {
         self.load_host();
         // BOUND: the root VM's to set, which starts this processor, or nobody's. No other one waits for one that sleeps here.
         // SAFETY: the kernel's IDT and TSS are loaded and interrupts are off, as always in the kernel.
-        unsafe { sleep::halt_until_nmi() };
+        unsafe { halt::halt_until_nmi() };
         self.note.take() != 0
     }
 

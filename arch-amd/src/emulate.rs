@@ -8,7 +8,7 @@ use plinth_arch_x86::port_table;
 use plinth_hal::{Event, Exit, ExitClass, GuestMemory, Spa, VsHw};
 
 use crate::msr_exits::GENERAL_PROTECTION;
-use crate::permission_maps;
+use crate::vm;
 use crate::vs::SvmVs;
 
 /// Answers an exit. Returns false for one that it does not know.
@@ -33,7 +33,7 @@ pub(crate) fn as_bare_machine(
         ExitClass::PortRead | ExitClass::PortWrite if vs.is_root && !PortAccess::of(exit).wraps() => {
             let (memory, iopm) = (vs.memory(), Spa::new(vs.view().control.iopm_base));
             port_table::without_extension(exit)
-                .for_each(|(port, exits)| permission_maps::set_port(&memory, iopm, port, exits));
+                .for_each(|(port, exits)| vm::set_port(&memory, iopm, port, exits));
             true
         }
         ExitClass::Virtualization => {

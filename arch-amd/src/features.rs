@@ -5,13 +5,17 @@ use plinth_arch_x86::{cpuid, launch, msr};
 use plinth_extension_api::abi::cpuid::has_guest_invlpgb;
 use plinth_launch::{LaunchError, LaunchStatus};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
+// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
+use spin::Once;
 
 use crate::encryption;
-use crate::permission_maps::VM_CR;
+use crate::vm::VM_CR;
 use crate::vmcb::EFER_SVME;
 
 /// VM_CR.SVMDIS (AMD APM vol. 2, 15.30.1).
 const SVM_DISABLED: u64 = 1 << 4;
+
+static FEATURES: Once<Features> = Once::new();
 
 /// The optional parts of SVM that are used where the processor has them.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +59,16 @@ impl Features {
         physical_bits: 36,
         hardening: 0,
     };
+
+    /// What was found when the first processor launched; nothing optional before that.
+    pub(crate) fn current() -> Self {
+        FEATURES.get().copied().unwrap_or(Self::NONE)
+    }
+
+    /// Keeps these, if they are the first ones. Returns those that count: the first processor's.
+    pub(crate) fn keep(self) -> Self {
+        *FEATURES.call_once(|| self)
+    }
 }
 
 /// CR4.SMEP.

@@ -1,44 +1,25 @@
 //! From the loader's call to the kernel's loop on this processor, and the ways out of it.
 
-use plinth_arch_x86::cold_start::ColdProcessors;
+use plinth_arch_x86::ap_startup::SecondaryCpus;
 use plinth_arch_x86::extended_state;
+use plinth_arch_x86::kpti::{KptiRoots, has_pcids};
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::launch_stack;
 use plinth_arch_x86::nmi::{self, NmiNote};
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
 use plinth_arch_x86::speculation::Processor;
-use plinth_arch_x86::tables::{Tables, has_pcids};
 use plinth_arch_x86::{NptFormat, msr, msr_access};
 use plinth_kernel::{Departure, Kernel, PpResources};
 use plinth_launch::{LaunchError, LaunchStatus};
-// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
-use spin::Once;
 
 use crate::cpu::SvmCpu;
 use crate::features::{self, Features};
 use crate::msr_table::QUIET;
-use crate::permission_maps::{VM_CR, VM_CR_R_INIT, VM_HSAVE_PA};
-use crate::vmcb::{EFER_SVME, Vmcb};
+use crate::root_state::SvmRoot;
+use crate::vm::{VM_CR, VM_CR_R_INIT, VM_HSAVE_PA};
+use crate::vmcb::EFER_SVME;
 use crate::{Svm, memory_types, spec_ctrl, switch};
-
-static FEATURES: Once<Features> = Once::new();
-
-impl Features {
-    /// What was found when the first processor launched; nothing optional before that.
-    pub(crate) fn current() -> Self {
-        FEATURES.get().copied().unwrap_or(Self::NONE)
-    }
-}
-
-/// The state of an OS on this processor when Plinth launched.
-#[derive(Debug)]
-pub struct SvmRoot {
-    /// What MOV, RDMSR and the like can read.
-    pub(crate) state: RootState,
-    /// The page into which VMSAVE put the rest.
-    pub(crate) hidden: u64,
-}
 
 /// The pages that the kernel gave this backend for one processor.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +71,7 @@ pub unsafe fn launch(kernel: &'static Kernel<Svm>, call: &Call<'_>) -> LaunchSta
 /// As [`launch`].
 unsafe fn try_launch(kernel: &'static Kernel<Svm>, call: &Call<'_>) -> Result<LaunchStatus, LaunchStatus> {
     let features = features::probe()?;
-    let features = *FEATURES.call_once(|| features);
+    let features = features.keep();
     launch::check_levels(launch::has_five_levels(), features.five_levels)?;
     if call.pp == 0 {
         // SAFETY: forwarded to the caller.
@@ -118,7 +99,7 @@ unsafe fn prepare(
     // SAFETY: forwarded to the caller. Where the loader launches one processor alone, the others run nothing that is
     // needed.
     unsafe {
-        let cold = ColdProcessors::find(call.info, &launch::memory(call.info));
+        let cold = SecondaryCpus::find(call.info, &launch::memory(call.info));
         kernel.prepare(launch::platform(call.info, features.giant_leaves, nested_format, bits, &cold)?)?;
         cold.install(kernel, BackendPages::COUNT, call)?;
     }
@@ -144,7 +125,7 @@ unsafe fn take_over(
     frame: &EntryFrame,
 ) -> LaunchStatus {
     let pages = BackendPages(resources.backend.raw());
-    let tables = Tables::new(&resources, has_pcids());
+    let tables = KptiRoots::new(&resources, has_pcids());
     // SAFETY: the caller vouches for the mode; the pages are fresh and this processor's alone; turning SVM on
     // changes nothing yet, and from CLGI on nothing interrupts.
     let state = unsafe {
@@ -222,18 +203,6 @@ unsafe fn depart(hidden: u64, state: &RootState) -> ! {
         plinth_arch_x86::fault_injection::inject_nmi();
         state.resume_from_svm()
     }
-}
-
-/// Copies what VMSAVE put into one block to another.
-pub(crate) fn copy_hidden_state(from: u64, to: &mut Vmcb) {
-    // SAFETY: `from` is the page that `take_over` saved into: mapped, and written by nobody any more.
-    let from = unsafe { &(*(from as *const Vmcb)).save };
-    let to = &mut to.save;
-    (to.fs, to.gs, to.ldtr, to.tr) = (from.fs, from.gs, from.ldtr, from.tr);
-    (to.star, to.lstar, to.cstar, to.sfmask) = (from.star, from.lstar, from.cstar, from.sfmask);
-    to.kernel_gs_base = from.kernel_gs_base;
-    (to.sysenter_cs, to.sysenter_esp, to.sysenter_eip) =
-        (from.sysenter_cs, from.sysenter_esp, from.sysenter_eip);
 }
 
 /// The reason why a processor that is not launched cannot be: for callers that look before they launch.

@@ -7,32 +7,34 @@
 #![no_std]
 
 mod cpu;
+mod deadline;
 mod emulate;
 mod encryption;
-mod exits;
+mod exit;
+mod fast_path;
 mod features;
 mod guest_nmi;
-mod instruction;
 mod launch;
 mod memory_types;
 mod msr_exits;
 mod msr_table;
-mod permission_maps;
-mod processor;
+mod next_rip;
 mod reflect;
 mod registers;
-mod serve;
-mod setup;
+mod reset;
+mod root_state;
 mod spec_ctrl;
+mod stopped_guest;
 mod switch;
-mod timer;
+mod vm;
 mod vmcb;
 mod vs;
 
 pub use cpu::SvmCpu;
 pub use features::is_our_vendor;
-pub use launch::{SvmRoot, launch, refusal};
-pub use permission_maps::SvmVm;
+pub use launch::{launch, refusal};
+pub use root_state::SvmRoot;
+pub use vm::SvmVm;
 pub use vs::SvmVs;
 
 use plinth_arch_x86::exit_registers::ExitPage;

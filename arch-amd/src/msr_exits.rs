@@ -1,17 +1,17 @@
 //! RDMSR and WRMSR of the root VM that exit: the kernel answers them by the table, unless the extension has asked to see them.
 
+use plinth_arch_x86::apic_access::owns;
 use plinth_arch_x86::exit_registers::{ExitRegisters, NumberedWrite, answer_rdmsr, msr_number};
 use plinth_arch_x86::msr_access::{self, ReadAnswer, WriteAnswer};
 use plinth_arch_x86::mtrr::MtrrWrite;
-use plinth_arch_x86::processor::owns;
 use plinth_arch_x86::{efer, msr};
 use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostFault, VsHw};
 
-use crate::exits::BY_MSR;
+use crate::exit::BY_MSR;
 use crate::msr_table::TABLE;
 use crate::vmcb::{EFER_SVME, clean};
 use crate::vs::SvmVs;
-use crate::{instruction, memory_types};
+use crate::{memory_types, next_rip};
 
 pub(crate) const GENERAL_PROTECTION: Event = Event::Exception { vector: 13, error_code: Some(0) };
 
@@ -47,7 +47,7 @@ fn write(vs: &mut SvmVs, write: NumberedWrite, guest: &impl GuestMemory) -> Opti
         return Some(Exit { class: ExitClass::RegisterWrite, number, detail: 0 });
     }
     // What cannot be skipped must not be carried out either.
-    if instruction::next_rip(vs, guest).is_err() {
+    if next_rip::next_rip(vs, guest).is_err() {
         vs.inject(Event::Undefined);
         return None;
     }

@@ -5,9 +5,9 @@
 //! that is misaligned at privilege level 3. The processor then delivers it for ever, and lets nothing in, not even NMIs
 //! (CVE-2015-8104, CVE-2015-5307). With an exit in each round the kernel gets in.
 
-use crate::vmcb::{Control, EVENT_ERROR_CODE, EVENT_EXCEPTION, EVENT_VALID, exit};
+use crate::vmcb::{Control, EVENT_ERROR_CODE, EVENT_EXCEPTION, EVENT_VALID, exit_code};
 
-const ALIGNMENT_CHECK: u32 = exit::EXCEPTION_AC - exit::EXCEPTION_DB + DEBUG;
+const ALIGNMENT_CHECK: u32 = exit_code::EXCEPTION_AC - exit_code::EXCEPTION_DB + DEBUG;
 const DEBUG: u32 = 1;
 
 /// The exceptions that every VS intercepts.
@@ -29,7 +29,7 @@ pub(crate) enum CutOff {
 pub(crate) fn reflect(control: &mut Control) -> CutOff {
     let cut_off = cut_off(control.exit_interrupt_info);
     let raised = match control.exit_code as u32 {
-        exit::EXCEPTION_AC => EVENT_ERROR_CODE | u64::from(ALIGNMENT_CHECK) | control.exit_info[0] << 32,
+        exit_code::EXCEPTION_AC => EVENT_ERROR_CODE | u64::from(ALIGNMENT_CHECK) | control.exit_info[0] << 32,
         _ => u64::from(DEBUG),
     };
     control.event_injection = EVENT_VALID | EVENT_EXCEPTION | raised;

@@ -1,5 +1,7 @@
 //! The virtual machine control block (AMD APM vol. 2, appendix B).
 
+pub(crate) mod setup;
+
 use core::mem::offset_of;
 
 use plinth_arch_x86::root_state::Segment;
@@ -172,7 +174,7 @@ pub(crate) const EVENT_NMI: u64 = 2 << 8;
 pub(crate) const EVENT_EXCEPTION: u64 = 3 << 8;
 
 /// Exit codes (AMD APM vol. 2, appendix C).
-pub(crate) mod exit {
+pub(crate) mod exit_code {
     pub(crate) const EXCEPTION_DB: u32 = 0x41;
     pub(crate) const EXCEPTION_AC: u32 = 0x51;
     pub(crate) const INTR: u32 = 0x60;

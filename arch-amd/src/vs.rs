@@ -1,6 +1,5 @@
 //! One virtual state on SVM: a VMCB and a place for the general registers while it is not active.
 
-use core::array;
 use core::mem::offset_of;
 
 use plinth_arch_x86::IdentityMemory;
@@ -10,9 +9,8 @@ use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::msr;
 use plinth_arch_x86::msr_maps::MsrMaps;
-use plinth_arch_x86::root_state::{RootState, Segment, TableRegister};
 use plinth_arch_x86::single_step::{self, RESUME_FLAG, STEP_CAUSE, Step, TRAP_FLAG};
-use plinth_arch_x86::stopped_guest::{self, StoppedGuest};
+use plinth_arch_x86::stopped_guest::{self as guest_view, StoppedGuest};
 use plinth_extension_api::abi::ExitPage;
 use plinth_hal::{
     BadInstruction, BadRegister, Event, Exit, ExitClass, FrameSource, Gpa, GuestAccess, GuestMemory, Gva,
@@ -21,21 +19,15 @@ use plinth_hal::{
 
 use crate::features::Features;
 use crate::guest_nmi::{Delivery, GuestNmi};
-use crate::launch::{SvmRoot, copy_hidden_state};
-use crate::permission_maps::{Msrpm, ROOT_TAG, SvmVm};
 use crate::reflect::CutOff;
-use crate::vmcb::{self, EFER_SVME, EVENT_VALID, Vmcb, clean, misc};
-use crate::{Svm, instruction, processor, reflect, registers, setup, timer};
+use crate::root_state::{self, SvmRoot};
+use crate::vm::{Msrpm, ROOT_TAG, SvmVm};
+use crate::vmcb::{self, EVENT_VALID, Vmcb, clean, misc, setup};
+use crate::{Svm, deadline, next_rip, reflect, registers, reset, stopped_guest};
 
 /// The VMCB, and behind it the page of the saved general registers. Behind these the extended state.
 const PAGES: usize = 2;
 
-/// RFLAGS bit 1 reads as 1.
-const FLAGS_RESET: u64 = 1 << 1;
-/// CR0.ET, and caches disabled: the state after INIT (AMD APM vol. 2, table 14-1).
-const CR0_RESET: u64 = 0x6000_0010;
-/// The PAT after a reset.
-const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// The vector of NMIs.
 const NMI_VECTOR: u64 = 2;
 /// Exception vector 1.
@@ -63,7 +55,7 @@ pub struct SvmVs {
     pub(crate) apic: GuestApic,
     /// Counts exceptions that the kernel delivers.
     reflections: u8,
-    /// When the guest has to exit: see [`crate::timer`].
+    /// When the guest has to exit: see [`crate::deadline`].
     pub(crate) deadline: Option<u64>,
 }
 
@@ -230,31 +222,6 @@ impl SvmVs {
         self.changed(clean::DEBUG_REGISTERS);
     }
 
-    /// The state of the processor that the guest takes back: the inverse of [`VsHw::init_root`].
-    pub(crate) fn to_root_state(&self, registers: ExitRegisters) -> RootState {
-        let save = &self.vmcb.save;
-        RootState {
-            registers: registers.take(array::from_fn(|number| number)),
-            rip: save.rip,
-            rflags: save.rflags,
-            cr0: save.cr0,
-            cr2: save.cr2,
-            cr3: save.cr3,
-            cr4: save.cr4,
-            efer: save.efer & !EFER_SVME,
-            dr6: save.dr6,
-            dr7: save.dr7,
-            pat: save.pat,
-            spec_ctrl: save.spec_ctrl,
-            es: save.es,
-            cs: save.cs,
-            ss: save.ss,
-            ds: save.ds,
-            gdtr: TableRegister { limit: save.gdtr.limit as u16, base: save.gdtr.base },
-            idtr: TableRegister { limit: save.idtr.limit as u16, base: save.idtr.base },
-        }
-    }
-
     /// Has an interrupt wait, or none.
     fn set_virtual_interrupt(&mut self, vector: Option<u8>) {
         const VECTOR: u64 = 0xFF << vmcb::VIRTUAL_VECTOR_SHIFT;
@@ -265,10 +232,6 @@ impl SvmVs {
         }
         self.changed(clean::VIRTUAL_INTERRUPT);
     }
-}
-
-fn table(register: TableRegister) -> Segment {
-    Segment { selector: 0, attributes: 0, limit: u32::from(register.limit), base: register.base }
 }
 
 impl VsHw for SvmVs {
@@ -304,7 +267,7 @@ impl VsHw for SvmVs {
             deadline: None,
         };
         vs.init_control(vm);
-        vs.init_reset_state();
+        reset::initialize(&mut vs.vmcb.save);
         Ok(vs)
     }
 
@@ -313,26 +276,10 @@ impl VsHw for SvmVs {
     }
 
     fn init_root(&mut self, root: &SvmRoot, exit_page: ExitPageWriter) {
-        copy_hidden_state(root.hidden, self.vmcb);
+        root_state::take_root(self.vmcb, root);
         // SAFETY: no VS has run on this processor yet: what is there is the OS's.
         unsafe { self.extended.adopt() };
-        let root = &root.state;
-        let save = &mut self.vmcb.save;
-        save.cr0 = root.cr0;
-        save.cr2 = root.cr2;
-        save.cr3 = root.cr3;
-        save.cr4 = root.cr4;
-        save.efer = root.efer | EFER_SVME;
-        save.dr6 = root.dr6;
-        save.dr7 = root.dr7;
-        save.pat = root.pat;
-        save.spec_ctrl = root.spec_ctrl;
-        save.rip = root.rip;
-        save.rflags = root.rflags;
-        (save.es, save.cs, save.ss, save.ds) = (root.es, root.cs, root.ss, root.ds);
-        (save.gdtr, save.idtr) = (table(root.gdtr), table(root.idtr));
-        save.cpl = 0;
-        for (number, register) in root.registers.iter().enumerate() {
+        for (number, register) in root.state.registers.iter().enumerate() {
             exit_page.set_general(number, *register);
         }
         self.changed(clean::ALL);
@@ -355,7 +302,7 @@ impl VsHw for SvmVs {
 
     #[inline]
     fn advance(&mut self, guest: &impl GuestMemory) -> Result<(), BadInstruction> {
-        let next = instruction::next_rip(self, guest)?;
+        let next = next_rip::next_rip(self, guest)?;
         self.advance_to(next);
         Ok(())
     }
@@ -408,7 +355,7 @@ impl VsHw for SvmVs {
         access: GuestAccess,
         guest: &impl GuestMemory,
     ) -> Result<Option<Gpa>, UnknownTables> {
-        Ok(stopped_guest::translate(&self.paging(), gva, access, guest))
+        Ok(guest_view::translate(&self.paging(), gva, access, guest))
     }
 
     fn set_nested_root(&mut self, root: Spa) {
@@ -428,11 +375,11 @@ impl VsHw for SvmVs {
         guest: &impl GuestMemory,
         registers: ExitRegisters,
     ) -> Result<ProcessorEvent, BadInstruction> {
-        processor::control(self, exit, guest, registers)
+        stopped_guest::control(self, exit, guest, registers)
     }
 
     fn reset(&mut self, page: ExitPageWriter) {
-        self.init_reset_state();
+        reset::initialize(&mut self.vmcb.save);
         self.nmi = GuestNmi::default();
         self.vmcb.control.interrupt_control &= !(vmcb::VIRTUAL_NMI | vmcb::VIRTUAL_NMI_BLOCKED);
         // The kernel says it again before the VS runs.
@@ -471,7 +418,7 @@ impl VsHw for SvmVs {
     }
 
     fn set_deadline(&mut self, deadline: Option<u64>) {
-        timer::set(self, deadline);
+        deadline::set(self, deadline);
     }
 
     fn registers_at(&self) -> Spa {
@@ -498,31 +445,6 @@ impl SvmVs {
         control.asid = self.asid;
         control.nested_cr3 = vm.nested_root().raw();
         self.flush_tlb();
-    }
-
-    /// The state after INIT (AMD APM vol. 2, table 14-1), but for what INIT leaves alone.
-    fn init_reset_state(&mut self) {
-        const DATA: u16 = 0x93;
-        const CODE: u16 = 0x9B;
-        const LDT: u16 = 0x82;
-        const TSS: u16 = 0x8B;
-        let segment = |attributes| Segment { selector: 0, attributes, limit: 0xffff, base: 0 };
-        let save = &mut self.vmcb.save;
-        (save.es, save.ss, save.ds, save.fs, save.gs) =
-            (segment(DATA), segment(DATA), segment(DATA), segment(DATA), segment(DATA));
-        save.cs = Segment { selector: 0xF000, attributes: CODE, limit: 0xffff, base: 0xFFFF_0000 };
-        (save.gdtr, save.idtr) = (segment(0), segment(0));
-        (save.ldtr, save.tr) = (segment(LDT), segment(TSS));
-        save.cpl = 0;
-        save.efer = EFER_SVME;
-        (save.cr0, save.cr2, save.cr3, save.cr4) = (CR0_RESET, 0, 0, 0);
-        (save.dr6, save.dr7) = (0xFFFF_0FF0, 0x400);
-        (save.rip, save.rflags) = (0xFFF0, FLAGS_RESET);
-        if save.pat == 0 {
-            save.pat = PAT_RESET;
-        }
-        save.rax = 0;
-        save.rsp = 0;
     }
 
     /// Takes RAX and RSP, which the VMCB holds, from the exit page.

@@ -10,13 +10,13 @@ use plinth_arch_x86::exit_registers::number::RSP;
 use plinth_extension_api::abi::register;
 use plinth_hal::{Gpa, GuestMemory};
 
-use crate::current::Current;
 use crate::features::{CR4_VMXE, Features};
-use crate::field::{
+use crate::segments;
+use crate::vmcs::current::Current;
+use crate::vmcs::field::{
     CR0_MASK, CR0_SHADOW, CR4_SHADOW, ENTRY_CONTROLS, GUEST_CR0, GUEST_CR3, GUEST_CR4, GUEST_EFER,
     GUEST_RIGHTS, GUEST_RSP, PDPTE, QUALIFICATION,
 };
-use crate::segments;
 
 const PE: u64 = 1 << 0;
 const ET: u64 = 1 << 4;
@@ -189,7 +189,7 @@ pub(crate) fn fits(features: &Features, number: u64, value: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vmcs_in_memory::fresh;
+    use crate::vmcs::in_memory::fresh;
 
     /// Memory with a directory at 0x1020.
     struct Directory([u64; 4]);

@@ -1,40 +1,40 @@
 //! A processor with VMX, while the kernel runs on it.
 
-mod interface;
-mod seldom;
-
 use plinth_arch_x86::apic::LocalApic;
 use plinth_arch_x86::exit_registers::{ExitPage, ExitRegisters};
+#[cfg(feature = "fault-injection")]
+use plinth_arch_x86::fault_injection::{self, Nmis};
+use plinth_arch_x86::halt;
 use plinth_arch_x86::interrupts::Interrupts;
 use plinth_arch_x86::msr;
-use plinth_arch_x86::nmi::{self, NmiNote};
+use plinth_arch_x86::nmi::NmiNote;
 use plinth_arch_x86::per_cpu::PerCpu;
-use plinth_arch_x86::sleep;
 use plinth_arch_x86::speculation::Processor;
-use plinth_arch_x86::user::UserRegisters;
-use plinth_hal::{Exit, ExitClass, GuestMemory, IdPolicy, UserExit};
+use plinth_arch_x86::stopped_guest::can_take_over;
+use plinth_arch_x86::user::{self, UserRegisters};
+use plinth_hal::{Exit, GuestMemory, HostCpu, IdPolicy, TakeBack, UserExit};
 
-use crate::exits::{self, reason};
-use crate::failure;
-use crate::field::INSTRUCTION_ERROR;
-use crate::hidden::Hidden;
-use crate::setup::HostState;
-use crate::switch::{self, Entry, Outcome};
+use crate::launch::BackendPages;
+use crate::lazy_state::LazyState;
+use crate::msr_table::TABLE;
+use crate::switch::Entry;
+use crate::vmcs::setup::HostState;
 use crate::vs::VmxVs;
+use crate::{Vmx, emulate, events, nmi};
 
 /// The processor.
 #[derive(Debug)]
 pub struct VmxCpu {
     per_cpu: *mut PerCpu,
-    host: HostState,
-    host_hidden: Hidden,
-    note: &'static NmiNote,
+    pub(crate) host: HostState,
+    host_lazy: LazyState,
+    pub(crate) note: &'static NmiNote,
     /// Where the registers go that the processor holds for a guest; `None`: it holds the kernel's own.
-    hidden_of: Option<*mut Hidden>,
+    loaded_of: Option<*mut LazyState>,
     /// What CSTAR holds: always a guest's, the kernel and the extension have no use for it.
-    cstar: u64,
+    pub(crate) cstar: u64,
     /// How guests are entered, but for whether it is the first time.
-    entry: Entry,
+    pub(crate) entry: Entry,
     apic: LocalApic,
     id: u32,
     interrupts: Interrupts,
@@ -48,23 +48,23 @@ impl VmxCpu {
     /// the processor is in VMX root operation. `note` is what its NMI handler writes.
     pub(crate) unsafe fn new(per_cpu: *mut PerCpu, host: HostState, note: &'static NmiNote) -> Self {
         let apic = LocalApic::current();
-        let host_hidden = Hidden::read();
-        let (cstar, id) = (host_hidden.cstar, apic.announce());
+        let host_lazy = LazyState::read();
+        let (cstar, id) = (host_lazy.cstar, apic.announce());
         let entry = Entry::new(&Processor::current());
         let interrupts = Interrupts::default();
-        Self { per_cpu, host, host_hidden, note, hidden_of: None, cstar, entry, apic, id, interrupts }
+        Self { per_cpu, host, host_lazy, note, loaded_of: None, cstar, entry, apic, id, interrupts }
     }
 
-    /// Puts the guest's hidden registers away and the kernel's in their place.
+    /// Puts the guest's lazily switched registers away and the kernel's in their place.
     #[inline]
     fn load_host(&mut self) {
-        if let Some(place) = self.hidden_of.take() {
+        if let Some(place) = self.loaded_of.take() {
             // SAFETY: the place is the VS's that they were loaded from; a VS is destroyed only after a turn of the
             // extension, which begins here. A VM exit leaves the GDT without a limit: the extension must not see
             // beyond its end.
             unsafe {
                 (*place).take_changed();
-                self.host_hidden.load_system_calls();
+                self.host_lazy.load_system_calls();
                 PerCpu::load_gdt(self.per_cpu);
             }
         }
@@ -75,13 +75,13 @@ impl VmxCpu {
     /// Takes the interrupts that are pending. NMIs come in anyway.
     fn accept_interrupts() {
         // SAFETY: the kernel's IDT and TSS are loaded, with a stub for every interrupt, and interrupts are off.
-        unsafe { sleep::accept_interrupts() };
+        unsafe { halt::accept_interrupts() };
     }
 
     #[inline]
-    fn load_guest(&mut self, vs: &mut VmxVs) {
-        let place = vs.hidden();
-        if self.hidden_of == Some(place) {
+    pub(crate) fn load_guest(&mut self, vs: &mut VmxVs) {
+        let place = vs.lazy_state();
+        if self.loaded_of == Some(place) {
             return;
         }
         self.load_host();
@@ -95,7 +95,7 @@ impl VmxCpu {
         if cstar != self.cstar {
             self.load_cstar(cstar);
         }
-        self.hidden_of = Some(place);
+        self.loaded_of = Some(place);
     }
 
     #[cold]
@@ -104,68 +104,78 @@ impl VmxCpu {
         unsafe { msr::write(msr::index::CSTAR, cstar) };
         self.cstar = cstar;
     }
+}
 
-    /// Runs the guest until it exits. Returns the reason, or what happened instead.
+impl HostCpu for VmxCpu {
+    type Arch = Vmx;
+
+    plinth_arch_x86::common_host_methods!();
+
     #[inline]
-    fn switch(&mut self, vs: &mut VmxVs, exit_page: ExitPage) -> Result<u32, Exit> {
-        self.load_guest(vs);
-        let launched = vs.prepare_entry(&self.host, exit_page.registers_once());
-        // SAFETY: the VMCS is current and complete, and the guest's hidden registers have just been loaded.
-        let outcome = unsafe {
-            let registers = exit_page.world_switch_words().as_ptr() as u64;
-            switch::run(registers, self.entry.with(launched), &mut vs.host_rsp, self.note.flag())
-        };
-        match outcome {
-            Outcome::Exit => Ok(vs.after_exit(exit_page.writer())),
-            Outcome::Interrupted => {
-                if !launched {
-                    vs.not_entered();
-                }
-                Err(NmiNote::kick(self.note.take()))
-            }
-            Outcome::Failed => {
-                let exit = instruction_failed(vs);
-                vs.put_to_rest();
-                Err(exit)
-            }
-        }
+    fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
+        self.load_host();
+        // SAFETY: `new` was told that everything is loaded; `load_host` has put the lazily switched part back.
+        let called = unsafe { user::run(self.per_cpu, context) };
+        let exit = if called { UserExit::Call } else { self.not_called(context) };
+        #[cfg(feature = "fault-injection")]
+        fault_injection::serve(exit, context, Nmis { note: self.note, held_back: false });
+        exit
     }
 
-    /// Serves exits that neither the rest of the kernel nor the extension needs to see. Returns the exit otherwise.
     #[inline]
-    fn serve(
+    fn run(
         &mut self,
         vs: &mut VmxVs,
-        exit_reason: u32,
-        registers: ExitRegisters,
+        exit_page: ExitPage,
         policy: &IdPolicy,
         guest: &impl GuestMemory,
         declared: &mut u64,
-    ) -> Option<Exit> {
-        match exit_reason {
-            reason::CPUID => {
-                if !interface::answer(vs, registers, policy, guest) {
-                    return Some(Exit::of(ExitClass::IdRead));
-                }
-                *declared = declared.wrapping_add(1);
-                None
+    ) -> Exit {
+        vs.follow_directory(guest);
+        loop {
+            let exit_reason = match self.switch(vs, exit_page) {
+                Ok(exit_reason) => exit_reason,
+                Err(exit) => return exit,
+            };
+            if let Some(exit) =
+                self.try_handle(vs, exit_reason, exit_page.registers_once(), policy, guest, declared)
+            {
+                return exit;
             }
-            reason::EXCEPTION_OR_NMI => {
-                const NMI_VECTOR: u32 = 2;
-                if exits::event_vector(vs) != NMI_VECTOR {
-                    return seldom::exception(vs, exit_reason);
-                }
-                nmi::unblock();
-                Some(Exit::of(ExitClass::Kick))
-            }
-            _ => self.serve_seldom(vs, exit_reason, registers, guest),
         }
     }
-}
 
-#[cold]
-fn instruction_failed(vs: &VmxVs) -> Exit {
-    let number = vs.with(|vmcs| vmcs.read(INSTRUCTION_ERROR));
-    log::error!("VM entry failed with error {number}: {}", failure::instruction_error(number));
-    Exit { class: ExitClass::EntryRefused, number: u64::from(number), detail: 1 }
+    fn park(&mut self, wake: impl Fn() -> bool) -> bool {
+        if !wake() {
+            // BOUND: the root VM's to set, which starts this processor, or nobody's. No PP waits for a parked PP.
+            // SAFETY: the kernel's IDT is loaded and interrupts are off, as always in the kernel.
+            unsafe { nmi::halt_until_nmi(self.note.flag()) };
+        }
+        self.note.take() != 0
+    }
+
+    fn take_kicks(&mut self) -> u32 {
+        self.note.take()
+    }
+
+    fn emulate(
+        &mut self,
+        vs: &mut VmxVs,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        registers: ExitRegisters,
+    ) -> bool {
+        emulate::as_bare_machine(vs, exit, guest, registers)
+    }
+
+    fn can_promote(&mut self, vs: &VmxVs, guest: &impl GuestMemory, _: ExitRegisters) -> TakeBack {
+        self.load_host();
+        if vs.with(events::expects_one) {
+            return TakeBack::Later;
+        }
+        let local = 0u8;
+        let (stack, way) = (&raw const local as u64, BackendPages::of(self.per_cpu).way());
+        let pages = core::iter::once(way).chain(self.apic.mapped_page());
+        TakeBack::now_if(can_take_over(vs, guest, stack, vs.features.five_levels, pages))
+    }
 }

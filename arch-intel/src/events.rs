@@ -2,9 +2,9 @@
 
 use plinth_hal::Event;
 
-use crate::controls::{INTERRUPT_WINDOW, NMI_WINDOW};
-use crate::current::Current;
-use crate::field::{
+use crate::vmcs::controls::{INTERRUPT_WINDOW, NMI_WINDOW};
+use crate::vmcs::current::Current;
+use crate::vmcs::field::{
     ACTIVITY, ENTRY_ERROR_CODE, ENTRY_EVENT, ENTRY_INSTRUCTION_LENGTH, EXIT_ERROR_CODE, GUEST_CR0,
     INSTRUCTION_LENGTH, INTERRUPTIBILITY, PENDING_DEBUG, PROCESSOR_CONTROLS, VECTORING_ERROR_CODE,
     VECTORING_EVENT,

@@ -1,9 +1,9 @@
 //! Breaks what the kernel has made, because a test guest asks for it: what no correct kernel lets happen cannot be
 //! tested otherwise. No image has this but the tests' own.
 
-use plinth_arch_x86::broken_entry::path;
 use plinth_arch_x86::exit_registers::ExitRegisters;
 use plinth_arch_x86::exit_registers::number::{RAX, RBX};
+use plinth_arch_x86::nested_misconfig::path;
 use plinth_arch_x86::stopped_guest::StoppedGuest;
 use plinth_hal::{PAGE_SIZE, PhysicalMemory, Spa, VsHw};
 

@@ -11,7 +11,7 @@ use raw_cpuid::{CpuId, CpuIdReaderNative};
 use spin::Once;
 
 use crate::control_registers::CACHING;
-use crate::controls::{self, Controls, FeatureControl};
+use crate::vmcs::controls::{self, Controls, FeatureControl};
 
 /// Bits that CR0 and CR4 must and may have in VMX operation (Intel SDM vol. 3D, appendix A.7 and A.8).
 const CR0_FIXED0: u32 = 0x486;

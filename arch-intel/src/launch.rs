@@ -1,15 +1,15 @@
 //! From the loader's call to the kernel's loop on this processor, and the ways out of it.
 
+use plinth_arch_x86::ap_startup::SecondaryCpus;
 use plinth_arch_x86::apic::LocalApic;
-use plinth_arch_x86::cold_start::ColdProcessors;
 use plinth_arch_x86::departure::{Way, WayPage};
 use plinth_arch_x86::extended_state;
+use plinth_arch_x86::kpti::{KptiRoots, has_pcids};
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
 use plinth_arch_x86::launch_stack;
 use plinth_arch_x86::mtrr::Mtrrs;
 use plinth_arch_x86::per_cpu::{PER_CPU_PAGES, PerCpu};
 use plinth_arch_x86::root_state::{EntryFrame, RootState};
-use plinth_arch_x86::tables::{Tables, has_pcids};
 use plinth_arch_x86::{EptFormat, msr, msr_access};
 use plinth_kernel::{Departure, Kernel, PpResources};
 use plinth_launch::{LaunchError, LaunchStatus};
@@ -17,12 +17,12 @@ use plinth_launch::{LaunchError, LaunchStatus};
 use crate::Vmx;
 use crate::cpu::VmxCpu;
 use crate::features::{self, CR4_VMXE, Features};
-use crate::hidden::VmxRoot;
 use crate::memory_types;
 use crate::msr_table::QUIET;
 use crate::nmi;
-use crate::setup::HostState;
+use crate::root_state::VmxRoot;
 use crate::switch;
+use crate::vmcs::setup::HostState;
 use crate::vmx::{self, Scope};
 
 const EFER_NXE: u64 = 1 << 11;
@@ -100,7 +100,7 @@ unsafe fn prepare(
     // SAFETY: forwarded to the caller. Where the loader launches one processor alone, the others run nothing that is
     // needed.
     unsafe {
-        let cold = ColdProcessors::find(call.info, &launch::memory(call.info));
+        let cold = SecondaryCpus::find(call.info, &launch::memory(call.info));
         kernel.prepare(launch::platform(call.info, features.giant_leaves, nested_format, bits, &cold)?)?;
         cold.install(kernel, BackendPages::COUNT, call)?;
     }
@@ -127,7 +127,7 @@ unsafe fn take_over(
     frame: &EntryFrame,
 ) -> LaunchStatus {
     let pages = BackendPages(resources.backend.raw());
-    let tables = Tables::new(&resources, has_pcids());
+    let tables = KptiRoots::new(&resources, has_pcids());
     // SAFETY: the caller vouches for the mode; the pages are fresh and this processor's alone.
     let mut root = unsafe {
         let root = VmxRoot::capture(RootState::capture(frame));

@@ -6,43 +6,41 @@
 
 #![no_std]
 
-mod bitmaps;
-mod capability;
 mod control_registers;
-mod controls;
 mod cpu;
-mod current;
+mod deadline;
+mod emulate;
 mod events;
-mod exits;
-mod failure;
+mod exit;
+mod fast_path;
 #[cfg(feature = "fault-injection")]
 mod fault_injection;
 mod features;
-mod field;
-mod hidden;
 mod launch;
+mod lazy_state;
 mod memory_types;
 mod msr_exits;
 mod msr_table;
 mod nmi;
-mod processor;
+mod rare_exits;
 mod reflect;
 mod registers;
 mod reset;
+mod root_state;
 mod segments;
-mod setup;
+mod stopped_guest;
 mod switch;
 mod task_switch;
-#[cfg(test)]
-mod vmcs_in_memory;
+mod vm;
+mod vmcs;
 mod vmx;
 mod vs;
 
-pub use bitmaps::VmxVm;
 pub use cpu::VmxCpu;
 pub use features::is_our_vendor;
-pub use hidden::VmxRoot;
 pub use launch::{launch, refusal};
+pub use root_state::VmxRoot;
+pub use vm::VmxVm;
 pub use vs::VmxVs;
 
 use plinth_arch_x86::exit_registers::ExitPage;

@@ -16,7 +16,7 @@ use plinth_launch::{LaunchError, LaunchStatus};
 use spin::Mutex;
 
 use crate::features::Features;
-use crate::processor::GENERAL_PROTECTION;
+use crate::stopped_guest::GENERAL_PROTECTION;
 use crate::vs::VmxVs;
 
 /// By which the root VM's nested tables are made, and were made before the last change.

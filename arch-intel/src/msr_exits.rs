@@ -1,16 +1,16 @@
 //! RDMSR and WRMSR that exit: the kernel answers those of the root VM by the table, unless the extension has asked to see them.
 
+use plinth_arch_x86::apic_access::owns;
 use plinth_arch_x86::exit_registers::{ExitRegisters, NumberedWrite, answer_rdmsr, msr_number};
 use plinth_arch_x86::msr_access::{self, ReadAnswer, WriteAnswer};
 use plinth_arch_x86::mtrr::MtrrWrite;
-use plinth_arch_x86::processor::owns;
 use plinth_hal::{Exit, ExitClass, GuestMemory, VsHw};
 
 use crate::cpu::VmxCpu;
-use crate::exits::BY_MSR;
+use crate::exit::BY_MSR;
 use crate::memory_types;
 use crate::msr_table::TABLE;
-use crate::processor::GENERAL_PROTECTION;
+use crate::stopped_guest::GENERAL_PROTECTION;
 use crate::vs::VmxVs;
 
 impl VmxCpu {

@@ -5,9 +5,9 @@
 //! that is misaligned at privilege level 3. The processor then delivers it for ever, and lets nothing in, not even NMIs and
 //! the preemption timer (CVE-2015-8104, CVE-2015-5307). With an exit in each round the kernel gets in.
 
-use crate::current::Current;
 use crate::events::{self, BLOCKED_NMI, BLOCKED_ONE, CutOff};
-use crate::field::{
+use crate::vmcs::current::Current;
+use crate::vmcs::field::{
     EXIT_EVENT, GUEST_DEBUG_CONTROL, GUEST_DR7, INTERRUPTIBILITY, PENDING_DEBUG, QUALIFICATION,
 };
 
@@ -59,11 +59,11 @@ const fn debug_status(old: u64, causes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::{
+    use crate::vmcs::field::{
         ENTRY_ERROR_CODE, ENTRY_EVENT, ENTRY_INSTRUCTION_LENGTH, EXIT_ERROR_CODE, INSTRUCTION_LENGTH,
         VECTORING_EVENT,
     };
-    use crate::vmcs_in_memory::{found, fresh};
+    use crate::vmcs::in_memory::{found, fresh};
 
     const VALID: u32 = 1 << 31;
     const HARDWARE: u32 = 3 << 8;

@@ -3,15 +3,15 @@
 use plinth_extension_api::abi::register as number;
 
 use crate::control_registers as control;
-use crate::current::Current;
 use crate::features::Features;
-use crate::field::{
+use crate::lazy_state::LazyState;
+use crate::segments;
+use crate::vmcs::current::Current;
+use crate::vmcs::field::{
     Field, GUEST_CR3, GUEST_DR7, GUEST_EFER, GUEST_GDTR_BASE, GUEST_GDTR_LIMIT, GUEST_IDTR_BASE,
     GUEST_IDTR_LIMIT, GUEST_PAT, GUEST_RFLAGS, GUEST_RIP, GUEST_SYSENTER_CS, GUEST_SYSENTER_EIP,
     GUEST_SYSENTER_ESP, Guest,
 };
-use crate::hidden::Hidden;
-use crate::segments;
 
 /// Registers that are a field of the VMCS and nothing else.
 const PLAIN: [(u64, Field<u64, Guest>); 9] = [
@@ -27,7 +27,7 @@ const PLAIN: [(u64, Field<u64, Guest>); 9] = [
 ];
 
 /// Reads a register; `None` for one that a VS does not have.
-pub(crate) fn read(vmcs: &Current, hidden: &Hidden, register: u64) -> Option<u64> {
+pub(crate) fn read(vmcs: &Current, lazy: &LazyState, register: u64) -> Option<u64> {
     if let Some((_, field)) = PLAIN.iter().find(|(number, _)| *number == register) {
         return Some(vmcs.read(*field));
     }
@@ -38,15 +38,15 @@ pub(crate) fn read(vmcs: &Current, hidden: &Hidden, register: u64) -> Option<u64
     const IDTR_LIMIT: u64 = number::X86_IDTR + 1;
     Some(match register {
         number::X86_CR0 => control::read_cr0(vmcs),
-        number::X86_CR2 => hidden.cr2,
+        number::X86_CR2 => lazy.cr2,
         number::X86_CR4 => control::read_cr4(vmcs),
         number::X86_EFER => vmcs.read(GUEST_EFER),
-        number::X86_DR6 => hidden.dr6,
-        number::X86_STAR => hidden.star,
-        number::X86_LSTAR => hidden.lstar,
-        number::X86_CSTAR => hidden.cstar,
-        number::X86_SFMASK => hidden.sfmask,
-        number::X86_KERNEL_GS_BASE => hidden.kernel_gs_base,
+        number::X86_DR6 => lazy.dr6,
+        number::X86_STAR => lazy.star,
+        number::X86_LSTAR => lazy.lstar,
+        number::X86_CSTAR => lazy.cstar,
+        number::X86_SFMASK => lazy.sfmask,
+        number::X86_KERNEL_GS_BASE => lazy.kernel_gs_base,
         number::X86_SYSENTER_CS => u64::from(vmcs.read(GUEST_SYSENTER_CS)),
         GDTR_LIMIT => u64::from(vmcs.read(GUEST_GDTR_LIMIT)),
         IDTR_LIMIT => u64::from(vmcs.read(GUEST_IDTR_LIMIT)),
@@ -57,7 +57,7 @@ pub(crate) fn read(vmcs: &Current, hidden: &Hidden, register: u64) -> Option<u64
 /// Writes a register; `None` for one that a VS does not have, or a value that it cannot take.
 pub(crate) fn write(
     vmcs: &Current,
-    hidden: &mut Hidden,
+    lazy: &mut LazyState,
     features: &Features,
     register: u64,
     value: u64,
@@ -81,25 +81,25 @@ pub(crate) fn write(
         number::X86_SYSENTER_CS => vmcs.write(GUEST_SYSENTER_CS, u32::try_from(value).ok()?),
         GDTR_LIMIT => vmcs.write(GUEST_GDTR_LIMIT, u32::from(u16::try_from(value).ok()?)),
         IDTR_LIMIT => vmcs.write(GUEST_IDTR_LIMIT, u32::from(u16::try_from(value).ok()?)),
-        _ => *hidden_register(hidden, register, value)? = value,
+        _ => *lazy_register(lazy, register, value)? = value,
     }
     Some(())
 }
 
 /// The registers outside the VMCS. They are loaded by WRMSR and MOV, which fault where VM entry would refuse: so they
 /// are checked here.
-fn hidden_register(hidden: &mut Hidden, register: u64, value: u64) -> Option<&mut u64> {
+fn lazy_register(lazy: &mut LazyState, register: u64, value: u64) -> Option<&mut u64> {
     const CANONICAL_SHIFT: u32 = 47;
     let canonical = matches!((value as i64) >> CANONICAL_SHIFT, 0 | -1);
     let low = value >> 32 == 0;
     match register {
-        number::X86_CR2 => Some(&mut hidden.cr2),
-        number::X86_DR6 if low => Some(&mut hidden.dr6),
-        number::X86_STAR => Some(&mut hidden.star),
-        number::X86_LSTAR if canonical => Some(&mut hidden.lstar),
-        number::X86_CSTAR if canonical => Some(&mut hidden.cstar),
-        number::X86_SFMASK if low => Some(&mut hidden.sfmask),
-        number::X86_KERNEL_GS_BASE if canonical => Some(&mut hidden.kernel_gs_base),
+        number::X86_CR2 => Some(&mut lazy.cr2),
+        number::X86_DR6 if low => Some(&mut lazy.dr6),
+        number::X86_STAR => Some(&mut lazy.star),
+        number::X86_LSTAR if canonical => Some(&mut lazy.lstar),
+        number::X86_CSTAR if canonical => Some(&mut lazy.cstar),
+        number::X86_SFMASK if low => Some(&mut lazy.sfmask),
+        number::X86_KERNEL_GS_BASE if canonical => Some(&mut lazy.kernel_gs_base),
         _ => None,
     }
 }

@@ -1,23 +1,22 @@
-//! The state of a processor after INIT (Intel SDM vol. 3A, "Processor State After Reset"), and of the OS at launch.
+//! The state of a processor after INIT (Intel SDM vol. 3A, "Processor State After Reset").
 
 use plinth_arch_x86::root_state::{Segment, TableRegister};
 
 use crate::control_registers as control;
-use crate::current::Current;
 use crate::events::{self, ACTIVE};
 use crate::features::Features;
-use crate::field::{
+use crate::segments::{self, CS, LDTR, TR};
+use crate::vmcs::current::Current;
+use crate::vmcs::field::{
     ACTIVITY, GUEST_CR3, GUEST_DEBUG_CONTROL, GUEST_DR7, GUEST_GDTR_BASE, GUEST_GDTR_LIMIT, GUEST_IDTR_BASE,
     GUEST_IDTR_LIMIT, GUEST_PAT, GUEST_RFLAGS, GUEST_RIP, GUEST_RSP, GUEST_SYSENTER_CS, GUEST_SYSENTER_EIP,
     GUEST_SYSENTER_ESP, INTERRUPTIBILITY, LINK_POINTER, PDPTE, PENDING_DEBUG,
 };
-use crate::hidden::VmxRoot;
-use crate::segments::{self, CS, LDTR, TR};
 
 const DATA: u16 = 0x93;
 const CODE: u16 = 0x9B;
 const LDT: u16 = 0x82;
-const TSS: u16 = 0x8B;
+pub(crate) const TSS: u16 = 0x8B;
 /// CR0.ET, and caches disabled.
 const CR0_RESET: u64 = 0x6000_0010;
 /// RFLAGS bit 1 reads as 1.
@@ -63,43 +62,14 @@ pub(crate) fn initialize(vmcs: &Current, features: &Features) {
     clear_activity(vmcs);
 }
 
-/// Puts the VMCS into the state of the OS that launched.
-pub(crate) fn take_root(vmcs: &Current, features: &Features, root: &VmxRoot) {
-    let state = &root.state;
-    for (index, segment) in [state.es, state.cs, state.ss, state.ds].iter().enumerate() {
-        segments::write(vmcs, index as u64, segment);
-    }
-    for (index, segment) in (4..=u64::MAX).zip(root.segments) {
-        segments::write(vmcs, index, &segment);
-    }
-    // Firmware may run without a task register; VM entry wants one.
-    if root.segments[3].attributes == 0 {
-        segments::write(vmcs, TR, &Segment { selector: 0, attributes: TSS, limit: 0x67, base: 0 });
-    }
-    table_registers(vmcs, state.gdtr, state.idtr);
-    control::set_cr0(vmcs, features, state.cr0);
-    control::set_cr4(vmcs, features, state.cr4);
-    control::set_efer(vmcs, state.efer);
-    vmcs.write(GUEST_CR3, state.cr3);
-    vmcs.write(GUEST_DR7, state.dr7);
-    vmcs.write(GUEST_PAT, state.pat);
-    vmcs.write(GUEST_RFLAGS, state.rflags);
-    vmcs.write(GUEST_RIP, state.rip);
-    vmcs.write(GUEST_DEBUG_CONTROL, root.debug_control);
-    vmcs.write(GUEST_SYSENTER_CS, root.sysenter[0] as u32);
-    vmcs.write(GUEST_SYSENTER_ESP, root.sysenter[1]);
-    vmcs.write(GUEST_SYSENTER_EIP, root.sysenter[2]);
-    clear_activity(vmcs);
-}
-
-fn table_registers(vmcs: &Current, gdtr: TableRegister, idtr: TableRegister) {
+pub(crate) fn table_registers(vmcs: &Current, gdtr: TableRegister, idtr: TableRegister) {
     vmcs.write(GUEST_GDTR_BASE, gdtr.base);
     vmcs.write(GUEST_GDTR_LIMIT, u32::from(gdtr.limit));
     vmcs.write(GUEST_IDTR_BASE, idtr.base);
     vmcs.write(GUEST_IDTR_LIMIT, u32::from(idtr.limit));
 }
 
-fn clear_activity(vmcs: &Current) {
+pub(crate) fn clear_activity(vmcs: &Current) {
     vmcs.write(ACTIVITY, ACTIVE);
     vmcs.write(INTERRUPTIBILITY, 0);
     vmcs.write(PENDING_DEBUG, 0);

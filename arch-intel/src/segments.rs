@@ -2,8 +2,8 @@
 
 use plinth_arch_x86::root_state::Segment;
 
-use crate::current::Current;
-use crate::field::{GUEST_BASE, GUEST_LIMIT, GUEST_RIGHTS, GUEST_SELECTOR};
+use crate::vmcs::current::Current;
+use crate::vmcs::field::{GUEST_BASE, GUEST_LIMIT, GUEST_RIGHTS, GUEST_SELECTOR};
 
 /// Order of the segment fields: ES, CS, SS, DS, FS, GS, LDTR, TR.
 pub(crate) const CS: u64 = 1;

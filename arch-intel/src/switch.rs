@@ -45,7 +45,7 @@ impl Entry {
 /// # Safety
 /// 1. The current VMCS is complete, its launch state is as `entry` says, and `registers` is an exit page.
 /// 2. `host_rsp` is what that VMCS holds as the host's stack pointer; `flag` is this processor's NMI note.
-/// 3. The guest's hidden registers are loaded.
+/// 3. The guest's lazily switched registers are loaded.
 #[inline]
 pub(crate) unsafe fn run(registers: u64, entry: Entry, host_rsp: &mut u64, flag: *const u32) -> Outcome {
     // SAFETY: forwarded to the caller.

@@ -8,9 +8,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use plinth_hal::{Event, Exit, ExitClass};
 
-use crate::current::Current;
 use crate::events::{self, CutOff};
-use crate::field::{GUEST_RIP, QUALIFICATION};
+use crate::vmcs::current::Current;
+use crate::vmcs::field::{GUEST_RIP, QUALIFICATION};
 use crate::vs::VmxVs;
 
 /// What becomes of one.
@@ -60,8 +60,8 @@ fn answer(vmcs: &Current) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::VECTORING_EVENT;
-    use crate::vmcs_in_memory::{found, fresh};
+    use crate::vmcs::field::VECTORING_EVENT;
+    use crate::vmcs::in_memory::{found, fresh};
 
     fn answered(qualification: u64, vectoring: u64) -> Answer {
         let vmcs = fresh();

@@ -78,7 +78,7 @@ pub(crate) unsafe fn vmptrst() -> u64 {
 }
 
 #[cfg(test)]
-pub(crate) use crate::vmcs_in_memory::{vmread, vmwrite};
+pub(crate) use crate::vmcs::in_memory::{vmread, vmwrite};
 
 /// Reads a field of the current VMCS; 0 where it does not exist.
 ///

@@ -3,39 +3,50 @@
 //! The VMCS of an active VS is current on its processor from the first entry until the VS is put to rest, so that
 //! nothing is loaded again for an exit. Whoever looks at a VS at rest makes its VMCS current for a moment.
 
-mod interface;
-mod root;
-pub(crate) mod timer;
+mod entry;
+mod inject;
+
+use core::mem::offset_of;
 
 use plinth_arch_x86::IdentityMemory;
 use plinth_arch_x86::apic::GuestApic;
+use plinth_arch_x86::exit_registers::number::RDX;
 use plinth_arch_x86::exit_registers::{ExitPageWriter, ExitRegisters};
 use plinth_arch_x86::extended_state::ExtendedState;
 use plinth_arch_x86::msr_maps::MsrMaps;
 use plinth_arch_x86::mtrr::MtrrWrite;
-use plinth_arch_x86::root_state::RSP;
-use plinth_arch_x86::single_step::{self, RESUME_FLAG, STEP_CAUSE, Step, TRAP_FLAG};
-use plinth_hal::{Event, GuestMemory, Spa};
-
-use crate::bitmaps::MsrBitmap;
-use crate::current::Current;
-use crate::events::{self, CutOff};
-use crate::features::Features;
-use crate::field::{
-    EXIT_REASON, GUEST_DEBUG_CONTROL, GUEST_RFLAGS, GUEST_RIP, GUEST_RSP, INTERRUPTIBILITY, QUALIFICATION,
+use plinth_arch_x86::single_step::{self, RESUME_FLAG, TRAP_FLAG};
+use plinth_arch_x86::stopped_guest::{self as guest_view, StoppedGuest};
+use plinth_extension_api::abi::{ExitPage, register as number};
+use plinth_hal::{
+    BadInstruction, BadRegister, Event, Exit, FrameSource, Gpa, GuestAccess, GuestMemory, Gva, OutOfFrames,
+    PhysicalMemory, ProcessorEvent, Spa, UnknownTables, VsHw,
 };
-use crate::hidden::{self, Hidden};
-use crate::vmx::{self, Scope};
-use crate::{control_registers, exits, reflect, setup};
 
-/// Where in the page of the saved registers the hidden ones are.
-const HIDDEN: u64 = 2048;
+use crate::features::Features;
+use crate::lazy_state::LazyState;
+use crate::root_state::{self, VmxRoot};
+use crate::vm::{MsrBitmap, ROOT_TAG, VmxVm, ept_pointer};
+use crate::vmcs::current::Current;
+use crate::vmcs::field::{
+    EPT_POINTER, GUEST_DEBUG_CONTROL, GUEST_RFLAGS, GUEST_RIGHTS, GUEST_RIP, INSTRUCTION_LENGTH,
+    PHYSICAL_ADDRESS, QUALIFICATION, VECTORING_EVENT,
+};
+use crate::vmcs::setup;
+use crate::vmx;
+use crate::{Vmx, deadline, events, exit, memory_types, registers, reset, segments, stopped_guest};
+
+/// The VMCS region, and behind it the page of the saved registers. Behind these the extended state.
+const PAGES: usize = 2;
+
+/// Where in the page of the saved registers the lazily switched ones are.
+const LAZY_STATE: u64 = 2048;
 /// A guest VM's turn ends with each of so many exceptions that the kernel delivers for it: see [`VmxVs::reflect`].
 const REFLECTIONS: u8 = 64;
 
 /// Bits of [`VmxVs::before_entry`]: forget translations; load the timer; look at the directory of PAE.
 const FLUSH: u8 = 1;
-const TIMER: u8 = 2;
+pub(crate) const TIMER: u8 = 2;
 const DIRECTORY: u8 = 4;
 
 /// What the last exit left that is asked for again and again. The VMCS holds the same.
@@ -64,9 +75,9 @@ pub struct VmxVs {
     launched: bool,
     has_host_state: bool,
     /// What is to be done before the next entry: [`FLUSH`] and [`DIRECTORY`], and [`TIMER`] before each.
-    before_entry: u8,
+    pub(crate) before_entry: u8,
     /// When the guest has to exit.
-    deadline: Option<u64>,
+    pub(crate) deadline: Option<u64>,
     /// What undoes the write of an MTRR that the kernel has been told of last.
     pub(crate) mtrr_before: Option<MtrrWrite>,
     /// What the VMCS holds as the host's stack pointer, and as the guest's. Between entry and exit the exit page has
@@ -128,131 +139,19 @@ impl VmxVs {
     }
 
     /// The registers that are in the processor while the kernel serves the guest.
-    pub(crate) fn hidden(&self) -> *mut Hidden {
-        self.registers.wrapping_add(HIDDEN).raw() as *mut Hidden
+    pub(crate) fn lazy_state(&self) -> *mut LazyState {
+        self.registers.wrapping_add(LAZY_STATE).raw() as *mut LazyState
     }
 
-    fn hidden_copy(&self) -> Hidden {
-        // SAFETY: the page is this VS's, identity mapped, and holds a `Hidden` from creation on; nobody else writes it
+    pub(crate) fn lazy_state_copy(&self) -> LazyState {
+        // SAFETY: the page is this VS's, identity mapped, and holds a `LazyState` from creation on; nobody else writes it
         // while the VS is borrowed.
-        unsafe { self.hidden().read() }
+        unsafe { self.lazy_state().read() }
     }
 
-    fn set_hidden(&mut self, hidden: Hidden) {
-        // SAFETY: as in `hidden_copy`.
-        unsafe { self.hidden().write(hidden) };
-    }
-
-    /// Has the next entry find the directory of PAE as memory has it, if something has written a control register.
-    #[inline]
-    pub(crate) fn follow_directory(&mut self, guest: &impl GuestMemory) {
-        if self.before_entry & DIRECTORY != 0 {
-            self.load_directory(guest);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn load_directory(&mut self, guest: &impl GuestMemory) {
-        self.before_entry &= !DIRECTORY;
-        let features = self.features;
-        self.with(|vmcs| control_registers::follow_directory(vmcs, features, guest));
-    }
-
-    /// Makes the VS ready to be entered on this processor, with the stack pointer from the exit page. Returns whether
-    /// it is entered by VMRESUME.
-    #[inline]
-    pub(crate) fn prepare_entry(&mut self, host: &setup::HostState, registers: ExitRegisters) -> bool {
-        if !self.active {
-            self.activate(host);
-        }
-        let [rsp] = registers.take([RSP]);
-        if rsp != self.guest_rsp {
-            self.guest_rsp = rsp;
-            self.with(|vmcs| vmcs.write(GUEST_RSP, rsp));
-        }
-        if self.before_entry != 0 {
-            self.prepare_specially();
-        }
-        core::mem::replace(&mut self.launched, true)
-    }
-
-    #[cold]
-    fn activate(&mut self, host: &setup::HostState) {
-        // SAFETY: the kernel runs in VMX root operation; a VS at rest is active on no processor. It fails only for an
-        // address that is no VMCS region.
-        let _ = unsafe { vmx::vmptrld(self.region) };
-        self.active = true;
-        if !core::mem::replace(&mut self.has_host_state, true) {
-            // SAFETY: a VS stays with the processor that first ran it, until `leave_pp`.
-            self.with(|vmcs| unsafe { setup::host(vmcs, host) });
-        }
-    }
-
-    /// Takes over what the exit left: the stack pointer, and an event whose delivery was cut off. Returns the reason.
-    #[inline]
-    pub(crate) fn after_exit(&mut self, exit_page: ExitPageWriter) -> u32 {
-        let (last, rsp) = self.with(|vmcs| {
-            let reason = vmcs.read(EXIT_REASON);
-            // An instruction that exits delivers nothing.
-            if !exits::is_instruction(reason) {
-                events::redeliver(vmcs);
-            }
-            let last = LastExit { reason, rip: vmcs.read(GUEST_RIP), flags: vmcs.read(GUEST_RFLAGS) };
-            (last, vmcs.read(GUEST_RSP))
-        });
-        self.last = last;
-        if rsp != self.guest_rsp {
-            self.guest_rsp = rsp;
-            exit_page.set_general(RSP, rsp);
-        }
-        last.reason
-    }
-
-    /// Something has written RIP or RFLAGS.
-    pub(crate) fn refresh(&mut self) {
-        if !self.active {
-            return;
-        }
-        let (rip, flags) = self.with(|vmcs| (vmcs.read(GUEST_RIP), vmcs.read(GUEST_RFLAGS)));
-        self.last = LastExit { rip, flags, ..self.last };
-    }
-
-    /// The entry did not happen: the VMCS has not been launched by it.
-    pub(crate) fn not_entered(&mut self) {
-        self.launched = false;
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn prepare_specially(&mut self) {
-        if self.before_entry & FLUSH != 0 {
-            self.forget_translations();
-        }
-        self.before_entry &= !FLUSH;
-        if let Some(deadline) = self.deadline {
-            timer::load(self, deadline);
-        }
-    }
-
-    #[cold]
-    fn forget_translations(&self) {
-        let scope = if self.features.invept_single { Scope::Single } else { Scope::All };
-        // SAFETY: the kernel runs in VMX root operation, and `probe` has looked at the scopes.
-        unsafe {
-            vmx::invept(scope, self.ept_pointer);
-            if self.features.vpid {
-                vmx::invvpid(Scope::Single, self.vpid);
-            }
-        }
-    }
-
-    /// Ends the VMCS's time on this processor; also after an entry that was refused, when it does not matter whether
-    /// the VMCS was launched before.
-    pub(crate) fn put_to_rest(&mut self) {
-        (self.active, self.launched) = (false, false);
-        // SAFETY: the kernel runs in VMX root operation, and the region is active here or nowhere.
-        let _ = unsafe { vmx::vmclear(self.region) };
+    fn set_lazy_state(&mut self, lazy: LazyState) {
+        // SAFETY: as in `lazy_state_copy`.
+        unsafe { self.lazy_state().write(lazy) };
     }
 
     /// Moves RIP past an instruction that was carried out for the guest: what the hardware does then.
@@ -280,82 +179,253 @@ impl VmxVs {
         });
         self.last.flags = flags & !RESUME_FLAG;
     }
+}
 
-    /// The guest can take an NMI now.
-    pub(crate) fn nmi_window_opened(&mut self) {
-        self.with(|vmcs| events::set_nmi_window(vmcs, false));
-        if core::mem::take(&mut self.nmi_pending) {
-            self.deliver(Event::Nmi);
-        }
-    }
+impl VsHw for VmxVs {
+    type Arch = Vmx;
 
-    /// The guest can take an interrupt now.
-    pub(crate) fn interrupt_window_opened(&mut self) {
-        let waiting = self.interrupt_pending.take();
-        self.with(|vmcs| {
-            events::set_interrupt_window(vmcs, false);
-            if let Some(vector) = waiting {
-                events::interrupt(vmcs, vector);
-            }
+    fn create(
+        memory: IdentityMemory,
+        frames: &mut impl FrameSource,
+        vm: &VmxVm,
+    ) -> Result<Self, OutOfFrames> {
+        let first = frames.allocate(PAGES + ExtendedState::pages())?;
+        let features = Features::current();
+        memory.write_u64(first, u64::from(features.revision));
+        let mut vs = Self {
+            region: first.raw(),
+            memory,
+            registers: first.nth_page(1),
+            // SAFETY: fresh pages of the pool, zeroed and identity mapped, which nobody but this VS knows.
+            extended: unsafe { ExtendedState::new(first.nth_page(PAGES as u64)) },
+            maps: vm.maps(),
+            features,
+            vpid: vm.tag(),
+            ept_pointer: vm.ept_pointer(),
+            is_root: vm.tag() == ROOT_TAG,
+            active: false,
+            launched: false,
+            has_host_state: false,
+            before_entry: FLUSH,
+            deadline: None,
+            mtrr_before: None,
+            host_rsp: 0,
+            guest_rsp: 0,
+            last: LastExit::default(),
+            nmi_pending: false,
+            interrupt_pending: None,
+            stepping: None,
+            apic: GuestApic::default(),
+            reflections: 0,
+        };
+        vs.put_to_rest();
+        vs.set_lazy_state(LazyState::reset());
+        vs.with(|vmcs| {
+            // SAFETY: a VM is destroyed only after its VSs.
+            unsafe { setup::controls(vmcs, features, vm, vm.tag()) };
+            reset::power_up(vmcs);
+            reset::initialize(vmcs, features);
         });
+        Ok(vs)
     }
 
-    fn set_interrupt(&mut self, waiting: Option<u8>) {
-        self.interrupt_pending = waiting;
-        self.with(|vmcs| events::set_interrupt_window(vmcs, waiting.is_some()));
+    fn destroy(mut self, frames: &mut impl FrameSource) {
+        self.put_to_rest();
+        frames.free(Spa::new(self.region), PAGES + ExtendedState::pages());
     }
 
-    pub(crate) fn deliver(&mut self, event: Event) {
-        if self.with(|vmcs| events::inject(vmcs, event)) {
-            self.nmi_pending = true;
+    fn init_root(&mut self, root: &VmxRoot, exit_page: ExitPageWriter) {
+        let features = self.features;
+        self.with(|vmcs| root_state::take_root(vmcs, features, root));
+        self.set_lazy_state(root.lazy);
+        // SAFETY: no VS has run on this processor yet: what is there is the OS's.
+        unsafe { self.extended.adopt() };
+        self.refresh();
+        for (number, register) in root.state.registers.iter().enumerate() {
+            exit_page.set_general(number, *register);
         }
     }
 
-    /// Delivers the exception that has just exited: see [`crate::reflect`]. Returns whether the turn of a guest VM has to end.
-    ///
-    /// If each delivery raises another exception, that comes before pending interrupts, which would end the turn.
-    pub(crate) fn reflect(&mut self) -> bool {
-        self.reflect_causes(u64::MAX)
-    }
-
-    /// A debug exception while the kernel single-steps. The guest gets it too, where it has causes of its own; the step ends in
-    /// any case, since an instruction that has not been executed runs again after the guest's handler.
-    pub(crate) fn sort_debug_exception(&mut self) {
-        let Some(guest_flag) = self.stepping else { return };
-        let flags = if guest_flag { TRAP_FLAG } else { 0 };
-        let causes = self.with(|vmcs| vmcs.read(QUALIFICATION));
-        if Step::begin(flags, 0).sort(causes).is_guests {
-            self.reflect_causes(if guest_flag { u64::MAX } else { !STEP_CAUSE });
-        }
-    }
-
-    /// Delivers an exception that has exited, of whose causes, if it is a debug exception, the guest finds these.
-    fn reflect_causes(&mut self, causes: u64) -> bool {
-        let (status, cut_off) = self.with(|vmcs| reflect::reflect(vmcs, hidden::read_dr6(), causes));
-        hidden::write_dr6(status);
-        match cut_off {
-            CutOff::Interrupt(vector) => self.set_interrupt(Some(vector)),
-            CutOff::Nmi => self.deliver(Event::Nmi),
-            CutOff::Nothing | CutOff::Exception | CutOff::Instruction(_) => {}
-        }
-        self.reflections = self.reflections.wrapping_add(1);
-        !self.is_root && self.reflections.is_multiple_of(REFLECTIONS)
-    }
-
-    /// Whether the kernel single-steps the guest.
-    pub(crate) fn is_stepping(&self) -> bool {
-        self.stepping.is_some()
-    }
-
-    fn set_stepping(&mut self, on: bool, guest_flag: bool) {
+    #[inline]
+    fn describe(&self, exit: &Exit, exit_page: ExitPageWriter) {
+        const DPL_SHIFT: u32 = 5;
+        let write = |offset, value| exit_page.set_field(offset, value);
+        let LastExit { reason, rip, flags } = self.last;
+        let has_more = !exit::is_told_by_class(reason);
         self.with(|vmcs| {
-            let flags = vmcs.read(GUEST_RFLAGS) & !TRAP_FLAG;
-            vmcs.write(GUEST_RFLAGS, flags | if on || guest_flag { TRAP_FLAG } else { 0 });
-            if on {
-                // VM entry wants no one-instruction blocking beside the trap flag without a pending trap.
-                vmcs.write(INTERRUPTIBILITY, vmcs.read(INTERRUPTIBILITY) & !events::BLOCKED_ONE);
-            }
+            let rights = vmcs.read(GUEST_RIGHTS.nth(segments::SS));
+            write(offset_of!(ExitPage, privilege), u64::from(rights >> DPL_SHIFT & 3));
+            let more = if has_more { details(vmcs) } else { [0; 3] };
+            write(offset_of!(ExitPage, info), more[0]);
+            write(offset_of!(ExitPage, info) + 8, more[1]);
+            write(offset_of!(ExitPage, event), more[2]);
         });
+        write(offset_of!(ExitPage, code), u64::from(reason));
+        write(offset_of!(ExitPage, instruction_pointer), rip);
+        write(offset_of!(ExitPage, flags), flags);
+        write(offset_of!(ExitPage, number), exit.number);
+        write(offset_of!(ExitPage, detail), exit.detail);
+    }
+
+    #[inline]
+    fn advance(&mut self, _: &impl GuestMemory) -> Result<(), BadInstruction> {
+        let LastExit { reason, rip, .. } = self.last;
+        if !exit::is_instruction(reason) {
+            return Err(BadInstruction);
+        }
+        let mut next = rip.wrapping_add(u64::from(self.with(|vmcs| vmcs.read(INSTRUCTION_LENGTH))));
+        // Instruction pointers wrap at the end of what the mode can address.
+        if (rip ^ next) >> 32 != 0 && !stopped_guest::is_64_bit(self) {
+            next &= 0xffff_ffff;
+        }
+        self.advance_to(next);
+        Ok(())
+    }
+
+    fn inject(&mut self, event: Event) {
+        self.deliver(event);
+    }
+
+    fn interrupt(&mut self, number: u8) -> bool {
+        let free = self.interrupt_pending.is_none();
+        if free {
+            self.set_interrupt(Some(number));
+        }
+        free
+    }
+
+    fn withdraw(&mut self, number: u8) {
+        if self.interrupt_pending == Some(number) {
+            self.set_interrupt(None);
+        }
+    }
+
+    fn read(&self, register: u64) -> Result<u64, BadRegister> {
+        let lazy = self.lazy_state_copy();
+        self.with(|vmcs| registers::read(vmcs, &lazy, register)).ok_or(BadRegister)
+    }
+
+    fn write(&mut self, register: u64, value: u64) -> Result<(), BadRegister> {
+        let mut lazy = self.lazy_state_copy();
+        let features = self.features;
+        self.with(|vmcs| registers::write(vmcs, &mut lazy, features, register, value)).ok_or(BadRegister)?;
+        self.set_lazy_state(lazy);
+        if forgets(register) {
+            self.flush_tlb();
+            self.before_entry |= DIRECTORY;
+        }
+        self.refresh();
+        Ok(())
+    }
+
+    fn flush_tlb(&mut self) {
+        self.before_entry |= FLUSH;
+    }
+
+    fn translate(
+        &self,
+        gva: Gva,
+        access: GuestAccess,
+        guest: &impl GuestMemory,
+    ) -> Result<Option<Gpa>, UnknownTables> {
+        Ok(guest_view::translate(&self.paging(), gva, access, guest))
+    }
+
+    fn set_nested_root(&mut self, root: Spa) {
+        let pointer = ept_pointer(root);
+        self.ept_pointer = pointer;
+        // SAFETY: the tables are the VM's, which the kernel keeps as long as a VS uses them.
+        self.with(|vmcs| unsafe { vmcs.control(EPT_POINTER, pointer) });
+        self.flush_tlb();
+    }
+
+    /// The VMCS of a VS at rest is clear, so any processor may load it; but the host's state in it is the old one's.
+    fn leave_pp(&mut self) {
+        (self.has_host_state, self.host_rsp) = (false, 0);
+        self.flush_tlb();
+    }
+
+    fn processor_control(
+        &mut self,
+        exit: &Exit,
+        guest: &impl GuestMemory,
+        registers: ExitRegisters,
+    ) -> Result<ProcessorEvent, BadInstruction> {
+        stopped_guest::control(self, exit, guest, registers)
+    }
+
+    fn refuse_memory_types(&mut self) {
+        memory_types::refuse(self);
+    }
+
+    fn reset(&mut self, page: ExitPageWriter) {
+        if self.stepping.take().is_some() {
+            self.set_stepping(false, false);
+        }
+        let features = self.features;
+        self.with(|vmcs| reset::initialize(vmcs, features));
+        (self.nmi_pending, self.interrupt_pending, self.guest_rsp) = (false, None, 0);
+        let LazyState { cr2, dr6, .. } = LazyState::reset();
+        self.set_lazy_state(LazyState { cr2, dr6, ..self.lazy_state_copy() });
+        // SAFETY: the VS runs on this processor alone, and the kernel runs at privilege level 0 with no breakpoint on.
+        unsafe { self.extended.reset_debug() };
+        self.flush_tlb();
+        self.refresh();
+        page.set_all(|_| 0);
+        // RDX holds the processor's family, model and stepping after a reset.
+        let signature = core::arch::x86_64::__cpuid(1).eax;
+        page.set_general(RDX, u64::from(signature));
+    }
+
+    fn start(&mut self, entry: u64, _: ExitPageWriter) {
+        self.with(|vmcs| reset::start(vmcs, entry));
         self.refresh();
     }
+
+    fn single_step(&mut self, on: bool) {
+        match (on, self.stepping) {
+            (true, None) => {
+                let guest_flag = self.with(|vmcs| vmcs.read(GUEST_RFLAGS)) & TRAP_FLAG != 0;
+                self.stepping = Some(guest_flag);
+                self.set_stepping(true, guest_flag);
+            }
+            (false, Some(guest_flag)) => {
+                self.stepping = None;
+                self.set_stepping(false, guest_flag);
+            }
+            _ => {}
+        }
+    }
+
+    fn set_deadline(&mut self, deadline: Option<u64>) {
+        deadline::set(self, deadline);
+    }
+
+    fn registers_at(&self) -> Spa {
+        self.registers
+    }
+
+    fn save_registers(&mut self, memory: &impl PhysicalMemory, registers: ExitRegisters) {
+        registers.copy_to(memory, self.registers);
+        self.put_to_rest();
+        // SAFETY: the kernel puts a VS to rest on its own processor.
+        unsafe { self.extended.save() };
+    }
+
+    fn load_registers(&self, memory: &impl PhysicalMemory, exit_page: ExitPageWriter) {
+        exit_page.copy_from(memory, self.registers);
+    }
+}
+
+/// What the hardware says of an exit beside its reason: qualification, guest-physical address, event under delivery.
+fn details(vmcs: &Current) -> [u64; 3] {
+    [vmcs.read(QUALIFICATION), vmcs.read(PHYSICAL_ADDRESS), u64::from(vmcs.read(VECTORING_EVENT))]
+}
+
+/// Registers on which the guest's translations depend: writing one on the bare machine forgets them.
+const fn forgets(register: u64) -> bool {
+    matches!(
+        register,
+        number::X86_CR0 | number::X86_CR3 | number::X86_CR4 | number::X86_EFER | number::X86_PAT
+    )
 }

@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use plinth_hal::{ProcessorEvent, Target};
 
-use crate::cold_start::{self, ARRIVALS};
+use crate::ap_startup::{self, ARRIVALS};
 use crate::decode::Width;
 use crate::interrupts::Registers;
 use crate::msr;
@@ -254,10 +254,10 @@ impl LocalApic {
         self.send(Command::init_others());
     }
 
-    /// Starts a processor in Plinth's own code, if that is in place ([`crate::cold_start`]). Processors with hardware
+    /// Starts a processor in Plinth's own code, if that is in place ([`crate::ap_startup`]). Processors with hardware
     /// virtualization need no time between the two commands.
     pub fn start_cold(self, id: u32) -> bool {
-        let Some(page) = cold_start::page() else { return false };
+        let Some(page) = ap_startup::page() else { return false };
         ARRIVALS.leave(id);
         self.send(Command::init(id));
         self.send(Command::startup(id, page));
@@ -266,7 +266,7 @@ impl LocalApic {
 
     /// Repeats the second of the two, which only a processor heeds that waits for it.
     pub fn start_again(self, id: u32) {
-        if let Some(page) = cold_start::page() {
+        if let Some(page) = ap_startup::page() {
             self.send(Command::startup(id, page));
         }
     }
@@ -382,9 +382,9 @@ impl LocalApic {
     }
 
     /// Sends an NMI of the guest's to each processor that it may reach, where there are some that none must reach
-    /// ([`cold_start`]). Returns false where there are none, or no ids to send it to: it can be sent as it is.
+    /// ([`crate::ap_startup`]). Returns false where there are none, or no ids to send it to: it can be sent as it is.
     fn sends_nmi_to(self, target: Target, mode: Mode) -> bool {
-        if cold_start::page().is_none() {
+        if ap_startup::page().is_none() {
             return false;
         }
         let Some(reached) = ARRIVALS.reached(target, self.id(), mode == Mode::X2Apic) else { return false };

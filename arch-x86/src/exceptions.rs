@@ -19,9 +19,9 @@ use x86_64::registers::segmentation::SegmentSelector;
 use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
 
 use crate::kernel_fault::KernelFault;
+use crate::kpti::KptiRoots;
 use crate::per_cpu::{KERNEL_CS, PerCpu};
-use crate::tables::Tables;
-use crate::{msr, nmi, sleep, user};
+use crate::{halt, msr, nmi, user};
 
 /// Vectors, each of which has a stub.
 const VECTORS: usize = 256;
@@ -197,7 +197,7 @@ unsafe extern "sysv64" fn emergency() {
         "pop rax",
         "jmp {exception}",
         page = const PerCpu::EMERGENCY_PAGE,
-        kernel = const PerCpu::TABLES + Tables::KERNEL,
+        kernel = const PerCpu::TABLES + KptiRoots::KERNEL,
         exception = sym exception,
     )
 }
@@ -255,7 +255,7 @@ extern "sysv64" fn kernel_exception(frame: &mut KernelFrame) {
     if frame.vector == nmi::VECTOR {
         return;
     }
-    if sleep::accepts_interrupts(frame.rip) {
+    if halt::accepts_interrupts(frame.rip) {
         return;
     }
     if let Some(fixup) = msr::fixup(frame.rip) {

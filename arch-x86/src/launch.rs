@@ -8,12 +8,12 @@ use plinth_kernel::{Entry, Platform};
 use plinth_launch::image::Machine;
 use plinth_launch::{COMMAND_LINE_MAX, LaunchError, LaunchInfo, LaunchStatus};
 
+use crate::ap_startup::SecondaryCpus;
 use crate::apic::LocalApic;
-use crate::cold_start::ColdProcessors;
 use crate::per_cpu::PER_CPU_PAGES;
 use crate::root_state::EntryFrame;
 use crate::speculation::Processor;
-use crate::{HostFormat, IdentityMemory, KernelFormat, PAT, acpi_sleep, msr, tables};
+use crate::{HostFormat, IdentityMemory, KernelFormat, PAT, acpi_sleep, kpti, msr};
 
 /// Lowest address of the extension's part of the address space: above all physical memory that is mapped.
 const USER_BASE: u64 = 0x6000_0000_0000;
@@ -109,7 +109,7 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
     giant_leaves: bool,
     nested_format: A::NestedFormat,
     physical_bits: u8,
-    cold: &ColdProcessors,
+    cold: &SecondaryCpus,
 ) -> Result<Platform<A>, LaunchStatus> {
     let apic = Spa::new(LocalApic::current().page());
     // SAFETY: forwarded to the caller.
@@ -117,7 +117,7 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
     // SAFETY: forwarded to the caller.
     let command_line = unsafe { command_line(info) };
     let separate = Processor::current().separates_tables(command_line);
-    let whose = match (separate, tables::has_pcids()) {
+    let whose = match (separate, kpti::has_pcids()) {
         (true, true) => "page tables of its own, with PCIDs",
         (true, false) => "page tables of its own",
         (false, _) => "the kernel's page tables",
@@ -142,7 +142,7 @@ pub unsafe fn platform<A: Arch<Memory = IdentityMemory, HostFormat = KernelForma
         trapped: SpaRange::new(apic, PAGE_SIZE).into(),
         start_page: cold.page(),
         user_base: UserVa::new(USER_BASE),
-        entry: Entry { code: tables::entry_code(), pages: PER_CPU_PAGES },
+        entry: Entry { code: kpti::entry_code(), pages: PER_CPU_PAGES },
     })
 }
 
@@ -169,7 +169,7 @@ pub unsafe fn load_host_registers(cr3: u64, cr4: u64, efer: u64) {
     // for.
     unsafe {
         msr::write(msr::index::EFER, efer);
-        tables::load(cr3, cr4);
+        kpti::load(cr3, cr4);
         asm!("mov cr0, {}", in(reg) HOST_CR0, options(nostack, preserves_flags));
         msr::write(msr::index::PAT, PAT);
     }

@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn the_kernels_own_writes_are_those_that_it_carries_out() {
         for register in (0..0x2000).chain(0xC000_0000..0xC000_3000) {
-            let owned = crate::processor::owns(u64::from(register));
+            let owned = crate::apic_access::owns(u64::from(register));
             assert_eq!(TABLE.root_write(register) == Write::Processor, owned, "{register:#x}");
             let asked = TABLE.check(register, true, ALL, Authority::Machine);
             assert_eq!(asked, if owned { DENIED } else { Ok(()) }, "{register:#x}");

@@ -60,7 +60,7 @@ impl NmiNote {
 }
 
 /// The handler where NMIs come into the kernel only in few places, since the global interrupt flag holds them back
-/// (AMD): those that [sleep](crate::sleep) are left, the note is all else. The note lies above the five words that the
+/// (AMD): those that [sleep](crate::halt) are left, the note is all else. The note lies above the five words that the
 /// processor pushes.
 ///
 /// # Safety

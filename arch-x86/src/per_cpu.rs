@@ -2,7 +2,7 @@
 //! the system-call entry reaches through GS, and the stacks on which exceptions arrive.
 //!
 //! Nothing in it is a secret but addresses: where kernel and extension have tables of their own, the extension's map it too,
-//! since entering and leaving ring 3 takes it ([`crate::tables`]).
+//! since entering and leaving ring 3 takes it ([`crate::kpti`]).
 
 use core::mem::offset_of;
 
@@ -10,8 +10,8 @@ use x86_64::VirtAddr;
 use x86_64::structures::idt::InterruptDescriptorTable;
 use x86_64::structures::tss::TaskStateSegment;
 
+use crate::kpti::KptiRoots;
 use crate::nmi::NmiNote;
-use crate::tables::Tables;
 use crate::{exceptions, msr, user};
 
 /// Selectors, in the order that SYSCALL and SYSRET want (AMD APM vol. 2, 6.1.1).
@@ -51,7 +51,7 @@ pub struct PerCpu {
     user_rsp: u64,
     kernel_rsp: u64,
     user_flags: u64,
-    tables: Tables,
+    tables: KptiRoots,
     gdt: [u64; 7],
     idt: InterruptDescriptorTable,
 }
@@ -77,7 +77,7 @@ impl PerCpu {
     pub(crate) const KERNEL_RSP: usize = offset_of!(Self, kernel_rsp);
     /// RFLAGS with which the extension is called and returned to.
     pub(crate) const USER_FLAGS: usize = offset_of!(Self, user_flags);
-    /// The processor's [`Tables`].
+    /// The processor's [`KptiRoots`].
     pub(crate) const TABLES: usize = offset_of!(Self, tables);
     /// From the start of the structure to the page in which a fresh emergency stack is used.
     pub(crate) const EMERGENCY_PAGE: usize = EMERGENCY_STACK_END as usize - 4096;
@@ -96,7 +96,7 @@ impl PerCpu {
         let base = at as u64 + offset_of!(Self, tss) as u64;
         let gdt = [0, CODE_64, DATA, DATA | RING_3, CODE_64 | RING_3, tss_low(base), base >> 32];
         let idt = exceptions::table(EMERGENCY_STACK, DEBUG_STACK);
-        let (user_flags, tables) = (USER_FLAGS, Tables::SHARED);
+        let (user_flags, tables) = (USER_FLAGS, KptiRoots::SHARED);
         let per_cpu = Self { tss, user_rsp: 0, kernel_rsp: 0, user_flags, tables, gdt, idt };
         // SAFETY: `at` is ours, aligned to a page and large enough, says the caller.
         unsafe { at.write(per_cpu) };
@@ -210,8 +210,8 @@ impl PerCpu {
     /// Has ring 3 entered and left by these tables.
     ///
     /// # Safety
-    /// `this` was placed by [`Self::place`] and is not loaded yet; the tables are as [`Tables`] wants them.
-    pub unsafe fn set_tables(this: *mut Self, tables: Tables) {
+    /// `this` was placed by [`Self::place`] and is not loaded yet; the tables are as [`KptiRoots`] wants them.
+    pub unsafe fn set_tables(this: *mut Self, tables: KptiRoots) {
         // SAFETY: nobody else knows the structure yet.
         unsafe { (*this).tables = tables };
     }

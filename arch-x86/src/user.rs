@@ -22,8 +22,8 @@ use core::arch::asm;
 use plinth_hal::{UserContext, UserExit, UserFault, UserVa};
 
 pub(crate) use self::entry::from_ring_3;
+use crate::kpti::KptiRoots;
 use crate::per_cpu::PerCpu;
-use crate::tables::Tables;
 use crate::{exceptions, nmi};
 
 /// Enters by SYSRET, all registers but the arguments zero.
@@ -187,7 +187,7 @@ impl UserContext for UserRegisters {
 ///
 /// # Safety
 /// 1. `per_cpu` is this processor's, loaded (GDT, IDT, TSS, the system-call MSRs and GS bases).
-/// 2. The host page table in CR3, or where [`Tables`] name another one that, maps the extension and lets ring 3 reach nothing
+/// 2. The host page table in CR3, or where [`KptiRoots`] name another one that, maps the extension and lets ring 3 reach nothing
 ///    else.
 #[inline]
 pub unsafe fn run(per_cpu: *mut PerCpu, registers: &mut UserRegisters) -> bool {
@@ -225,7 +225,7 @@ unsafe fn call_enter(per_cpu: *mut PerCpu, registers: *mut UserRegisters) -> u64
 }
 
 /// Where `SYSCALL` arrives (LSTAR).
-pub(crate) fn system_call_entry(tables: Tables) -> u64 {
+pub(crate) fn system_call_entry(tables: KptiRoots) -> u64 {
     if tables.are_separate() {
         return entry::system_call_separate as *const () as u64;
     }

@@ -69,7 +69,7 @@ pub(crate) fn decode(mode: Mode, write: Write) -> ApicAccess {
     }
 }
 
-/// Of the MSRs of x2APIC mode only two exit: see [`crate::processor::owns`].
+/// Of the MSRs of x2APIC mode only two exit: see [`crate::apic_access::owns`].
 fn register(number: u32, value: u64) -> ApicAccess {
     let (low, high) = (value as u32, (value >> 32) as u32);
     if number == Register::COMMAND.msr() {

@@ -7,8 +7,8 @@
 use core::arch::naked_asm;
 
 use super::{EXIT_FAULT, MODE_RESUME, UserRegisters};
+use crate::kpti::KptiRoots;
 use crate::per_cpu::{KERNEL_SS, PerCpu, USER_CS, USER_SS};
-use crate::tables::Tables;
 
 /// RFLAGS of the kernel: bit 1 is always set.
 const KERNEL_FLAGS: u64 = 1 << 1;
@@ -130,7 +130,7 @@ pub(super) unsafe extern "sysv64" fn enter(per_cpu: *mut PerCpu, registers: *mut
         "sysretq",
         ;
         kernel_rsp = const PerCpu::KERNEL_RSP,
-        kind = const PerCpu::TABLES + Tables::KIND,
+        kind = const PerCpu::TABLES + KptiRoots::KIND,
         flags = const PerCpu::USER_FLAGS,
         mode_resume = const MODE_RESUME,
         enter_separate = sym enter_separate,
@@ -175,7 +175,7 @@ unsafe extern "sysv64" fn enter_separate() {
         "plinth_kernel_ss: .short {kernel_ss}",
         ;
         kernel_ss = const KERNEL_SS,
-        user = const PerCpu::TABLES + Tables::USER,
+        user = const PerCpu::TABLES + KptiRoots::USER,
         flags = const PerCpu::USER_FLAGS,
         mode_resume = const MODE_RESUME,
         resume = sym resume,
@@ -213,7 +213,7 @@ unsafe extern "sysv64" fn resume() {
         "iretq",
         ;
         rsp0 = const PerCpu::RSP0,
-        user = const PerCpu::TABLES + Tables::USER,
+        user = const PerCpu::TABLES + KptiRoots::USER,
         user_cs = const USER_CS,
         user_ss = const USER_SS,
     )
@@ -265,7 +265,7 @@ pub(super) unsafe extern "sysv64" fn system_call_separate() {
         "mov cr3, rsp",
         "jmp plinth_system_call",
         user_rsp = const PerCpu::USER_RSP,
-        kernel = const PerCpu::TABLES + Tables::KERNEL,
+        kernel = const PerCpu::TABLES + KptiRoots::KERNEL,
     )
 }
 
@@ -313,7 +313,7 @@ pub(crate) unsafe extern "sysv64" fn from_ring_3() {
         "mov eax, {exit_fault}",
         "ret",
         ;
-        kernel = const PerCpu::TABLES + Tables::KERNEL,
+        kernel = const PerCpu::TABLES + KptiRoots::KERNEL,
         kernel_rsp = const PerCpu::KERNEL_RSP,
         flags = const KERNEL_FLAGS,
         exit_fault = const EXIT_FAULT,

@@ -36,9 +36,9 @@ const WAYS: &[Way] = &[
             ("kernel/src/syscall/vs.rs", 1, "a root VS, before it first runs"),
             ("kernel/src/syscall/registers.rs", 1, "a general register for the extension itself"),
             ("arch-amd/src/cpu.rs", 2, "RAX and RSP for the VMCB before an entry; an exit"),
-            ("arch-amd/src/serve.rs", 1, "CPUID that may have a declared answer"),
-            ("arch-intel/src/cpu.rs", 1, "RSP for the VMCS before an entry"),
-            ("arch-intel/src/cpu/interface.rs", 1, "an exit"),
+            ("arch-amd/src/fast_path.rs", 1, "CPUID that may have a declared answer"),
+            ("arch-intel/src/cpu.rs", 1, "an exit"),
+            ("arch-intel/src/fast_path.rs", 1, "RSP for the VMCS before an entry"),
             ("arch-armv8/src/cpu/mod.rs", 1, "the operand of a system instruction"),
             ("arch-armv8/src/cpu/redistributor.rs", 1, "a store to a redistributor: what, and where"),
             ("arch-armv8/src/cpu/single_step.rs", 1, "a write to a debug register of a VS that is stepped"),
@@ -55,8 +55,8 @@ const WAYS: &[Way] = &[
     Way {
         method: "world_switch_words",
         callers: &[
-            ("arch-amd/src/serve.rs", 1, "the world switch"),
-            ("arch-intel/src/cpu.rs", 1, "the world switch"),
+            ("arch-amd/src/fast_path.rs", 1, "the world switch"),
+            ("arch-intel/src/fast_path.rs", 1, "the world switch"),
             ("arch-armv8/src/fast_path.rs", 1, "the world switch"),
         ],
     },

@@ -8,7 +8,7 @@ use plinth_arch_x86::guest_walk::page_of_executed;
 use plinth_arch_x86::stopped_guest::{StoppedGuest, fetch};
 use plinth_hal::{BadInstruction, Gpa, GuestMemory, Gva};
 
-use crate::vmcb::exit;
+use crate::vmcb::exit_code;
 use crate::vs::SvmVs;
 
 /// The address of the instruction after the one that exited.
@@ -16,7 +16,7 @@ use crate::vs::SvmVs;
 pub(crate) fn next_rip(vs: &SvmVs, guest: &impl GuestMemory) -> Result<u64, BadInstruction> {
     let control = &vs.view().control;
     let code = control.exit_code as u32;
-    if code == exit::IOIO {
+    if code == exit_code::IOIO {
         return Ok(control.exit_info[1]);
     }
     if vs.features.next_rip && control.next_rip != 0 {
@@ -47,9 +47,9 @@ fn next_of_short_opcode(vs: &SvmVs, code: u32, guest: &impl GuestMemory) -> Opti
     const CR4_FIVE_LEVELS: u64 = 1 << 12;
     let (control, save) = (&vs.view().control, &vs.view().save);
     let opcode = match code {
-        exit::CPUID => CPUID,
-        exit::MSR if control.exit_info[0] & 1 == 0 => RDMSR,
-        exit::MSR => WRMSR,
+        exit_code::CPUID => CPUID,
+        exit_code::MSR if control.exit_info[0] & 1 == 0 => RDMSR,
+        exit_code::MSR => WRMSR,
         _ => return None,
     };
     if save.cr4 & CR4_FIVE_LEVELS != 0 {
@@ -108,19 +108,19 @@ fn decode_next(vs: &SvmVs, guest: &impl GuestMemory, mode: CodeSize) -> Result<u
 #[inline]
 fn kind(code: u32, info: u64) -> Option<ExitInstruction> {
     Some(match code {
-        exit::CPUID => ExitInstruction::Cpuid,
-        exit::MSR if info & 1 == 0 => ExitInstruction::Rdmsr,
-        exit::MSR => ExitInstruction::Wrmsr,
-        exit::VMMCALL => ExitInstruction::Vmmcall,
-        exit::HLT => ExitInstruction::Hlt,
-        exit::INVD => ExitInstruction::Invd,
-        exit::VMRUN => ExitInstruction::Vmrun,
-        exit::VMLOAD => ExitInstruction::Vmload,
-        exit::VMSAVE => ExitInstruction::Vmsave,
-        exit::STGI => ExitInstruction::Stgi,
-        exit::CLGI => ExitInstruction::Clgi,
-        exit::SKINIT => ExitInstruction::Skinit,
-        exit::INVLPGA => ExitInstruction::Invlpga,
+        exit_code::CPUID => ExitInstruction::Cpuid,
+        exit_code::MSR if info & 1 == 0 => ExitInstruction::Rdmsr,
+        exit_code::MSR => ExitInstruction::Wrmsr,
+        exit_code::VMMCALL => ExitInstruction::Vmmcall,
+        exit_code::HLT => ExitInstruction::Hlt,
+        exit_code::INVD => ExitInstruction::Invd,
+        exit_code::VMRUN => ExitInstruction::Vmrun,
+        exit_code::VMLOAD => ExitInstruction::Vmload,
+        exit_code::VMSAVE => ExitInstruction::Vmsave,
+        exit_code::STGI => ExitInstruction::Stgi,
+        exit_code::CLGI => ExitInstruction::Clgi,
+        exit_code::SKINIT => ExitInstruction::Skinit,
+        exit_code::INVLPGA => ExitInstruction::Invlpga,
         _ => return None,
     })
 }

@@ -3,11 +3,12 @@
 use plinth_arch_x86::per_cpu::{KERNEL_CS, KERNEL_SS, TSS_SELECTOR};
 use plinth_arch_x86::{PAT, launch};
 
-use crate::bitmaps::{ROOT_TAG, VmxVm};
-use crate::controls::{PCONFIG, XSAVES};
-use crate::current::Current;
 use crate::features::{CR4_VMXE, Features};
-use crate::field::{
+use crate::reflect::REFLECTED;
+use crate::vm::{ROOT_TAG, VmxVm};
+use crate::vmcs::controls::{PCONFIG, XSAVES};
+use crate::vmcs::current::Current;
+use crate::vmcs::field::{
     CR0_MASK, CR3_TARGETS, CR4_MASK, ENTRY_CONTROLS, ENTRY_MSR_LOADS, EPT_POINTER, EXCEPTIONS, EXIT_CONTROLS,
     EXIT_MSR_LOADS, EXIT_MSR_STORES, HOST_CR0, HOST_CR3, HOST_CR4, HOST_CS, HOST_DS, HOST_EFER, HOST_ES,
     HOST_FS, HOST_FS_BASE, HOST_GDTR_BASE, HOST_GS, HOST_GS_BASE, HOST_IDTR_BASE, HOST_PAT, HOST_RIP,
@@ -15,7 +16,6 @@ use crate::field::{
     IO_BITMAP_B, MSR_BITMAP, PAGE_FAULT_MASK, PAGE_FAULT_MATCH, PCONFIG_EXITING, PIN_CONTROLS,
     PROCESSOR_CONTROLS, SECONDARY_CONTROLS, TSC_OFFSET, VPID, XSS_EXITING,
 };
-use crate::reflect::REFLECTED;
 
 /// Fills in the controls.
 ///

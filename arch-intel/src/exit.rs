@@ -4,7 +4,7 @@ use plinth_arch_x86::acpi_sleep::PortAccess;
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass};
 
-use crate::field::{
+use crate::vmcs::field::{
     EXIT_EVENT, GUEST_RIGHTS, INTERRUPTIBILITY, PHYSICAL_ADDRESS, QUALIFICATION, VECTORING_EVENT,
 };
 use crate::vs::VmxVs;

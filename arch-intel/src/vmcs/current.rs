@@ -3,7 +3,7 @@
 //! A VMCS is current only while its VS is active, on that VS's own processor. At rest it is clear: whoever looks at
 //! it then makes it current for a moment and clears it again. So no VMCS is ever active on two processors.
 
-use crate::field::{Control, Field, Guest, Width};
+use crate::vmcs::field::{Control, Field, Guest, Width};
 use crate::vmx;
 
 /// Proof that the VMCS in question is current.

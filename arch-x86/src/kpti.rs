@@ -25,7 +25,7 @@ const USER_PCID: u64 = 1;
 /// What entering and leaving ring 3 writes to CR3 on a processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Tables {
+pub struct KptiRoots {
     /// On the way to the kernel; 0: nothing.
     kernel: u64,
     /// On the way to the extension; 0: nothing.
@@ -34,7 +34,7 @@ pub struct Tables {
     separate: u64,
 }
 
-impl Tables {
+impl KptiRoots {
     /// One tree serves both.
     pub const SHARED: Self = Self { kernel: 0, user: 0, separate: 0 };
 
@@ -134,14 +134,14 @@ mod tests {
 
     #[test]
     fn one_tree_is_never_loaded() {
-        let tables = Tables::new(&resources(0x1000, 0x1000), true);
-        assert_eq!((tables, tables.cr4()), (Tables::SHARED, 0));
+        let tables = KptiRoots::new(&resources(0x1000, 0x1000), true);
+        assert_eq!((tables, tables.cr4()), (KptiRoots::SHARED, 0));
         assert!(!tables.are_separate());
     }
 
     #[test]
     fn two_trees_share_the_tlb_by_pcids() {
-        let tables = Tables::new(&resources(0x1000, 0x2000), true);
+        let tables = KptiRoots::new(&resources(0x1000, 0x2000), true);
         assert_eq!((tables.kernel, tables.user), (1 << 63 | 0x1000, 1 << 63 | 0x2001));
         assert_eq!(tables.cr4(), 1 << 17);
         assert!(tables.are_separate());
@@ -149,14 +149,14 @@ mod tests {
 
     #[test]
     fn without_pcids_each_load_flushes() {
-        let tables = Tables::new(&resources(0x1000, 0x2000), false);
+        let tables = KptiRoots::new(&resources(0x1000, 0x2000), false);
         assert_eq!((tables.kernel, tables.user, tables.cr4()), (0x1000, 0x2000, 0));
         assert!(tables.are_separate());
     }
 
     #[test]
     fn ring_3_is_left_into_the_entry_code() {
-        let separate = Tables::new(&resources(0x1000, 0x2000), true);
+        let separate = KptiRoots::new(&resources(0x1000, 0x2000), true);
         let code = entry_code();
         assert!(code.start.is_aligned(PAGE_SIZE) && (1..=3).contains(&(code.size / PAGE_SIZE)), "{code:?}");
         let ways = [
@@ -165,6 +165,6 @@ mod tests {
             crate::nmi::ends_turn as *const () as u64,
         ];
         assert!(ways.iter().all(|way| code.contains(Spa::new(*way))), "{ways:x?} {code:?}");
-        assert_ne!(crate::user::system_call_entry(Tables::SHARED), ways[0]);
+        assert_ne!(crate::user::system_call_entry(KptiRoots::SHARED), ways[0]);
     }
 }

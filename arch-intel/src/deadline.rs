@@ -7,9 +7,9 @@
 use plinth_arch_x86::time;
 use plinth_hal::{Exit, ExitClass};
 
-use super::{TIMER, VmxVs};
-use crate::controls::PIN_TIMER;
-use crate::field::{PIN_CONTROLS, TIMER_VALUE};
+use crate::vmcs::controls::PIN_TIMER;
+use crate::vmcs::field::{PIN_CONTROLS, TIMER_VALUE};
+use crate::vs::{TIMER, VmxVs};
 
 /// Has the guest exit at `deadline`, or at no time. A processor without the timer leaves it to the kernel.
 pub(crate) fn set(vs: &mut VmxVs, deadline: Option<u64>) {

@@ -29,7 +29,7 @@ macro_rules! common_host_methods {
         }
 
         fn interrupts_changed(&mut self, by: Option<&Exit>) {
-            if by.is_none_or(|exit| $crate::processor::changes_interrupts(exit.number)) {
+            if by.is_none_or(|exit| $crate::apic_access::changes_interrupts(exit.number)) {
                 let come = self.interrupts.may_come(self.apic, by.is_some());
                 self.let_interrupts_in(come);
             }
@@ -70,7 +70,7 @@ macro_rules! common_host_methods {
         }
 
         fn flush_host_tlb(&mut self) {
-            $crate::tables::flush();
+            $crate::kpti::flush();
         }
 
         fn forward(&mut self, event: ::plinth_hal::ProcessorEvent) {

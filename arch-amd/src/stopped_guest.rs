@@ -1,14 +1,14 @@
 //! The guest's accesses to its local APIC's command register, and to the APIC's base; and what of its state
 //! carrying out an instruction needs.
 
+use plinth_arch_x86::apic_access;
 use plinth_arch_x86::decode::CodeSize;
 use plinth_arch_x86::exit_registers::{ExitRegisters, msr_value};
 use plinth_arch_x86::guest_walk::GuestPaging;
-use plinth_arch_x86::processor;
 use plinth_arch_x86::stopped_guest::StoppedGuest;
 use plinth_hal::{BadInstruction, Event, Exit, GuestMemory, ProcessorEvent, VsHw};
 
-use crate::instruction;
+use crate::next_rip;
 use crate::vs::SvmVs;
 
 /// Vector of the general-protection exception.
@@ -21,11 +21,11 @@ pub(crate) fn control(
     guest: &impl GuestMemory,
     registers: ExitRegisters,
 ) -> Result<ProcessorEvent, BadInstruction> {
-    if exit.detail != crate::exits::BY_MSR {
-        return processor::write_page(vs, exit.number, guest, registers);
+    if exit.detail != crate::exit::BY_MSR {
+        return apic_access::write_page(vs, exit.number, guest, registers);
     }
-    let next = instruction::next_rip(vs, guest)?;
-    let Ok(event) = processor::write_msr(&mut vs.apic, exit.number as u32, msr_value(registers)) else {
+    let next = next_rip::next_rip(vs, guest)?;
+    let Ok(event) = apic_access::write_msr(&mut vs.apic, exit.number as u32, msr_value(registers)) else {
         vs.inject(Event::Exception { vector: GENERAL_PROTECTION, error_code: Some(0) });
         return Ok(ProcessorEvent::Done);
     };

@@ -1,4 +1,4 @@
-//! What all VSs of a VM share: the MSR and I/O bitmaps, the nested table's root and the TLB tag.
+//! What all VSs of a VM share: the MSR and I/O vm, the nested table's root and the TLB tag.
 
 use core::ops::Range;
 

@@ -1,24 +1,25 @@
-//! Exits that the kernel serves and that a guest at work causes seldom.
+//! Exits that the kernel handles off the hot path: a guest at work rarely causes them.
 
 use plinth_arch_x86::acpi_sleep;
-use plinth_arch_x86::broken_entry::{self, Answer};
 use plinth_arch_x86::exit_registers::{ExitRegisters, NumberedWrite};
 use plinth_arch_x86::msr;
+use plinth_arch_x86::nested_misconfig::{self, Answer};
 use plinth_arch_x86::stopped_guest::StoppedGuest;
 use plinth_hal::{Exit, ExitClass, GuestMemory, VsHw};
 
-use super::VmxCpu;
-use crate::exits::{self, reason};
-use crate::field::PHYSICAL_ADDRESS;
-use crate::processor::GENERAL_PROTECTION;
+use crate::cpu::VmxCpu;
+use crate::exit::{self, reason};
 use crate::reflect::DEBUG;
-use crate::vs::{VmxVs, timer};
-use crate::{control_registers, events, failure, task_switch};
+use crate::stopped_guest::GENERAL_PROTECTION;
+use crate::vmcs::failure;
+use crate::vmcs::field::PHYSICAL_ADDRESS;
+use crate::vs::VmxVs;
+use crate::{control_registers, deadline, events, task_switch};
 
 impl VmxCpu {
     #[cold]
     #[inline(never)]
-    pub(super) fn serve_seldom(
+    pub(crate) fn handle_rare(
         &mut self,
         vs: &mut VmxVs,
         exit_reason: u32,
@@ -34,14 +35,14 @@ impl VmxCpu {
             reason::WRMSR => return self.write_msr(vs, NumberedWrite::take(registers), guest),
             reason::RDMSR => return Self::read_msr(vs, registers, guest),
             reason::XSETBV => Self::write_xcr(vs, guest, NumberedWrite::take(registers)),
-            reason::TIMER => return timer::exit(vs),
+            reason::TIMER => return deadline::exit(vs),
             reason::TASK_SWITCH => return task_switch::exit(vs),
             reason::IO => return port(vs, guest, registers),
             reason::EPT_MISCONFIGURATION => return broken_entry(vs),
             #[cfg(feature = "fault-injection")]
             reason::VMCALL => {
                 if !crate::fault_injection::serve(vs, registers) {
-                    return Some(exits::classify(vs, exit_reason));
+                    return Some(exit::classify(vs, exit_reason));
                 }
                 skip(vs, guest);
             }
@@ -53,11 +54,11 @@ impl VmxCpu {
             }
             _ => {
                 if exit_reason & reason::ENTRY_FAILURE != 0 {
-                    log::error!("VM entry refused: {}", failure::entry_reason(exits::basic(exit_reason)));
+                    log::error!("VM entry refused: {}", failure::entry_reason(exit::basic(exit_reason)));
                     vs.with(|vmcs| failure::explain(vmcs, vs.features));
                     vs.put_to_rest();
                 }
-                return Some(exits::classify(vs, exit_reason));
+                return Some(exit::classify(vs, exit_reason));
             }
         }
         None
@@ -82,8 +83,8 @@ impl VmxCpu {
         NumberedWrite { register: number, value }: NumberedWrite,
     ) -> bool {
         // SAFETY: the place is the VS's, which is borrowed here and not touched through it meanwhile.
-        let hidden = unsafe { &mut *vs.hidden() };
-        let Some(register) = hidden.system_call_register(number) else { return false };
+        let lazy = unsafe { &mut *vs.lazy_state() };
+        let Some(register) = lazy.system_call_register(number) else { return false };
         // SAFETY: the processor holds the guest's value now, and gets the kernel's back before it enters the extension.
         if unsafe { msr::write_guarded(number, value) }.is_err() {
             return false;
@@ -99,18 +100,18 @@ impl VmxCpu {
 /// An exception: the kernel's single step, or one that the guest gets. Between two of these the timer and, for a guest VM,
 /// interrupts have their turn.
 #[cold]
-pub(super) fn exception(vs: &mut VmxVs, exit_reason: u32) -> Option<Exit> {
-    if vs.is_stepping() && exits::event_vector(vs) == DEBUG {
+pub(crate) fn exception(vs: &mut VmxVs, exit_reason: u32) -> Option<Exit> {
+    if vs.is_stepping() && exit::event_vector(vs) == DEBUG {
         vs.sort_debug_exception();
-        return Some(exits::classify(vs, exit_reason));
+        return Some(exit::classify(vs, exit_reason));
     }
     let ends_turn = vs.reflect();
-    timer::exit(vs).or(ends_turn.then_some(Exit::of(ExitClass::Interrupt)))
+    deadline::exit(vs).or(ends_turn.then_some(Exit::of(ExitClass::Interrupt)))
 }
 
 /// An access to a port: the extension's to decide, but for the root VM's to what puts the machine to sleep.
 fn port(vs: &mut VmxVs, guest: &impl GuestMemory, registers: ExitRegisters) -> Option<Exit> {
-    let access = exits::port_access(vs);
+    let access = exit::port_access(vs);
     let concerns = vs.is_root && acpi_sleep::may_concern(access.port);
     let served = concerns && acpi_sleep::serve(vs, &access, guest, registers);
     (!served).then(|| access.exit())
@@ -121,12 +122,12 @@ fn skip(vs: &mut VmxVs, guest: &impl GuestMemory) {
     let _ = vs.advance(guest);
 }
 
-/// The kernel's own tables are broken: see [`plinth_arch_x86::broken_entry`].
+/// The kernel's own tables are broken: see [`plinth_arch_x86::nested_misconfig`].
 fn broken_entry(vs: &mut VmxVs) -> Option<Exit> {
     let (at, cr4, delivering) = vs.with(|vmcs| {
         (vmcs.read(PHYSICAL_ADDRESS), control_registers::read_cr4(vmcs), events::was_delivering(vmcs))
     });
-    match broken_entry::answer::<4>(&vs.memory(), vs.nested_root(), at, cr4, delivering) {
+    match nested_misconfig::answer::<4>(&vs.memory(), vs.nested_root(), at, cr4, delivering) {
         Answer::Raise(event) => vs.inject(event),
         Answer::ShutDown => return Some(Exit::of(ExitClass::Shutdown)),
     }

@@ -5,7 +5,7 @@
 
 use plinth_launch::{LaunchError, LaunchStatus};
 
-use crate::capability::{Capability, Missing};
+use crate::vmcs::capability::{Capability, Missing};
 
 /// Capability MSRs (Intel SDM vol. 3D, appendix A).
 pub(crate) const BASIC: u32 = 0x480;

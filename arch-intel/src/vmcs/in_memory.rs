@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use crate::current::Current;
-use crate::field::Field;
+use crate::vmcs::current::Current;
+use crate::vmcs::field::Field;
 
 std::thread_local! {
     static FIELDS: RefCell<BTreeMap<u64, u64>> = const { RefCell::new(BTreeMap::new()) };

@@ -1,12 +1,12 @@
 //! Refused VM entries, in words: which check of the guest's state fails (Intel SDM vol. 3C, "Checks on Guest State").
 
-use crate::current::Current;
 use crate::features::Features;
-use crate::field::{
+use crate::segments::{CS, SS, TR};
+use crate::vmcs::current::Current;
+use crate::vmcs::field::{
     ACTIVITY, ENTRY_CONTROLS, ENTRY_EVENT, GUEST_CR0, GUEST_CR3, GUEST_CR4, GUEST_DR7, GUEST_EFER,
     GUEST_RFLAGS, GUEST_RIGHTS, GUEST_RIP, INTERRUPTIBILITY, LINK_POINTER, PENDING_DEBUG,
 };
-use crate::segments::{CS, SS, TR};
 
 /// What a VM-instruction error number means (Intel SDM vol. 3C, "VM Instruction Error Numbers").
 pub(crate) const fn instruction_error(number: u32) -> &'static str {

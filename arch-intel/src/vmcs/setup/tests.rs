@@ -6,9 +6,9 @@ use std::vec::Vec;
 
 use super::*;
 use crate::control_registers::{CACHING, read_cr0, set_cr0};
-use crate::field::{CR0_SHADOW, GUEST_CR0};
 use crate::reset;
-use crate::vmcs_in_memory::{fresh, written};
+use crate::vmcs::field::{CR0_SHADOW, GUEST_CR0};
+use crate::vmcs::in_memory::{fresh, written};
 
 const GUEST_TAG: u16 = ROOT_TAG + 1;
 /// CR0: PG, NE and PE, as processors have it in IA32_VMX_CR0_FIXED0.
@@ -68,7 +68,7 @@ const REQUIRED: [&[u64]; 4] = [
         0x0C00, 0x0C02, 0x0C04, 0x0C06, 0x0C08, 0x0C0A, 0x0C0C, 0x800, 0x802, 0x804, 0x806, 0x808, 0x80A,
         0x80C, 0x80E,
     ],
-    // 64 bits: bitmaps, TSC offset; link pointer, DEBUGCTL, PAT, EFER, four PDPTEs; PAT and EFER of the host.
+    // 64 bits: vm, TSC offset; link pointer, DEBUGCTL, PAT, EFER, four PDPTEs; PAT and EFER of the host.
     &[
         0x2000, 0x2002, 0x2004, 0x2010, 0x201A, 0x2800, 0x2802, 0x2804, 0x2806, 0x280A, 0x280C, 0x280E,
         0x2810, 0x2C00, 0x2C02,

@@ -4,7 +4,7 @@ use plinth_arch_x86::acpi_sleep::PortAccess;
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Exit, ExitClass};
 
-use crate::vmcb::exit;
+use crate::vmcb::exit_code;
 use crate::vs::SvmVs;
 
 /// [`Exit::detail`] of processor control by an MSR; 0 is by the APIC's page.
@@ -16,26 +16,26 @@ pub(crate) fn classify(vs: &mut SvmVs) -> Exit {
     let control = &vs.view().control;
     let (code, info) = (control.exit_code as u32, control.exit_info);
     match code {
-        exit::CPUID => Exit::of(ExitClass::IdRead),
-        exit::NESTED_PAGE_FAULT => nested_page_fault(vs, info),
-        exit::NMI => Exit::of(ExitClass::Kick),
-        exit::VMMCALL => {
+        exit_code::CPUID => Exit::of(ExitClass::IdRead),
+        exit_code::NESTED_PAGE_FAULT => nested_page_fault(vs, info),
+        exit_code::NMI => Exit::of(ExitClass::Kick),
+        exit_code::VMMCALL => {
             Exit { class: ExitClass::Hypercall, number: 0, detail: u64::from(vs.view().save.cpl) }
         }
-        exit::IOIO => port_access(vs).exit(),
-        exit::VMRUN
-        | exit::VMLOAD
-        | exit::VMSAVE
-        | exit::STGI
-        | exit::CLGI
-        | exit::SKINIT
-        | exit::INVLPGA => Exit::of(ExitClass::Virtualization),
-        exit::INVD => Exit::of(ExitClass::Cache),
+        exit_code::IOIO => port_access(vs).exit(),
+        exit_code::VMRUN
+        | exit_code::VMLOAD
+        | exit_code::VMSAVE
+        | exit_code::STGI
+        | exit_code::CLGI
+        | exit_code::SKINIT
+        | exit_code::INVLPGA => Exit::of(ExitClass::Virtualization),
+        exit_code::INVD => Exit::of(ExitClass::Cache),
         // INIT by a command of the guest's never arrives here: this one is the chipset's way to restart.
-        exit::SHUTDOWN | exit::INIT => Exit::of(ExitClass::Shutdown),
-        exit::INTR => Exit::of(ExitClass::Interrupt),
-        exit::HLT => Exit::of(ExitClass::Wait),
-        exit::INVALID => Exit::of(ExitClass::EntryRefused),
+        exit_code::SHUTDOWN | exit_code::INIT => Exit::of(ExitClass::Shutdown),
+        exit_code::INTR => Exit::of(ExitClass::Interrupt),
+        exit_code::HLT => Exit::of(ExitClass::Wait),
+        exit_code::INVALID => Exit::of(ExitClass::EntryRefused),
         _ => Exit { class: ExitClass::Other, number: u64::from(code), detail: info[0] },
     }
 }

@@ -32,13 +32,13 @@ static PAGE: AtomicU32 = AtomicU32::new(0);
 
 /// The processors that the loader does not launch.
 #[derive(Clone, Debug)]
-pub struct ColdProcessors {
+pub struct SecondaryCpus {
     ids: [u32; MAX_PPS],
     count: usize,
     page: Spa,
 }
 
-impl ColdProcessors {
+impl SecondaryCpus {
     const NONE: Self = Self { ids: [0; MAX_PPS], count: 0, page: Spa::new(0) };
 
     /// Finds them: all that the firmware lists but the one that runs this. A loader that launches several launches all.

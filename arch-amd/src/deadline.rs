@@ -9,7 +9,7 @@
 use plinth_arch_x86::time;
 use plinth_hal::{Exit, ExitClass};
 
-use crate::vmcb::{clean, exit, misc};
+use crate::vmcb::{clean, exit_code, misc};
 use crate::vs::SvmVs;
 
 /// Has the root VM exit by the first interrupt from `deadline` on, or not.
@@ -29,7 +29,7 @@ pub(crate) fn exit(vs: &mut SvmVs) -> Option<Exit> {
     if let Some(exit) = reached(vs) {
         return Some(exit);
     }
-    let is_interrupt = vs.view().control.exit_code as u32 == exit::INTR;
+    let is_interrupt = vs.view().control.exit_code as u32 == exit_code::INTR;
     intercept(vs, if is_interrupt { misc::IRET } else { misc::INTR });
     None
 }

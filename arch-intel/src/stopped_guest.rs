@@ -1,17 +1,17 @@
 //! What of a guest's state carrying out an instruction needs, and its control of processors.
 
+use plinth_arch_x86::apic_access;
 use plinth_arch_x86::decode::CodeSize;
 use plinth_arch_x86::exit_registers::{ExitRegisters, msr_value};
 use plinth_arch_x86::guest_walk::GuestPaging;
-use plinth_arch_x86::processor;
 use plinth_arch_x86::stopped_guest::StoppedGuest;
 use plinth_hal::{BadInstruction, Event, Exit, GuestMemory, ProcessorEvent, VsHw};
 
-use crate::exits::BY_MSR;
-use crate::field::{
+use crate::exit::BY_MSR;
+use crate::segments::{CS, SS};
+use crate::vmcs::field::{
     GUEST_BASE, GUEST_CR0, GUEST_CR3, GUEST_CR4, GUEST_EFER, GUEST_RFLAGS, GUEST_RIGHTS, GUEST_RIP,
 };
-use crate::segments::{CS, SS};
 use crate::vs::VmxVs;
 
 /// #GP with the error code 0.
@@ -25,9 +25,9 @@ pub(crate) fn control(
     registers: ExitRegisters,
 ) -> Result<ProcessorEvent, BadInstruction> {
     if exit.detail != BY_MSR {
-        return processor::write_page(vs, exit.number, guest, registers);
+        return apic_access::write_page(vs, exit.number, guest, registers);
     }
-    let Ok(event) = processor::write_msr(&mut vs.apic, exit.number as u32, msr_value(registers)) else {
+    let Ok(event) = apic_access::write_msr(&mut vs.apic, exit.number as u32, msr_value(registers)) else {
         vs.inject(GENERAL_PROTECTION);
         return Ok(ProcessorEvent::Done);
     };

@@ -10,12 +10,12 @@ use plinth_arch_x86::stopped_guest::StoppedGuest;
 use plinth_extension_api::abi::IdAnswer;
 use plinth_hal::{GuestMemory, IdPolicy};
 
-use crate::vmcb::{Control, EVENT_VALID, clean, exit};
+use crate::vmcb::{Control, EVENT_VALID, clean, exit_code};
 use crate::vs::SvmVs;
-use crate::{instruction, switch};
+use crate::{next_rip, switch};
 
 /// What is at hand when the guest exits.
-pub(crate) struct Serving<'a, G> {
+pub(crate) struct FastPath<'a, G> {
     pub(crate) vs: &'a mut SvmVs,
     pub(crate) exit_page: ExitPage,
     pub(crate) policy: &'a IdPolicy,
@@ -23,7 +23,7 @@ pub(crate) struct Serving<'a, G> {
     pub(crate) declared: &'a mut u64,
 }
 
-impl<G: GuestMemory> Serving<'_, G> {
+impl<G: GuestMemory> FastPath<'_, G> {
     /// Runs the guest until an exit is left to the caller.
     ///
     /// # Safety
@@ -31,18 +31,18 @@ impl<G: GuestMemory> Serving<'_, G> {
     #[inline]
     pub(crate) unsafe fn run(&mut self) {
         let (vmcb, registers) = (self.vs.physical(), self.exit_page.world_switch_words().as_ptr() as u64);
-        // SAFETY: a VS's VMCB is set up from its creation on; `serve` gets the `Serving` that it takes, which nothing else
+        // SAFETY: a VS's VMCB is set up from its creation on; `serve` gets the `FastPath` that it takes, which nothing else
         // uses meanwhile. The rest is the caller's promise.
         unsafe { switch::run(vmcb, registers, serve::<G>, (&raw mut *self).cast()) };
     }
 
     #[inline]
-    fn serve(&mut self) -> bool {
+    fn try_handle(&mut self) -> bool {
         let control = &mut self.vs.vmcb().control;
         control.tlb_control = 0;
         control.clean = clean::ALL;
         redeliver(control);
-        if control.exit_code as u32 != exit::CPUID {
+        if control.exit_code as u32 != exit_code::CPUID {
             return false;
         }
         let leaf = self.vs.view().save.rax as u32;
@@ -57,7 +57,7 @@ impl<G: GuestMemory> Serving<'_, G> {
     /// By itself, so that an exit without one does not save the registers that this needs.
     #[inline(never)]
     fn give(&mut self, answer: &IdAnswer, leaf: u32, subleaf: u32) -> bool {
-        let Ok(next) = instruction::next_rip(self.vs, self.guest) else { return false };
+        let Ok(next) = next_rip::next_rip(self.vs, self.guest) else { return false };
         self.vs.set_next(next);
         let [rax, rbx, rcx, rdx] = result(answer, leaf, subleaf);
         self.vs.vmcb().save.rax = rax;
@@ -69,13 +69,13 @@ impl<G: GuestMemory> Serving<'_, G> {
     }
 }
 
-/// The way from [`switch::run`] into [`Serving::serve`].
+/// The way from [`switch::run`] into [`FastPath::try_handle`].
 ///
 /// # Safety
-/// `context` points to a `Serving<G>` that nothing else uses.
+/// `context` points to a `FastPath<G>` that nothing else uses.
 unsafe extern "sysv64" fn serve<G: GuestMemory>(context: *mut ()) -> bool {
     // SAFETY: forwarded to the caller.
-    unsafe { &mut *context.cast::<Serving<'_, G>>() }.serve()
+    unsafe { &mut *context.cast::<FastPath<'_, G>>() }.try_handle()
 }
 
 /// An event whose delivery was cut off by the exit is delivered again (AMD APM vol. 2, 15.7.2), unless it was a
