@@ -1,9 +1,11 @@
-//! Sleep states in which the processors lose their state: they would wake in the root VM's code, outside Plinth, with the
-//! reservation in reach. Until Plinth is woken first, the write that starts such a sleep is refused.
+//! ACPI sleep states in which the processors lose their state (S2 to S4). After such a sleep the firmware
+//! would wake the processors in the root VM's code, without the hypervisor, and the root VM could access the
+//! reserved memory. Plinth has no wake-up code of its own, so it refuses the port write that starts such a
+//! sleep.
 //!
-//! The registers are ports of the root VM's that always exit: the byte of PM1_CNT that starts a sleep, and the byte of
-//! PM1_STS that tells of waking. A sleep that is refused looks to the OS like one that ended at once: the wake status is set
-//! until the OS clears it. All else that is written and read there reaches the machine.
+//! The ports of the bytes with SLP_EN (PM1_CNT) and WAK_STS (PM1_STS) always exit from the root VM. A refused
+//! sleep looks to the OS like a sleep that ended at once: reads of PM1_STS show WAK_STS until the OS clears
+//! it. All other accesses to these ports reach the machine.
 
 mod access;
 
@@ -12,7 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use plinth_acpi::sleep::{self, Sleep, WAKE_STATUS};
 use plinth_hal::{Event, GuestMemory, PhysicalMemory, VsHw};
 use plinth_launch::{LaunchError, LaunchStatus};
-// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
+// BOUND: the boot processor fills it in before another processor reads it; `get` does not wait.
 use spin::Once;
 
 pub use self::access::PortAccess;
@@ -21,34 +23,35 @@ use crate::apic::LocalApic;
 use crate::exit_registers::ExitRegisters;
 use crate::exit_registers::number::RAX;
 
-/// The machine's registers.
+/// The machine's sleep registers, as its ACPI tables describe them.
 static REGISTERS: Once<Sleep> = Once::new();
-/// The accesses that can reach one of their ports start here, and in so many ports behind; none at first. An access to another
-/// port pays for one comparison.
+/// The first port at which an access to one of the registers' ports can start, and how many ports such
+/// accesses start at; at first 0. Thanks to this window an access to any other port costs one comparison.
 static WINDOW_START: AtomicU16 = AtomicU16::new(0);
 static WINDOW_LENGTH: AtomicU16 = AtomicU16::new(0);
-/// A sleep has been refused, and the OS has not cleared the wake status yet.
+/// Whether a sleep has been refused and the OS has not cleared WAK_STS since.
 static WOKEN: AtomicBool = AtomicBool::new(false);
-/// Which of the ports the extension wants to see as well: a bit for each, in the order of [`ports`].
+/// The ports whose accesses the extension has requested too: a bit for each, in the order of [`ports`].
 static REQUESTED: AtomicU16 = AtomicU16::new(0);
 
-/// What becomes of an access of the root VM.
+/// How the kernel handles an access of the root VM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
-    /// It would start a sleep of this kind, as the register knows it: it is skipped.
+    /// The write would start a sleep, with this value of SLP_TYP: skip it.
     Sleep(u8),
-    /// It is INS or OUTS, whose value lies in memory, and which no OS uses here: #GP.
+    /// INS or OUTS, whose value is in memory, and which no OS uses for these ports: inject #GP.
     Fault,
-    /// It clears the wake status, and is carried out.
+    /// The write clears WAK_STS: perform it, and clear [`WOKEN`].
     Clears,
-    /// It is carried out.
+    /// Any other access: perform it.
     Harmless,
 }
 
-/// Finds the registers, and says so if there are none or if the machine cannot be switched off.
+/// Finds the sleep registers. Logs a warning if the machine has none, or if its tables do not describe S5
+/// (power off).
 ///
 /// # Errors
-/// [`LaunchError::SleepOutOfReach`] where a register is no port, so that its writes cannot be refused.
+/// [`LaunchError::SleepOutOfReach`] if a register is in memory: the kernel can refuse writes of ports alone.
 pub(crate) fn prepare(memory: &impl PhysicalMemory, rsdp: u64) -> Result<(), LaunchStatus> {
     let found = acpi::tables(memory, rsdp).and_then(|tables| sleep::registers(&tables));
     let Some(found) = found else {
@@ -70,7 +73,7 @@ pub(crate) fn prepare(memory: &impl PhysicalMemory, rsdp: u64) -> Result<(), Lau
     Ok(())
 }
 
-/// Where accesses start that reach one of `ports`, and how many such places there are.
+/// The values of [`WINDOW_START`] and [`WINDOW_LENGTH`] for `ports`.
 fn window(ports: impl Iterator<Item = u16>) -> [u16; 2] {
     /// Bytes of the widest access.
     const WIDEST: u16 = 4;
@@ -79,18 +82,20 @@ fn window(ports: impl Iterator<Item = u16>) -> [u16; 2] {
     [start, last.saturating_add(1).saturating_sub(start)]
 }
 
-/// Whether an access to `port` may be about one of these ports: whoever asks has it [served](serve) then.
+/// Whether an access that starts at `port` may reach a sleep register. If so, the caller passes the exit to
+/// [`serve`].
 #[inline]
 pub fn may_concern(port: u16) -> bool {
     port.wrapping_sub(WINDOW_START.load(Ordering::Relaxed)) < WINDOW_LENGTH.load(Ordering::Relaxed)
 }
 
-/// The ports that always exit from the root VM, and that no guest VM reaches.
+/// The ports of the sleep registers: accesses of the root VM always exit, and no guest VM may access them.
 pub fn ports() -> impl Iterator<Item = u16> {
     REGISTERS.get().into_iter().flat_map(Sleep::ports)
 }
 
-/// Notes whether the extension wants to see accesses of the root VM to one of these ports.
+/// Records whether the extension requests exits of the root VM's accesses to `port`, if that is a sleep
+/// register's.
 pub(crate) fn request(port: u16, wanted: bool) {
     for (index, _) in ports().enumerate().filter(|(_, owned)| *owned == port) {
         if wanted {
@@ -101,19 +106,19 @@ pub(crate) fn request(port: u16, wanted: bool) {
     }
 }
 
-/// The bit of a port in [`REQUESTED`]: there are ten ports at most.
+/// The bit in [`REQUESTED`] of the port at `index` of [`ports`], which are ten at most.
 const fn bit(index: usize) -> u16 {
     1_u16.wrapping_shl(index as u32)
 }
 
-/// Whether the extension wants to see an access.
+/// Whether the extension has requested the exit of this access.
 fn is_requested(access: &PortAccess) -> bool {
     let requested = REQUESTED.load(Ordering::Relaxed);
     ports().enumerate().any(|(index, port)| access.lane(port).is_some() && requested & bit(index) != 0)
 }
 
-/// Serves an access of the root VM that has exited and that [may be](may_concern) about these ports. Returns whether that is
-/// all. Else the extension decides it, as any other.
+/// Handles an exit of the root VM for a port access that [may reach](may_concern) a sleep register. Returns
+/// true if the exit is finished. If false, the extension handles the exit as any other port access.
 #[cold]
 #[inline(never)]
 pub fn serve(

@@ -1,12 +1,14 @@
-//! The last instructions of the hypervisor on a processor that the OS gets back. No NMI is lost on the way: a perf counter
-//! whose NMI is lost stays masked, and an OS that has asked all processors for a backtrace waits for it.
+//! The hypervisor's last instructions on a processor: they return it to the OS and lose no NMI. A perf
+//! counter whose NMI is lost stays masked, and an OS that has sent NMIs for a backtrace of all processors
+//! waits for each of them.
 //!
-//! On AMD the global interrupt flag holds NMIs back. It is set once the OS's tables and code segment are in force, and only then
-//! does SVM go off.
+//! On AMD, GIF = 0 holds NMIs back. The kernel sets GIF once the OS's descriptor tables and code segment are
+//! loaded, and clears EFER.SVME after that.
 //!
-//! On Intel nothing holds them back. One that comes on the way ends in a handler of [`leave_vmx`]'s own. That one needs no task
-//! register, finds its code segment in the table of the way as well as in the OS's, and marks RFLAGS.ID of what it interrupts.
-//! Once the OS's own handler is in force, a processor that finds the mark sends itself an NMI.
+//! On Intel no flag holds NMIs back. An NMI between the kernel's IDT and the OS's IDT enters the handler
+//! `plinth_departure_nmi`. The handler uses no task register. Its code segment is in the temporary GDT of the
+//! [`Way`] and in the OS's GDT. It sets RFLAGS.ID of the interrupted code as a mark. After the OS's IDT is
+//! loaded, a processor whose RFLAGS.ID is set sends itself an NMI.
 
 use core::arch::naked_asm;
 use core::mem::offset_of;
@@ -18,18 +20,19 @@ use crate::nmi::{NmiNote, VECTOR};
 use crate::per_cpu::KERNEL_CS;
 use crate::root_state::{RootState, Segment, TableRegister};
 
-/// RFLAGS.ID, which nothing in the kernel looks at.
+/// RFLAGS.ID, set where an NMI has arrived. The kernel reads the flag for nothing else.
 const MARK: u32 = 1 << 21;
-/// The same as a bit number.
+/// The bit number of [`MARK`].
 const MARK_BIT: u32 = 21;
 /// EFER.SVME.
 const EFER_SVME: u32 = 1 << 12;
 
-/// Loads the OS's control registers from the state at RDI, but for EFER, which is left in EDX and EAX for WRMSR.
+/// Loads the OS's CR0, CR3 and CR4 from the state at RDI, and EFER's value into EDX:EAX, ready for WRMSR.
 macro_rules! load_control {
     () => {
-        // Without PCIDs first: CR4.PCIDE can only be set while CR3's low bits are 0 (Intel SDM vol. 3, 4.10.1). As it goes,
-        // so does what the TLB has of the extension's PCID, which may be one of the OS's.
+        // Clear CR4.PCIDE first: it can only be set while CR3's PCID is 0 (Intel SDM vol. 3, 4.10.1).
+        // Clearing it also invalidates the TLB entries of the extension's PCID, which the OS may use for a
+        // process of its own.
         "mov rax, [rdi + {cr3}]
         mov rcx, rax
         and rcx, -4096
@@ -48,7 +51,7 @@ macro_rules! load_control {
     };
 }
 
-/// The OS's data segments, which only 32-bit code looks at, and its stack segment.
+/// Loads the OS's SS, and DS and ES, which only 32-bit code uses.
 macro_rules! load_segments {
     () => {
         "movzx eax, word ptr [rdi + {ds}]
@@ -60,7 +63,7 @@ macro_rules! load_segments {
     };
 }
 
-/// Goes on in the OS's code segment, which has to be in the table in force.
+/// Loads the OS's CS by a far return. The GDT in use must hold its descriptor.
 macro_rules! change_code_segment {
     () => {
         "movzx eax, word ptr [rdi + {cs}]
@@ -72,7 +75,7 @@ macro_rules! change_code_segment {
     };
 }
 
-/// The OS's general registers, stack, flags and instruction.
+/// Loads the OS's general registers; IRETQ loads its stack, flags and RIP.
 macro_rules! go {
     () => {
         "movzx eax, word ptr [rdi + {ss}]
@@ -101,8 +104,8 @@ macro_rules! go {
     };
 }
 
-/// Sends this processor an NMI, by the command and the APIC that RSI leads to. The OS may have been about to send something: the
-/// destination stays as it has left it.
+/// Sends this processor an NMI, with the command and the APIC of the [`Way`] at RSI. Restores the high half
+/// of the ICR: the OS may have written a destination there and be about to send.
 macro_rules! send_own_nmi {
     () => {
         "mov rax, [rsi + {command}]
@@ -130,7 +133,8 @@ macro_rules! send_own_nmi {
     };
 }
 
-/// The same on the way, where a test wants to see that it is not lost.
+/// Sends an NMI in the middle of the departure, in builds with fault injection, whose test sees that it is
+/// not lost.
 #[cfg(feature = "fault-injection")]
 macro_rules! inject_nmi {
     () => {
@@ -144,7 +148,7 @@ macro_rules! inject_nmi {
     };
 }
 
-/// [`naked_asm`] with the places in [`RootState`].
+/// [`naked_asm`] with the offsets of [`RootState`]'s fields as operands.
 macro_rules! departure_asm {
     ($($line:expr,)* ; $($name:ident = $kind:ident $value:expr,)*) => {
         naked_asm!(
@@ -167,12 +171,12 @@ macro_rules! departure_asm {
 }
 
 impl RootState {
-    /// Leaves the hypervisor for ever on a processor with SVM: loads all of the state and goes on at its RIP.
+    /// Leaves the hypervisor for good on a processor with SVM: loads this state and jumps to its RIP.
     ///
     /// # Safety
-    /// 1. VMLOAD has loaded what it loads of the state; EFER.SVME is set, and the global interrupt flag clear.
-    /// 2. The state's page tables map the code of this module, the current stack and `self` at the same addresses as the
-    ///    current ones, and its GDT holds its selectors.
+    /// 1. VMLOAD has loaded its part of the state; EFER.SVME is set, and GIF is clear.
+    /// 2. The state's page tables map the code of this module, the current stack and `self` at the same
+    ///    addresses as the current ones, and the state's GDT holds descriptors for its selectors.
     /// 3. Nothing of this processor's part of the hypervisor is used afterwards.
     pub unsafe fn resume_from_svm(&self) -> ! {
         // SAFETY: forwarded to the caller.
@@ -182,12 +186,14 @@ impl RootState {
         }
     }
 
-    /// The same on a processor with VMX, whose segments and tables `way` leads through.
+    /// Leaves the hypervisor for good on a processor with VMX: loads the segments and tables of `way`, then
+    /// this state, and jumps to its RIP.
     ///
     /// # Safety
-    /// 1. VMX is off, the kernel's tables and descriptors are loaded, and so is what the VMCS held of the state, but for what
-    ///    `way` has.
-    /// 2. As for [`Self::resume_from_svm`]; the page and the local APIC's that `way` names, and `way` itself, are mapped likewise.
+    /// 1. VMX is off, and the kernel's page tables and descriptor tables are loaded. The guest state that the
+    ///    VMCS held is loaded as well, except for the segments that `way` holds.
+    /// 2. As for [`Self::resume_from_svm`]. The state's page tables also map `way`, its [`WayPage`] and the
+    ///    local APIC's page at their current addresses.
     /// 3. Nothing of this processor's part of the hypervisor is used afterwards.
     pub unsafe fn resume_from_vmx(&self, way: &Way) -> ! {
         // SAFETY: forwarded to the caller.
@@ -198,9 +204,10 @@ impl RootState {
     }
 }
 
-/// What leads from the kernel's descriptors to the OS's where no NMI can be held back: a GDT with all selectors that are loaded on
-/// the way, and an IDT with a handler of NMIs, in one page. The OS's own GDT may lie where only its own page tables lead, and
-/// may be read-only, while LTR writes to it.
+/// The way from the kernel's descriptor tables to the OS's on a processor that cannot hold NMIs back: a page
+/// with a temporary GDT, which holds every selector that the departure loads, and a temporary IDT with a
+/// handler for NMIs. The OS's own GDT does not do: it may be mapped by the OS's page tables alone, and may be
+/// read-only, while LTR writes to it.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Way {
@@ -212,19 +219,19 @@ pub struct Way {
     gs: u16,
     fs_base: u64,
     gs_base: u64,
-    /// What the kernel's own handler writes.
+    /// The flag that the kernel's NMI handler sets.
     note: *const u32,
-    /// The page of the local APIC; 0 in x2APIC mode.
+    /// Physical address of the local APIC's page; 0 in x2APIC mode.
     apic: u64,
-    /// The command that sends this processor an NMI; in its upper half the destination.
+    /// The ICR's value that sends this processor an NMI; the destination is in the upper 32 bits.
     command: u64,
 }
 
-/// Words of the page.
+/// 64-bit words of the page.
 const WORDS: usize = PAGE_SIZE as usize / 8;
-/// Those of the IDT, at the page's end: up to the NMI's entry.
+/// Words of the IDT at the page's end, up to and with the NMI's gate.
 const IDT_WORDS: usize = (VECTOR as usize + 1) * 2;
-/// Those of the GDT.
+/// Words of the GDT at the page's start.
 const GDT_WORDS: usize = WORDS - IDT_WORDS;
 
 /// The page of a [`Way`].
@@ -236,8 +243,8 @@ const CODE_64: u64 = 0x00AF_9B00_0000_FFFF;
 const DATA: u64 = 0x00CF_9300_0000_FFFF;
 
 impl Way {
-    /// Leads to the code segment `cs` and to FS, GS, LDTR and TR as `segments` says. `note` is what the kernel's handler of NMIs
-    /// writes.
+    /// Builds the tables in `page` for the code segment `cs` and for FS, GS, LDTR and TR, in the order of
+    /// `segments`. `note` is the flag that the kernel's NMI handler sets.
     pub fn new(
         page: &'static mut WayPage,
         cs: u16,
@@ -254,7 +261,7 @@ impl Way {
             gdtr: TableRegister { limit: (GDT_WORDS * 8 - 1) as u16, base },
             idtr: TableRegister { limit: (IDT_WORDS * 8 - 1) as u16, base: idt },
             ldtr: ldtr.selector,
-            // LTR takes no null selector; firmware may run without a task register.
+            // LTR refuses a null selector, and firmware may run without a task register.
             tr: tr.selector & !3,
             fs: fs.selector,
             gs: gs.selector,
@@ -267,12 +274,13 @@ impl Way {
     }
 }
 
-/// Fills in the page.
+/// Writes the GDT and the IDT into the page.
 fn fill(page: &mut WayPage, cs: u16, segments: &[Segment; 4]) {
     let index = |selector: u16| usize::from(selector >> 3).min(GDT_WORDS - 2);
     let [fs, gs, ldtr, tr] = segments;
     page.fill(0);
-    // Until the first table of the way is in force, NMIs return to the kernel's code segment.
+    // An NMI before the far return to `cs` interrupts code in the kernel's code segment, and IRET needs its
+    // descriptor.
     for code in [KERNEL_CS, cs] {
         page[index(code)] = CODE_64;
     }
@@ -280,7 +288,7 @@ fn fill(page: &mut WayPage, cs: u16, segments: &[Segment; 4]) {
         page[index(segment.selector)] = DATA | u64::from(segment.attributes >> 5 & 3) << 45;
     }
     for segment in [ldtr, tr].into_iter().filter(|segment| segment.selector != 0 && segment.attributes != 0) {
-        // LTR takes an available TSS and marks it busy.
+        // LTR wants an available TSS, and marks it busy itself.
         let busy = if segment.selector == tr.selector { 1 << 1 } else { 0 };
         let kind = u64::from(segment.attributes & 0xff & !busy);
         let limit = u64::from(segment.limit.min(0xF_FFFF));
@@ -300,7 +308,8 @@ const fn interrupt_gate(handler: u64, selector: u16) -> [u64; 2] {
     [low, handler >> 32]
 }
 
-/// The first and the last byte of what the OS's page tables have to map: its pages are at most two for each.
+/// The first and the last byte of the code that the OS's page tables must map, for each of the two routines;
+/// each spans at most two pages.
 pub fn last_code() -> [u64; 4] {
     [
         leave_svm as *const () as u64,
@@ -328,8 +337,8 @@ unsafe extern "sysv64" fn leave_svm(state: &RootState) -> ! {
         "lidt [rdi + {idtr}]",
         change_code_segment!(),
         load_segments!(),
-        // An NMI that was held back ends in the OS's handler, which finds all that it uses. SVM goes off afterwards, since
-        // without it there is no STGI.
+        // STGI delivers a pending NMI to the OS's handler, whose stack, tables and segments are loaded by
+        // now. EFER.SVME is cleared afterwards: STGI needs it.
         "stgi",
         "nop",
         "mov ecx, 0xC0000080",
@@ -352,13 +361,13 @@ unsafe extern "sysv64" fn leave_vmx(state: &RootState, way: &Way) -> ! {
         "pushfq",
         "and dword ptr [rsp], {no_mark}",
         "popfq",
-        // No stack segment at all: an NMI's handler returns to it under any table.
+        // Load a null SS: IRET of the NMI's handler then works with any GDT.
         "xor eax, eax",
         "mov ss, eax",
         "lgdt [rsi + {way_gdtr}]",
         change_code_segment!(),
         "lidt [rsi + {way_idtr}]",
-        // What came before, the kernel's own handler has noted.
+        // The kernel's NMI handler has recorded an earlier NMI in its flag.
         "mov rax, [rsi + {note}]",
         "cmp dword ptr [rax], 0",
         "je 2f",
@@ -407,7 +416,7 @@ unsafe extern "sysv64" fn leave_vmx(state: &RootState, way: &Way) -> ! {
         mark = const MARK,
         no_mark = const !MARK as i32,
         mark_bit = const MARK_BIT,
-        // Of the command register: the last command has not been accepted yet (Intel SDM vol. 3A, 11.6.1).
+        // ICR.delivery status: the APIC has not accepted the last command yet (Intel SDM vol. 3A, 11.6.1).
         pending = const 1 << 12,
         tries = const 1_000_000,
         way_gdtr = const offset_of!(Way, gdtr),

@@ -1,25 +1,28 @@
-//! What only guests use of a processor: x87, SSE, AVX and whatever else XSAVE knows, the debug addresses, and MSRs that
-//! no control structure holds.
+//! Lazily switched guest state: the XSAVE state (x87, SSE, AVX and later components), DR0 to DR3, and MSRs
+//! that neither VMCB nor VMCS switches.
 //!
-//! The kernel and the extension touch none of it, so no exit does: it stays in the processor while one VS keeps running
-//! there. It is brought in when a VS runs after another one, and taken out when that one is put to rest, so that a VS at
-//! rest is whole in memory and may run anywhere. What one leaves in branch predictors and caches is kept from the next there, too.
+//! The kernel and the extension use none of these registers, so an exit neither saves nor restores them. They
+//! stay in the processor as long as the same VS runs there. When another VS is to run, the kernel saves the
+//! registers of the first one and loads those of the second. An inactive VS is therefore complete in memory
+//! and may run on any processor. The switch also executes the speculation barriers between two VSs: see
+//! [`Barriers`].
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 
 use plinth_hal::{PAGE_SIZE, Spa};
-// BOUND: made by a few CPUID instructions, whichever processor is the first.
+// BOUND: the first processor fills it in by CPUID and guarded MSR reads, and waits for nobody meanwhile.
 use spin::Once;
 
 use crate::msr;
 use crate::speculation::{Barriers, Processor};
 
-/// IA32_XFD: state components that fault when they are used. XSAVE and XRSTOR leave those out (Intel SDM vol. 1, 13.14).
+/// IA32_XFD, extended feature disable: a bit for each state component whose use raises #NM. XSAVE and XRSTOR
+/// skip these components (Intel SDM vol. 1, 13.14).
 const XFD: u32 = 0x1C4;
 
-/// MSRs that stay in the processor from one VS to the next, and that a VM sees or feels: a VS has its own value of each,
-/// 0 at first. Writes of them do not exit in the root VM. [`XFD`] is the first.
+/// MSRs that no world switch saves, and that a guest can read or that change its behaviour. Each VS has its
+/// own value of each MSR, at first 0. The root VM writes these MSRs without an exit. [`XFD`] is the first.
 pub const MSRS: [u32; 21] = [
     XFD,
     0x1C5, // XFD_ERR
@@ -44,21 +47,22 @@ pub const MSRS: [u32; 21] = [
     0xC000_0103, // TSC_AUX: RDTSCP shows it
 ];
 
-/// Where in a VS's area the image of XSAVE or FXSAVE starts; [`Values`] is before it.
+/// Offset of the XSAVE or FXSAVE image in a VS's area; [`Values`] precedes the image.
 const IMAGE: u64 = 512;
-/// The part of the image that FXSAVE and XSAVE have in common, and XSAVE's header (Intel SDM vol. 1, 13.4).
+/// Bytes of the image's legacy region, which FXSAVE writes too, and of the XSAVE header (Intel SDM vol. 1,
+/// 13.4).
 const LEGACY_AND_HEADER: u64 = 576;
 
-/// What this machine has of it.
+/// The extended state that this machine has.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
-    /// All state components that XCR0 can enable; 0 where there is no XSAVE.
+    /// All state components that XCR0 can enable; 0 without XSAVE.
     components: u64,
     /// Bytes of the image.
     image: u64,
-    /// A bit for each of [`MSRS`] that is there.
+    /// Bit n is set if the processor has the MSR `MSRS[n]`.
     present: u32,
-    /// What keeps a VS from what another one has left elsewhere in the processor.
+    /// The speculation barriers between two VSs.
     barriers: Barriers,
 }
 
@@ -92,9 +96,9 @@ impl Layout {
     }
 }
 
-/// The components that XCR0 can enable, and the bytes of an image of them all (Intel SDM vol. 1, 13.2; AMD APM vol. 2,
-/// 11.5.2), by CPUID leaf 1's ECX and leaf 0xD's subleaves. The end of each component counts too: some emulators tell a
-/// total that is too small.
+/// The components that XCR0 can enable, and the size in bytes of an image with all of them (Intel SDM vol. 1,
+/// 13.2; AMD APM vol. 2, 11.5.2). `features` is ECX of CPUID leaf 1, `subleaf` reads leaf 0xD. Some emulators
+/// report a total that is too small, so the size also covers the end of each component.
 fn image_of(features: u32, subleaf: impl Fn(u32) -> [u32; 4]) -> (u64, u64) {
     const XSAVE: u32 = 1 << 26;
     const FIRST_EXTENDED: u32 = 2;
@@ -111,13 +115,13 @@ fn image_of(features: u32, subleaf: impl Fn(u32) -> [u32; 4]) -> (u64, u64) {
     (components, ends.max().unwrap_or(0).max(u64::from(total)).max(LEGACY_AND_HEADER))
 }
 
-/// Looks what the machine has. Called on each processor before it makes a VS, with the kernel's IDT loaded; the first
-/// one's answer counts.
+/// Detects the machine's extended state. Each processor calls this before it creates a VS, with the kernel's
+/// IDT loaded, since the reads of absent MSRs fault. The first processor's result serves all.
 pub fn prepare() {
     LAYOUT.call_once(Layout::read);
 }
 
-/// What of it is not in the image.
+/// The extended state outside of the XSAVE image.
 #[derive(Debug)]
 #[repr(C)]
 struct Values {
@@ -132,22 +136,23 @@ const _: () = assert!(size_of::<Values>() as u64 <= IMAGE);
 /// The extended state of one VS.
 #[derive(Debug)]
 pub struct ExtendedState {
-    /// Whole pages of the VS's own.
+    /// Physical address of the VS's area: whole pages, [`Values`] first, then the image.
     area: u64,
-    /// The processor holds it.
+    /// Whether the processor's registers hold this state; the area is stale meanwhile.
     loaded: bool,
 }
 
 impl ExtendedState {
-    /// How many pages one takes.
+    /// Pages of one VS's area.
     pub fn pages() -> usize {
         IMAGE.saturating_add(Layout::current().image).div_ceil(PAGE_SIZE) as usize
     }
 
-    /// One in the state after a reset.
+    /// Creates the extended state after a reset.
     ///
     /// # Safety
-    /// At `area` are [`Self::pages`] zeroed pages, identity mapped, that nobody else uses as long as this lives.
+    /// `area` is the address of [`Self::pages`] zeroed pages, identity mapped, that nobody else uses while
+    /// the value lives.
     pub unsafe fn new(area: Spa) -> Self {
         const CONTROL_WORD: u16 = 0x37F;
         const MXCSR: u32 = 0x1F80;
@@ -155,8 +160,8 @@ impl ExtendedState {
         const MXCSR_OFFSET: u64 = 24;
         let mut state = Self { area: area.raw(), loaded: false };
         state.values().xcr0 = X87;
-        // SAFETY: both lie in the image's first bytes (Intel SDM vol. 1, table 10-2), which is the caller's promise. The
-        // other zeroes are the initial configuration of every component (13.6).
+        // SAFETY: both lie in the image's first bytes (Intel SDM vol. 1, table 10-2), which is the caller's
+        // promise. The other zeroes are the initial configuration of every component (13.6).
         unsafe {
             (state.image() as *mut u16).write(CONTROL_WORD);
             (state.image().wrapping_add(MXCSR_OFFSET) as *mut u32).write(MXCSR);
@@ -165,7 +170,8 @@ impl ExtendedState {
     }
 
     fn values(&mut self) -> &mut Values {
-        // SAFETY: the area is page aligned, this value's own and longer than `Values`, for which any bytes are valid.
+        // SAFETY: the area is page aligned, this value's own and longer than `Values`, for which any bytes
+        // are valid.
         unsafe { &mut *(self.area as *mut Values) }
     }
 
@@ -173,18 +179,18 @@ impl ExtendedState {
         self.area.wrapping_add(IMAGE)
     }
 
-    /// From now on what is in the processor is this VS's.
+    /// Marks the processor's current registers as this VS's state: at the launch the root VS takes them over.
     ///
     /// # Safety
-    /// It is no other VS's.
+    /// The registers hold no other VS's state.
     pub unsafe fn adopt(&mut self) {
         self.loaded = true;
     }
 
-    /// Has the processor hold it, if it does not yet.
+    /// Loads this state into the processor's registers, unless they hold it already.
     ///
     /// # Safety
-    /// The kernel runs at privilege level 0; what the processor holds now is nobody's any more: each VS that ran before
+    /// The kernel runs at privilege level 0. The registers' values may be lost: each VS that ran here before
     /// has been saved.
     #[inline(always)]
     pub unsafe fn load(&mut self) {
@@ -194,10 +200,10 @@ impl ExtendedState {
         }
     }
 
-    /// Takes it out of the processor, if it is there; the processor's registers keep their values.
+    /// Saves the processor's registers to the area, if they hold this state. The registers keep their values.
     ///
     /// # Safety
-    /// The kernel runs at privilege level 0, on the processor that loaded it.
+    /// The kernel runs at privilege level 0, on the processor that loaded this state.
     pub unsafe fn save(&mut self) {
         if core::mem::take(&mut self.loaded) {
             // SAFETY: forwarded to the caller.
@@ -205,8 +211,8 @@ impl ExtendedState {
         }
     }
 
-    /// Does to it what INIT does: the debug addresses are zero. The rest keeps its value (Intel SDM vol. 3A, "Processor State
-    /// After Reset"; AMD APM vol. 2, table 14-1).
+    /// Resets this state as INIT does: DR0 to DR3 become 0, all else keeps its value (Intel SDM vol. 3A,
+    /// "Processor State After Reset"; AMD APM vol. 2, table 14-1).
     ///
     /// # Safety
     /// As [`Self::save`]; DR7 enables no breakpoint.
@@ -225,12 +231,13 @@ impl ExtendedState {
     unsafe fn bring_in(&mut self) {
         let (layout, image) = (Layout::current(), self.image());
         let values = self.values();
-        // SAFETY: each register is there, by `layout`, and takes what was read from it or its value after a reset; nothing
-        // of the kernel's depends on any. The image is one that the same instruction wrote, or `new` did.
+        // SAFETY: the processor has each register that `layout` lists. Each gets a value that was read from
+        // it, or its value after a reset, and the kernel depends on none of them. The image was written by
+        // `new` or by the matching XSAVE or FXSAVE.
         unsafe {
             let open = Open::new(layout);
-            // So that nothing remains of an x87 error pointer, which AMD's processors restore only with a pending
-            // exception (AMD APM vol. 2, 11.4.4).
+            // Clear the x87 error pointers: AMD's processors restore them only if an exception is pending
+            // (AMD APM vol. 2, 11.4.4), so the last VS's pointers would stay.
             asm!("fninit", options(nomem, nostack, preserves_flags));
             if layout.components == 0 {
                 asm!("fxrstor64 [{}]", in(reg) image, options(nostack, preserves_flags));
@@ -259,8 +266,8 @@ impl ExtendedState {
             *value = msr::read_guarded(register).unwrap_or(0);
         }
         values.debug = read_debug();
-        // SAFETY: the area has room for the image of all components, by `pages`, and is 64-byte aligned; XCR0 and XFD
-        // are put back.
+        // SAFETY: the area is 64-byte aligned and has room for an image of all components, by `pages`. XCR0
+        // and XFD get their values back.
         unsafe {
             let open = Open::new(layout);
             values.xcr0 = open.xcr0;
@@ -278,16 +285,18 @@ impl ExtendedState {
     }
 }
 
-/// A moment in which the kernel can reach every state component.
+/// Access to every state component, from [`Self::new`] to [`Self::close`]. Holds the values of the control
+/// registers before.
 struct Open {
     cr0: u64,
     cr4: u64,
-    /// XCR0 as it was.
+    /// XCR0 before.
     xcr0: u64,
 }
 
 impl Open {
-    /// CR0.EM and TS off, CR4.OSFXSR and OSXSAVE on, all components enabled and none of them held back.
+    /// Clears CR0.EM and CR0.TS, sets CR4.OSFXSR and CR4.OSXSAVE, enables all components in XCR0 and clears
+    /// IA32_XFD.
     ///
     /// # Safety
     /// The kernel runs at privilege level 0; [`Self::close`] follows, before anything else uses the FPU.
@@ -297,8 +306,8 @@ impl Open {
         const OSXSAVE: u64 = 1 << 18;
         let xsave = layout.components != 0;
         let (cr0, cr4): (u64, u64);
-        // SAFETY: the bits only let the FPU be used, and CR4's exist where FXSAVE and XSAVE do. XCR0 takes every component
-        // that CPUID names.
+        // SAFETY: the bits only enable use of the FPU. The processor has CR4.OSFXSR with FXSAVE and
+        // CR4.OSXSAVE with XSAVE, and XCR0 accepts every component that CPUID lists.
         unsafe {
             asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags));
             let open = cr4 | OSFXSR | if xsave { OSXSAVE } else { 0 };
@@ -315,12 +324,13 @@ impl Open {
         }
     }
 
-    /// Ends it, with `xcr0` for the next guest.
+    /// Restores CR4 and CR0, and sets XCR0 to `xcr0`, the value of the VS that runs next or has run last.
     ///
     /// # Safety
     /// As [`Self::new`].
     unsafe fn close(self, layout: Layout, xcr0: u64) {
-        // SAFETY: control registers get back what they had; XCR0 gets what a guest had there, or its value after a reset.
+        // SAFETY: CR4 and CR0 get their earlier values. XCR0 gets a value that a guest had there, or its
+        // value after a reset.
         unsafe {
             if layout.components != 0 {
                 let _ = msr::write_xcr_guarded(0, xcr0);
@@ -344,7 +354,8 @@ unsafe fn read_xcr0() -> u64 {
 
 fn read_debug() -> [u64; 4] {
     let [zero, one, two, three]: [u64; 4];
-    // SAFETY: reading debug registers at privilege level 0 changes nothing; general detection is off in the kernel.
+    // SAFETY: reading debug registers at privilege level 0 changes nothing. DR7.GD is clear in the kernel, so
+    // it does not fault.
     unsafe {
         asm!("mov {}, dr0", "mov {}, dr1", "mov {}, dr2", "mov {}, dr3", out(reg) zero, out(reg) one, out(reg) two,
             out(reg) three, options(nomem, nostack, preserves_flags));
@@ -355,7 +366,7 @@ fn read_debug() -> [u64; 4] {
 /// # Safety
 /// DR7 enables no breakpoint.
 unsafe fn write_debug([zero, one, two, three]: [u64; 4]) {
-    // SAFETY: addresses of breakpoints that are off, says the caller.
+    // SAFETY: the registers are addresses of breakpoints, all of which are disabled, by the caller's promise.
     unsafe {
         asm!("mov dr0, {}", "mov dr1, {}", "mov dr2, {}", "mov dr3, {}", in(reg) zero, in(reg) one, in(reg) two,
             in(reg) three, options(nomem, nostack, preserves_flags));

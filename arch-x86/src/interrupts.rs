@@ -1,19 +1,26 @@
-//! Interrupts of the root VM's that come while the extension runs.
+//! Interrupts of the root VM that arrive while the extension runs: how they preempt the extension, and how
+//! the root VM still gets every one of them.
 //!
-//! Ring 3 runs with interrupts on, so that one that loops is stopped where no other processor does it. The kernel serves
-//! none of them: before a guest runs each is back in the local APIC, and the guest takes it from there as if it had waited
-//! there all the time, by its own flag, shadow and task priority. A guest VM ends its turn for it. The kernel itself lets none in.
+//! Ring 3 runs with interrupts enabled. An interrupt of the root VM therefore preempts an extension that
+//! loops, also on a machine with one processor. The kernel runs with interrupts disabled and handles none of
+//! them. Before a guest runs, the kernel puts each interrupt back into the local APIC, and the root VM takes
+//! it from there by its own RFLAGS.IF, interrupt shadow and task priority. A guest VM exits for it, which
+//! ends the guest VM's turn.
 //!
-//! * One that was triggered by an edge is ended at once, so that the next ones come, and sent to this processor again.
-//! * One that was triggered by a level is ended as late as that: its controller sends it again as long as the level lasts,
-//!   and would do so for ever before.
-//! * One by the old controller's protocol, ExtINT, cannot be given back. None is let in while the APIC listens to that.
+//! * Edge-triggered: the kernel writes EOI at once, so that later interrupts can arrive, and re-sends the
+//!   vector to this processor as a self-IPI before the guest runs.
+//! * Level-triggered: the kernel writes EOI only just before the guest runs. The I/O APIC then re-sends the
+//!   interrupt while the line is asserted; after an early EOI it would re-send without end.
+//! * ExtINT (the 8259's protocol): the kernel cannot give such an interrupt back. Ring 3 runs with interrupts
+//!   disabled while LINT0 is unmasked for ExtINT.
 //!
-//! One that comes again at once stays in service too: a hostile root VM must not keep the extension from getting on.
+//! A vector that arrives again within `SHORTEST` ticks stays in service, so that a hostile root VM cannot
+//! stop the extension from making progress.
 //!
-//! There may be no second interrupt: the root VM's timer is often set for one. Once that has come, or where it is masked, the
-//! APIC's timer counts for the kernel, unless it is running. Its vector is that of an interrupt that is to be sent again, so
-//! that one that comes too late to stop the extension is none too many for the guest.
+//! A second interrupt may never arrive: often the first was the root VM's one-shot APIC timer. The kernel
+//! then arms the APIC timer for itself, if the timer is not running and its vector is masked or about to be
+//! re-sent. The timer borrows the vector of an interrupt that will be re-sent anyway: if it fires too late,
+//! it merges with that one in the APIC, and the guest sees no extra interrupt.
 
 use plinth_hal::UserExit;
 
@@ -21,16 +28,18 @@ use crate::apic::{EXTINT, LocalApic, MASKED, Register};
 use crate::time;
 use crate::user::UserRegisters;
 
-/// Exceptions that ring 3 goes on behind, or whose cause is gone: debug and machine check.
+/// #DB and #MC, which would not be raised again: #DB of INT1 is a trap, and the cause of #MC is gone.
 const DEBUG: u8 = 1;
 const MACHINE_CHECK: u8 = 18;
 /// The lowest vector that the APIC delivers (AMD APM vol. 2, 16.6.1).
 const FIRST_VECTOR: u8 = 16;
 /// The timer's divisor: 1.
 const UNDIVIDED: u32 = 0b1011;
-/// How far the timer's rate may be below the TSC's: it is set for so small a part of the time, again and again.
+/// The APIC timer may be slower than the TSC by up to this factor. The count is the ticks of the TSC divided
+/// by it, and the timer is armed again until the time is over.
 const SLOWER: u64 = 128;
-/// The shortest time that it is set for, and between two interrupts of which both stop the extension, in ticks.
+/// The smallest count of the timer, and the smallest distance of two interrupts of one vector that both
+/// preempt the extension, in ticks of the TSC.
 const SHORTEST: u64 = 1 << 16;
 
 /// A set of vectors.
@@ -59,7 +68,7 @@ impl Vectors {
     }
 }
 
-/// What the timer's registers held.
+/// The root VM's values of the timer's registers, saved while the kernel uses the timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Timer {
     entry: u32,
@@ -69,27 +78,30 @@ struct Timer {
 /// The interrupts of one processor that have stopped its extension.
 #[derive(Debug, Default)]
 pub struct Interrupts {
-    /// To be sent again.
+    /// Vectors to re-send to this processor before the guest runs.
     again: Vectors,
-    /// How many are still in service.
+    /// Interrupts without EOI yet.
     in_service: u32,
-    /// When the last one came.
+    /// The TSC at the last interrupt.
     last: u64,
-    /// What the root VM had in the timer, which counts for the kernel.
+    /// The root VM's timer registers; `Some` while the kernel uses the timer.
     timer: Option<Timer>,
-    /// One has come by the old controller's protocol, on a way that does not show here.
+    /// An interrupt arrived that the APIC does not know, from an 8259 behind an I/O APIC. Ring 3 runs with
+    /// interrupts disabled from then on.
     by_surprise: bool,
 }
 
 impl Interrupts {
-    /// Whether interrupts may come while the extension runs. `anew`: the root VM has changed how they do.
+    /// Whether the extension may run with interrupts enabled. `anew`: the root VM has changed the interrupt
+    /// routing.
     pub fn may_come(&mut self, apic: LocalApic, anew: bool) -> bool {
         self.by_surprise &= !anew;
         let listens = |entry: u32| entry & MASKED == 0 && entry >> 8 & 7 == EXTINT;
         !self.by_surprise && apic.is_enabled() && !listens(apic.get(Register::LINT0))
     }
 
-    /// One has stopped the extension, or what looks like one. Returns what it was to the kernel.
+    /// Handles an interrupt, or an exception with the vector of one, that stopped the extension. Returns the
+    /// reason for the kernel.
     #[cold]
     #[inline(never)]
     pub fn taken(&mut self, apic: LocalApic, context: &mut UserRegisters) -> UserExit {
@@ -101,8 +113,9 @@ impl Interrupts {
             self.surprise(&apic, vector, context);
             return UserExit::Clock;
         }
-        // An exception, or the old controller has been given its vector to make it look like one. With interrupts off a fault
-        // comes again. To go on behind INT1 does no harm.
+        // Either an exception, or an interrupt of an 8259 that the root VM has programmed with an exception's
+        // vector. With interrupts disabled, only a true fault is raised again. Resuming after INT1 does no
+        // harm.
         match vector {
             MACHINE_CHECK => return UserExit::Fault(context.fault()),
             DEBUG if context.is_traced() => return UserExit::Fault(context.fault()),
@@ -112,7 +125,7 @@ impl Interrupts {
         UserExit::Clock
     }
 
-    /// Keeps one for the guest. Returns false where the APIC has not delivered it.
+    /// Records the interrupt for the guest. Returns false where it is not in service in the APIC.
     fn keep(&mut self, apic: &impl Registers, vector: u8, now: u64) -> bool {
         if !apic.is_in_service(vector) {
             return false;
@@ -127,8 +140,10 @@ impl Interrupts {
         true
     }
 
-    /// The APIC's spurious interrupt, which is nobody's; or an I/O APIC has passed one of the old controller's on. It goes to
-    /// the guest as an ordinary one, whose end only the old controller hears of, and is the last of its kind.
+    /// Handles an interrupt that is not in service: the APIC's spurious interrupt, which is dropped, or an
+    /// ExtINT that an I/O APIC has passed on. The guest gets the ExtINT as an ordinary interrupt, and sends
+    /// its EOI to the 8259 alone. No second ExtINT can arrive, since ring 3 runs with interrupts disabled
+    /// from here on.
     fn surprise(&mut self, apic: &LocalApic, vector: u8, context: &mut UserRegisters) {
         if vector == apic.spurious_vector() {
             return;
@@ -140,12 +155,13 @@ impl Interrupts {
         }
     }
 
-    /// Whether no more may come after one that came by surprise.
+    /// Whether ring 3 runs with interrupts disabled since an ExtINT has arrived through an I/O APIC.
     pub fn are_shut_out(&self) -> bool {
         self.by_surprise
     }
 
-    /// Has the next one come within so many ticks of the TSC, if one has come already and the timer is free.
+    /// Arms the APIC timer so that it preempts the extension after at most `ticks` of the TSC. Does nothing
+    /// if no vector is to be re-sent, or if the root VM uses the timer.
     pub fn continue_within(&mut self, apic: LocalApic, ticks: u64) {
         self.set_timer(&apic, ticks);
     }
@@ -166,7 +182,7 @@ impl Interrupts {
         apic.set(Register::TIMER_COUNT, count as u32);
     }
 
-    /// Gives all of them, and the timer, back to the root VM.
+    /// Gives all recorded interrupts, and the timer, back to the root VM.
     pub fn give_back(&mut self, apic: LocalApic) {
         self.return_to(&apic);
     }
@@ -184,29 +200,30 @@ impl Interrupts {
     }
 }
 
-/// What of a local APIC is needed here.
+/// The registers and commands of a local APIC that [`Interrupts`] uses.
 pub(crate) trait Registers {
     /// Reads a register.
     fn get(&self, register: Register) -> u32;
-    /// Writes one.
+    /// Writes a register.
     fn set(&self, register: Register, value: u32);
     /// Sends an interrupt to this processor itself.
     fn send_self(&self, vector: u8);
     /// Whether the timer is set, by count or by deadline.
     fn timer_runs(&self) -> bool;
 
-    /// Whether an interrupt has been accepted and not ended.
+    /// Whether the APIC has delivered the vector and waits for its EOI.
     fn is_in_service(&self, vector: u8) -> bool {
         self.has(Register::in_service(vector), vector)
     }
 
-    /// Whether its controller sends it again when it is ended: the mode says level, and the controllers are told of the end.
+    /// Whether the I/O APIC re-sends the vector after EOI: the vector is level-triggered, and EOIs are
+    /// broadcast.
     fn comes_again(&self, vector: u8) -> bool {
         const KEEP_END: u32 = 1 << 12;
         self.has(Register::trigger_mode(vector), vector) && self.get(Register::SPURIOUS) & KEEP_END == 0
     }
 
-    /// The bit of a vector in the word that has it.
+    /// Tests the vector's bit in `word`, one of the eight words of a bit map of vectors.
     fn has(&self, word: Register, vector: u8) -> bool {
         self.get(word) >> (vector % 32) & 1 != 0
     }

@@ -1,7 +1,8 @@
 //! The memory types that the firmware or the OS has set in the MTRRs.
 //!
-//! Nested paging on Intel does not look at them: their answer has to stand in the extended page tables (Intel SDM vol.
-//! 3A, "Memory Type Range Registers"; vol. 3C, "EPT and Memory Typing").
+//! With EPT the processor ignores the MTRRs for a guest's accesses. The kernel therefore computes the type of
+//! each page from the MTRRs and writes it into the EPT entries (Intel SDM vol. 3A, "Memory Type Range
+//! Registers"; vol. 3C, "EPT and Memory Typing").
 
 use plinth_hal::page_table::MemoryType;
 use plinth_hal::{HostFault, Spa, SpaRange};
@@ -12,11 +13,12 @@ use crate::msr;
 const CAPABILITIES: u32 = 0xFE;
 const DEFAULT_TYPE: u32 = 0x2FF;
 const FIRST_BASE: u32 = 0x200;
-/// The most variable ranges that are looked at.
+/// The number of variable ranges that the kernel supports; further ones are ignored.
 const MAX_RANGES: usize = 16;
-/// The most pieces that memory may be in, each of one type. The fixed ranges and the bounds of the variable ones make 121;
-/// firmware that forgets the highest bits of a mask has each range again some times further up. A mask with more holes
-/// cuts memory into up to 2^40 pieces, which nobody can walk.
+/// The maximum number of pieces of one memory type each that the kernel walks. The fixed ranges and the
+/// bounds of the variable ranges make 121 pieces. Firmware that leaves the highest bits of a mask clear
+/// repeats each range some times at higher addresses. A mask with many clear bits in the middle makes up to
+/// 2^40 pieces, too many to walk.
 const MAX_PIECES: usize = 4096;
 
 /// IA32_MTRR_DEF_TYPE: MTRRs on, fixed ranges on.
@@ -24,7 +26,7 @@ const ENABLED: u64 = 1 << 11;
 const FIXED_ENABLED: u64 = 1 << 10;
 /// IA32_MTRRCAP: there are fixed ranges.
 const HAS_FIXED: u64 = 1 << 8;
-/// IA32_MTRR_PHYSMASK: the range counts.
+/// IA32_MTRR_PHYSMASK: the range is enabled.
 const VALID: u64 = 1 << 11;
 const PAGE_MASK: u64 = !0xFFF;
 /// Where the fixed ranges end.
@@ -45,18 +47,19 @@ const FIXED: [(u32, u64, u64); 11] = [
     (0x26F, 0xF_8000, 0x1000),
 ];
 
-/// The MTRRs that there may be: variable ranges, fixed ranges, the default.
+/// The MSR numbers of all MTRRs that a processor may have: variable ranges, fixed ranges, default type.
 pub fn registers() -> impl Iterator<Item = u32> {
     let variable = FIRST_BASE..FIRST_BASE + 2 * MAX_RANGES as u32;
     variable.chain(FIXED.iter().map(|(register, ..)| *register)).chain([DEFAULT_TYPE])
 }
 
-/// The place of an MTRR in [`registers`].
+/// The index of an MTRR in [`registers`].
 pub fn place(register: u32) -> Option<usize> {
     registers().position(|mtrr| mtrr == register)
 }
 
-/// A write of an MTRR: the number is that of one, whatever becomes of the place that it was read from.
+/// A write of an MTRR. [`Self::new`] has checked the register's number, and the copy here cannot change after
+/// the check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MtrrWrite {
     register: u32,
@@ -64,40 +67,42 @@ pub struct MtrrWrite {
 }
 
 impl MtrrWrite {
-    /// The write of this register; `None` where it is no MTRR.
+    /// Checks a write of an MSR; `None` if the MSR is not an MTRR.
     pub fn new(NumberedWrite { register, value }: NumberedWrite) -> Option<Self> {
         place(register).map(|_| Self { register, value })
     }
 
-    /// Which MTRR.
+    /// The MTRR's MSR number.
     pub fn register(&self) -> u32 {
         self.register
     }
 
-    /// Whether it changes where accesses to the first MiB go: bits 4 and 3 of each byte of a fixed-range MTRR, RdMem and WrMem
-    /// (AMD APM vol. 2, 7.9.1). Reserved on other vendors' processors.
+    /// Whether the write redirects accesses to the first MiB between memory and MMIO: it changes RdMem or
+    /// WrMem, bits 4 and 3 of each byte of a fixed-range MTRR (AMD APM vol. 2, 7.9.1). Intel reserves the
+    /// bits.
     pub fn redirects(&self, current: &Mtrrs) -> bool {
         const READ_AND_WRITE_MEMORY: u64 = 0x1818_1818_1818_1818;
         let place = FIXED.iter().position(|(register, ..)| *register == self.register);
         place.is_some_and(|place| (current.fixed[place] ^ self.value) & READ_AND_WRITE_MEMORY != 0)
     }
 
-    /// Carries it out on this processor. Returns the write that undoes it.
+    /// Performs the write on this processor. Returns the write that restores the earlier value.
     ///
     /// # Errors
-    /// [`HostFault`] where the processor refuses the value.
+    /// [`HostFault`] if the processor refuses the value.
     ///
     /// # Safety
-    /// The hypervisor's own memory keeps a type that the kernel can run with.
+    /// The hypervisor's own memory keeps a memory type with which the kernel can run.
     pub unsafe fn carry_out(self) -> Result<Self, HostFault> {
         let value = msr::read_guarded(self.register)?;
-        // SAFETY: how memory is cached changes, and not what it holds; the rest is the caller's promise.
+        // SAFETY: an MTRR changes how memory is cached, not its contents; the rest is the caller's promise.
         unsafe { msr::write_guarded(self.register, self.value) }?;
         Ok(Self { value, ..self })
     }
 }
 
-/// The MTRRs of a processor; all processors of a machine have the same.
+/// The values of a processor's MTRRs. All processors of a machine must have the same values (Intel SDM vol.
+/// 3A, "MTRR Considerations in MP Systems").
 #[derive(Clone, Copy, Debug)]
 pub struct Mtrrs {
     default_type: u64,
@@ -119,9 +124,10 @@ impl Mtrrs {
         physical_bits: 52,
     };
 
-    /// Reads those of this processor, which has `physical_bits` of physical address.
+    /// Reads the MTRRs of this processor, whose physical addresses have `physical_bits` bits.
     pub fn read(physical_bits: u8) -> Self {
-        // SAFETY: every 64-bit processor has MTRRs, and so many variable ranges as the capabilities say.
+        // SAFETY: every 64-bit processor has MTRRs, and IA32_MTRRCAP tells the number of variable ranges.
+        // Reading changes nothing.
         let read = |register| unsafe { msr::read(register) };
         let (capabilities, default_type) = (read(CAPABILITIES), read(DEFAULT_TYPE));
         let count = ((capabilities & 0xff) as usize).min(MAX_RANGES);
@@ -135,7 +141,7 @@ impl Mtrrs {
         Self { default_type, has_fixed, fixed, ranges, count, physical_bits }
     }
 
-    /// The same after a write.
+    /// The MTRRs after a write.
     #[must_use]
     pub fn with(mut self, MtrrWrite { register, value }: MtrrWrite) -> Self {
         if register == DEFAULT_TYPE {
@@ -150,12 +156,14 @@ impl Mtrrs {
         self
     }
 
-    /// Whether they are on. While they are off, which is how software changes them, all memory is uncached.
+    /// Whether the MTRRs are enabled. Software disables them to change them; all memory is uncached
+    /// meanwhile.
     pub fn are_on(&self) -> bool {
         self.default_type & ENABLED != 0
     }
 
-    /// Whether memory is in more pieces than anybody should walk: then it must not get these types.
+    /// Whether the MTRRs cut memory into more than [`MAX_PIECES`] pieces. The nested tables must not follow
+    /// such MTRRs.
     pub fn are_scattered(&self) -> bool {
         let (mut at, end) = (Spa::new(0), self.end());
         for _ in 0..MAX_PIECES {
@@ -171,18 +179,20 @@ impl Mtrrs {
         Spa::new(1 << self.physical_bits.min(52))
     }
 
-    /// Whether all memory has the same type by `other`. Neither must be [scattered](Self::are_scattered).
+    /// Whether all memory has the same types by `self` and by `other`. Neither may be
+    /// [scattered](Self::are_scattered).
     pub fn same_types(&self, other: &Self) -> bool {
         self.holds(SpaRange::new(Spa::new(0), self.end().raw()), |at| other.type_at(at))
     }
 
-    /// Whether `range` has the same type by `other`, or is write-back here.
+    /// Whether `range` has the same types by `self` and by `other`, or is all write-back by `self`.
     pub fn keeps(&self, range: SpaRange, other: &Self) -> bool {
         self.holds(range, |at| other.type_at(at))
             || self.holds(range, |_| (MemoryType::WriteBack, Spa::new(u64::MAX)))
     }
 
-    /// Whether `range` has the types that `wanted` says, each to where it may change.
+    /// Whether `range` has the types of `wanted`, which returns the type at an address and where that type
+    /// may end.
     fn holds(&self, range: SpaRange, wanted: impl Fn(Spa) -> (MemoryType, Spa)) -> bool {
         let mut at = range.start;
         while at < range.end() {
@@ -195,7 +205,7 @@ impl Mtrrs {
         true
     }
 
-    /// The memory type at an address, and where the range ends in which it is certainly the same.
+    /// The memory type at an address, and the end of a range that has the same type throughout.
     pub fn type_at(&self, at: Spa) -> (MemoryType, Spa) {
         if !self.are_on() {
             return (MemoryType::Uncached, Spa::new(u64::MAX));
@@ -213,7 +223,8 @@ impl Mtrrs {
         Some((decode(u64::from(*types.to_le_bytes().get(slot)?)), Spa::new(next_multiple(size, at))))
     }
 
-    /// The uncached type wins over all, write-through over write-back ("MTRR Precedences").
+    /// The type by the variable ranges. Where ranges overlap, uncached takes precedence over all types, and
+    /// write-through over write-back (Intel SDM vol. 3A, "MTRR Precedences").
     fn variable_type(&self, at: u64) -> (MemoryType, Spa) {
         let mut end = if at < FIXED_END { FIXED_END } else { u64::MAX };
         let mut found: Option<MemoryType> = None;
@@ -227,8 +238,9 @@ impl Mtrrs {
         (found.unwrap_or(decode(self.default_type)), Spa::new(end))
     }
 
-    /// Whether an address is inside a variable range, and to where. A mask may have holes, which cut the range into pieces
-    /// as long as the mask's lowest bit.
+    /// Whether an address is inside a variable range, and the address up to which the answer stays the same.
+    /// Clear bits in the middle of a mask cut the range into pieces; the mask's lowest set bit is the size of
+    /// a piece.
     fn piece(&self, base: u64, mask: u64, at: u64) -> (bool, u64) {
         let width = self.end().raw() - 1;
         let mask = mask & PAGE_MASK & width;
@@ -245,10 +257,11 @@ const fn next_multiple(size: u64, at: u64) -> u64 {
     (at | size.wrapping_sub(1)).saturating_add(1)
 }
 
-/// The first address above `at`, which is outside, that has the bits of `base` where `mask` has ones.
+/// The first address above `at` that equals `base` in all bits of `mask`; `at` itself differs there.
 fn next_inside(base: u64, mask: u64, at: u64) -> Option<u64> {
     let highest_wrong = 1u64 << ((at ^ base) & mask).checked_ilog2()?;
-    // The bit that becomes 1: the wrong one, or the next that the mask leaves free, so that those below may be what they must.
+    // The bit that changes from 0 to 1: the highest wrong bit, if it has to be 1; else the next higher bit
+    // outside of the mask. All bits below it are then free to take their smallest valid values.
     let rising = if base & highest_wrong != 0 {
         highest_wrong
     } else {

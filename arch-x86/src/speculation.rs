@@ -1,10 +1,19 @@
-//! What a processor leaks by speculation, and what the kernel does about it: decided once, from what the processor says.
+//! Mitigations of speculative side channels: which vulnerabilities the processor has, by CPUID and
+//! IA32_ARCH_CAPABILITIES, and which mitigations the kernel therefore uses. The kernel decides once, at the
+//! launch.
+//!
+//! * Meltdown and MDS, between the extension and the kernel: page tables of its own for ring 3 (KPTI), and
+//!   VERW.
+//! * Predictors and the L1 data cache, between two VSs: IBPB and L1D_FLUSH ([`Barriers`]).
+//! * Predictors, between guest and kernel on AMD: automatic IBRS.
+//! * iTLB multihit, a machine check that a guest can cause on Intel: no large leaves for code in the nested
+//!   tables.
 
 use plinth_kernel::options;
 
 use crate::{cpuid, msr};
 
-/// The kernel's option: the extension has page tables of its own, or not, whatever the processor says.
+/// The kernel's option that overrides whether ring 3 gets page tables of its own (KPTI):
 ///
 /// | Option | Meaning |
 /// | --- | --- |
@@ -12,33 +21,35 @@ use crate::{cpuid, msr};
 /// | `separate-tables=off` | never |
 const SEPARATE_TABLES: &str = "separate-tables=";
 
-/// CPUID 7.0 EDX: VERW clears the buffers that microarchitectural data sampling reads (Intel SDM vol. 2A, CPUID).
+/// CPUID 7.0 EDX: VERW clears the buffers that microarchitectural data sampling reads (Intel SDM vol. 2A,
+/// CPUID).
 const MD_CLEAR: u32 = 1 << 10;
 /// CPUID 7.0 EDX: IBPB by IA32_PRED_CMD, with IBRS (Intel SDM vol. 2A, CPUID).
 const IBRS_IBPB: u32 = 1 << 26;
-/// The same: IA32_FLUSH_CMD.
+/// CPUID 7.0 EDX: L1D_FLUSH by IA32_FLUSH_CMD (Intel SDM vol. 2A, CPUID).
 const L1D_FLUSH: u32 = 1 << 28;
 /// CPUID 8000_0008 EBX: IBPB (AMD APM vol. 3, appendix E.4.7).
 const IBPB: u32 = 1 << 12;
 /// CPUID 8000_0021 EAX: EFER.AIBRSE is there (AMD APM vol. 3, appendix E.4.19).
 const AUTOMATIC_IBRS: u32 = 1 << 8;
-/// EFER.AIBRSE: predictions of less privileged code, and of guests, do not steer the kernel (AMD APM vol. 2, "Automatic IBRS").
+/// EFER.AIBRSE: branch predictions trained by less privileged code, or by a guest, are not used in the kernel
+/// (AMD APM vol. 2, "Automatic IBRS").
 const EFER_AIBRSE: u64 = 1 << 21;
 /// CPUID 7.0 EDX: IA32_ARCH_CAPABILITIES is there (Intel SDM vol. 2A, CPUID).
 const HAS_CAPABILITIES: u32 = 1 << 29;
-/// IA32_ARCH_CAPABILITIES (Intel SDM vol. 4, table 2-2): not open to Meltdown, nor to L1TF.
+/// IA32_ARCH_CAPABILITIES (Intel SDM vol. 4, table 2-2): the processor has neither Meltdown nor L1TF.
 const RDCL_NO: u64 = 1 << 0;
-/// The same: not open to microarchitectural data sampling.
+/// IA32_ARCH_CAPABILITIES: the processor does not have microarchitectural data sampling (MDS).
 const MDS_NO: u64 = 1 << 5;
-
-/// The same: a change of the size of a page that is executed raises no machine check.
+/// IA32_ARCH_CAPABILITIES: the processor does not have iTLB multihit.
 const PSCHANGE_MC_NO: u64 = 1 << 6;
-/// Models of Intel's family 6 that have EPT and are not open to it, whatever they say: Silvermont, Airmont, Goldmont and
-/// Tremont in their variants, and the Xeon Phi (Intel, "Machine Check Error on Page Size Change", affected processors).
+/// Models of Intel's family 6 with EPT and without iTLB multihit, also where PSCHANGE_MC_NO is clear:
+/// Silvermont, Airmont, Goldmont and Tremont in their variants, and the Xeon Phi (Intel, "Machine Check Error
+/// on Page Size Change", affected processors).
 const WITHOUT_ITLB_MULTIHIT: [u32; 14] =
     [0x37, 0x4A, 0x4C, 0x4D, 0x57, 0x5A, 0x5C, 0x5F, 0x75, 0x7A, 0x85, 0x86, 0x96, 0x9C];
 
-/// What a processor says that matters here.
+/// The processor's identity, and the feature words that tell its vulnerabilities and mitigations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Processor {
     /// The vendor's name (CPUID 0).
@@ -51,18 +62,18 @@ pub struct Processor {
     amd_features: u32,
     /// EAX of CPUID 8000_0021.
     amd_more_features: u32,
-    /// IA32_ARCH_CAPABILITIES; 0 where there is none.
+    /// IA32_ARCH_CAPABILITIES; 0 without the MSR.
     capabilities: u64,
 }
 
 impl Processor {
-    /// The one that the caller runs on.
+    /// Reads the words of the current processor.
     pub fn current() -> Self {
         let [_, _, _, features] = leaf(7);
         let capabilities = if features & HAS_CAPABILITIES == 0 {
             0
         } else {
-            // SAFETY: the MSR is there, and reading it changes nothing.
+            // SAFETY: CPUID says that the processor has the MSR, and reading changes nothing.
             unsafe { msr::read(msr::index::ARCH_CAPABILITIES) }
         };
         let ([_, amd_features, ..], [amd_more_features, ..]) = (leaf(0x8000_0008), leaf(0x8000_0021));
@@ -70,8 +81,9 @@ impl Processor {
         Self { vendor: vendor(leaf(0)), signature, features, amd_features, amd_more_features, capabilities }
     }
 
-    /// Whether a guest can stop the machine by changing the size of a page that it executes (iTLB multihit, CVE-2018-12207),
-    /// if its nested tables map code by large leaves. AMD's processors are not open to it.
+    /// Whether the processor has iTLB multihit (CVE-2018-12207): a guest whose nested tables map code by
+    /// large leaves can stop the machine, when it changes the size of a page that it executes. AMD's
+    /// processors do not have it.
     pub fn has_itlb_multihit(&self) -> bool {
         const FAMILY_6: u32 = 6;
         let family = self.signature >> 8 & 15;
@@ -80,13 +92,14 @@ impl Processor {
         !self.is_amd() && self.capabilities & PSCHANGE_MC_NO == 0 && !spared
     }
 
-    /// Whether kernel and extension get tables of their own, under this command line.
+    /// Whether ring 3 gets page tables of its own (KPTI): as the command line says, else if the processor
+    /// needs it.
     pub fn separates_tables(&self, command_line: &[u8]) -> bool {
         options::switch(command_line, SEPARATE_TABLES).unwrap_or(self.leaks_what_is_mapped())
     }
 
-    /// What is to be done between two VSs: they may be of two VMs, or of two trust levels of one. An Intel processor that
-    /// says RDCL_NO is not open to L1TF.
+    /// The barriers between two VSs, which may belong to two VMs, or to two trust levels of one VM. An Intel
+    /// processor with RDCL_NO does not have L1TF and needs no L1D_FLUSH.
     pub(crate) fn barriers(&self) -> Barriers {
         Barriers {
             predictors: self.features & IBRS_IBPB != 0 || self.amd_features & IBPB != 0,
@@ -94,13 +107,14 @@ impl Processor {
         }
     }
 
-    /// Whether VERW before the way into user mode or a guest keeps what the kernel has just touched from it (MDS).
+    /// Whether VERW is to clear the CPU's buffers before each entry to ring 3 or a guest (MDS): the processor
+    /// needs it, and its microcode supports it.
     pub fn clears_buffers(&self) -> bool {
         self.features & MD_CLEAR != 0 && self.capabilities & MDS_NO == 0
     }
 
-    /// What EFER gets in the kernel so that nobody else's predictions steer it, where that costs nothing: VMRUN and #VMEXIT
-    /// switch EFER anyway.
+    /// Bits to set in the kernel's EFER: AIBRSE, where the processor has it. It costs nothing, since VMRUN
+    /// and #VMEXIT switch EFER anyway.
     pub fn efer(&self) -> u64 {
         if self.amd_more_features & AUTOMATIC_IBRS != 0 { EFER_AIBRSE } else { 0 }
     }
@@ -109,9 +123,10 @@ impl Processor {
         matches!(&self.vendor, b"AuthenticAMD" | b"HygonGenuine")
     }
 
-    /// Whether user mode may find out what is mapped and not allowed (Meltdown), or what the kernel has just touched (MDS):
-    /// the way to the extension's own tables is also the one that clears the processor's buffers. AMD's processors do
-    /// neither; one that does not say so is taken to do both.
+    /// Whether the processor needs KPTI: it has Meltdown, by which ring 3 reads kernel memory that its page
+    /// tables map, or MDS, by which ring 3 reads data that the kernel has just used. KPTI stands for both,
+    /// since the code that switches CR3 for ring 3 also executes VERW. AMD's processors have neither. A
+    /// processor that does not deny a vulnerability counts as vulnerable.
     fn leaks_what_is_mapped(&self) -> bool {
         match &self.vendor {
             _ if self.is_amd() => false,
@@ -121,20 +136,23 @@ impl Processor {
     }
 }
 
-/// What is done when a processor goes from one VS to another.
+/// The speculation barriers that a processor executes when it switches from one VS to another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Barriers {
+    /// IBPB: flush the branch predictors.
     predictors: bool,
+    /// Flush the L1 data cache.
     l1_data: bool,
 }
 
 impl Barriers {
-    /// Nothing.
+    /// No barrier.
     pub(crate) const NONE: Self = Self { predictors: false, l1_data: false };
 
-    /// Keeps what one VS has left in predictors and caches from the next one.
+    /// Executes the barriers, so that the next VS finds nothing of the last one in predictors and the L1 data
+    /// cache.
     pub(crate) fn cross(self) {
-        // SAFETY: the processor has the registers; the commands only cost time.
+        // SAFETY: the processor has the command MSRs, and the commands only cost time.
         unsafe {
             if self.predictors {
                 msr::write(msr::index::PREDICTOR_COMMAND, 1);
@@ -146,7 +164,7 @@ impl Barriers {
     }
 }
 
-/// A leaf of CPUID; zeroes where the processor has none of this number.
+/// A leaf of CPUID; zeroes beyond the processor's last leaf.
 fn leaf(number: u32) -> [u32; 4] {
     let [last, ..] = cpuid::native(number & 0x8000_0000, 0);
     if number > last { [0; 4] } else { cpuid::native(number, 0) }
