@@ -6,51 +6,54 @@ use plinth_hal::{ExitFrame, PAGE_SIZE, PhysicalMemory, Spa, SpaRange};
 
 use crate::exit_registers::ExitPage;
 
-/// Bytes of a cache line: those of every processor with 64-bit mode have as many, or a multiple.
+/// Bytes of the smallest cache line of a processor with 64-bit mode; longer lines are a multiple of it.
 const SMALLEST_LINE: usize = 64;
 
-/// A page, word by word.
+/// A page as 64-bit words.
 pub type Words = [AtomicU64; PAGE_SIZE as usize / 8];
 
-/// Where the kernel's tables map page 0; 0 until they do.
+/// Virtual address of the kernel's mapping of physical page 0; 0 before that mapping exists.
 static PAGE_ZERO: AtomicU64 = AtomicU64::new(0);
 
-/// Physical memory on a machine whose kernel runs identity mapped: under the firmware's tables before the
-/// launch, under its own afterwards.
+/// Physical memory, which the kernel maps 1:1: with the firmware's page tables before the launch, with its
+/// own ones afterwards.
 #[derive(Clone, Copy, Debug)]
 pub struct IdentityMemory {
     pool: SpaRange,
     reservation: SpaRange,
-    /// How much may be read, from the second page on: whole words, so that the start of an aligned one tells whether it is in.
+    /// Readable bytes from the second page on. A multiple of 8, so that the address of an aligned word alone
+    /// tells whether the word is readable.
     span: u64,
 }
 
 impl IdentityMemory {
-    /// Memory up to `end`. Of `reservation`, which is the hypervisor's, `pool` may be written; all else is the OS's.
+    /// Memory up to `end`. `reservation` is the hypervisor's memory, of which only `pool` is writable here.
+    /// All other memory is the OS's.
     ///
     /// # Safety
-    /// 1. All addresses from 4096 up to `end` are identity mapped and may be read as long as the value lives; those
-    ///    outside `reservation` may be written once the kernel runs under its own tables, and hold no Rust object. The
-    ///    same is true of page 0, by way of the window that `map_page_zero` names.
+    /// 1. All addresses from 4096 up to `end` are identity mapped and may be read as long as the value lives;
+    ///    those outside `reservation` may be written once the kernel runs under its own tables, and hold no
+    ///    Rust object. The same is true of page 0, by way of the window that `map_page_zero` names.
     /// 2. `pool` is page aligned, identity mapped for writing, and no Rust object lives in it but what the
     ///    backends place there by raw pointer.
     pub const unsafe fn new(pool: SpaRange, reservation: SpaRange, end: u64) -> Self {
         Self { pool, reservation, span: end.saturating_sub(PAGE_SIZE) & !7 }
     }
 
-    /// The hypervisor's own part of it.
+    /// The hypervisor's memory.
     pub fn reservation(&self) -> SpaRange {
         self.reservation
     }
 
-    /// The exit page at a frame of the pool.
+    /// The exit page at a frame of the pool; `None` if the frame is not in the pool.
     pub fn exit_page(&self, frame: ExitFrame) -> Option<ExitPage> {
         let frame = frame.exit_frame_address();
         let offset = frame.raw().wrapping_sub(self.pool.start.raw());
         if offset >= self.pool.size & !(PAGE_SIZE - 1) || !frame.is_aligned(PAGE_SIZE) {
             return None;
         }
-        // SAFETY: a whole page of the pool, mapped for ever by (2) of `new`; atomics may be shared with anybody.
+        // SAFETY: a whole page of the pool, mapped for ever by (2) of `new`; atomics may be shared with
+        // anybody.
         let words: &'static Words = unsafe { &*(frame.raw() as *const Words) };
         Some(ExitPage::new(words))
     }
@@ -60,8 +63,8 @@ impl IdentityMemory {
         size <= self.span && at.raw().wrapping_sub(PAGE_SIZE) <= self.span - size
     }
 
-    /// Where `size` bytes from `at` on are mapped: memory outside of the pool, page 0 by its window. The processor's bus answers
-    /// for what is no memory.
+    /// The virtual address of `size` bytes at `at`, outside of the pool; page 0 has a mapping of its own.
+    /// Where the machine has no memory, the bus answers the access.
     #[inline]
     fn outside(&self, at: Spa, size: u64) -> Option<u64> {
         if self.readable(at, size) {
@@ -100,8 +103,9 @@ unsafe fn read_unaligned(at: u64, length: usize) -> u64 {
     low | high << (64 - shift)
 }
 
-/// Writes what the caches hold of `size` bytes from `at` on back to memory: not every processor looks into its caches for
-/// memory that it accesses uncached (Intel SDM vol. 3A, "Programming the PAT"). Instruction caches are kept coherent.
+/// Writes what the caches hold of `size` bytes from `at` on back to memory: not every processor looks into
+/// its caches for memory that it accesses uncached (Intel SDM vol. 3A, "Programming the PAT"). Instruction
+/// caches are kept coherent.
 ///
 /// # Safety
 /// They are mapped.
@@ -145,8 +149,8 @@ impl PhysicalMemory for IdentityMemory {
         if !self.writable(at, bytes.len() as u64) {
             return;
         }
-        // SAFETY: inside the pool, which by (2) of `new` is mapped and holds no Rust object; `bytes` is one, so
-        // the two do not overlap.
+        // SAFETY: inside the pool, which by (2) of `new` is mapped and holds no Rust object; `bytes` is one,
+        // so the two do not overlap.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), at.raw() as *mut u8, bytes.len()) };
     }
 
@@ -165,7 +169,8 @@ impl PhysicalMemory for IdentityMemory {
     fn read_outside(&self, at: Spa, buffer: &mut [u8]) -> bool {
         let Some(mut at) = self.outside(at, buffer.len() as u64) else { return false };
         for chunk in buffer.chunks_mut(8) {
-            // SAFETY: the words that hold the chunk lie in pages that hold part of it, mapped by (1) of `new`.
+            // SAFETY: the words that hold the chunk lie in pages that hold part of it, mapped by (1) of
+            // `new`.
             let word = unsafe { read_unaligned(at, chunk.len()) };
             chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
             at = at.wrapping_add(8);
@@ -180,7 +185,8 @@ impl PhysicalMemory for IdentityMemory {
         }
         let Some(at) = self.outside(at, size) else { return false };
         for (offset, byte) in bytes.iter().enumerate() {
-            // SAFETY: mapped, and no Rust object, by (1) of `new`; volatile, because the OS uses it meanwhile.
+            // SAFETY: mapped, and no Rust object, by (1) of `new`; volatile, because the OS uses it
+            // meanwhile.
             unsafe { core::ptr::write_volatile((at as *mut u8).add(offset), *byte) };
         }
         // SAFETY: mapped by (1) of `new`.

@@ -1,7 +1,7 @@
-//! The MSR maps of a VM: the processor's map of the accesses that exit, and beside it what the extension has asked to see.
+//! The MSR bitmaps of a VM: the processor's bitmap of accesses that exit, and the extension's requests.
 //!
-//! An access exits where the table of MSRs says so, and where the extension has asked. Both vendors' maps are kept by this
-//! rule; each vendor's [`ExitMap`] knows the layout alone.
+//! An access exits if the kernel's MSR table wants it, or if the extension has requested it. This file
+//! applies the rule for both vendors. An [`ExitMap`] knows only the layout of a vendor's bitmap.
 
 use core::fmt::Debug;
 
@@ -10,13 +10,14 @@ use plinth_hal::{Authority, InterceptError, Intercepts};
 use crate::msr_requests::MsrRequests;
 use crate::msr_table::MsrTable;
 
-/// The processor's map of the accesses that exit, in the vendor's layout.
+/// The processor's MSR bitmap (MSRPM on AMD), in the vendor's layout.
 pub trait ExitMap: Copy + Debug {
-    /// Sets which accesses of an MSR exit, where the map covers the MSR: accesses of the others always do.
+    /// Sets which accesses of an MSR exit. Does nothing for an MSR that the bitmap does not cover: its
+    /// accesses always exit.
     fn set_exits(&self, register: u32, exits: Intercepts);
 }
 
-/// The maps of one VM.
+/// The bitmaps of one VM.
 #[derive(Clone, Copy, Debug)]
 pub struct MsrMaps<M> {
     exits: M,
@@ -26,8 +27,9 @@ pub struct MsrMaps<M> {
 }
 
 impl<M: ExitMap> MsrMaps<M> {
-    /// The root VM's maps, where the extension has asked for nothing. In `exits` reads pass and writes exit, which is the rule
-    /// for an MSR that is not in the table; the table's lines are entered here. `requests` is all zeros.
+    /// The root VM's bitmaps before any request of the extension. The caller passes `exits` with all reads
+    /// passed through and all writes exiting, which is the rule for an MSR outside of the table, and
+    /// `requests` all zero. This function enters the table's lines into `exits`.
     pub fn of_root(exits: M, requests: MsrRequests, table: &'static MsrTable) -> Self {
         for register in table.ranges().flat_map(|range| range.first..=range.last) {
             exits.set_exits(register, table.root_exits(register));
@@ -35,26 +37,29 @@ impl<M: ExitMap> MsrMaps<M> {
         Self { exits, requests, table, is_root: true }
     }
 
-    /// Another VM's maps: everything exits to the extension, and all bits of `exits` and `requests` are set.
+    /// A guest VM's bitmaps: every access exits to the extension. The caller passes `exits` and `requests`
+    /// with all bits set.
     pub const fn of_guest(exits: M, requests: MsrRequests, table: &'static MsrTable) -> Self {
         Self { exits, requests, table, is_root: false }
     }
 
-    /// The processor's map.
+    /// The processor's bitmap.
     pub const fn exits(&self) -> &M {
         &self.exits
     }
 
-    /// Whether the extension has asked to see such an access.
+    /// Whether the extension has requested exits of reads, or of writes, of the MSR.
     #[inline]
     pub fn is_asked(&self, register: u32, write: bool) -> bool {
         self.requests.has(register, write)
     }
 
-    /// Has those accesses exit to the extension that it asks to see, and no others but the kernel's.
+    /// Sets which accesses of an MSR exit to the extension. Accesses that the kernel handles itself exit as
+    /// before.
     ///
     /// # Errors
-    /// `Unknown` for an MSR that no extension can ask for; what the table says against opening one to a guest VM.
+    /// `Unknown` for an MSR that no extension can request; the table's error if a guest VM may not access the
+    /// MSR directly.
     pub fn ask(
         &self,
         register: u64,
@@ -71,8 +76,9 @@ impl<M: ExitMap> MsrMaps<M> {
         Ok(())
     }
 
-    /// Has the root VM get what the table says for an MSR that an extension had asked to see which is gone. Returns false where it
-    /// had not. Only the root VM goes on without its extension.
+    /// Withdraws the request of an extension that is gone, so that the table alone decides about the MSR.
+    /// Returns false if there was no request, or if the VM is not the root VM: only the root VM continues
+    /// without its extension.
     pub fn forget(&self, register: u64) -> bool {
         let Ok(register) = u32::try_from(register) else { return false };
         let asked = self.is_root && (self.is_asked(register, false) || self.is_asked(register, true));
@@ -83,7 +89,7 @@ impl<M: ExitMap> MsrMaps<M> {
         asked
     }
 
-    /// The accesses that exit whatever the extension asks for.
+    /// The accesses that exit to the kernel, whether or not the extension requests them.
     fn kernels(&self, register: u32) -> Intercepts {
         if self.is_root { self.table.root_exits(register) } else { self.table.guest_exits(register) }
     }

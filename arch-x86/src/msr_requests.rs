@@ -1,7 +1,9 @@
-//! Which accesses of MSRs an extension has asked to see, by VM: a bitmap of its own beside the processor's.
+//! The MSR accesses whose exits an extension has requested: a bitmap for each VM, beside the processor's MSR
+//! bitmap.
 //!
-//! The processor's map says more than that: it also makes those accesses exit that the kernel answers by its table. And it
-//! covers less: some MSRs exit whatever it says.
+//! The processor's bitmap cannot tell requests: accesses that the kernel handles itself exit by the same
+//! bits. It also covers fewer MSRs than an extension can request: accesses to MSRs outside of the processor's
+//! bitmap always exit.
 
 use plinth_hal::{Intercepts, PhysicalMemory, Spa};
 
@@ -10,7 +12,8 @@ use crate::IdentityMemory;
 /// Pages of the bitmap.
 pub const MSR_REQUEST_PAGES: usize = 2;
 
-/// The MSRs that can be asked for, and how many numbers of them come before in the bitmap.
+/// The ranges of MSRs that an extension can request: first number, last number, and index of the first one in
+/// the bitmap.
 const RANGES: [(u32, u32, u32); 4] = [
     (0, 0x1FFF, 0),
     (0x4000_0000, 0x4000_0FFF, 0x2000),
@@ -18,7 +21,7 @@ const RANGES: [(u32, u32, u32); 4] = [
     (0xC001_0000, 0xC001_1FFF, 0x6000),
 ];
 
-/// The bitmap of one VM: two bits for an MSR, reads and writes.
+/// The bitmap of one VM. Each MSR has two bits: bit 0 for reads, bit 1 for writes.
 #[derive(Clone, Copy, Debug)]
 pub struct MsrRequests {
     memory: IdentityMemory,
@@ -31,32 +34,32 @@ impl MsrRequests {
         Self { memory, map }
     }
 
-    /// Whether an extension can ask for the MSR.
+    /// Whether an extension can request exits of the MSR.
     pub(crate) fn covers(register: u32) -> bool {
         index(register).is_some()
     }
 
-    /// Whether the extension has asked to see such an access.
+    /// Whether the extension has requested exits of reads, or of writes, of the MSR.
     pub(crate) fn has(&self, register: u32, write: bool) -> bool {
         let Some((word, shift)) = self.place(register) else { return false };
         self.memory.read_u64(word) >> shift >> u32::from(write) & 1 != 0
     }
 
-    /// Keeps what the extension asks to see, of an MSR that the bitmap [covers](Self::covers).
+    /// Records the extension's request for an MSR that the bitmap [covers](Self::covers).
     pub(crate) fn set(&self, register: u32, exits: Intercepts) {
         let Some((word, shift)) = self.place(register) else { return };
         let bits = u64::from(exits.reads) | u64::from(exits.writes) << 1;
         self.memory.write_u64(word, self.memory.read_u64(word) & !(3 << shift) | bits << shift);
     }
 
-    /// The word that holds an MSR's bits, and where they begin in it.
+    /// The address of the word that holds an MSR's bits, and the bits' shift in the word.
     fn place(&self, register: u32) -> Option<(Spa, u32)> {
         let bit = u64::from(index(register)?) * 2;
         Some((self.map.word(bit / 64), (bit % 64) as u32))
     }
 }
 
-/// The number of an MSR among those that can be asked for.
+/// The index of an MSR in the bitmap, in pairs of bits.
 fn index(register: u32) -> Option<u32> {
     let (first, _, before) = RANGES.iter().find(|(first, last, _)| (*first..=*last).contains(&register))?;
     register.checked_sub(*first)?.checked_add(*before)

@@ -1,7 +1,9 @@
-//! Single steps: the kernel's over an instruction of a guest's, and the guest's own, which an instruction that the kernel has
-//! carried out must still take (AMD APM vol. 2, 13.1; Intel SDM vol. 3B, "Debug Exceptions").
+//! Single steps. The kernel steps the guest over one instruction with RFLAGS.TF. A guest may also single-step
+//! itself: after the kernel has emulated an instruction, the guest must still get the #DB for it (AMD APM
+//! vol. 2, 13.1; Intel SDM vol. 3B, "Debug Exceptions").
 //!
-//! A debug exception may have causes of the guest's beside the kernel's step. Those are the guest's to get.
+//! A #DB during the kernel's step may have further causes, such as a breakpoint of the guest. The kernel
+//! injects a #DB with these causes into the guest.
 
 /// RFLAGS.TF.
 pub const TRAP_FLAG: u64 = 1 << 8;
@@ -9,60 +11,61 @@ pub const TRAP_FLAG: u64 = 1 << 8;
 pub const RESUME_FLAG: u64 = 1 << 16;
 /// DR6.BS: a single step.
 pub const STEP_CAUSE: u64 = 1 << 14;
-/// DR6's causes beside it: breakpoints, general detection, a task switch.
+/// DR6.B0 to B3: a breakpoint.
 const BREAKPOINTS: u64 = 0xF;
+/// DR6's causes other than a single step: breakpoints, general detection (BD), a task switch (BT).
 const OTHER_CAUSES: u64 = BREAKPOINTS | 1 << 13 | 1 << 15;
-/// DEBUGCTL.BTF: only branches trap.
+/// DEBUGCTL.BTF: RFLAGS.TF traps after branches alone.
 pub const BRANCHES_ONLY: u64 = 1 << 1;
 
-/// Whether an instruction that the kernel has carried out, which is no branch, ends with a trap, by RFLAGS before it and
-/// DEBUGCTL.
+/// Whether the guest gets a single-step #DB after an instruction that the kernel has emulated, and that is no
+/// branch. `flags` is RFLAGS before the instruction.
 pub const fn traps(flags: u64, debug_control: u64) -> bool {
     flags & TRAP_FLAG != 0 && debug_control & BRANCHES_ONLY == 0
 }
 
-/// A step of the kernel's that is under way.
+/// A single step of the kernel in progress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Step {
-    /// The guest had set the trap flag itself.
+    /// Whether the guest itself had set RFLAGS.TF.
     pub guest_flag: bool,
-    /// DR6 as the guest had it.
+    /// The guest's DR6 before the step.
     status: u64,
 }
 
-/// What a debug exception is that comes during a step.
+/// The meaning of a #DB that is raised during a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DebugException {
-    /// The instruction has been executed.
+    /// Whether the instruction has been executed, so that the step is over.
     pub ends_step: bool,
-    /// The guest gets it too.
+    /// Whether the guest gets a #DB too.
     pub is_guests: bool,
-    /// DR6 as the guest finds it.
+    /// The guest's DR6 afterwards.
     pub status: u64,
 }
 
 impl Step {
-    /// One that begins with these flags and this DR6.
+    /// Begins a step; `flags` and `status` are the guest's RFLAGS and DR6.
     pub const fn begin(flags: u64, status: u64) -> Self {
         Self { guest_flag: flags & TRAP_FLAG != 0, status }
     }
 
-    /// DR6 as the guest had it.
+    /// The guest's DR6 before the step.
     pub const fn status(self) -> u64 {
         self.status
     }
 
-    /// DR6 for the time of the step, so that its causes are those of the step alone.
+    /// The value of DR6 during the step: without causes, so that all causes afterwards are of the step.
     pub const fn clear_status(self) -> u64 {
         self.status & !(OTHER_CAUSES | STEP_CAUSE)
     }
 
-    /// What an exception with these causes is, given in DR6's form.
+    /// Sorts the causes of a #DB, given as DR6's bits, into the kernel's step and the guest's own causes.
     pub const fn sort(self, causes: u64) -> DebugException {
         let ends_step = causes & STEP_CAUSE != 0;
         let others = causes & OTHER_CAUSES;
         let own_step = if ends_step && self.guest_flag { STEP_CAUSE } else { 0 };
-        // INT1 has no cause at all.
+        // INT1 sets no cause in DR6; it is the guest's.
         let is_guests = others != 0 || own_step != 0 || !ends_step;
         let kept = if is_guests { self.status & !BREAKPOINTS } else { self.status };
         DebugException { ends_step, is_guests, status: kept | others | own_step }

@@ -4,14 +4,14 @@ use core::arch::x86_64::_rdtsc;
 
 use crate::cpuid::native;
 
-/// The counter.
+/// Reads the time-stamp counter.
 pub fn counter() -> u64 {
-    // SAFETY: every processor of 64 bits has the instruction, and the kernel runs at privilege level 0.
+    // SAFETY: every 64-bit processor has RDTSC, and at privilege level 0 CR4.TSD does not forbid it.
     unsafe { _rdtsc() }
 }
 
-/// Its ticks per second where the processor says so (SDM vol. 3B, 18.7.3: CPUID 15H). It is not measured: every clock to
-/// measure it by is the root VM's.
+/// The TSC's frequency in Hz, if CPUID 15H reports it (SDM vol. 3B, 18.7.3). The kernel does not measure the
+/// frequency: the clocks that it could compare with belong to the root VM.
 pub fn frequency() -> Option<u64> {
     const TSC_LEAF: u32 = 0x15;
     if native(0, 0)[0] < TSC_LEAF {

@@ -1,4 +1,4 @@
-//! An access to ports, and how the kernel carries it out for the root VM.
+//! A port access of the root VM, and how the kernel performs it.
 
 use plinth_hal::{Exit, ExitClass};
 use x86_64::instructions::port::Port;
@@ -10,9 +10,9 @@ pub struct PortAccess {
     pub port: u16,
     /// Bytes: 1, 2 or 4.
     pub size: u8,
-    /// IN; else OUT.
+    /// True for IN, false for OUT.
     pub is_read: bool,
-    /// INS or OUTS.
+    /// Whether the instruction is INS or OUTS.
     pub is_string: bool,
 }
 
@@ -29,29 +29,29 @@ impl PortAccess {
         Self { port: exit.number as u16, size: exit.detail as u8, is_read, is_string: false }
     }
 
-    /// Whether it goes on at port 0 behind the last one: such an access exits whatever the bitmaps say (Intel SDM vol. 3C,
-    /// 25.1.3).
+    /// Whether the access wraps from port 0xFFFF to port 0. Such an access exits whatever the I/O bitmaps say
+    /// (Intel SDM vol. 3C, 25.1.3).
     pub fn wraps(self) -> bool {
         self.port.checked_add(u16::from(self.size).saturating_sub(1)).is_none()
     }
 
-    /// Its ports.
+    /// The ports of the access, one for each byte.
     pub fn ports(self) -> impl Iterator<Item = u16> {
         (0..self.size).map(move |lane| self.port.wrapping_add(lane.into()))
     }
 
-    /// Which byte of the value goes to a port, if one does.
+    /// The index of the value's byte that goes to `port`, if the access reaches the port.
     pub(super) fn lane(&self, port: u16) -> Option<u32> {
         let lane = port.wrapping_sub(self.port);
         (lane < u16::from(self.size)).then_some(u32::from(lane))
     }
 
-    /// The byte of `value` that goes to a port, if one does.
+    /// The byte of `value` that goes to `port`, if the access reaches the port.
     pub(super) fn byte(&self, port: u16, value: u32) -> Option<u8> {
         self.lane(port).map(|lane| value.unbounded_shr(8 * lane) as u8)
     }
 
-    /// As much of `value` as is written.
+    /// `value` cut to the bytes that OUT writes.
     pub(super) const fn written(&self, value: u32) -> u32 {
         match self.size {
             1 => value & 0xFF,
@@ -60,7 +60,8 @@ impl PortAccess {
         }
     }
 
-    /// RAX after an IN, which changes as much of it as it reads (AMD APM vol. 3, IN).
+    /// RAX after an IN of `value`: AL or AX changes alone, and a write of EAX clears the upper half (AMD APM
+    /// vol. 3, IN).
     pub(super) const fn merged(&self, rax: u64, value: u32) -> u64 {
         match self.size {
             1 => rax & !0xFF | value as u64 & 0xFF,
@@ -69,10 +70,11 @@ impl PortAccess {
         }
     }
 
-    /// Does it, with `value` for OUT, and returns what IN reads.
+    /// Performs the access on the machine: OUT writes `value`, IN returns the value read.
     ///
     /// # Safety
-    /// The access is the root VM's, which has all ports, and does not put the machine to sleep. It is no INS and no OUTS.
+    /// The access is of the root VM, which may use all ports, and does not start a sleep. It is neither INS
+    /// nor OUTS.
     pub(super) unsafe fn carry_out(&self, value: u32) -> u32 {
         if self.is_read {
             // SAFETY: forwarded to the caller.

@@ -1,17 +1,19 @@
-//! The walk for an instruction that the processor has just executed: it has checked every right already.
+//! The walk for an instruction that the processor has just executed. The processor has checked all access
+//! rights, so the walk checks none and only finds the page.
 //!
-//! Only where the bytes lie is asked for. If the guest changes its tables at the same time on another processor, what is
-//! found there is something else, which the caller sees by the opcode.
+//! If the guest changes its page tables on another processor meanwhile, the walk may end in another page. The
+//! caller notices that by the opcode.
 
 use super::long::{ADDRESS, PAGE_SIZE, PRESENT};
 use plinth_hal::{Gpa, Gva};
 
-/// Bits of the address that a table of 4 KiB indexes.
+/// Bits of the address that select an entry of a table.
 const LEVEL_BITS: u32 = 9;
-/// Bits of the address inside a page.
+/// Bits of the offset in a page of 4 KiB.
 const PAGE_BITS: u32 = 12;
 
-/// Where `gva` lies, in long mode with four levels of tables from `cr3` on; `None` where nothing is mapped any more.
+/// The guest-physical address of `gva` by the four-level tables at `cr3`; `None` if `gva` is no longer
+/// mapped.
 #[inline]
 pub fn page_of_executed(cr3: u64, gva: Gva, mut read_entry: impl FnMut(Gpa) -> Option<u64>) -> Option<Gpa> {
     let mut table = cr3 & ADDRESS;
