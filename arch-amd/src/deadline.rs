@@ -1,10 +1,12 @@
-//! The root VM exits at a time, as nearly as SVM allows: it has no timer, and those of the machine are the root VM's.
+//! The deadline of a run of the root VM, as exact as SVM allows: SVM has no preemption timer, and the
+//! machine's timers belong to the root VM.
 //!
-//! While a VS has a deadline, each physical interrupt exits (AMD APM vol. 2, 15.13.1). Before the deadline the guest shall
-//! take it as ever: the intercept goes off until a handler returns, whose IRET exits instead. A guest with interrupts
-//! disabled, and one to which none comes, is not stopped.
+//! While a VS has a deadline, the kernel intercepts physical interrupts (AMD APM vol. 2, 15.13.1). An
+//! interrupt before the deadline must reach the guest, so the kernel disables the intercept for the
+//! interrupt's handler, and intercepts the handler's IRET instead to enable it again. A guest with interrupts
+//! disabled, or without interrupts, runs past its deadline.
 //!
-//! Physical interrupts exit from other VMs in any case.
+//! From guest VMs physical interrupts always exit.
 
 use plinth_arch_x86::time;
 use plinth_hal::{Exit, ExitClass};
@@ -12,7 +14,8 @@ use plinth_hal::{Exit, ExitClass};
 use crate::vmcb::{clean, exit_code, misc};
 use crate::vs::SvmVs;
 
-/// Has the root VM exit by the first interrupt from `deadline` on, or not.
+/// Makes the root VM exit at the first interrupt from `deadline` on, a value of the TSC; `None` for no
+/// deadline.
 pub(crate) fn set(vs: &mut SvmVs, deadline: Option<u64>) {
     if vs.deadline == deadline || !vs.is_root {
         return;
@@ -23,7 +26,8 @@ pub(crate) fn set(vs: &mut SvmVs, deadline: Option<u64>) {
     vs.deadline = deadline;
 }
 
-/// An interrupt is there, or a handler is about to return. Returns an exit at the deadline.
+/// Handles the exit by a physical interrupt, or by the IRET of its handler. Returns an exit if the deadline
+/// is reached.
 #[cold]
 pub(crate) fn exit(vs: &mut SvmVs) -> Option<Exit> {
     if let Some(exit) = reached(vs) {
@@ -34,13 +38,14 @@ pub(crate) fn exit(vs: &mut SvmVs) -> Option<Exit> {
     None
 }
 
-/// An exit at the deadline.
+/// The exit to report if the deadline is reached.
 pub(crate) fn reached(vs: &SvmVs) -> Option<Exit> {
     let reached = vs.deadline.is_some_and(|deadline| time::counter() >= deadline);
     reached.then_some(Exit::of(ExitClass::Timer))
 }
 
-/// Intercepts interrupts or the return from them, or neither; IRET also for the sake of NMIs.
+/// Intercepts `kind`: physical interrupts, IRET, or neither (0). IRET stays intercepted while a handler of an
+/// NMI runs.
 fn intercept(vs: &mut SvmVs, kind: u32) {
     let kind = kind | if vs.nmi.intercepts_return() { misc::IRET } else { 0 };
     let control = &mut vs.vmcb().control;

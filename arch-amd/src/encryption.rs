@@ -1,10 +1,12 @@
-//! Memory that the OS has encrypted (AMD APM vol. 2, 7.10 "Secure Memory Encryption"): each page says so by a bit of its address
-//! in the page tables. The kernel's own tables, identity mapped, do not have it, and would read what lies in memory.
+//! Detects secure memory encryption, SME (AMD APM vol. 2, 7.10 "Secure Memory Encryption"). With SME a bit of
+//! the address in a page-table entry, the C-bit, marks an encrypted page. The kernel's identity mapping does
+//! not set the C-bit, so the kernel would read the ciphertext of the OS's memory. The launch is therefore
+//! refused.
 
 use plinth_arch_x86::{cpuid, msr};
 use plinth_launch::{LaunchError, LaunchStatus};
 
-/// CPUID 8000_001F: EAX says whether there is SME, EBX which bit it is (AMD APM vol. 3, E.4.17).
+/// CPUID 8000_001F: SME in EAX, the C-bit's number in EBX (AMD APM vol. 3, E.4.17).
 const LEAF: u32 = 0x8000_001F;
 const SME: u32 = 1 << 0;
 const BIT: u32 = 0x3F;
@@ -12,11 +14,11 @@ const BIT: u32 = 0x3F;
 const SYSCFG: u32 = 0xC001_0010;
 const ENABLED: u64 = 1 << 23;
 
-/// Looks whether the page tables in force are encrypted, and with them what they map. Encryption that the processor does by
-/// itself (TSME) shows nowhere and is no matter.
+/// Checks that CR3 does not have the C-bit set, so that the OS's page tables, and the memory that they map,
+/// are not encrypted. Transparent encryption (TSME) does not matter: it uses no C-bit.
 ///
 /// # Errors
-/// [`LaunchError::MemoryEncrypted`]; the detail is the number of the bit.
+/// [`LaunchError::MemoryEncrypted`]; the detail is the number of the C-bit.
 pub(crate) fn check() -> Result<(), LaunchStatus> {
     let [last, ..] = cpuid::native(0x8000_0000, 0);
     if last < LEAF {

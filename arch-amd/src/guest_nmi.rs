@@ -1,51 +1,54 @@
-//! When a guest can take an NMI: not while its handler for another one runs (AMD APM vol. 2, 8.2.3).
+//! Blocking of NMIs in a guest: a guest takes no NMI while its handler for an earlier NMI runs (AMD APM vol.
+//! 2, 8.2.3).
 //!
-//! The handler's end is an IRET, whose intercept comes before it is executed. An NMI that is delivered there would come while the
-//! handler's frame is still on the stack, and a stack of its own (IST) would begin anew on top of that frame. So it is
-//! delivered after a single step over the IRET. Processors with virtual NMIs (vNMI) do all of this by themselves.
+//! The handler ends with IRET. The intercept of IRET exits before the instruction is executed, when the
+//! handler's frame is still on the stack. An NMI injected at this point would overwrite the frame if its gate
+//! uses an IST stack. The kernel therefore single-steps the guest over the IRET, and injects a pending NMI
+//! afterwards. Processors with virtual NMIs (vNMI) do all of this in hardware.
 
-/// How far a guest is with an NMI.
+/// How far a guest is with the handling of an NMI.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Progress {
-    /// It has none.
+    /// No NMI is being handled.
     #[default]
     None,
-    /// Its handler runs, and the next IRET exits.
+    /// The handler runs; IRET is intercepted.
     Handler,
-    /// The IRET at this address has exited, and comes next.
+    /// The handler's IRET, at this address, has exited and is executed next.
     Return(u64),
-    /// The same, and it is stepped over.
+    /// The handler's IRET has exited and is executed by a single step.
     SteppedReturn,
 }
 
-/// A guest's NMIs.
+/// The state of a guest's NMIs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct GuestNmi {
     progress: Progress,
-    /// One more came meanwhile.
+    /// Whether a further NMI waits.
     pending: bool,
 }
 
-/// What is to be done with an NMI.
+/// When the caller delivers an NMI.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Delivery {
-    /// It is delivered at the next entry.
+    /// At the next entry.
     Now,
-    /// After a single step over the instruction that comes next.
+    /// After a single step over the next instruction.
     AfterStep,
-    /// After the IRET that exits next.
+    /// After the handler's IRET, which will exit.
     AfterReturn,
 }
 
 impl GuestNmi {
-    /// One comes, at an instruction pointer; `busy` where another event is delivered at the next entry.
+    /// An NMI arrives while the guest's instruction pointer is `rip`. `busy`: the next entry injects another
+    /// event.
     pub(crate) fn raise(&mut self, rip: u64, busy: bool) -> Delivery {
         match self.progress {
             Progress::None if !busy => {
                 self.progress = Progress::Handler;
                 return Delivery::Now;
             }
-            // The handler of the other event ends by an IRET too.
+            // The other event's handler ends with IRET too: deliver the NMI after it.
             Progress::None => self.progress = Progress::Handler,
             Progress::Return(at) if at == rip && !busy => {
                 self.progress = Progress::SteppedReturn;
@@ -62,7 +65,8 @@ impl GuestNmi {
         Delivery::AfterReturn
     }
 
-    /// Whether the handler of one runs at this instruction pointer, or another one waits for its end.
+    /// Whether a handler of an NMI runs while the instruction pointer is `rip`, or an NMI waits for the
+    /// handler's end.
     pub(crate) fn is_under_way(&self, rip: u64) -> bool {
         self.pending
             || match self.progress {
@@ -72,7 +76,7 @@ impl GuestNmi {
             }
     }
 
-    /// An IRET at this address has exited. Returns whether it is to be stepped over.
+    /// IRET at `rip` has exited. Returns true if the caller must single-step over it, since an NMI waits.
     pub(crate) fn returns(&mut self, rip: u64) -> bool {
         if self.progress != Progress::Handler {
             return false;
@@ -81,7 +85,7 @@ impl GuestNmi {
         self.pending
     }
 
-    /// A single step is done. Returns whether an NMI is to be raised now.
+    /// A single step is complete. Returns true if the caller must raise the waiting NMI now.
     pub(crate) fn stepped(&mut self) -> bool {
         let returned = self.progress == Progress::SteppedReturn;
         if returned {
@@ -90,19 +94,19 @@ impl GuestNmi {
         returned
     }
 
-    /// Something else than the IRET has ended the step over it.
+    /// The single step over IRET has ended without executing IRET: another exception was raised first.
     pub(crate) fn is_not_executed(&mut self) {
         if self.progress == Progress::SteppedReturn {
             self.progress = Progress::Handler;
         }
     }
 
-    /// Whether IRET has to exit.
+    /// Whether IRET must be intercepted.
     pub(crate) fn intercepts_return(self) -> bool {
         self.progress == Progress::Handler
     }
 
-    /// Whether an IRET is stepped over.
+    /// Whether a single step over IRET is in progress.
     pub(crate) fn is_stepping(self) -> bool {
         self.progress == Progress::SteppedReturn
     }

@@ -1,7 +1,9 @@
-//! The root VM's writes to the MTRRs: the hypervisor's memory keeps the type that it had at the launch, or becomes write-back.
+//! The root VM's writes to the MTRRs: the hypervisor's memory keeps the type that it had at the launch, or
+//! becomes write-back.
 //!
-//! Nested paging combines the MTRRs' types with those of the tables (AMD APM vol. 2, 15.25.8), so that the kernel has nothing to
-//! bring up to date. But they hold for the kernel's own accesses too: write-combining stores arrive in any order.
+//! With nested paging the processor combines the MTRRs' types with those of the page tables (AMD APM vol. 2,
+//! 15.25.8), so the kernel updates no tables. But the MTRRs apply to the kernel's own accesses too. With
+//! write-combining, for example, the kernel's stores would become visible in any order.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,15 +12,15 @@ use plinth_arch_x86::msr::read_guarded;
 use plinth_arch_x86::mtrr::{MtrrWrite, Mtrrs};
 use plinth_hal::page_table::MemoryType;
 use plinth_hal::{HostFault, Spa, SpaRange};
-// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
+// BOUND: the boot processor fills it in before another processor reads it; `get` does not wait.
 use spin::Once;
 
 use crate::features::Features;
 
-/// What the first processor's MTRRs are at the launch.
+/// The first processor's MTRRs at the launch.
 static AT_LAUNCH: Once<Mtrrs> = Once::new();
 
-/// Begins with the MTRRs of the first processor, if it has any.
+/// Records the MTRRs of the first processor, if it has any.
 pub(crate) fn start(features: &Features) {
     const MTRR: u32 = 1 << 12;
     if native(1, 0)[3] & MTRR != 0 {
@@ -29,8 +31,8 @@ pub(crate) fn start(features: &Features) {
 /// Writes an MTRR of this processor.
 ///
 /// # Errors
-/// [`HostFault`] where the processor has no MTRRs or refuses the value, and where `own` memory would get another type, or be redirected to
-/// devices.
+/// [`HostFault`] if the processor has no MTRRs or refuses the value, or if the hypervisor's memory `own`
+/// would get another type or be redirected to devices.
 pub(crate) fn write(mtrr: MtrrWrite, own: SpaRange) -> Result<(), HostFault> {
     let at_launch = AT_LAUNCH.get().ok_or(HostFault)?;
     let current = Mtrrs::read(Features::current().physical_bits);
@@ -39,13 +41,13 @@ pub(crate) fn write(mtrr: MtrrWrite, own: SpaRange) -> Result<(), HostFault> {
         refused(mtrr);
         return Err(HostFault);
     }
-    // SAFETY: the hypervisor's own memory keeps its type, or becomes write-back; while MTRRs are off it is uncached, which is
-    // only slow.
+    // SAFETY: the hypervisor's own memory keeps its type, or becomes write-back. While the MTRRs are disabled
+    // it is uncached, which is slow but correct.
     unsafe { mtrr.carry_out() }.map(drop)
 }
 
-/// Whether an address may be memory's: it is write-back by the MTRRs, or lies where memory is so whatever they say, from 4 GiB up to
-/// TOP_MEM2 (AMD APM vol. 2, 7.9.4 and SYSCFG.Tom2ForceMemTypeWB).
+/// Whether an address may be memory: its type is write-back by the MTRRs, or by SYSCFG.Tom2ForceMemTypeWB,
+/// which makes all memory from 4 GiB up to TOP_MEM2 write-back (AMD APM vol. 2, 7.9.4).
 pub(crate) fn may_be_memory(at: Spa) -> bool {
     const SYSCFG: u32 = 0xC001_0010;
     const TOP_MEM2: u32 = 0xC001_001D;

@@ -1,9 +1,10 @@
-//! Debug and alignment-check exceptions, which exit so that they cannot keep the processor: delivered by the kernel as the
-//! processor would have.
+//! Reflection of #DB and #AC: both exceptions exit, and the kernel injects them into the guest as the
+//! processor would have delivered them.
 //!
-//! A guest can arrange that the delivery of one raises the same exception again: a data breakpoint on its stack, a stack
-//! that is misaligned at privilege level 3. The processor then delivers it for ever, and lets nothing in, not even NMIs
-//! (CVE-2015-8104, CVE-2015-5307). With an exit in each round the kernel gets in.
+//! A guest can arrange that the delivery of such an exception raises the same exception again: by a data
+//! breakpoint on its stack, or by a misaligned stack at privilege level 3. The processor would then deliver
+//! exceptions without end, and take neither interrupts nor NMIs (CVE-2015-8104, CVE-2015-5307). The exit in
+//! each round gives the kernel control.
 
 use crate::vmcb::{Control, EVENT_ERROR_CODE, EVENT_EXCEPTION, EVENT_VALID, exit_code};
 
@@ -13,7 +14,8 @@ const DEBUG: u32 = 1;
 /// The exceptions that every VS intercepts.
 pub(crate) const REFLECTED: u32 = 1 << DEBUG | 1 << ALIGNMENT_CHECK;
 
-/// An event whose delivery the exception has cut off, and that nothing raises anew.
+/// An event whose delivery the exception has interrupted, and that the guest would lose: nothing raises it
+/// again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CutOff {
     /// None.
@@ -24,8 +26,8 @@ pub(crate) enum CutOff {
     Nmi,
 }
 
-/// Has the guest get the exception that has just exited at the next entry, in the place of what was to be delivered. DR6 and
-/// DR7 are as the guest's handler shall find them (AMD APM vol. 2, 15.12.2).
+/// Injects the exception that has just exited at the next entry, and returns the event whose delivery it has
+/// interrupted. The processor has updated DR6 and DR7 before the exit (AMD APM vol. 2, 15.12.2).
 pub(crate) fn reflect(control: &mut Control) -> CutOff {
     let cut_off = cut_off(control.exit_interrupt_info);
     let raised = match control.exit_code as u32 {
@@ -33,7 +35,7 @@ pub(crate) fn reflect(control: &mut Control) -> CutOff {
         _ => u64::from(DEBUG),
     };
     control.event_injection = EVENT_VALID | EVENT_EXCEPTION | raised;
-    // A handler begins: nothing is held back for an instruction.
+    // The guest's handler starts without an interrupt shadow.
     control.interrupt_shadow = 0;
     cut_off
 }

@@ -1,18 +1,21 @@
-//! SPEC_CTRL on processors that virtualize it (CPUID 8000_000A EDX[20]; AMD APM vol. 2, appendix B: the VMCB has the guest's at
-//! 0x2E0 of the state save area). While a guest runs, what counts is its own value and the host's together.
+//! SPEC_CTRL on processors that virtualize it (CPUID 8000_000A EDX[20]). The VMCB holds the guest's value at
+//! 0x2E0 of the state save area (AMD APM vol. 2, appendix B). While a guest runs, the OR of the guest's value
+//! and the host's value applies.
 //!
-//! So the OS's value moves into its VMCB when Plinth launches, and back into the processor when it leaves. The host's own is 0: else
-//! a bit that the OS had set at the launch would stay in force after it has cleared it. On all other processors the register is
-//! the OS's throughout.
+//! At the launch the kernel moves the OS's value into the root VM's VMCB and sets the host's value to 0; at
+//! the departure it moves the value back. If the host kept the OS's value, a bit that the OS clears later
+//! would stay in effect. On processors that do not virtualize the register, the root VM keeps it in the
+//! processor and the kernel does not touch it.
 
 use plinth_arch_x86::msr;
 
-/// Takes the OS's value out of the processor; 0 where it stays there.
+/// Sets SPEC_CTRL to 0 and returns the OS's value; does nothing and returns 0 if the processor does not
+/// virtualize it.
 pub(crate) fn take(virtualized: bool) -> u64 {
     exchange(virtualized, 0, access)
 }
 
-/// Puts the OS's value back.
+/// Writes the OS's value back, if the processor virtualizes SPEC_CTRL.
 pub(crate) fn give_back(virtualized: bool, value: u64) {
     exchange(virtualized, value, access);
 }
@@ -21,9 +24,9 @@ fn exchange(virtualized: bool, value: u64, access: impl FnOnce(u64) -> u64) -> u
     if virtualized { access(value) } else { 0 }
 }
 
-/// Writes the register, and returns what it held.
+/// Writes SPEC_CTRL and returns its earlier value.
 fn access(value: u64) -> u64 {
-    // SAFETY: a processor that virtualizes the register has it; it takes 0, and what was read from it.
+    // SAFETY: a processor that virtualizes SPEC_CTRL has the MSR. `value` is 0 or was read from the MSR.
     unsafe {
         let before = msr::read(msr::index::SPEC_CTRL);
         msr::write(msr::index::SPEC_CTRL, value);

@@ -1,7 +1,9 @@
-//! CR0, CR4 and EFER of a guest: what it sees, what it really has, and its writes that exit.
+//! A guest's CR0, CR4 and EFER: the values that the guest reads (the read shadows), the values in use, and
+//! writes that exit.
 //!
-//! VMX insists on CR0.NE and CR4.VMXE. The guest sees its own value of both; a write that changes one of them exits. In
-//! other VMs than the root VM so it is with CR0.CD and CR0.NW, which have no effect there.
+//! VMX requires CR0.NE and CR4.VMXE to be 1. The guest reads its own values of both bits from the read
+//! shadows, and a write that changes one of them exits. In guest VMs the same applies to CR0.CD and CR0.NW,
+//! which have no effect there.
 
 use core::arch::asm;
 
@@ -22,10 +24,10 @@ const PE: u64 = 1 << 0;
 const ET: u64 = 1 << 4;
 const NW: u64 = 1 << 29;
 const CD: u64 = 1 << 30;
-/// How memory is cached.
+/// The bits of CR0 that control caching.
 pub(crate) const CACHING: u64 = CD | NW;
 const PG: u64 = 1 << 31;
-/// The bits that CR0 has: PE to NE, WP, AM, NW, CD, PG. Others are ignored.
+/// CR0's defined bits: PE to NE, WP, AM, NW, CD, PG. Writes ignore the others.
 const DEFINED: u64 = 0xE005_003F;
 const PAE: u64 = 1 << 5;
 const PCIDE: u64 = 1 << 17;
@@ -40,50 +42,50 @@ const LONG_MODE: u32 = 1 << 9;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Refused;
 
-/// CR0 as the guest sees it.
+/// CR0 as the guest reads it.
 pub(crate) fn read_cr0(vmcs: &Current) -> u64 {
     let owned = vmcs.read(CR0_MASK);
     vmcs.read(GUEST_CR0) & !owned | vmcs.read(CR0_SHADOW) & owned
 }
 
-/// Gives the guest this CR0.
+/// Sets the guest's CR0: the read shadow gets `value`, the register in use gets the bits that VMX requires
+/// too.
 pub(crate) fn set_cr0(vmcs: &Current, features: &Features, value: u64) {
     let owned = vmcs.read(CR0_MASK);
-    // SAFETY: of the bits that the kernel owns those are set that VMX insists on; the others are the guest's, and VM entry
-    // checks them.
+    // SAFETY: the bits that VMX requires are set, and the other bits are the guest's, which VM entry checks.
     unsafe { vmcs.control(GUEST_CR0, value & !owned | features.guest_cr0_must()) };
     vmcs.write(CR0_SHADOW, value);
 }
 
-/// CR4 as the guest sees it.
+/// CR4 as the guest reads it.
 pub(crate) fn read_cr4(vmcs: &Current) -> u64 {
     vmcs.read(GUEST_CR4) & !CR4_VMXE
 }
 
-/// Gives the guest this CR4.
+/// Sets the guest's CR4, as [`set_cr0`] sets CR0.
 pub(crate) fn set_cr4(vmcs: &Current, features: &Features, value: u64) {
     // SAFETY: as in `set_cr0`.
     unsafe { vmcs.control(GUEST_CR4, value | features.cr4_must) };
     vmcs.write(CR4_SHADOW, value & !CR4_VMXE);
 }
 
-/// Gives the guest this EFER; the entry control for long mode follows.
+/// Sets the guest's EFER, and the VM-entry control "IA-32e mode guest" to EFER.LMA.
 pub(crate) fn set_efer(vmcs: &Current, value: u64) {
     let controls = vmcs.read(ENTRY_CONTROLS) & !LONG_MODE;
     vmcs.write(GUEST_EFER, value);
-    // SAFETY: the control has to equal EFER.LMA.
+    // SAFETY: VM entry requires the control to equal EFER.LMA.
     unsafe { vmcs.control(ENTRY_CONTROLS, controls | if value & LMA != 0 { LONG_MODE } else { 0 }) };
 }
 
-/// Whether the access that has just exited is one to CR8, which exits in other VMs than the root VM.
+/// Whether the control-register access that has just exited is to CR8. It exits from guest VMs alone.
 pub(crate) fn is_task_priority(vmcs: &Current) -> bool {
     vmcs.read(QUALIFICATION) & 15 == 8
 }
 
-/// Carries out the MOV to CR0 that has just exited, but for [`set_caching`]. Returns the value.
+/// Emulates the MOV to CR0 that has just exited, except for [`set_caching`]. Returns the value.
 ///
 /// # Errors
-/// [`Refused`]; nothing changed.
+/// [`Refused`] if the value is invalid; nothing has changed then.
 pub(crate) fn move_to(
     vmcs: &Current,
     features: &Features,
@@ -98,8 +100,8 @@ pub(crate) fn move_to(
             value
         }
     };
-    // Accesses to CR0 by CLTS and LMSW touch no bit that the kernel owns, and of CR4 only VMXE exits, which the guest
-    // does not have.
+    // CLTS and LMSW change no bit of CR0 whose writes exit. A write of CR4 exits only if it sets VMXE, which
+    // the guest does not have.
     if qualification & 0x3F != 0 {
         return Err(Refused);
     }
@@ -135,22 +137,22 @@ fn write_cr0(
     Ok(())
 }
 
-/// CD and NW are one for guest and host: no VM entry or exit changes them (Intel SDM vol. 3C, "Loading Guest Control
-/// Registers"), so what the root VM wants is written to the processor's own CR0.
+/// Writes the root VM's CD and NW to the processor's own CR0. Guest and host share both bits: neither VM
+/// entry nor VM exit changes them (Intel SDM vol. 3C, "Loading Guest Control Registers").
 pub(crate) fn set_caching(value: u64) {
     let own: u64;
     // SAFETY: reading CR0 at privilege level 0 changes nothing.
     unsafe { asm!("mov {}, cr0", out(reg) own, options(nomem, nostack, preserves_flags)) };
     if (own ^ value) & CACHING != 0 {
         let own = own & !CACHING | value & CACHING;
-        // SAFETY: only how memory is cached changes, to a combination that the caller has checked; caches stay coherent,
-        // and the kernel only gets slower.
+        // SAFETY: only the caching mode changes, to a combination that the caller has checked. Caches stay
+        // coherent, and the kernel only becomes slower.
         unsafe { asm!("mov cr0, {}", in(reg) own, options(nostack, preserves_flags)) };
     }
 }
 
-/// The same after something other than the guest has written its control registers. Entries that a MOV to CR3 would refuse leave
-/// the old ones.
+/// Loads the PDPTEs after the kernel or the extension has written the guest's control registers. Invalid
+/// entries, with which a MOV to CR3 would fault, leave the old PDPTEs in place.
 pub(crate) fn follow_directory(vmcs: &Current, features: &Features, guest: &impl GuestMemory) {
     let paging = vmcs.read(GUEST_CR0) & PG != 0 && vmcs.read(GUEST_CR4) & PAE != 0;
     if paging && vmcs.read(GUEST_EFER) & LMA == 0 {
@@ -158,8 +160,9 @@ pub(crate) fn follow_directory(vmcs: &Current, features: &Features, guest: &impl
     }
 }
 
-/// The four entries of a PAE page-directory-pointer table, which the processor keeps in registers: VM entry takes them from the
-/// VMCS, and refuses what has a reserved bit (Intel SDM vol. 3C, 26.3.1.6 and 26.3.2.4).
+/// Loads the four PDPTEs of PAE paging from the guest's memory into the VMCS. The processor keeps PDPTEs in
+/// registers; VM entry loads these from the VMCS, and fails if a reserved bit is set (Intel SDM vol. 3C,
+/// 26.3.1.6 and 26.3.2.4).
 fn load_directory(vmcs: &Current, features: &Features, guest: &impl GuestMemory) -> Result<(), Refused> {
     const RESERVED: u64 = 0x1E6;
     let reserved = RESERVED | u64::MAX.unbounded_shl(features.physical_bits.into());
@@ -177,7 +180,8 @@ fn load_directory(vmcs: &Current, features: &Features, guest: &impl GuestMemory)
     Ok(())
 }
 
-/// Whether a value can be written to a control register of a VS at all; VM entry checks the rest.
+/// Whether an extension may write `value` to a VS's control register. Combinations of bits are checked by VM
+/// entry.
 pub(crate) fn fits(features: &Features, number: u64, value: u64) -> bool {
     match number {
         register::X86_CR0 => value & !features.cr0_may == 0,

@@ -1,8 +1,10 @@
-//! The VMX-preemption timer: a guest exits at a time, whatever it does (Intel SDM vol. 3C, "VMX-Preemption Timer").
+//! The deadline of a run, by the VMX-preemption timer: the guest exits at a time, whatever it does (Intel SDM
+//! vol. 3C, "VMX-Preemption Timer").
 //!
-//! It counts only while the guest runs, so it is loaded before each entry, from the deadline; a deadline beyond its 32 bits
-//! takes several rounds. It never ends too soon: the bit of the TSC that it counts by may be about to change, and one
-//! round more or less costs one exit that nobody sees.
+//! The timer counts only in VMX non-root operation, so the kernel loads it from the deadline before each
+//! entry. A deadline beyond the timer's 32 bits takes several rounds. The timer must not expire early. It
+//! counts changes of a bit of the TSC, and the first change may be due at once, so the kernel adds one count.
+//! If the deadline is not reached at the exit, the kernel enters the guest again.
 
 use plinth_arch_x86::time;
 use plinth_hal::{Exit, ExitClass};
@@ -11,7 +13,8 @@ use crate::vmcs::controls::PIN_TIMER;
 use crate::vmcs::field::{PIN_CONTROLS, TIMER_VALUE};
 use crate::vs::{TIMER, VmxVs};
 
-/// Has the guest exit at `deadline`, or at no time. A processor without the timer leaves it to the kernel.
+/// Makes the guest exit at `deadline`, a value of the TSC, or never if `None`. Does nothing on a processor
+/// without the timer.
 pub(crate) fn set(vs: &mut VmxVs, deadline: Option<u64>) {
     if vs.deadline == deadline || vs.features.timer_bit.is_none() {
         return;
@@ -20,25 +23,28 @@ pub(crate) fn set(vs: &mut VmxVs, deadline: Option<u64>) {
     vs.before_entry = vs.before_entry & !TIMER | if deadline.is_some() { TIMER } else { 0 };
     vs.with(|vmcs| {
         let pin = vmcs.read(PIN_CONTROLS) & !PIN_TIMER;
-        // SAFETY: one more reason to exit, or one less that only this module asks for; the processor offers it.
+        // SAFETY: the control adds a reason to exit, or removes one that this module alone uses. The
+        // processor has the timer.
         unsafe { vmcs.control(PIN_CONTROLS, pin | if deadline.is_some() { PIN_TIMER } else { 0 }) };
     });
 }
 
-/// Loads what is left until `deadline`.
+/// Loads the timer with the ticks that are left until `deadline`.
 pub(crate) fn load(vs: &VmxVs, deadline: u64) {
     let left = deadline.saturating_sub(time::counter());
     let value = rounds(left, vs.features.timer_bit.unwrap_or(0));
     vs.with(|vmcs| vmcs.write(TIMER_VALUE, value));
 }
 
-/// The timer has run down. `None` where the deadline is further away than it can count.
+/// Handles the exit by the timer. Returns `None` if the deadline is not reached: it was too far away for the
+/// timer.
 pub(crate) fn exit(vs: &VmxVs) -> Option<Exit> {
     let reached = vs.deadline.is_some_and(|deadline| time::counter() >= deadline);
     reached.then_some(Exit::of(ExitClass::Timer))
 }
 
-/// How often a bit of the TSC must change until so many ticks have passed for certain.
+/// The timer's value for `ticks` of the TSC: the number of changes of `bit` after which at least so many
+/// ticks have passed.
 const fn rounds(ticks: u64, bit: u8) -> u32 {
     match ticks.unbounded_shr(bit as u32) {
         _ if ticks == 0 => 0,

@@ -1,10 +1,11 @@
 //! The machine's memory types, and the root VM's writes to the MTRRs, which change them.
 //!
-//! EPT does not look at the MTRRs (Intel SDM vol. 3C, "EPT and Memory Typing"), so the root VM's nested tables hold what
-//! they say. A write exits, is carried out on the processor, and where memory has another type by then, the kernel brings
-//! the tables up to date. Each processor is written the same, one after the other: the first one counts, and the others
-//! change nothing any more. While a processor's MTRRs are off, which is how software changes them (Intel SDM vol. 3A,
-//! "MTRR Considerations in MP Systems"), nothing is compared.
+//! With EPT the processor ignores the MTRRs (Intel SDM vol. 3C, "EPT and Memory Typing"), so the root VM's
+//! EPT entries hold the types of the MTRRs. A write of an MTRR exits. The kernel performs the write on the
+//! processor, and updates the EPT entries if the types of memory have changed. An OS writes the same values
+//! on each processor, one after the other: the first write changes the types, and the others find no change.
+//! While an OS changes MTRRs it disables them (Intel SDM vol. 3A, "MTRR Considerations in MP Systems"); the
+//! kernel compares no types meanwhile.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,14 +13,15 @@ use plinth_arch_x86::mtrr::{MtrrWrite, Mtrrs};
 use plinth_hal::page_table::MemoryType;
 use plinth_hal::{Exit, ExitClass, GuestMemory, HostFault, MEMORY_TYPES, Spa, SpaRange, VsHw};
 use plinth_launch::{LaunchError, LaunchStatus};
-// BOUND: its holder reads or compares types, of which there are as many as registers say, and touches nothing else.
+// BOUND: its holder reads or compares types, of which there are as many as registers say, and touches nothing
+// else.
 use spin::Mutex;
 
 use crate::features::Features;
 use crate::stopped_guest::GENERAL_PROTECTION;
 use crate::vs::VmxVs;
 
-/// By which the root VM's nested tables are made, and were made before the last change.
+/// The MTRRs that the root VM's EPT entries follow, and those of before the last change.
 struct Types {
     now: Mtrrs,
     before: Mtrrs,
@@ -27,10 +29,10 @@ struct Types {
 
 static TYPES: Mutex<Types> = Mutex::new(Types { now: Mtrrs::NONE, before: Mtrrs::NONE });
 
-/// Begins with what the first processor's MTRRs are at launch.
+/// Records the first processor's MTRRs at the launch.
 ///
 /// # Errors
-/// The launch is refused where they are in more pieces than the kernel can follow.
+/// The launch is refused if the MTRRs cut memory into more pieces than the kernel can follow.
 pub(crate) fn start(mtrrs: Mtrrs) -> Result<(), LaunchStatus> {
     if mtrrs.are_scattered() {
         log::error!("the firmware's memory types (MTRRs) change too often for Plinth: {mtrrs:x?}");
@@ -40,12 +42,12 @@ pub(crate) fn start(mtrrs: Mtrrs) -> Result<(), LaunchStatus> {
     Ok(())
 }
 
-/// The type at an address, and to where it is certainly the same.
+/// The memory type at an address, and the end of a range that has the same type throughout.
 pub(crate) fn type_at(at: Spa) -> (MemoryType, Spa) {
     TYPES.lock().now.type_at(at)
 }
 
-/// Carries out a write of an MTRR. Returns an exit where the kernel has to follow.
+/// Performs the root VM's write of an MTRR. Returns an exit if the kernel must update the EPT entries.
 pub(crate) fn write(vs: &mut VmxVs, guest: &impl GuestMemory, mtrr: MtrrWrite) -> Option<Exit> {
     match change(mtrr, vs.memory().reservation()) {
         Err(HostFault) => vs.inject(GENERAL_PROTECTION),
@@ -58,22 +60,24 @@ pub(crate) fn write(vs: &mut VmxVs, guest: &impl GuestMemory, mtrr: MtrrWrite) -
     None
 }
 
-/// The kernel cannot follow: the MTRR has the value again that it had before.
+/// Undoes the last write and injects #GP: the kernel could not update the EPT entries.
 pub(crate) fn refuse(vs: &mut VmxVs) {
     if let Some(before) = vs.mtrr_before.take() {
         let mut types = TYPES.lock();
-        // SAFETY: the hypervisor's own memory had that type until a moment ago.
+        // SAFETY: the write restores the types of before, with which the kernel has run.
         let _ = unsafe { before.carry_out() };
         types.now = types.before;
     }
     vs.inject(GENERAL_PROTECTION);
 }
 
-/// Writes an MTRR of this processor. Returns the write that undoes it, where memory has other types now.
+/// Writes an MTRR of this processor. If the write changes the types of memory, returns the write that undoes
+/// it.
 ///
 /// # Errors
-/// [`HostFault`] where the processor refuses the value, where memory would be in more pieces than the kernel can follow, and
-/// where `own` memory would get a type that the kernel cannot run with: write-combining stores arrive in any order.
+/// [`HostFault`] if the processor refuses the value, if memory would be in more pieces than the kernel can
+/// follow, or if the hypervisor's memory `own` would get another type than write-back or its present one.
+/// With write-combining, for example, the kernel's stores would become visible in any order.
 fn change(write: MtrrWrite, own: SpaRange) -> Result<Option<MtrrWrite>, HostFault> {
     let next = Mtrrs::read(Features::current().physical_bits).with(write);
     if next.are_on() && next.are_scattered() {
@@ -85,8 +89,8 @@ fn change(write: MtrrWrite, own: SpaRange) -> Result<Option<MtrrWrite>, HostFaul
         refused(write, "another memory type for the hypervisor's memory");
         return Err(HostFault);
     }
-    // SAFETY: the hypervisor's own memory keeps its type, or becomes write-back; while MTRRs are off it is uncached, which
-    // is only slow.
+    // SAFETY: the hypervisor's own memory keeps its type, or becomes write-back. While the MTRRs are disabled
+    // it is uncached, which is slow but correct.
     let before = unsafe { write.carry_out() }?;
     let changed = next.are_on() && !next.same_types(&types.now);
     if changed {

@@ -1,9 +1,10 @@
-//! Debug and alignment-check exceptions, which exit so that they cannot keep the processor: delivered by the kernel as the
-//! processor would have.
+//! Reflection of #DB and #AC: both exceptions exit, and the kernel injects them into the guest as the
+//! processor would have delivered them.
 //!
-//! A guest can arrange that the delivery of one raises the same exception again: a data breakpoint on its stack, a stack
-//! that is misaligned at privilege level 3. The processor then delivers it for ever, and lets nothing in, not even NMIs and
-//! the preemption timer (CVE-2015-8104, CVE-2015-5307). With an exit in each round the kernel gets in.
+//! A guest can arrange that the delivery of such an exception raises the same exception again: by a data
+//! breakpoint on its stack, or by a misaligned stack at privilege level 3. The processor would then deliver
+//! exceptions without end, and take neither interrupts nor NMIs, nor exit by the preemption timer
+//! (CVE-2015-8104, CVE-2015-5307). The exit in each round gives the kernel control.
 
 use crate::events::{self, BLOCKED_NMI, BLOCKED_ONE, CutOff};
 use crate::vmcs::current::Current;
@@ -18,15 +19,16 @@ const ALIGNMENT_CHECK: u32 = 17;
 /// The exception bitmap of every VS.
 pub(crate) const REFLECTED: u32 = 1 << DEBUG | 1 << ALIGNMENT_CHECK;
 
-/// Has the guest get the exception that has just exited at the next entry. Returns what DR6 becomes, given what it is, and
-/// what the exception has cut off, which has to be delivered after it.
+/// Injects the exception that has just exited at the next entry. `status` is the guest's DR6. Returns the new
+/// DR6, and the event whose delivery the exception has interrupted: the caller delivers that event after the
+/// exception.
 ///
-/// `causes` are those of a debug exception that it may find: not the kernel's single step.
+/// `causes` masks the causes of a #DB that the guest may see: the kernel's own single step is not among them.
 pub(crate) fn reflect(vmcs: &Current, status: u64, causes: u64) -> (u64, CutOff) {
     let (event, cut_off) = (vmcs.read(EXIT_EVENT), events::cut_off(vmcs));
     let unblocked = event & events::NMI_UNBLOCKED != 0 && cut_off == CutOff::Nothing;
-    // A handler begins: nothing is held back for an instruction, and no trap is pending. An IRET that raised the exception
-    // has not ended the blocking of NMIs.
+    // The guest's handler starts without an interrupt shadow and without a pending trap. If an IRET raised
+    // the exception, the IRET was not completed, so NMIs stay blocked.
     let blocked = vmcs.read(INTERRUPTIBILITY) & !BLOCKED_ONE | if unblocked { BLOCKED_NMI } else { 0 };
     vmcs.write(INTERRUPTIBILITY, blocked);
     vmcs.write(PENDING_DEBUG, 0);
@@ -35,19 +37,20 @@ pub(crate) fn reflect(vmcs: &Current, status: u64, causes: u64) -> (u64, CutOff)
     (status, cut_off)
 }
 
-/// Does to the debug registers what the processor does as it delivers a debug exception, and not as that exits (Intel SDM
-/// vol. 3C, 27.1). Returns the new DR6.
+/// Updates DR7 and IA32_DEBUGCTL as the delivery of a #DB does: a #DB that exits leaves them unchanged (Intel
+/// SDM vol. 3C, 27.1). Returns the new DR6.
 fn debug_registers(vmcs: &Current, event: u32, status: u64, causes: u64) -> u64 {
     const GENERAL_DETECT: u64 = 1 << 13;
     const LAST_BRANCHES_AND_BRANCH_STEPS: u64 = 3;
     vmcs.write(GUEST_DR7, vmcs.read(GUEST_DR7) & !GENERAL_DETECT);
     vmcs.write(GUEST_DEBUG_CONTROL, vmcs.read(GUEST_DEBUG_CONTROL) & !LAST_BRANCHES_AND_BRANCH_STEPS);
-    // INT1 has no cause to tell.
+    // INT1 sets no cause in DR6.
     if events::is_int1(event) { status } else { debug_status(status, vmcs.read(QUALIFICATION) & causes) }
 }
 
-/// DR6 after a debug exception whose causes a qualification tells (Intel SDM vol. 3B, 17.2.3; vol. 3C, table 27-1): the
-/// breakpoints are told anew, BD and BS are added. The bits of bus locks and transactions are 0 where they are a cause.
+/// DR6 after a #DB with these causes, in the form of the exit qualification (Intel SDM vol. 3B, 17.2.3; vol.
+/// 3C, table 27-1). B0 to B3 are replaced; BD and BS are added to the old ones. The bits of bus locks and of
+/// transactions are inverted: 0 means that they are a cause.
 const fn debug_status(old: u64, causes: u64) -> u64 {
     const BREAKPOINTS: u64 = 0xF;
     const ADDED: u64 = 1 << 13 | 1 << 14;
