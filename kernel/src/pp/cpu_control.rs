@@ -1,4 +1,4 @@
-//! What the root VM does to its processors, and a PP's answers to what others have asked of it.
+//! Processor control: INIT and SIPI of the root VM, and the requests that other PPs posted to this PP.
 
 use core::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use crate::object::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
-    /// Does what others have asked for.
+    /// Handles the requests that other PPs posted.
     #[cold]
     #[inline(never)]
     pub(crate) fn serve_requests(&mut self) -> Option<Next> {
@@ -35,7 +35,8 @@ impl<A: Arch> Pp<'_, A> {
             self.refresh_policy();
         }
         if requests & RESET != 0 {
-            // First: it puts away what the processor still holds of the VS, which the reset would not reach.
+            // First: this saves the state of the VS that the processor still holds, which the reset would
+            // miss otherwise.
             if self.cpu.reset_interrupts() {
                 mailbox.finish_kick();
             }
@@ -48,7 +49,8 @@ impl<A: Arch> Pp<'_, A> {
             self.with_root(|vs, page| start(vs, index, entry, page));
         }
         if requests & NMI != 0 {
-            // Again, and nobody's kick: now it meets the guest, behind what is to be delivered to that already.
+            // Re-send the guest's own NMI to this CPU. It arrives after any event that is queued for
+            // injection.
             self.cpu.kick(self.cpu.hardware_id());
         }
         if requests & PROMOTE != 0
@@ -61,7 +63,7 @@ impl<A: Arch> Pp<'_, A> {
             return Some(self.report(ExitClass::Attention));
         }
         if requests & (RESET | START) != 0 && !self.is_root() {
-            // The root VM stops or starts this processor: it is not for another VM to keep.
+            // The root VM stops or starts this processor, so another VM must not keep it.
             return Some(self.report(ExitClass::Interrupt));
         }
         if crashed {
@@ -70,14 +72,14 @@ impl<A: Arch> Pp<'_, A> {
         if launching { None } else { self.look_at_timer() }
     }
 
-    /// Ends the active VS's turn for something that came from outside.
+    /// Ends the run of the active VS with an exit that has a cause outside the VS.
     pub(crate) fn report(&mut self, class: ExitClass) -> Next {
         self.watch_timer();
         self.mailbox.count(class, 1);
         self.decide(Exit::of(class))
     }
 
-    /// Works on this PP's root VS, which need not be the active one, and on its general registers.
+    /// Calls `work` on the root VS of this PP, which need not be active, and on its general registers.
     fn with_root(&mut self, work: impl FnOnce(&mut Vs<A>, PageWriter<A>)) {
         match &mut self.active {
             Some(active) if Some(active.id) == self.root_vs => work(&mut active.vs, self.page.writer()),
@@ -85,7 +87,7 @@ impl<A: Arch> Pp<'_, A> {
                 let (Some(root), memory) = (self.root_vs, self.machine.memory) else { return };
                 let _ = self.kernel.vss.with(root, |vs| {
                     let page = A::exit_page(memory, ExitFrame::new(vs.hw.registers_at()));
-                    // Every VS has such a page.
+                    // Every VS has this page.
                     if let Some(page) = page {
                         work(vs, page.writer());
                     }
@@ -107,7 +109,7 @@ impl<A: Arch> Pp<'_, A> {
         None
     }
 
-    /// Carries out what the guest does to processors.
+    /// Handles a guest access that addresses processors.
     #[inline(never)]
     pub(crate) fn processor_control(&mut self, exit: Exit) -> Option<Next> {
         self.watch_others();
@@ -127,7 +129,7 @@ impl<A: Arch> Pp<'_, A> {
         None
     }
 
-    /// Sees to every PP that the guest means.
+    /// Posts the event to every PP that the guest addresses.
     fn post(&mut self, event: ProcessorEvent, target: Target) {
         let mut met = false;
         for (index, mailbox) in self.kernel.mailboxes.iter().enumerate() {
@@ -144,12 +146,12 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Does with a PP what the guest wants. It needs no kick from itself, and must not note one.
+    /// Posts the event to one PP. A PP needs no kick from itself, and must not mark one as in flight.
     fn request(&self, event: ProcessorEvent, index: usize, mailbox: &Mailbox) {
         match event {
             ProcessorEvent::Start { entry, .. } if index == self.index => _ = mailbox.post_start(entry),
             ProcessorEvent::Start { entry, .. } => mailbox.start(entry, |call| self.call(call, mailbox)),
-            // One that waits for its first start is as after a reset.
+            // A PP that waits for its first start is in the reset state already.
             ProcessorEvent::Reset(_) if mailbox.standing() != Standing::Cold => {
                 mailbox.post_reset();
                 let launched = mailbox.standing() == Standing::Launched;
@@ -161,15 +163,16 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// A kick to this PP may have got lost: none would be sent again while it counts as being on its way. If it has not,
-    /// both arrive as one, since the hardware holds them back while the kernel runs.
+    /// Re-sends a kick to this PP that may have been lost; no PP would send another while one is marked as in
+    /// flight. If the first was not lost, both arrive as one, since the hardware holds them back while the
+    /// kernel runs.
     fn repeat_kick(&self) {
         if self.mailbox.expects_kick() {
             self.cpu.kick(self.cpu.hardware_id());
         }
     }
 
-    /// Calls a PP. Returns false where the machine cannot.
+    /// Sends a message to a PP. Returns false if the machine cannot.
     fn call(&self, call: PpCall, mailbox: &Mailbox) -> bool {
         let id = mailbox.hardware_id.load(Ordering::Relaxed);
         match call {
@@ -195,8 +198,9 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// The guest means a processor that does not run under Plinth. While the loader is still launching, that is
-    /// how the firmware gets at the next one; afterwards it would be a way around the hypervisor.
+    /// Handles a request to a processor outside the hypervisor. During the launch the firmware reaches the
+    /// next processor this way, so the kernel forwards the request. Afterwards the request would be a way
+    /// around the hypervisor, so the kernel refuses it.
     fn outside(&mut self, event: ProcessorEvent) {
         if !self.kernel.all_launched.load(Ordering::SeqCst) {
             self.cpu.forward(event);
@@ -212,7 +216,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 }
 
-/// Puts a VS into the state after a reset; it waits for a start.
+/// Puts a VS into the state after a reset, in which it waits for a start.
 pub(crate) fn reset<A: Arch>(vs: &mut Vs<A>, page: PageWriter<A>) {
     vs.hw.single_step(false);
     vs.stepping = false;

@@ -1,12 +1,13 @@
-//! The last thing that a PP does under the hypervisor: it sorts NMIs. A kick of another PP's is the kernel's; on the bare machine it
-//! would be an NMI that nobody has sent. One of the OS's own must reach it.
+//! The last step of a PP under the hypervisor: it sorts pending NMIs. A kick of another PP is consumed, since
+//! on the bare machine it would be an NMI without a sender. An NMI for the OS is re-sent, so that the OS
+//! receives it.
 
 use plinth_hal::{Arch, HostCpu};
 
 use crate::pp::Pp;
 
 impl<A: Arch> Pp<'_, A> {
-    /// Waits for a kick that is on its way here. What else has come is the OS's, and is sent again: it finds the OS's handler.
+    /// Waits for a kick that is in flight to this PP, and re-sends every other NMI to the OS's handler.
     #[cold]
     #[inline(never)]
     pub(crate) fn settle_kicks(&mut self) {

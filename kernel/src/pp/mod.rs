@@ -1,7 +1,13 @@
-//! The loop of one physical processor.
+//! The main loop of one physical processor (PP).
 //!
-//! Control moves between three places: the extension, the active VS and, where either ends, a departure
-//! from the hypervisor. [`Next`] says which comes next; nothing here recurses or blocks.
+//! A PP alternates between three things: it runs the active VS, it runs the extension, and in the end it
+//! departs from the hypervisor. Each step returns a [`Next`], which names the following step, so nothing here
+//! recurses. [`Pp`] holds the state of the loop. It belongs to this PP alone; other PPs reach only its
+//! mailbox.
+//!
+//! The path of a common exit: `run` takes the exit from the backend and makes an upcall, the extension calls
+//! `VsAdvanceAndRunCurrent`, and `run` enters the guest again, without leaving the inner loop. Every other
+//! outcome takes the longer way through [`Next`].
 
 pub(crate) mod cpu_control;
 mod departure;
@@ -42,31 +48,32 @@ use crate::pp::turn_bound::TurnBound;
 
 /// How a PP leaves the hypervisor. The backend's entry code carries it out.
 pub enum Departure<A: Arch> {
-    /// The launch failed: give the processor back as it was found, with this answer.
+    /// The launch failed: restore the processor to the saved state, and return this status.
     Abandon(LaunchStatus, A::RootState),
-    /// The root VM gets the bare processor, with this VS's state and these general registers.
+    /// The root VM gets the bare processor, with the state of this VS and these general registers.
     Promote(A::Vs, Registers<A>),
 }
 
-/// What has brought a PP to [`Kernel::run_pp`].
+/// How a PP came to [`Kernel::run_pp`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum StartedBy {
-    /// The loader: the OS goes on as the root VM.
+    /// By the loader: the OS continues as the root VM.
     Loader,
-    /// The root VM, by messages between processors: its root VS begins as after a reset, and waits for the start.
+    /// By an INIT and SIPI of the root VM: the root VS begins in the reset state and waits for the start.
     Messages,
-    /// The root VM, by a call that said where it begins, as its root state does.
+    /// By a firmware call of the root VM (PSCI CPU_ON) that names the entry point: the root state begins
+    /// there.
     Call,
 }
 
-/// What the PP does next.
+/// The next step of the loop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Next {
     /// Enter the extension.
     User,
     /// Run the active VS.
     Run,
-    /// Leave, as [`Pp::departure`] says.
+    /// Leave the hypervisor as [`Pp::departure`] says.
     Depart,
 }
 
@@ -78,7 +85,7 @@ pub(crate) struct Upcall {
 }
 
 impl Upcall {
-    /// The call of its vmexit callback for an exit of a VS.
+    /// The upcall of the vmexit callback for an exit of a VS.
     #[inline(always)]
     pub(crate) fn of_exit(extension: &Extension, places: &Places, vs: Id, exit: &Exit) -> Self {
         let entry = UserVa::new(extension.vmexit.load(Ordering::Relaxed));
@@ -87,68 +94,69 @@ impl Upcall {
     }
 }
 
-/// A VS that runs on this PP, taken out of the table.
+/// The VS that runs on this PP, taken out of the object table.
 pub(crate) struct Active<A: Arch> {
     pub(crate) id: Id,
     pub(crate) vs: Vs<A>,
 }
 
-/// One physical processor at work.
+/// The state of one physical processor under the hypervisor.
 pub(crate) struct Pp<'k, A: Arch> {
     pub(crate) kernel: &'k Kernel<A>,
     pub(crate) machine: &'k Machine<A>,
     pub(crate) extension: &'k Extension,
     pub(crate) index: usize,
-    /// Requests of other PPs to this one.
+    /// The mailbox in which other PPs post requests to this PP.
     pub(crate) mailbox: &'k Mailbox,
     pub(crate) cpu: A::Cpu,
     pub(crate) user: A::User,
-    /// Its exit page, in which the general registers of the active VS are.
+    /// The exit page, resolved once by [`Arch::exit_page`]. Holds the general registers of the active VS.
     pub(crate) page: Page<A>,
-    /// Where the extension sees what it has on this PP.
+    /// The addresses of the extension's stacks and exit page on this PP.
     pub(crate) places: Places,
     pub(crate) active: Option<Active<A>>,
-    /// The VS that took the state of the OS on this PP.
+    /// The root VS of this PP, which took over the state of the OS.
     pub(crate) root_vs: Option<Id>,
-    /// The OS's state on this PP, until it is certain that the launch has succeeded.
+    /// The saved state of the OS on this PP, until the launch has succeeded.
     pub(crate) root: Option<A::RootState>,
     pub(crate) callback: Callback,
-    /// Where the extension was when it faulted, for `ControlAgain` in its fail callback.
+    /// The extension's context at its fault, for `ControlAgain` in the fail callback.
     pub(crate) interrupted: Option<(A::User, Callback)>,
     pub(crate) last_exit: Exit,
     /// The VS that caused `last_exit`.
     pub(crate) last_vs: Id,
     /// This PP's copy of the active VM's declared answers.
     pub(crate) policy: PolicyCopy,
-    /// The pages of the reservation that are open for one instruction of the root VM.
+    /// The pages of the reservation that are writable for one instruction of the root VM.
     pub(crate) open_pages: OpenPages,
-    /// Where an access was tried again, because the entry had changed meanwhile.
+    /// The address of the last access that the guest retried because of a break-before-make window.
     pub(crate) tried_again: Option<u64>,
-    /// How it leaves, once [`Next::Depart`] says that it does.
+    /// The departure that [`Next::Depart`] carries out.
     pub(crate) departure: Option<Departure<A>>,
-    /// The host epoch in which this PP last entered the extension.
+    /// The epoch in which this PP last entered the extension (see `ipi::epoch`).
     pub(crate) host_epoch: u64,
     pub(crate) started_by: StartedBy,
-    /// How long a turn of the extension may last here.
+    /// The time limit of a turn of the extension on this PP.
     pub(crate) turn_bound: TurnBound,
-    /// When the active VS has to exit.
+    /// The counter value at which the active VS must exit, if the timer is armed.
     pub(crate) deadline: Option<u64>,
-    /// Steps that the root VS has taken before it leaves.
+    /// The single steps that the root VS has taken before a promotion.
     pub(crate) steps: u32,
-    /// An exit that is traced, until a VS is about to run again.
+    /// The trace record of the last exit, until a VS is about to run again.
     pub(crate) traced: Option<TraceRecord>,
-    /// It looks after the next run whether it can leave now.
+    /// Check after the next run whether a promotion is possible now.
     pub(crate) comes_later: bool,
-    /// A run is not all there is to the next exit: the launch ends with it, the timer is set, or others wait for its end.
+    /// The next exit needs extra work: it completes the launch, a timer is armed, the trace is on, or a
+    /// promotion waits for the end of the run.
     pub(crate) watches_runs: bool,
 }
 
 impl<A: Arch> Kernel<A> {
-    /// Runs a PP until it leaves the hypervisor: starts the extension or its bootstrap, which makes the
-    /// caller's `root` state a VS and runs it, then serves exits.
+    /// Runs a PP until it leaves the hypervisor. Calls the start or bootstrap callback of the extension,
+    /// which turns `root` into a VS and runs it, then handles exits.
     ///
-    /// On a PP that [`plinth_hal::HostCpu::start_cold`] brought here the VS is reset first and waits for the start
-    /// that the root VM has asked for.
+    /// On a PP that [`plinth_hal::HostCpu::start_cold`] started, the VS is reset first and waits for the
+    /// start that the root VM requested.
     pub fn run_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
         let mailbox = self.mailboxes.get(resources.pp);
         let is_starting = mailbox.is_some_and(|mailbox| mailbox.standing() == Standing::Starting);
@@ -156,8 +164,8 @@ impl<A: Arch> Kernel<A> {
         self.run_from(resources, cpu, root, started_by)
     }
 
-    /// As [`Self::run_pp`] on a PP that the root VM has started by a call of the firmware's that the backend interposes: `root`
-    /// is where that PP begins. If it is abandoned, the backend turns it off again.
+    /// As [`Self::run_pp`] on a PP that the root VM started by a firmware call, which the backend
+    /// intercepted. `root` holds the entry point. If the PP is abandoned, the backend switches it off again.
     pub fn run_called_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
         self.run_from(resources, cpu, root, StartedBy::Call)
     }
@@ -264,7 +272,7 @@ impl<A: Arch> Pp<'_, A> {
         Next::User
     }
 
-    /// Enters the bootstrap callback.
+    /// Calls the bootstrap callback.
     #[cold]
     #[inline(never)]
     pub(crate) fn bootstrap(&mut self) -> Next {
@@ -278,12 +286,14 @@ impl<A: Arch> Pp<'_, A> {
         Next::User
     }
 
-    /// Runs the extension, with no translation from before the last page was taken away.
+    /// Runs the extension. Invalidates the TLB first if a page was taken from the extension since the last
+    /// entry.
     #[inline]
     pub(crate) fn enter_user(&mut self) -> UserExit {
         epoch::begin(self.mailbox, self.extension, &mut self.cpu, &mut self.host_epoch);
         let exit = self.cpu.enter_user(&mut self.user);
-        // Looked at before the store that other PPs see, behind which the compiler would look for it in memory.
+        // Compare before the store that other PPs see. After it the compiler would reload the value from
+        // memory.
         let called = matches!(exit, UserExit::Call);
         self.mailbox.leave_user();
         if called { UserExit::Call } else { exit }
@@ -295,7 +305,7 @@ impl<A: Arch> Pp<'_, A> {
         self.user_stopped(stopped)
     }
 
-    /// What comes next where the extension has stopped with something else than the usual answer.
+    /// The next step after the extension stopped with anything but the common answer.
     #[inline(never)]
     pub(crate) fn stopped_otherwise(&mut self, stopped: UserExit) -> Next {
         self.user_stopped(stopped)
@@ -311,7 +321,7 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Hands an exit to the extension's vmexit callback.
+    /// Passes an exit to the extension's vmexit callback.
     pub(crate) fn upcall_vmexit(&mut self, exit: Exit) -> Next {
         let Some(active) = &self.active else { return self.fail(End::NoActiveVs, None) };
         active.vs.hw.describe(&exit, self.page.writer());
@@ -336,7 +346,8 @@ impl<A: Arch> Pp<'_, A> {
         self.fail(End::Faulted, Some(fault))
     }
 
-    /// The extension cannot go on: its fail callback, else the launch is abandoned, else the kernel takes over.
+    /// Handles an extension that cannot continue: calls the fail callback; without one, abandons the launch;
+    /// after the launch, the kernel takes over.
     #[cold]
     #[inline(never)]
     pub(crate) fn fail(&mut self, end: End, fault: Option<UserFault>) -> Next {
@@ -364,7 +375,8 @@ impl<A: Arch> Pp<'_, A> {
         Next::User
     }
 
-    /// From now on the kernel passes the root VM's exits through by itself, on every PP.
+    /// Marks the extension as crashed. From then on the kernel passes the exits of the root VM through
+    /// itself, on every PP.
     fn crash(&mut self, end: End, fault: Option<UserFault>) -> Next {
         if !self.extension.crashed.swap(true, Ordering::SeqCst) {
             self.extension.set_end(end, self.index, self.callback, fault);
@@ -376,7 +388,7 @@ impl<A: Arch> Pp<'_, A> {
         self.pass_through_root()
     }
 
-    /// Gives the processor back because the launch failed.
+    /// Restores the processor to the OS, because the launch failed.
     #[cold]
     #[inline(never)]
     pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next {
@@ -394,7 +406,7 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Makes the VS active: takes it out of the table and puts its general registers into the exit page.
+    /// Makes a VS active: takes it out of the table and copies its general registers to the exit page.
     pub(crate) fn activate(&mut self, id: Id) -> Result<(), Error> {
         if self.active.as_ref().is_some_and(|active| active.id == id) {
             return Ok(());
@@ -411,8 +423,8 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Copies the active VM's declared answers if this PP's copy is old: when a VS becomes active, and when a request in the
-    /// mailbox says that answers have changed.
+    /// Reloads the declared answers of the active VM if this PP's copy is old. Called when a VS becomes
+    /// active, and on a `POLICY` request.
     pub(crate) fn refresh_policy(&mut self) {
         if let Some(active) = &self.active {
             self.policy.refresh(self.kernel, active.vs.vm);
@@ -428,7 +440,7 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Tells the extension, in the exit page, where it is.
+    /// Writes the ids of PP and VS to the exit page.
     fn write_place(&self, id: Option<Id>) {
         use core::mem::offset_of;
         use plinth_extension_api::abi::ExitPage;
@@ -442,7 +454,7 @@ impl<A: Arch> Pp<'_, A> {
         write(offset_of!(ExitPage, vs), vs);
     }
 
-    /// Delivers an event to the active VS.
+    /// Injects an event into the active VS.
     pub(crate) fn inject(&mut self, event: Event) {
         if let Some(active) = &mut self.active {
             active.vs.hw.inject(event);
@@ -450,7 +462,7 @@ impl<A: Arch> Pp<'_, A> {
     }
 }
 
-/// The memory of a VM, by the shortest way.
+/// The memory of a VM: identity for the root VM, nested tables for any other.
 #[inline]
 pub(crate) fn guest_view<'v, A: Arch>(
     kernel: &'v Kernel<A>,

@@ -1,9 +1,9 @@
-//! Edits of nested tables while processors translate by them.
+//! Nested page faults that hit an edit in progress.
 //!
-//! Where the format asks for break-before-make, an entry that changes is empty until no TLB holds what it was. Hardware
-//! that asks for it (Arm) can tell all TLBs at once, so that is done with the VM locked; a PP whose guest meets the empty
-//! entry waits for that lock and tries again. On other hardware nothing is done here: whoever edits tells the other PPs
-//! afterwards, without the lock.
+//! If the format requires break-before-make, an entry that changes is empty until every TLB has dropped the
+//! old value. Hardware with that requirement (Arm) can broadcast the invalidation, so the kernel edits with
+//! the VM locked. A guest that hits the empty entry exits; its PP waits for the lock, and the guest retries.
+//! On other hardware nothing happens here: the editor notifies the other PPs afterwards, without the lock.
 
 use plinth_hal::page_table::{InputAddress, PoolTables, PtFormat};
 use plinth_hal::{Arch, Exit};
@@ -12,8 +12,9 @@ use crate::memory::nested::allows;
 use crate::pp::Pp;
 
 impl<A: Arch> Pp<'_, A> {
-    /// Whether nested paging refused an access because an entry was changing, and allows it by now. Said once: what is
-    /// refused again right afterwards has another reason.
+    /// Returns true if the fault hit a break-before-make window and the access is allowed now, so that the
+    /// guest can retry. True at most once in a row for an address, so that a real fault is not retried for
+    /// ever.
     pub(crate) fn was_changing(&mut self, exit: Exit) -> bool {
         if !A::NestedFormat::BREAK_BEFORE_MAKE || self.tried_again.take() == Some(exit.number) {
             return false;
@@ -23,7 +24,7 @@ impl<A: Arch> Pp<'_, A> {
         allowed
     }
 
-    /// Whether the tables that the active VS uses allow an access.
+    /// Whether the tables of the active VS allow the access.
     fn is_allowed(&self, exit: Exit) -> bool {
         let Some(active) = &self.active else { return false };
         let memory = self.machine.memory;

@@ -1,8 +1,9 @@
-//! The pages of the reservation that are open for one instruction of the root VM.
+//! The set of reservation pages that are writable for one instruction of the root VM.
 //!
-//! Private to this file: each page is in the set once, so that it is closed once.
+//! Invariant, private to this file: a page is in the set at most once, so that it is closed once.
 
-/// The most pages that one instruction can have open. An instruction that writes to more keeps the newest.
+/// The maximum number of pages that one instruction can open. For an instruction that writes to more, the set
+/// keeps the newest.
 const ROOM: usize = 8;
 
 /// A set of pages, by their guest-physical addresses.

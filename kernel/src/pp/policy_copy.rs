@@ -1,6 +1,7 @@
-//! A PP's copy of the active VM's declared answers, so that an exit that has one takes no lock.
+//! A PP's copy of the declared answers of the active VM, so that a declared exit takes no lock.
 //!
-//! Private to this file: the copy is never newer than its version says, so that a copy of an older version is always replaced.
+//! Invariant, private to this file: the copy is never newer than its version, so a copy of an older version
+//! is always replaced.
 
 use plinth_extension_api::abi::INVALID_ID;
 use plinth_hal::{Arch, IdPolicy};
@@ -8,7 +9,7 @@ use plinth_hal::{Arch, IdPolicy};
 use crate::kernel::Kernel;
 use crate::object::table::Id;
 
-/// The copy.
+/// The copy and its version.
 pub(crate) struct PolicyCopy {
     answers: IdPolicy,
     /// Whose answers they are, and how often any VM's had changed by then.
@@ -27,7 +28,7 @@ impl PolicyCopy {
         &self.answers
     }
 
-    /// Copies a VM's answers again if the copy is old.
+    /// Copies the answers of a VM again if the copy is old.
     pub(crate) fn refresh<A: Arch>(&mut self, kernel: &Kernel<A>, vm: Id) {
         let version = (vm, kernel.policy_version());
         if version != self.version {

@@ -1,8 +1,9 @@
-//! What the root VM finds where the hypervisor lives: zeroes, and nothing that it writes there stays.
+//! The hypervisor's memory as the root VM sees it: all zeroes, and writes have no effect.
 //!
-//! Every page of the reservation, and the one below 1 MiB, is mapped to one frame of zeroes, for reading. A write
-//! opens its page for one instruction, onto a frame that nobody reads, and the page is closed again after that
-//! single step. An instruction may write to several pages (one that straddles two is enough), so several may be open.
+//! Every page of the reservation, and the start-up page below 1 MiB, is mapped read-only to one frame of
+//! zeroes. A write faults. The kernel then maps the page writable to a sink frame, which no code reads,
+//! single-steps the instruction, and maps the page read-only again. One instruction may write to several
+//! pages (for example across a page boundary), so several pages may be open at a time.
 
 use core::mem::take;
 use core::sync::atomic::Ordering;
@@ -18,14 +19,14 @@ use crate::object::table::Id;
 use crate::pp::{Next, Pp};
 
 impl<A: Arch> Pp<'_, A> {
-    /// Whether the root VM's exit is about memory that is the hypervisor's.
+    /// Whether the root VM's exit is an access to the hypervisor's memory.
     pub(crate) fn is_reserved(&self, exit: Exit) -> bool {
         let execute = exit.detail & MemoryAccess::EXECUTE.bits() != 0;
         !execute && self.is_root() && self.machine.is_own(Spa::new(exit.number))
     }
 
-    /// The reservation can always be read: a read that faults met a page that another PP was opening or closing,
-    /// and is tried again. A write vanishes.
+    /// Handles an access to the reservation. The pages are always readable, so a read that faulted hit a page
+    /// that another PP was opening or closing: the guest retries. A write goes to the sink.
     #[cold]
     #[inline(never)]
     pub(crate) fn reserved_access(&mut self, exit: Exit) -> Option<Next> {
@@ -37,7 +38,7 @@ impl<A: Arch> Pp<'_, A> {
         None
     }
 
-    /// The instruction is done.
+    /// Closes the open pages after the single step.
     #[cold]
     #[inline(never)]
     pub(crate) fn end_reserved_writes(&mut self) -> Option<Next> {
@@ -51,7 +52,7 @@ impl<A: Arch> Pp<'_, A> {
         None
     }
 
-    /// Ends all single-stepping of the active VS, whoever asked for it.
+    /// Ends all single-stepping of the active VS, on behalf of the kernel and of the extension.
     pub(crate) fn stop_stepping(&mut self) {
         self.close_reserved_pages();
         if let Some(active) = &mut self.active {

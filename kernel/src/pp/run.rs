@@ -1,4 +1,14 @@
-//! Running the active VS, and the exits that the kernel itself has to see to.
+//! The exit path: running the active VS and dispatching its exits.
+//!
+//! The inner loop `run_rounds` handles the common case. It marks the PP as in the guest, calls
+//! [`HostCpu::run`], counts the exit, writes its details to the exit page and enters the extension. If the
+//! extension answers with `VsAdvanceAndRunCurrent`, the loop skips the instruction and runs the guest again.
+//! It looks the VS up once, takes no lock, and leaves only for an exit that the kernel handles, for a posted
+//! request, or for another answer.
+//!
+//! Exits that the kernel handles (kicks, processor control, cache control, accesses to the reservation, the
+//! timer, hypercalls of the root VM, mapping on demand) go through `serve_exit`. `decide` passes every other
+//! exit to the extension, or to the pass-through once the extension has crashed.
 
 use core::sync::atomic::Ordering;
 
@@ -22,7 +32,7 @@ use crate::pp::memory_types::retype;
 use crate::pp::{Next, Pp, StartedBy, Upcall, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
-    /// Runs the active VS until something else comes next.
+    /// Runs the active VS until another step follows.
     #[inline(always)]
     pub(crate) fn run_active(&mut self) -> Next {
         loop {
@@ -32,9 +42,9 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// As [`Self::run_active`], as long as each exit is the extension's to decide and it decides by
-    /// `VsAdvanceAndRunCurrent`; `None` where an exit was the kernel's and the VS runs on. The VS is the same all the
-    /// while, and nothing that would have to be looked at again happens to it.
+    /// As [`Self::run_active`], as long as the extension decides each exit and answers with
+    /// `VsAdvanceAndRunCurrent`. Returns `None` after an exit that the kernel handled and after which the VS
+    /// runs on. The active VS stays the same throughout, so its state is checked once.
     #[inline(always)]
     fn run_rounds(&mut self) -> Option<Next> {
         let (mailbox, extension) = (self.mailbox, self.extension);
@@ -55,12 +65,13 @@ impl<A: Arch> Pp<'_, A> {
                 mailbox.count(ExitClass::Declared, declared);
             }
             mailbox.count(exit.class, 1);
-            // Behind the count: whoever sees that the guest has stopped must not take what follows for the turn before it.
+            // Count first, then clear `in_guest`: a watchdog that sees the guest stopped must already see the
+            // new count, or it would charge this turn with the time of the previous one.
             mailbox.leave_guest();
             if self.watches_runs || extension.crashed.load(Ordering::Relaxed) {
                 return self.sort_exit(exit);
             }
-            // Of hypercalls few are the kernel's.
+            // The kernel handles only a few hypercalls.
             if is_kernels(exit.class)
                 && (exit.class != ExitClass::Hypercall || may_be_kernels::<A>(self.page))
             {
@@ -68,16 +79,17 @@ impl<A: Arch> Pp<'_, A> {
             }
             let upcall = Upcall::of_exit(extension, &self.places, active.id, &exit);
             active.vs.hw.describe(&exit, self.page.writer());
-            // Field by field: else the compiler copies the bytes between them too, by a call.
+            // Copy field by field: a struct copy includes the padding and becomes a call to memcpy.
             let last = &mut self.last_exit;
             (last.class, last.number, last.detail) = (exit.class, exit.number, exit.detail);
             (self.last_vs, self.callback) = (active.id, Callback::Vmexit);
             epoch::begin(mailbox, extension, &mut self.cpu, &mut self.host_epoch);
             let stopped = self.cpu.enter_upcall(&mut self.user, upcall.entry, upcall.stack, upcall.arguments);
-            // Looked at here: behind the store that other PPs see, the compiler would look for it in memory.
+            // Compare before the store that other PPs see. After it the compiler would reload the value from
+            // memory.
             let called = matches!(stopped, UserExit::Call);
             mailbox.leave_user();
-            // The usual answer; with any other, or where it is refused, nothing has been done yet.
+            // The common answer. For any other answer, or a refused one, nothing has been done yet.
             let runs_on =
                 called && is_running_on(&self.user, extension) && active.vs.hw.advance(&guest).is_ok();
             if !runs_on {
@@ -86,7 +98,8 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// What follows a run, by exception: the first one on this PP, or one with the timer set or the trace on.
+    /// The extra work after a run for which `watches_runs` is set: the first run on this PP, an armed timer,
+    /// a trace or a promotion.
     #[cold]
     #[inline(never)]
     fn has_run(&mut self, exit: Exit) -> Option<Next> {
@@ -105,7 +118,7 @@ impl<A: Arch> Pp<'_, A> {
         None
     }
 
-    /// The active VS waits, or will never run again; unless what others have asked for changes that.
+    /// The next step for an active VS that waits for a start or is broken, unless a request changes that.
     #[cold]
     #[inline(never)]
     fn not_runnable(&mut self) -> Option<Next> {
@@ -119,7 +132,8 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// The root VS has run for the first time on this PP; or the processor would not, and is given back.
+    /// Completes the launch of this PP after the first run of its root VS, or abandons it if the processor
+    /// refused the entry.
     fn finish_launch(&mut self, exit: Exit) -> Option<Next> {
         if exit.class == ExitClass::EntryRefused {
             log::error!("pp {}: the processor refuses the root VS's state: {exit:?}", self.index);
@@ -137,7 +151,7 @@ impl<A: Arch> Pp<'_, A> {
         None
     }
 
-    /// Sorts an exit that is not, or may not be, one for the extension; `Some` where something else comes next than
+    /// Dispatches an exit that the kernel handles, or may handle. Returns `Some` if another step follows than
     /// running on.
     #[inline(never)]
     fn sort_exit(&mut self, exit: Exit) -> Option<Next> {
@@ -149,7 +163,7 @@ impl<A: Arch> Pp<'_, A> {
         self.serve_exit(exit)
     }
 
-    /// Serves what is, or may be, the kernel's.
+    /// Handles an exit that belongs to the kernel, or may belong to it.
     #[inline]
     fn serve_exit(&mut self, exit: Exit) -> Option<Next> {
         match exit.class {
@@ -165,7 +179,8 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Asks the extension, or the kernel's own pass-through once that is gone: it knows the root VM alone.
+    /// Passes the exit to the extension. Once the extension has crashed, the pass-through handles the root
+    /// VM, the only VM that it knows.
     #[cold]
     #[inline(never)]
     pub(crate) fn decide(&mut self, exit: Exit) -> Next {
@@ -175,7 +190,7 @@ impl<A: Arch> Pp<'_, A> {
         self.upcall_vmexit(exit)
     }
 
-    /// Another PP's kick; or, where that is an NMI, one of the guest's own.
+    /// Handles a kick of another PP. Where a kick is an NMI, the exit may also be an NMI of the guest.
     #[cold]
     #[inline(never)]
     fn kicked(&mut self, exit: Exit) -> Option<Next> {
@@ -190,7 +205,8 @@ impl<A: Arch> Pp<'_, A> {
         self.active.as_ref().is_some_and(|active| active.vs.vm.raw() == ROOT_VM)
     }
 
-    /// The root VM reaches memory or devices above what the machine's map showed: they are its own.
+    /// Maps memory or devices that the root VM reaches above the end of the machine's memory map: they belong
+    /// to the root VM.
     #[cold]
     #[inline(never)]
     fn map_on_demand(&mut self, exit: Exit) -> bool {
@@ -218,7 +234,7 @@ impl<A: Arch> Pp<'_, A> {
         if unanswered { self.pass_through(self.last_exit) } else { Next::Run }
     }
 
-    /// Stops this PP, which must not or cannot run any guest again. Other PPs see it as failed.
+    /// Stops this PP, which must not or cannot run a guest again. Other PPs see it as failed.
     #[cold]
     #[inline(never)]
     pub(crate) fn stop_for_good(&mut self) -> ! {
@@ -230,23 +246,23 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Makes a VS active, if it is not broken.
+    /// Makes a VS active. Returns whether it can run.
     fn can_run(&mut self, id: Id) -> bool {
         self.activate(id).is_ok()
             && self.active.as_ref().is_some_and(|active| active.vs.state != VsState::Broken)
     }
 
-    /// Injects a non-maskable interrupt that was the guest's own.
+    /// Injects an NMI that was meant for the guest.
     pub(crate) fn inject_nmi(&mut self) {
         self.inject(Event::Nmi);
     }
 }
 
-/// Whether exits of a class are, or may be, the kernel's: those that [`Pp::serve_exit`] names.
+/// Whether the kernel handles exits of a class, or may: the classes that [`Pp::serve_exit`] names.
 #[inline]
 const fn is_kernels(class: ExitClass) -> bool {
     use ExitClass::{Cache, Hypercall, Kick, Memory, Processor, Reserved, Timer};
-    // A set of seven takes one test.
+    // One bit test for seven classes.
     const KERNELS: u32 = 1 << Kick as u32
         | 1 << Processor as u32
         | 1 << Cache as u32
@@ -257,8 +273,8 @@ const fn is_kernels(class: ExitClass) -> bool {
     KERNELS >> class as u32 & 1 != 0
 }
 
-/// Maps the GiB around an access one to one, unless the machine's map had it or it is mapped by now. Returns
-/// whether the access can be tried again.
+/// Maps the GiB around an access one to one, unless the machine's memory map covers it. Returns whether the
+/// guest can retry the access.
 fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, view: Option<Id>, exit: Exit) -> bool {
     let start = exit.number & !(GIB - 1);
     if start < machine.memory_end || start >= machine.physical_end {
@@ -278,7 +294,7 @@ fn map_gibibyte<A: Arch>(kernel: &Kernel<A>, machine: &Machine<A>, view: Option<
                     Ok(()) => {
                         retype::<A>(table, tables, &mut NotLoaded, memory, start..start.saturating_add(GIB))
                     }
-                    // Another PP was first, or the extension has taken the permission away.
+                    // Another PP has mapped it first, or the extension has removed the permission.
                     Err(MapError::AlreadyMapped(_)) => Ok(()),
                     Err(error) => Err(error),
                 }

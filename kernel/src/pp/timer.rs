@@ -1,8 +1,9 @@
-//! The extension's timer on a PP: when it has run down, the active VS exits.
+//! The extension's timer on a PP: the active VS exits when the timer expires.
 //!
-//! An exit pays nothing for it while it is off. The look at the counter before a run is a request that the PP leaves with
-//! itself, among those that it looks for anyway; that it has to be left again after each run is known by the flag that
-//! tells the first run. The hardware ends a run in time where it can.
+//! A disarmed timer costs an exit nothing. To compare the counter before a run, the PP posts a `TIMER`
+//! request to itself, among the requests that it checks anyway. The flag `watches_runs`, which also marks the
+//! first run, makes the loop post the request again after each run. If the hardware can stop a guest at a
+//! given time, the backend also ends a run in progress.
 
 use plinth_hal::{Arch, Exit, ExitClass, HostCpu, VsHw};
 
@@ -10,7 +11,7 @@ use crate::ipi::mailbox::TIMER;
 use crate::pp::{Next, Pp};
 
 impl<A: Arch> Pp<'_, A> {
-    /// Sets the timer, or switches it off.
+    /// Arms the timer, or disarms it (`None`).
     pub(crate) fn set_timer(&mut self, deadline: Option<u64>) {
         self.deadline = deadline;
         if deadline.is_none()
@@ -21,7 +22,7 @@ impl<A: Arch> Pp<'_, A> {
         self.watch_timer();
     }
 
-    /// Sees to it that the timer is looked at before the next run, if it is set.
+    /// Posts a `TIMER` request if the timer is armed, and sets `watches_runs`.
     pub(crate) fn watch_timer(&mut self) {
         self.watches_runs =
             self.root.is_some() || self.deadline.is_some() || self.comes_later || self.is_traced();
@@ -30,7 +31,7 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// A VS is about to run: it exits instead where the timer has run down, else it shall exit when that happens.
+    /// Called before a run: exits if the timer has expired, and otherwise passes the deadline to the backend.
     pub(crate) fn look_at_timer(&mut self) -> Option<Next> {
         let deadline = self.deadline?;
         if self.cpu.counter() < deadline {
@@ -43,7 +44,7 @@ impl<A: Arch> Pp<'_, A> {
         self.timer_exit()
     }
 
-    /// The timer has run down: it is off again.
+    /// Handles the expired timer, and disarms it.
     #[cold]
     #[inline(never)]
     pub(crate) fn timer_exit(&mut self) -> Option<Next> {

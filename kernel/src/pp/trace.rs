@@ -1,4 +1,4 @@
-//! What a PP notes of an exit while the trace is on: see [`crate::report::trace`].
+//! Recording exits while the trace is on: see [`crate::report::trace`].
 
 use plinth_extension_api::abi::{BACKEND_EL2, Failure, TraceRecord, register};
 use plinth_hal::{Arch, Exit, ExitClass, HostCpu, VsHw};
@@ -8,10 +8,10 @@ use crate::kernel::{Kernel, Machine};
 use crate::pp::Pp;
 
 impl<A: Arch> Kernel<A> {
-    /// Makes a ring for each PP that has none.
+    /// Allocates a ring for each PP that has none.
     ///
     /// # Errors
-    /// The pool has too few frames: then none is made.
+    /// [`Error::OutOfMemory`](plinth_extension_api::abi::Error::OutOfMemory); no ring is allocated.
     pub(crate) fn open_traces(&self, machine: &Machine<A>) -> Result<(), Failure> {
         let numbers = self.pp_numbers().max(machine.pp_count);
         self.traces.open(&mut self.kernel_frames(machine.memory), numbers)
@@ -19,12 +19,12 @@ impl<A: Arch> Kernel<A> {
 }
 
 impl<A: Arch> Pp<'_, A> {
-    /// Whether exits of the root VM's on this PP are traced.
+    /// Whether exits of the root VM on this PP are traced.
     pub(crate) fn is_traced(&self) -> bool {
         self.kernel.traces.classes() != 0
     }
 
-    /// A VS has exited: notes it, if that is wanted, until one is about to run again.
+    /// Begins the record of an exit, if its class is traced. The record is published before the next run.
     pub(crate) fn trace_exit(&mut self, exit: Exit) {
         let counter = self.cpu.counter();
         let Some(active) = self.active.as_ref().filter(|_| self.is_root()) else { return };
@@ -47,7 +47,7 @@ impl<A: Arch> Pp<'_, A> {
         self.mailbox.post(TRACE);
     }
 
-    /// A VS is about to run, or the trace has been turned on or off.
+    /// Publishes the record before a run, and re-evaluates whether the trace is on.
     pub(crate) fn trace_entry(&mut self) {
         if let Some(record) = self.traced.take() {
             let ticks = self.cpu.counter().saturating_sub(record.counter);

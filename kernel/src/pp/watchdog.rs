@@ -1,14 +1,16 @@
-//! A bound on the extension's turns: one that lasts too long has failed.
+//! The watchdog: a time limit for each turn of the extension.
 //!
-//! A turn is all that the extension does about one exit, calls and faults included. Each exit is counted anyway, so the
-//! counts tell one turn from the next and beginning one costs nothing: whoever looks at a PP notes which turn it found there,
-//! and when. One that is still the same when the time is up is overdue.
+//! A turn is the time from an upcall to the system call that ends it, including all calls and faults between.
+//! The exit count of a PP identifies its turn, so the watchdog costs the exit path nothing (see `ipi::turn`).
+//! A turn that exceeds its limit is overdue.
 //!
-//! Who looks: other PPs, when they serve their guests' interrupts to processors, and they kick the PP then; the PP
-//! itself, whenever something stops the extension or it has made many calls; and the PP's own clock, where the
-//! backend has one to spare ([`HostCpu::end_turn_after`]), or interrupts of the root VM's in its place.
+//! Three parties look for overdue turns. Other PPs look when they handle processor control of their guests,
+//! and kick the PP. The PP itself looks whenever something stops the extension, and once in many system
+//! calls. Last, the timer of the PP stops the extension, if the backend can spare a timer
+//! ([`HostCpu::end_turn_after`]); otherwise interrupts of the root VM do.
 //!
-//! The extension gets its fail callback, with as much time again. A turn that needs more than that is its last.
+//! An overdue extension gets its fail callback, with the same limit again. After a second overrun in the same
+//! turn the extension has crashed.
 
 use core::sync::atomic::Ordering;
 
@@ -21,18 +23,18 @@ use crate::ipi::turn::Turn;
 use crate::pp::{Next, Pp};
 
 impl Mailbox {
-    /// The ticks that are left of the PP's present turn, where one may last `limit`; 0: it is overdue.
+    /// The ticks that remain of the present turn, which may last `limit`; 0 if the turn is overdue.
     pub(crate) fn time_left(&self, now: u64, limit: u64) -> u64 {
         let exits = self.all_exits();
         self.turn.lock().map_or(limit, |mut turn| turn.time_left(exits, now, limit))
     }
 
-    /// A turn begins without an exit that would tell it from the one before.
+    /// Begins a turn that does not follow an exit, so that the exit count does not mark it.
     fn begin_turn(&self, now: u64) {
         self.set_turn(Some(now));
     }
 
-    /// The PP waits or leaves, until its next exit: no turn is under way.
+    /// Marks that the PP waits or leaves: no turn runs until its next exit.
     pub(crate) fn rest(&self) {
         self.set_turn(None);
     }
@@ -43,13 +45,14 @@ impl Mailbox {
         }
     }
 
-    /// Gives the turn its time again; once only. Returns whether that was the first time.
+    /// Restarts the time of the turn. Returns whether this is the first extension; the caller allows only
+    /// one.
     fn extend_turn(&self, now: u64) -> bool {
         self.turn.lock().is_ok_and(|mut turn| turn.extend(now))
     }
 
-    /// Kicks the PP out of its turn. While a kick is on its way another would look like the guest's own NMI, so the turn stays
-    /// locked until `kick` has sent it.
+    /// Kicks the PP out of its turn. Holds the lock of the turn until `kick` has sent the kick, since the
+    /// guest would see a second kick as its own NMI.
     fn kick_late(&self, now: u64, pause: u64, kick: impl FnOnce()) {
         let Ok(mut turn) = self.turn.lock() else { return };
         if turn.wants_kick(now, pause, self.start_kick()) {
@@ -59,18 +62,18 @@ impl Mailbox {
 }
 
 impl<A: Arch> Pp<'_, A> {
-    /// A turn of the extension's begins that no exit is the cause of.
+    /// Begins a turn of the extension that does not follow an exit.
     pub(crate) fn begin_turn(&self) {
         self.mailbox.begin_turn(self.cpu.counter());
     }
 
-    /// The extension has made a call and is going to get its answer. One that makes calls for ever is met here.
+    /// Called when a system call returns to the extension. Catches an extension that makes calls for ever.
     #[inline]
     pub(crate) fn call_returns(&mut self) -> Next {
         if self.turn_bound.counts_call() { self.look_at_own_turn() } else { Next::User }
     }
 
-    /// Something that looks like a kick has stopped the extension: one, or an NMI that is the guest's own.
+    /// Handles a kick that stopped the extension, or an NMI of the guest, which looks the same.
     #[cold]
     #[inline(never)]
     pub(crate) fn kicked_in_turn(&mut self) -> Next {
@@ -80,22 +83,23 @@ impl<A: Arch> Pp<'_, A> {
         self.look_at_own_turn()
     }
 
-    /// Its time may be up, or an interrupt of the root VM's has stopped it, which is given back before the next run.
+    /// Handles the preemption timer, or an interrupt of the root VM that stopped the extension and that the
+    /// kernel gives back before the next run.
     #[cold]
     pub(crate) fn clock_in_turn(&mut self) -> Next {
         self.mailbox.post(INTERRUPTS);
         self.look_at_own_turn()
     }
 
-    /// The guest may have changed interrupt routing: looks again which interrupts can stop the extension. Not needed while the
-    /// watchdog is off.
+    /// The guest may have changed interrupt routing: re-evaluates whether interrupts can preempt the
+    /// extension. Not needed when the watchdog is off.
     pub(crate) fn interrupts_changed(&mut self, by: Option<&Exit>) {
         if self.turn_bound.is_set() {
             self.cpu.interrupts_changed(by);
         }
     }
 
-    /// Lets the extension go on, if its time is not up.
+    /// Resumes the extension, unless its turn is overdue.
     #[cold]
     #[inline(never)]
     pub(crate) fn look_at_own_turn(&mut self) -> Next {
@@ -112,12 +116,12 @@ impl<A: Arch> Pp<'_, A> {
         self.mailbox.time_left(self.cpu.counter(), self.turn_bound.limit())
     }
 
-    /// Whether the extension, which cannot go on, has had its time for this turn twice.
+    /// Whether a failed extension has exceeded the limit of this turn twice.
     pub(crate) fn is_out_of_time(&self) -> bool {
         self.time_left() == 0 && !self.mailbox.extend_turn(self.cpu.counter())
     }
 
-    /// The extension has not returned in time.
+    /// Handles an overdue turn.
     #[cold]
     fn overdue(&mut self) -> Next {
         let (pp, callback) = (self.index, self.callback);
@@ -132,7 +136,7 @@ impl<A: Arch> Pp<'_, A> {
         next
     }
 
-    /// Kicks the PPs whose extension is overdue. Looks only as often as that takes.
+    /// Kicks the PPs whose turn is overdue. Looks at most once in the interval that `TurnBound` sets.
     pub(crate) fn watch_others(&mut self) {
         let (now, limit) = (self.cpu.counter(), self.turn_bound.limit());
         let Some(pause) = self.turn_bound.looks_at_others(now) else { return };
