@@ -284,6 +284,13 @@ mod tests {
         let named = || table::all().flat_map(|test| test.boards.iter().map(|board| (*board, test.name)));
         assert_eq!(named().collect::<BTreeSet<_>>().len(), named().count());
         assert!(table::all().all(|test| !test.expect.is_empty() && !test.proves.is_empty()));
+        let apart = |proves: &str| {
+            !["the same", "as ", "it ", "one with", "under it"].iter().any(|it| proves.starts_with(it))
+        };
+        assert!(
+            table::all().all(|test| apart(test.proves)),
+            "`--list` shows what a test proves without its neighbours"
+        );
         assert!(table::all().all(|test| forbidden(test).is_ok()));
     }
 }

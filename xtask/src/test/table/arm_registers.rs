@@ -86,26 +86,31 @@ pub(super) const TESTS: &[Test] = &[
     STATES,
     Test {
         name: "states-64-bit",
-        proves: "the same on a processor without AArch32, where EL0 of it is refused too",
+        proves: "an extension gives a VS no state that EL1 and EL0 do not have, on a processor without AArch32 at EL0 either",
         boards: &["qemu-virt-max"],
         arguments: A64FX,
         expect: &["states: EL0 of AArch32: refused", "states: EL3: refused", "TEST attack done "],
         ..STATES
     },
     OFFSETS,
-    Test { name: "offsets-vhe", proves: "the same in the EL2&0 regime", arguments: MAX, ..OFFSETS },
+    Test {
+        name: "offsets-vhe",
+        proves: "every offset of GICv3's registers does what it does on the bare machine, in the EL2&0 regime",
+        arguments: MAX,
+        ..OFFSETS
+    },
     Test { boards: &["qemu-virt-max"], ..OFFSETS },
     PROMISED,
     Test {
         name: "promised-vhe",
-        proves: "the same in the EL2&0 regime, with tags, SVE and SME",
+        proves: "what the ID registers show works at EL1, in the EL2&0 regime, with tags, SVE and SME",
         arguments: MAX,
         ..PROMISED
     },
     Test { boards: &["qemu-virt-max"], ..PROMISED },
     Test {
         name: "promised-without-vhe",
-        proves: "the same with the extension on a stage 2 of its own",
+        proves: "what the ID registers show works at EL1, with the extension on a stage 2 of its own",
         boards: &["qemu-virt-max"],
         settings: WITHOUT_VHE,
         expect: &["TEST promised SCXTNUM ok", "TEST promised MOPS ok", "TEST promised done "],
@@ -114,13 +119,13 @@ pub(super) const TESTS: &[Test] = &[
     REGISTERS,
     Test {
         name: "registers-gicv2-a53",
-        proves: "the same on a Cortex-A53 with GICv2",
+        proves: "every system register does at EL1 what it does on the bare machine, on a Cortex-A53 with GICv2",
         arguments: A53,
         ..REGISTERS
     },
     Test {
         name: "registers-vhe",
-        proves: "the same in the EL2&0 regime, with tags, SVE and SME",
+        proves: "every system register does at EL1 what it does on the bare machine, in the EL2&0 regime, with tags, SVE and SME",
         arguments: MAX,
         ..REGISTERS
     },
@@ -128,20 +133,20 @@ pub(super) const TESTS: &[Test] = &[
     BESIDE,
     Test {
         name: "beside-gicv2-a53",
-        proves: "the same on a Cortex-A53 with GICv2",
+        proves: "a guest VM finds and changes no system register of the root VM, on a Cortex-A53 with GICv2",
         arguments: A53,
         ..BESIDE
     },
     Test {
         name: "beside-vhe",
-        proves: "the same in the EL2&0 regime, with tags, SVE and SME",
+        proves: "a guest VM finds and changes no system register of the root VM, in the EL2&0 regime, with tags, SVE and SME",
         arguments: MAX,
         ..BESIDE
     },
     Test { boards: &["qemu-virt-max"], ..BESIDE },
     Test {
         name: "beside-without-vhe",
-        proves: "the same with the extension on a stage 2 of its own",
+        proves: "a guest VM finds and changes no system register of the root VM, with the extension on a stage 2 of its own",
         boards: &["qemu-virt-max"],
         settings: WITHOUT_VHE,
         ..BESIDE

@@ -136,7 +136,7 @@ pub(super) const TESTS: &[Test] = &[
     SHUT_OUT,
     Test {
         name: "ppi-vhe",
-        proves: "the same in the EL2&0 regime",
+        proves: "a root VM cannot shut the timer's interrupt out by a redistributor, in the EL2&0 regime",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..SHUT_OUT
     },
@@ -165,7 +165,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "forbidden-vhe",
-        proves: "the same in the EL2&0 regime",
+        proves: "an extension that touches what is not its own is stopped every time, in the EL2&0 regime",
         extension: Some("forbidden"),
         settings: LONG_TURNS,
         arguments: &["-cpu", "max,pauth-impdef=on"],
@@ -209,13 +209,13 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "kick-gicv2-a53",
-        proves: "the same on Cortex-A53 with GICv2",
+        proves: "a kick reaches a guest that takes no exit, or when it wakes, once; Cortex-A53 with GICv2",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
         ..KICK
     },
     Test {
         name: "kick-vhe",
-        proves: "the same in the EL2&0 regime",
+        proves: "a kick reaches a guest that takes no exit, or when it wakes, once, in the EL2&0 regime",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..KICK
     },
@@ -226,52 +226,52 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "loops-gicv2-a53",
-        proves: "the same on a Cortex-A53 with GICv2",
+        proves: "an extension that does not return is stopped, and the root VM loses no interrupt, on a Cortex-A53 with GICv2",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
         ..LOOPS
     },
     Test {
         name: "loops-vhe",
-        proves: "the same with the extension in the EL2&0 regime",
+        proves: "an extension that does not return is stopped, and the root VM loses no interrupt, in the EL2&0 regime",
         arguments: &["-cpu", "cortex-a76"],
         ..LOOPS
     },
     TIMER,
     Test {
         name: "timer-gicv2-a53",
-        proves: "on a Cortex-A53 with GICv2 it does so where no interrupt of its own waits, and loses none",
+        proves: "the timer of a PP ends a run in time where no interrupt of the root VM waits, and loses none; Cortex-A53 with GICv2",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
         ..TIMER
     },
     Test {
         name: "timer-vhe",
-        proves: "as with GICv3, with the extension in the EL2&0 regime",
+        proves: "the timer of a PP ends a run of the root VM in time and loses no interrupt, in the EL2&0 regime; GICv3",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..TIMER
     },
     SLICES,
     Test {
         name: "slices-gicv2-a53",
-        proves: "the same on a Cortex-A53 with GICv2",
+        proves: "the timer of a PP ends a run of a guest VM that takes no exit, on a Cortex-A53 with GICv2",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
         ..SLICES
     },
     Test {
         name: "slices-vhe",
-        proves: "the same with the extension in the EL2&0 regime",
+        proves: "the timer of a PP ends a run of a guest VM that takes no exit, in the EL2&0 regime",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..SLICES
     },
     TICKS,
     Test {
         name: "linux-ticks-gicv2-a53-4",
-        proves: "the same on 4 Cortex-A53 with GICv2, where an interrupt of its own may make it later",
+        proves: "Linux works on 4 Cortex-A53 with GICv2 while each exits a thousand times a second; an interrupt of Linux may delay an exit",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
         ..TICKS
     },
     Test {
         name: "linux-ticks-vhe-4",
-        proves: "the same on 4 processors with VHE",
+        proves: "Linux works on 4 CPUs with VHE while its extension has each of them exit a thousand times a second",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..TICKS
     },
@@ -293,7 +293,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "guest-vm-vhe",
-        proves: "the same in the EL2&0 regime, on a processor with SVE and SME",
+        proves: "the example `guest-vm` runs a guest VM beside the root VM, in the EL2&0 regime, on a processor with SVE and SME",
         payload: Payload::Guest("armv8-guest-vm"),
         extension: Some("guest-vm"),
         arguments: &["-cpu", "max,pauth-impdef=on"],
@@ -302,7 +302,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "guest-vm-gicv2-a53",
-        proves: "the same on Cortex-A53 with GICv2",
+        proves: "the example `guest-vm` runs a guest VM beside the root VM, on a Cortex-A53 with GICv2",
         payload: Payload::Guest("armv8-guest-vm"),
         extension: Some("guest-vm"),
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
@@ -326,13 +326,13 @@ pub(super) const TESTS: &[Test] = &[
     WALK,
     Test {
         name: "walk-gicv2-a53",
-        proves: "the same on a Cortex-A53 with GICv2",
+        proves: "a root VM that reads and writes all memory finds and leaves nothing in the reservation, on a Cortex-A53 with GICv2",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
         ..WALK
     },
     Test {
         name: "walk-vhe",
-        proves: "the same on a processor with VHE and atomic instructions",
+        proves: "a root VM that reads and writes all memory finds and leaves nothing in the reservation, with VHE and atomic instructions",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..WALK
     },
@@ -340,19 +340,19 @@ pub(super) const TESTS: &[Test] = &[
     STORM,
     Test {
         name: "storm-gicv2-a53-4",
-        proves: "the same on 4 Cortex-A53 with GICv2",
+        proves: "a root VM whose CPUs interrupt, start and stop each other harms only itself, on 4 Cortex-A53 with GICv2",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
         ..STORM
     },
     Test {
         name: "storm-vhe-4",
-        proves: "the same on 4 processors with VHE and atomic instructions",
+        proves: "a root VM whose CPUs interrupt, start and stop each other harms only itself, on 4 CPUs with VHE and atomic instructions",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..STORM
     },
     Test {
         name: "exits-gicv2-a53",
-        proves: "the same on 2 Cortex-A53 with GICv2",
+        proves: "every kind of exit that EL1 can cause has the bare machine's answer, on 2 Cortex-A53 with GICv2",
         payload: Payload::Guest("armv8-exits"),
         command_line: "",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
@@ -362,7 +362,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "exits-vhe",
-        proves: "the same on 2 Cortex-A76, with the extension in the EL2&0 regime",
+        proves: "every kind of exit that EL1 can cause has the bare machine's answer, on 2 Cortex-A76 in the EL2&0 regime",
         payload: Payload::Guest("armv8-exits"),
         command_line: "",
         arguments: &["-cpu", "cortex-a76"],
@@ -373,7 +373,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "exits-vhe-off",
-        proves: "the same processor with the extension on a stage 2 of its own",
+        proves: "every kind of exit that EL1 can cause has the bare machine's answer, on 2 Cortex-A76, the extension on a stage 2 of its own",
         payload: Payload::Guest("armv8-exits"),
         command_line: "",
         arguments: &["-cpu", "cortex-a76"],
@@ -417,14 +417,14 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "linux-gicv3-a72-4",
-        proves: "the same on 4 CPUs, with three taken off-line and back",
+        proves: "Debian's Linux works as the root VM on 4 Cortex-A72 with GICv3, with three taken off-line and back",
         cpus: 4,
         expect: &["plinth: pp 3: launched", SIGNATURE, "TEST smoke cpus=4 ok", POWER_DOWN],
         ..VIRT
     },
     Test {
         name: "linux-gicv2-a53-4",
-        proves: "the same on 4 Cortex-A53 with GICv2",
+        proves: "Debian's Linux works as the root VM on 4 Cortex-A53 with GICv2, with three taken off-line and back",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
         cpus: 4,
         expect: &["plinth: pp 3: launched", SIGNATURE, "TEST smoke cpus=4 ok", POWER_DOWN],
@@ -432,7 +432,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "linux-gicv3-max-4",
-        proves: "the same on 4 processors with VHE",
+        proves: "Debian's Linux works as the root VM on 4 CPUs with VHE, with three taken off-line and back",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         cpus: 4,
         expect: &["plinth: pp 3: launched", SIGNATURE, "TEST smoke cpus=4 ok", POWER_DOWN],

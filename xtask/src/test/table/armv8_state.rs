@@ -29,7 +29,7 @@ pub(super) const TESTS: &[Test] = &[
     LOCK,
     Test {
         name: "lock-vhe",
-        proves: "the same in the EL2&0 regime",
+        proves: "an OS lock hides nothing from a hook, keeps no page of the reservation open, and is kept, in the EL2&0 regime",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..LOCK
     },
@@ -58,13 +58,13 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-gicv2-a53",
-        proves: "the same on a Cortex-A53 with GICv2",
+        proves: "a guest VM that takes no exit keeps no timer interrupt from the root VM, on a Cortex-A53 with GICv2",
         arguments: &["-machine", "gic-version=2", "-cpu", "cortex-a53"],
         ..LATE
     },
     Test {
         name: "late-vhe",
-        proves: "the same with the extension in the EL2&0 regime",
+        proves: "a guest VM that takes no exit keeps no timer interrupt from the root VM, in the EL2&0 regime",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..LATE
     },

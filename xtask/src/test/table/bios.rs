@@ -124,7 +124,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "linux-4",
-        proves: "the same with three more CPUs",
+        proves: "Linux starts three more CPUs itself, under Plinth, and takes them off-line and back again and again",
         cpus: 4,
         expect: &["plinth: pp 3: started by the root VM", SIGNATURE, "TEST smoke cpus=4 ok", POWER_DOWN],
         ..BIOS

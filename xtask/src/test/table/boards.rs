@@ -178,7 +178,7 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "linux-acpi-2",
         boards: &["qemu-virt-uefi"],
-        proves: "the same where the firmware has ACPI alone: GICv3, PSCI, console and processors are found in its tables",
+        proves: "Linux boots as the root VM where the firmware has ACPI alone: GICv3, PSCI, console and CPUs are found in its tables",
         arguments: &["-machine", "acpi=on"],
         expect: &[
             "plinth: launched on 1",
@@ -192,7 +192,7 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "linux-acpi-gicv2-2",
         boards: &["qemu-virt-uefi"],
-        proves: "the same with GICv2",
+        proves: "Linux boots as the root VM where the firmware has ACPI alone, with GICv2",
         arguments: &["-machine", "acpi=on,gic-version=2"],
         expect: &["plinth: launched on 1", "plinth: pp 1: launched", "TEST smoke cpus=2 ok", POWER_DOWN],
         ..FIRMWARE
@@ -223,18 +223,18 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "linux-2",
         boards: &["zcu102"],
-        proves: "the same behind aliased GICv2 registers and a Cadence UART",
+        proves: "Debian's Linux works as the root VM behind aliased GICv2 registers and a Cadence UART, on 2 CPUs",
         memory: 2048,
         ..FIRMWARE
     },
     Test {
         boards: &["rpi3"],
-        proves: "the same without GIC and PSCI: 4 processors out of a spin table, taken off-line and back",
+        proves: "Debian's Linux works as the root VM without GIC and PSCI: 4 CPUs out of a spin table, taken off-line and back",
         ..SPIN_TABLE
     },
     Test {
         boards: &["rpi4"],
-        proves: "the same with a GIC: 4 processors out of a spin table, taken off-line and back",
+        proves: "Debian's Linux works as the root VM with a GIC, without PSCI: 4 CPUs out of a spin table, taken off-line and back",
         memory: 2048,
         ..SPIN_TABLE
     },

@@ -29,7 +29,7 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "example-hello-c",
         boards: BOARDS,
-        proves: "the example `hello-c`, which a C compiler built, does the same",
+        proves: "the example `hello-c`, which a C compiler built, hides AES instructions from Linux and from its programs",
         command_line: "plinth.test=aes",
         extension: Some("hello-c"),
         cpus: 2,
@@ -39,7 +39,7 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "example-hello-c-smoke",
         boards: BOARDS,
-        proves: "under it Linux works as under the Rust ones",
+        proves: "under the example `hello-c` Linux works as under the Rust ones",
         extension: Some("hello-c"),
         cpus: 2,
         expect: &["TEST smoke cpus=2 ok", POWER_DOWN],
@@ -80,7 +80,7 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "example-page-hook-linux",
         boards: BOARDS,
-        proves: "under it Linux finishes the code in the page of its system call entry, seen write by write, and works",
+        proves: "under the example `page-hook` Linux finishes the code in the page of its system call entry, seen write by write, and works",
         extension: Some("page-hook"),
         cpus: 2,
         expect: &[

@@ -110,7 +110,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "faults-in-start-2",
-        proves: "the same on 2 CPUs: faults-in-start",
+        proves: "an extension that faults in _start is refused, on 2 CPUs",
         extension: Some("faults-in-start"),
         cpus: 2,
         expect: &[
@@ -125,7 +125,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "exits-in-start-2",
-        proves: "the same on 2 CPUs: exits-in-start",
+        proves: "an extension that exits in _start is refused, on 2 CPUs",
         extension: Some("exits-in-start"),
         cpus: 2,
         expect: &[
@@ -139,7 +139,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "returns-from-start-2",
-        proves: "the same on 2 CPUs: returns-from-start",
+        proves: "an extension that returns from _start is refused, on 2 CPUs",
         extension: Some("returns-from-start"),
         cpus: 2,
         expect: &[
@@ -154,7 +154,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "faults-in-bootstrap-2",
-        proves: "the same on 2 CPUs: faults-in-bootstrap",
+        proves: "an extension that faults in its bootstrap callback is refused, on 2 CPUs",
         extension: Some("faults-in-bootstrap"),
         cpus: 2,
         expect: &[
@@ -169,7 +169,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "exits-in-bootstrap-2",
-        proves: "the same on 2 CPUs: exits-in-bootstrap",
+        proves: "an extension that exits in its bootstrap callback is refused, on 2 CPUs",
         extension: Some("exits-in-bootstrap"),
         cpus: 2,
         expect: &[
@@ -183,7 +183,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "returns-from-bootstrap-2",
-        proves: "the same on 2 CPUs: returns-from-bootstrap",
+        proves: "an extension that returns from its bootstrap callback is refused, on 2 CPUs",
         extension: Some("returns-from-bootstrap"),
         cpus: 2,
         expect: &[
@@ -198,7 +198,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "no-callbacks-2",
-        proves: "the same on 2 CPUs: no-callbacks",
+        proves: "an extension without callbacks is refused, on 2 CPUs",
         extension: Some("no-callbacks"),
         cpus: 2,
         expect: &[

@@ -37,7 +37,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "exits-2",
-        proves: "the same on 2 CPUs",
+        proves: "every kind of exit has the bare machine's answer, on 2 CPUs",
         payload: Payload::Guest("exits"),
         cpus: 2,
         expect: &[done!("exits")],
@@ -87,7 +87,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "crash-in-fail",
-        proves: "the same when the fail callback crashes, on 2 CPUs",
+        proves: "the root VM lives on when an extension crashes, and in its fail callback again, on 2 CPUs",
         payload: Payload::Guest("crash"),
         extension: Some("crashes-in-fail"),
         cpus: 2,

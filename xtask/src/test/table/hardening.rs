@@ -171,7 +171,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "hardening-separate",
-        proves: "the same with tables of the extension's own: its code and data are not in the kernel's at all",
+        proves: "a kernel that runs the extension's code or touches its data is stopped, where `separate-tables` keeps both out of its tables",
         settings: &["separate-tables = on"],
         expect: X86_SEPARATE_ACTS,
         ..X86
@@ -188,7 +188,7 @@ pub(super) const TESTS: &[Test] = &[
     ARM,
     Test {
         name: "hardening-vhe",
-        proves: "the same in the EL2&0 regime, where it does not reach the extension's pages either",
+        proves: "a kernel that breaks W^X, or reaches the extension's pages, is stopped in the EL2&0 regime",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         expect: ARM_ACTS,
         ..ARM

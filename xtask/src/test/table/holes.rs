@@ -61,7 +61,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "holes-vhe",
-        proves: "the same with the extension in the EL2&0 regime",
+        proves: "an extension that accesses what is no memory has an answer, and the kernel goes on, in the EL2&0 regime",
         arguments: &["-cpu", "max,pauth-impdef=on"],
         ..ARMV8
     },
@@ -72,7 +72,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "holes-lying-tree-page-hook",
-        proves: "the same where page tables lie there",
+        proves: "page tables in what the device tree calls memory, and is none, do not stop the kernel by the example `page-hook`",
         extension: Some("page-hook"),
         ..LYING_TREE
     },

@@ -102,14 +102,14 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "no-ept",
-        proves: "one with VMX and without EPT is refused with the reason",
+        proves: "an Intel processor with VMX and without EPT is refused with the reason",
         model: Some("core2_penryn_t9600"),
         expect: &["plinth: not launched: this processor has no nested paging", GOING_ON, STARTS],
         ..REFUSED
     },
     Test {
         name: "no-unrestricted-guest",
-        proves: "one with EPT and without unrestricted guests is refused with the reason",
+        proves: "an Intel processor with EPT and without unrestricted guests is refused with the reason",
         model: Some("corei5_lynnfield_750"),
         expect: &["plinth: not launched: this processor lacks a feature that Plinth needs", GOING_ON, STARTS],
         ..REFUSED
@@ -121,19 +121,19 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "exits-arrandale",
-        proves: "the same on the oldest processor with unrestricted guests: no XSAVE, no 1 GiB pages",
+        proves: "every kind of exit has the bare machine's answer, on the oldest VMX with unrestricted guests: no XSAVE, no 1 GiB pages",
         model: Some("corei5_arrandale_m520"),
         ..EXITS
     },
     Test {
         name: "exits-sandy-bridge",
-        proves: "the same without INVPCID",
+        proves: "every kind of exit has the bare machine's answer, on an Intel processor without INVPCID",
         model: Some("corei7_sandy_bridge_2600k"),
         ..EXITS
     },
     Test {
         name: "exits-skylake-x",
-        proves: "the same with XSAVES",
+        proves: "every kind of exit has the bare machine's answer, on an Intel processor with XSAVES",
         model: Some("corei7_skylake_x"),
         ..EXITS
     },
@@ -192,7 +192,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "broken-entry-in-delivery",
-        proves: "one that meets the delivery of an event ends the root VM, not in a loop of machine checks",
+        proves: "a misconfigured entry that meets the delivery of an event ends the root VM, not in a loop of machine checks",
         payload: Payload::Guest("broken-entry"),
         command_line: "in-delivery",
         kernel: Some("plinth-faulty"),
@@ -408,7 +408,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "example-hello-c",
-        proves: "the example `hello-c`, which a C compiler built, does the same",
+        proves: "the example `hello-c`, which a C compiler built, hides AES instructions from Linux and from its programs",
         command_line: "plinth.test=aes",
         extension: Some("hello-c"),
         expect: &["extension: hello-c: hello from C", "TEST aes cpus=1 aes=no ok", POWER_DOWN],
@@ -428,7 +428,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "example-page-hook-linux",
-        proves: "under it Linux finishes the code in the page of its system call entry, seen read by read, and works",
+        proves: "under the example `page-hook` Linux finishes the code in the page of its system call entry, seen read by read, and works",
         extension: Some("page-hook"),
         expect: &[
             "extension: page-hook: pp 0: system calls enter at 0xffff",

@@ -60,7 +60,13 @@ pub(super) const TESTS: &[Test] = &[
         expect: CYCLED_1,
         ..CYCLES
     },
-    Test { name: "late-cycles-4", proves: "the same on 4 CPUs", cpus: 4, expect: CYCLED_4, ..CYCLES },
+    Test {
+        name: "late-cycles-4",
+        proves: "a running Linux under load is taken over and given back ten times, on 4 CPUs",
+        cpus: 4,
+        expect: CYCLED_4,
+        ..CYCLES
+    },
     Test {
         name: "late-cycles-long-1",
         proves: "a running Linux under load is taken over and given back a hundred times, on 1 CPU",
@@ -69,7 +75,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-cycles-long-4",
-        proves: "the same on 4 CPUs",
+        proves: "a running Linux under load is taken over and given back a hundred times, on 4 CPUs",
         cpus: 4,
         expect: CYCLED_4,
         ..MANY_CYCLES
@@ -118,7 +124,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-five-levels-2",
-        proves: "the same under a Linux whose page tables have five levels",
+        proves: "CPUs of a Linux whose page tables have five levels are launched, go and come meanwhile, and are given back",
         command_line: "plinth.test=late-hotplug plinth.flag=la57",
         cpus: 2,
         arguments: &["-cpu", "EPYC,+la57"],

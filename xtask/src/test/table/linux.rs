@@ -31,7 +31,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "linux-bare-2",
-        proves: "the same on 2 CPUs",
+        proves: "the smoke test holds without Plinth, through the same loader, on 2 CPUs",
         bare: true,
         cpus: 2,
         expect: &["TEST smoke cpus=2 ok", POWER_DOWN],
@@ -39,7 +39,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "linux-bare-4",
-        proves: "the same on 4 CPUs",
+        proves: "the smoke test holds without Plinth, through the same loader, on 4 CPUs",
         bare: true,
         cpus: 4,
         expect: &["TEST smoke cpus=4 ok", POWER_DOWN],
@@ -60,14 +60,14 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "linux-2",
-        proves: "the same on 2 CPUs, with one taken off-line and back again and again",
+        proves: "Linux works as the root VM on 2 CPUs, with one taken off-line and back again and again",
         cpus: 2,
         expect: &["plinth: launched on 2 processor(s)", SIGNATURE, "TEST smoke cpus=2 ok", POWER_DOWN],
         ..LINUX
     },
     Test {
         name: "linux-4",
-        proves: "the same on 4 CPUs, with three taken off-line and back, one by one and together",
+        proves: "Linux works as the root VM on 4 CPUs, with three taken off-line and back, one by one and together",
         cpus: 4,
         timeout: 300,
         expect: &["plinth: launched on 4 processor(s)", SIGNATURE, "TEST smoke cpus=4 ok", POWER_DOWN],
@@ -79,7 +79,12 @@ pub(super) const TESTS: &[Test] = &[
         arguments: REPEATABLE,
         ..DMESG
     },
-    Test { name: "linux-dmesg-2", proves: "the same on 2 CPUs", cpus: 2, ..DMESG },
+    Test {
+        name: "linux-dmesg-2",
+        proves: "Linux logs the same under Plinth as without, but for what a hypervisor explains, on 2 CPUs",
+        cpus: 2,
+        ..DMESG
+    },
     Test {
         name: "linux-stop-1",
         proves: "launched and promoted again, the machine boots Linux bare, on 1 CPU",
@@ -93,7 +98,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "linux-stop-2",
-        proves: "the same on 2 CPUs",
+        proves: "launched and promoted again, the machine boots Linux bare, on 2 CPUs",
         cpus: 2,
         expect: &[
             "plinth: launched on 2 processor(s)",
@@ -105,7 +110,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "linux-stop-4",
-        proves: "the same on 4 CPUs",
+        proves: "launched and promoted again, the machine boots Linux bare, on 4 CPUs",
         cpus: 4,
         expect: &[
             "plinth: launched on 4 processor(s)",

@@ -47,7 +47,7 @@ pub(super) struct Test {
     pub(super) name: &'static str,
     /// The boards that it runs on.
     pub(super) boards: &'static [&'static str],
-    /// What the test shows, in one line.
+    /// What the test shows, in one line that `--list` can print without the lines around it.
     pub(super) proves: &'static str,
     /// What is started after the loader.
     pub(super) payload: Payload,

@@ -33,7 +33,7 @@ const FEUD: Test = Test {
 
 const FEUD_LONG: Test = Test {
     name: "feud-long",
-    proves: "the same with 100,000 calls",
+    proves: "100,000 calls, whose objects, pages and exit page another processor takes away and overwrites meanwhile, lose nothing",
     extension: Some("feud-long"),
     expect: &[
         "extension: feud: 100000 rounds, ",

@@ -26,7 +26,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "registers",
-        proves: "the same on Intel VMX",
+        proves: "every MSR and fixed port is as on the bare machine, or differs for a reason; none redirects memory; Intel VMX",
         boards: UEFI.boards,
         memory: UEFI.memory,
         timeout: UEFI.timeout,
@@ -35,7 +35,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "registers-smca",
-        proves: "the same on an AMD processor that says all it can",
+        proves: "every MSR and fixed port is as on the bare machine, or differs for a reason, on QEMU's processor `max`",
         arguments: &["-cpu", "max"],
         ..COMPARED
     },
@@ -46,7 +46,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "opens",
-        proves: "the same on Intel VMX",
+        proves: "without the group of the machine an extension opens to a guest VM what each VS has to itself, and nothing else; Intel VMX",
         boards: UEFI.boards,
         end: UEFI.end,
         timeout: UEFI.timeout,

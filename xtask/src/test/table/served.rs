@@ -28,14 +28,14 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "served-crashed",
-        proves: "the same after the extension has crashed; AMD",
+        proves: "the kernel tells its status, its log and a trace of exits after the extension has crashed; AMD",
         extension: Some("crashes"),
         expect: &[CRASHES, DONE],
         ..ASKS
     },
     Test {
         name: "served-intel",
-        proves: "the same with and without an extension; Intel",
+        proves: "the kernel tells its status, its log and a trace of exits with and without an extension; Intel",
         payload: Payload::Guest("served"),
         extension: Some("crashes"),
         expect: &[CRASHES, DONE],
@@ -49,7 +49,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "served-arm-crashed",
-        proves: "the same after the extension has crashed; Arm",
+        proves: "the kernel tells its status, its log and a trace of exits after the extension has crashed; Arm",
         extension: Some("crashes"),
         expect: &[CRASHES, DONE],
         ..ASKS_ARM

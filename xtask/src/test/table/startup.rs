@@ -43,7 +43,7 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "faults-in-second-bootstrap-4",
         boards: &["rpi3"],
-        proves: "the same out of a spin table",
+        proves: "a CPU out of a spin table that the extension cannot have is off again, and the others live",
         cpus: 4,
         memory: 1024,
         end: End::Seen,

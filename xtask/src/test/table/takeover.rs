@@ -28,7 +28,7 @@ const TAKEOVER: Test = Test {
 /// The same on four processors.
 const TAKEOVER_4: Test = Test {
     name: "takeover-4",
-    proves: "it does so on 4 CPUs, all or none, with one refused, one off and on meanwhile, one that stops all; GICv3",
+    proves: "an OS at EL1 launches Plinth on 4 CPUs, all or none, with one refused, one off and on meanwhile, one that stops all; GICv3",
     cpus: 4,
     expect: &[
         "pp 3: launched; the OS is the root VM now",
@@ -99,27 +99,27 @@ pub(super) const TESTS: &[Test] = &[
     TAKEOVER_4,
     Test {
         name: "takeover-gicv2-a53-4",
-        proves: "the same on 4 Cortex-A53 with GICv2, by the kernel's leave alone",
+        proves: "an OS at EL1 launches Plinth on 4 Cortex-A53 with GICv2, all or none, by the kernel's leave alone",
         arguments: A53,
         settings: &["may-stop = \"always\""],
         ..TAKEOVER_4
     },
     Test {
         name: "takeover-vhe-4",
-        proves: "the same on 4 processors with VHE, SVE and SME, where the extension is in the EL2&0 regime",
+        proves: "an OS at EL1 launches Plinth on 4 CPUs with VHE, SVE and SME, where the extension is in the EL2&0 regime",
         arguments: VHE,
         ..TAKEOVER_4
     },
     RAISED,
     Test {
         name: "firmware-raised-vhe",
-        proves: "the same where the extension is in the EL2&0 regime",
+        proves: "firmware launches Plinth and stops it, and has EL2 back, where the extension is in the EL2&0 regime",
         arguments: VHE,
         ..RAISED
     },
     Test {
         name: "firmware-raised-gicv2-a53",
-        proves: "the same on Cortex-A53 with GICv2",
+        proves: "firmware launches Plinth and stops it, and has EL2 back, on Cortex-A53 with GICv2",
         arguments: A53,
         ..RAISED
     },
@@ -161,7 +161,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-cycles-nvhe-2",
-        proves: "the same on 2 processors with all features that QEMU has, where Linux was told to stay out of EL2",
+        proves: "a running Linux that was told to stay out of EL2 is taken over and given back, on 2 CPUs with all features that QEMU has",
         arguments: VHE,
         command_line: "plinth.test=late-cycles plinth.cycles=2 kvm-arm.mode=nvhe",
         ..SHORT
@@ -200,14 +200,14 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-vhe-refused-2",
-        proves: "the same where Linux runs at EL2 itself",
+        proves: "where Linux runs at EL2 itself check and start say so, and what to boot with, and change nothing",
         command_line: "plinth.test=late-unsuitable plinth.not=vhe",
         arguments: VHE,
         ..UNSUITABLE
     },
     Test {
         name: "late-el1-refused-2",
-        proves: "the same where firmware starts Linux at EL1",
+        proves: "where firmware starts Linux at EL1 check and start say so, and change nothing",
         command_line: "plinth.test=late-unsuitable plinth.not=el1",
         arguments: &["-machine", "virtualization=off"],
         ..UNSUITABLE
@@ -220,7 +220,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-acpi-2",
-        proves: "the same by ACPI alone: vmmctl makes the device tree of the tables that Linux shows",
+        proves: "a Linux that has ACPI alone is taken over and given back: vmmctl makes the device tree of the tables that Linux shows",
         boards: &["qemu-virt-uefi"],
         arguments: &["-machine", "acpi=on"],
         ..SHORT
@@ -234,13 +234,13 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-seen-2",
-        proves: "one that was launched below the firmware is found by the device tree",
+        proves: "a Plinth that was launched below the firmware is found by the device tree",
         boards: &["qemu-virt-uefi"],
         ..SEEN
     },
     Test {
         name: "late-seen-acpi-2",
-        proves: "one that was launched below the firmware is found by ACPI's tables",
+        proves: "a Plinth that was launched below the firmware is found by ACPI's tables",
         boards: &["qemu-virt-uefi"],
         arguments: &["-machine", "acpi=on"],
         ..SEEN

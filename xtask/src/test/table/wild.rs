@@ -26,7 +26,7 @@ const WILD: Test = Test {
 /// More than a minute of the root VM's own time.
 const WILD_LONG: Test = Test {
     name: "wild-long",
-    proves: "the same for two minutes",
+    proves: "a guest VM of random instructions and registers, on each CPU in turn for two minutes, changes neither time nor work of Linux",
     command_line: "plinth.test=wild wild.seconds=120",
     timeout: 1800,
     expect: &[
