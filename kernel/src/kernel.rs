@@ -8,7 +8,7 @@ use plinth_hal::{Arch, Spa, SpaRange};
 use spin::Once;
 
 use crate::extension::Extension;
-use crate::ipi::mailbox::{Mailbox, Standing};
+use crate::ipi::mailbox::{Mailbox, PpState};
 use crate::ipi::rendezvous::Rendezvous;
 use crate::launch::choices::MayStop;
 use crate::launch::platform::PpResources;
@@ -183,7 +183,7 @@ impl<A: Arch> Kernel<A> {
 
     /// How many PPs run under the hypervisor.
     pub fn launched_pps(&self) -> usize {
-        self.mailboxes.iter().filter(|mailbox| mailbox.standing() == Standing::Launched).count()
+        self.mailboxes.iter().filter(|mailbox| mailbox.state() == PpState::Online).count()
     }
 
     /// How many frames of the pool are free.

@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 
 use super::Results;
 use crate::extension::Extension;
-use crate::ipi::mailbox::{Mailbox, Standing};
+use crate::ipi::mailbox::{Mailbox, PpState};
 use crate::kernel::Kernel;
 use crate::launch::choices::MayStop;
 use crate::pp::Pp;
@@ -87,7 +87,7 @@ impl<A: Arch> Pp<'_, A> {
         PpStatus {
             size: size_of::<PpStatus>() as u32,
             pp: index as u32,
-            standing: standing(mailbox.standing()),
+            standing: number_of(mailbox.state()),
             hardware_id: mailbox.hardware_id.load(Ordering::Relaxed),
             is_lost: u32::from(mailbox.is_lost()),
             exit_classes: EXIT_CLASSES as u32,
@@ -101,7 +101,7 @@ impl<A: Arch> Pp<'_, A> {
 impl<A: Arch> Kernel<A> {
     /// How many numbers of PPs there are: the highest that has or had a processor, and one.
     pub(crate) fn pp_numbers(&self) -> usize {
-        let known = self.mailboxes.iter().map(|mailbox| mailbox.standing() != Standing::Outside);
+        let known = self.mailboxes.iter().map(|mailbox| mailbox.state() != PpState::Absent);
         let prepared = self.prepared.iter().map(|resources| resources.get().is_some());
         known.zip(prepared).rposition(|(known, prepared)| known || prepared).map_or(0, |last| last + 1)
     }
@@ -120,13 +120,13 @@ const fn may_stop(who: MayStop) -> u32 {
     }) as u32
 }
 
-const fn standing(standing: Standing) -> u32 {
-    (match standing {
-        Standing::Outside => PP_OUTSIDE,
-        Standing::Cold => PP_COLD,
-        Standing::Starting => PP_STARTING,
-        Standing::Launched => PP_LAUNCHED,
-        Standing::Failed => PP_FAILED,
+const fn number_of(state: PpState) -> u32 {
+    (match state {
+        PpState::Absent => PP_OUTSIDE,
+        PpState::Offline => PP_COLD,
+        PpState::Starting => PP_STARTING,
+        PpState::Online => PP_LAUNCHED,
+        PpState::Failed => PP_FAILED,
     }) as u32
 }
 

@@ -4,7 +4,7 @@ use plinth_extension_api::abi::{Error, ExitClass, Failure};
 use plinth_hal::Arch;
 
 use super::Results;
-use crate::ipi::mailbox::{Standing, TRACE};
+use crate::ipi::mailbox::{PpState, TRACE};
 use crate::pp::Pp;
 use crate::report::trace::{self, Words};
 
@@ -32,7 +32,7 @@ impl<A: Arch> Pp<'_, A> {
         }
         let before = kernel.traces.set_classes(classes);
         // Each PP looks once it exits. One that was not traced before misses that exit.
-        let launched = kernel.mailboxes.iter().filter(|mailbox| mailbox.standing() == Standing::Launched);
+        let launched = kernel.mailboxes.iter().filter(|mailbox| mailbox.state() == PpState::Online);
         launched.for_each(|mailbox| _ = mailbox.post(TRACE));
         Ok([before, if kernel.traces.are_open() { trace::CAPACITY } else { 0 }, 0, 0])
     }

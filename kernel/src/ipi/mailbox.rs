@@ -55,15 +55,15 @@ const NO_VM: u64 = u64::MAX;
 /// The state of a PP: whether it runs under the hypervisor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(crate) enum Standing {
+pub(crate) enum PpState {
     /// Unknown to the kernel, or has left the hypervisor.
-    Outside,
+    Absent,
     /// The machine has the processor, and the root VM has not started it yet (offline).
-    Cold,
+    Offline,
     /// The root VM has started the processor, which is on its way to the kernel.
     Starting,
     /// Runs under the hypervisor (online).
-    Launched,
+    Online,
     /// Stopped for good inside the hypervisor: it runs nothing and does not leave.
     Failed,
 }
@@ -81,8 +81,8 @@ pub(crate) enum PpCall {
 
 /// The part of a PP that other PPs access.
 pub(crate) struct Mailbox {
-    /// A [`Standing`].
-    standing: AtomicU8,
+    /// A [`PpState`].
+    state: AtomicU8,
     /// The id of the processor in the interrupt controller.
     pub(crate) hardware_id: AtomicU32,
     requests: AtomicU32,
@@ -106,7 +106,7 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     pub(crate) const fn new() -> Self {
         Self {
-            standing: AtomicU8::new(Standing::Outside as u8),
+            state: AtomicU8::new(PpState::Absent as u8),
             hardware_id: AtomicU32::new(u32::MAX),
             requests: AtomicU32::new(0),
             start_entry: AtomicU64::new(NOWHERE),
@@ -122,20 +122,20 @@ impl Mailbox {
     }
 
     /// The state of the PP.
-    pub(crate) fn standing(&self) -> Standing {
-        match self.standing.load(Ordering::SeqCst) {
-            standing if standing == Standing::Cold as u8 => Standing::Cold,
-            standing if standing == Standing::Starting as u8 => Standing::Starting,
-            standing if standing == Standing::Launched as u8 => Standing::Launched,
-            standing if standing == Standing::Failed as u8 => Standing::Failed,
-            _ => Standing::Outside,
+    pub(crate) fn state(&self) -> PpState {
+        match self.state.load(Ordering::SeqCst) {
+            state if state == PpState::Offline as u8 => PpState::Offline,
+            state if state == PpState::Starting as u8 => PpState::Starting,
+            state if state == PpState::Online as u8 => PpState::Online,
+            state if state == PpState::Failed as u8 => PpState::Failed,
+            _ => PpState::Absent,
         }
     }
 
     /// Sets the state of the PP. The sender of a start or reset posts the request before it reads this state,
     /// and a PP that becomes `Launched` looks at its requests afterwards. So no request is missed.
-    pub(crate) fn set_standing(&self, standing: Standing) {
-        self.standing.store(standing as u8, Ordering::SeqCst);
+    pub(crate) fn set_state(&self, state: PpState) {
+        self.state.store(state as u8, Ordering::SeqCst);
     }
 
     /// Starts the PP at `entry` on behalf of another PP. `call` sends the message that the state requires,
@@ -147,23 +147,22 @@ impl Mailbox {
         let Ok(_one) = self.starts.lock() else { return };
         let cold = self.claim_start();
         self.post_start(entry);
-        match self.standing() {
-            Standing::Starting if cold => {
+        match self.state() {
+            PpState::Starting if cold => {
                 if !call(PpCall::StartCold) {
-                    self.set_standing(Standing::Cold);
+                    self.set_state(PpState::Offline);
                 }
             }
-            Standing::Starting => _ = call(PpCall::StartAgain),
-            Standing::Launched if self.start_kick() => _ = call(PpCall::Kick),
-            Standing::Launched | Standing::Cold | Standing::Outside | Standing::Failed => {}
+            PpState::Starting => _ = call(PpCall::StartAgain),
+            PpState::Online if self.start_kick() => _ = call(PpCall::Kick),
+            PpState::Online | PpState::Offline | PpState::Absent | PpState::Failed => {}
         }
     }
 
     /// Changes the state from `Cold` to `Starting`. Returns whether this caller made the change.
     fn claim_start(&self) -> bool {
-        let (cold, starting) = (Standing::Cold as u8, Standing::Starting as u8);
-        let claimed =
-            self.standing.compare_exchange(cold, starting, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        let (cold, starting) = (PpState::Offline as u8, PpState::Starting as u8);
+        let claimed = self.state.compare_exchange(cold, starting, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if claimed {
             self.clear();
         }
@@ -378,12 +377,12 @@ mod tests {
     fn a_cold_processor_is_started_once() {
         let mailbox = Mailbox::new();
         assert!(!mailbox.claim_start(), "there is none");
-        mailbox.set_standing(Standing::Cold);
+        mailbox.set_state(PpState::Offline);
         mailbox.post_start(1);
         assert!(mailbox.claim_start());
         assert_eq!(mailbox.take_requests(), 0, "what came before does not count");
         assert!(!mailbox.claim_start());
-        assert_eq!(mailbox.standing(), Standing::Starting);
+        assert_eq!(mailbox.state(), PpState::Starting);
     }
 
     #[test]

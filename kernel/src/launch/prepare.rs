@@ -9,7 +9,7 @@ use plinth_launch::LaunchStatus;
 
 use crate::extension::STACK_PAGES;
 use crate::extension::load::{load, take_frame};
-use crate::ipi::mailbox::Standing;
+use crate::ipi::mailbox::PpState;
 use crate::kernel::{Kernel, Machine};
 use crate::launch::choices;
 use crate::launch::platform::{Platform, PpResources, PrepareError, range};
@@ -183,16 +183,16 @@ impl<A: Arch> Kernel<A> {
     pub fn expect_pp(&self, pp: usize, hardware_id: u32) -> Result<(), PrepareError> {
         let mailbox = self.mailboxes.get(pp).ok_or(PrepareError::TooManyProcessors)?;
         mailbox.hardware_id.store(hardware_id, Ordering::Relaxed);
-        mailbox.set_standing(Standing::Cold);
+        mailbox.set_state(PpState::Offline);
         Ok(())
     }
 
     /// A processor that the root VM has started cannot be launched. It may be started again.
     pub fn refuse_pp(&self, pp: usize, status: LaunchStatus) {
         let Some(mailbox) = self.mailboxes.get(pp) else { return };
-        if mailbox.standing() == Standing::Starting {
+        if mailbox.state() == PpState::Starting {
             stays_off(pp, status);
-            mailbox.set_standing(Standing::Cold);
+            mailbox.set_state(PpState::Offline);
         }
     }
 

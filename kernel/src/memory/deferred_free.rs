@@ -15,12 +15,12 @@ use crate::object::objects::MAX_VIEWS;
 const ROOM: usize = 8 * (MAX_VIEWS + 1);
 
 /// The kernel's frames, with deferred freeing.
-pub(crate) struct Detached<'a, 'p, M> {
+pub(crate) struct DeferredFree<'a, 'p, M> {
     frames: &'a mut KernelFrames<'p, M>,
     tables: [Option<Spa>; ROOM],
 }
 
-impl<'a, 'p, M: PhysicalMemory> Detached<'a, 'p, M> {
+impl<'a, 'p, M: PhysicalMemory> DeferredFree<'a, 'p, M> {
     pub(crate) fn new(frames: &'a mut KernelFrames<'p, M>) -> Self {
         Self { frames, tables: [None; ROOM] }
     }
@@ -37,7 +37,7 @@ impl<'a, 'p, M: PhysicalMemory> Detached<'a, 'p, M> {
     }
 }
 
-impl<M: PhysicalMemory> FrameSource for Detached<'_, '_, M> {
+impl<M: PhysicalMemory> FrameSource for DeferredFree<'_, '_, M> {
     fn allocate(&mut self, pages: usize) -> Result<Spa, OutOfFrames> {
         self.frames.allocate(pages)
     }

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use plinth_hal::{Arch, Exit, ExitClass, ExitFrame, HostCpu, PageWriter, ProcessorEvent, Target, VsHw};
 
 use crate::ipi::mailbox::{
-    ATTENTION, FLUSH, INTERRUPTS, Mailbox, NMI, POLICY, PROMOTE, PpCall, RESET, START, Standing, TRACE,
+    ATTENTION, FLUSH, INTERRUPTS, Mailbox, NMI, POLICY, PROMOTE, PpCall, PpState, RESET, START, TRACE,
 };
 use crate::object::objects::{Vs, VsState};
 use crate::pp::{Next, Pp, guest_view};
@@ -133,7 +133,7 @@ impl<A: Arch> Pp<'_, A> {
     fn post(&mut self, event: ProcessorEvent, target: Target) {
         let mut met = false;
         for (index, mailbox) in self.kernel.mailboxes.iter().enumerate() {
-            if matches!(mailbox.standing(), Standing::Outside | Standing::Failed)
+            if matches!(mailbox.state(), PpState::Absent | PpState::Failed)
                 || !self.is_meant(target, index, mailbox)
             {
                 continue;
@@ -152,9 +152,9 @@ impl<A: Arch> Pp<'_, A> {
             ProcessorEvent::Start { entry, .. } if index == self.index => _ = mailbox.post_start(entry),
             ProcessorEvent::Start { entry, .. } => mailbox.start(entry, |call| self.call(call, mailbox)),
             // A PP that waits for its first start is in the reset state already.
-            ProcessorEvent::Reset(_) if mailbox.standing() != Standing::Cold => {
+            ProcessorEvent::Reset(_) if mailbox.state() != PpState::Offline => {
                 mailbox.post_reset();
-                let launched = mailbox.standing() == Standing::Launched;
+                let launched = mailbox.state() == PpState::Online;
                 if index != self.index && launched && mailbox.start_kick() {
                     self.call(PpCall::Kick, mailbox);
                 }

@@ -13,7 +13,7 @@ use plinth_hal::page_table::{
 };
 use plinth_hal::{Arch, Exit, MEMORY_TYPES, Spa, VsHw};
 
-use crate::memory::deferred_free::Detached;
+use crate::memory::deferred_free::DeferredFree;
 use crate::memory::nested::{Broadcast, GIB};
 use crate::object::objects::Vm;
 use crate::object::table::Id;
@@ -112,7 +112,7 @@ impl<A: Arch> Pp<'_, A> {
     fn merge(&self, at: u64, size: u64) {
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
-        let mut detached = Detached::new(&mut frames);
+        let mut detached = DeferredFree::new(&mut frames);
         let merge = |vm: &mut Vm<A>| {
             let tables = &mut PoolTables { memory, frames: &mut detached };
             vm.each_table(|table| table.merge(tables, &mut Broadcast(&self.cpu), input::<A>(at), size))

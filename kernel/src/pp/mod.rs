@@ -35,7 +35,7 @@ use plinth_launch::{LaunchError, LaunchStatus};
 use crate::extension::end::End;
 use crate::extension::{Callback, Extension, Places};
 use crate::ipi::epoch;
-use crate::ipi::mailbox::{Mailbox, Standing};
+use crate::ipi::mailbox::{Mailbox, PpState};
 use crate::kernel::{Kernel, Machine};
 use crate::launch::platform::PpResources;
 use crate::launch::prepare::stays_off;
@@ -159,7 +159,7 @@ impl<A: Arch> Kernel<A> {
     /// start that the root VM requested.
     pub fn run_pp(&self, resources: PpResources, cpu: A::Cpu, root: A::RootState) -> Departure<A> {
         let mailbox = self.mailboxes.get(resources.pp);
-        let is_starting = mailbox.is_some_and(|mailbox| mailbox.standing() == Standing::Starting);
+        let is_starting = mailbox.is_some_and(|mailbox| mailbox.state() == PpState::Starting);
         let started_by = if is_starting { StartedBy::Messages } else { StartedBy::Loader };
         self.run_from(resources, cpu, root, started_by)
     }
@@ -227,9 +227,9 @@ impl<A: Arch> Kernel<A> {
             }
             Departure::Abandon(status, _) if started_by == StartedBy::Call => {
                 stays_off(resources.pp, *status);
-                mailbox.set_standing(Standing::Outside);
+                mailbox.set_state(PpState::Absent);
             }
-            _ => mailbox.set_standing(Standing::Outside),
+            _ => mailbox.set_state(PpState::Absent),
         }
         departure
     }
@@ -394,7 +394,7 @@ impl<A: Arch> Pp<'_, A> {
     pub(crate) fn abandon(&mut self, error: LaunchError, detail: u64) -> Next {
         self.deactivate();
         let is_expected = self.started_by == StartedBy::Messages;
-        self.mailbox.set_standing(if is_expected { Standing::Starting } else { Standing::Outside });
+        self.mailbox.set_state(if is_expected { PpState::Starting } else { PpState::Absent });
         self.settle_kicks();
         self.kernel.discard_vss(self.index);
         match self.root.take() {

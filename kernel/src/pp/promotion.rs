@@ -15,7 +15,7 @@ use plinth_hal::{
     Arch, ExitClass, ExitFrame, HostCpu, Obstacle, PAGE_SIZE, PhysicalMemory, Spa, TakeBack, VmHw, VsHw,
 };
 
-use crate::ipi::mailbox::{Mailbox, PROMOTE, Standing};
+use crate::ipi::mailbox::{Mailbox, PROMOTE, PpState};
 use crate::ipi::rendezvous::{Outcome, PATIENCE, Phase, Rendezvous, bit};
 use crate::ipi::wait::{CpuClock, Deadline};
 use crate::kernel::Kernel;
@@ -168,15 +168,15 @@ impl<A: Arch> Pp<'_, A> {
     fn others(&self) -> Result<u64, Error> {
         let mut others = 0;
         for (pp, mailbox) in self.kernel.mailboxes.iter().enumerate().filter(|(pp, _)| *pp != self.index) {
-            match mailbox.standing() {
-                Standing::Outside | Standing::Cold => {}
-                Standing::Starting => return Err(Error::Busy),
-                Standing::Failed => {
+            match mailbox.state() {
+                PpState::Absent | PpState::Offline => {}
+                PpState::Starting => return Err(Error::Busy),
+                PpState::Failed => {
                     log::error!("pp {pp}: it has stopped for good, so that no other one leaves");
                     return Err(Error::Denied);
                 }
-                Standing::Launched if mailbox.is_lost() => return Err(Error::Unresponsive),
-                Standing::Launched => others |= bit(pp),
+                PpState::Online if mailbox.is_lost() => return Err(Error::Unresponsive),
+                PpState::Online => others |= bit(pp),
             }
         }
         Ok(others)
@@ -232,7 +232,7 @@ impl<A: Arch> Pp<'_, A> {
         rendezvous.come(pp);
         let limit = self.kernel.answer_limit(&self.cpu).saturating_mul(PATIENCE);
         let asker_failed =
-            || self.kernel.mailboxes.get(asker).is_none_or(|mailbox| mailbox.standing() == Standing::Failed);
+            || self.kernel.mailboxes.get(asker).is_none_or(|mailbox| mailbox.state() == PpState::Failed);
         let overdue =
             || log::error!("pp {pp}: pp {asker} has not destroyed all secrets in time; it is waited for");
         match rendezvous.wait_for_end(number, &clock, limit, asker_failed, overdue) {

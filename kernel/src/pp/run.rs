@@ -23,7 +23,7 @@ use crate::extension::Extension;
 use crate::extension::end::End;
 use crate::hypercall::may_be_kernels;
 use crate::ipi::epoch;
-use crate::ipi::mailbox::{PROMOTE, Standing};
+use crate::ipi::mailbox::{PROMOTE, PpState};
 use crate::kernel::{Kernel, Machine};
 use crate::memory::nested::{GIB, allows};
 use crate::object::objects::VsState;
@@ -239,7 +239,7 @@ impl<A: Arch> Pp<'_, A> {
     #[inline(never)]
     pub(crate) fn stop_for_good(&mut self) -> ! {
         self.mailbox.rest();
-        self.mailbox.set_standing(Standing::Failed);
+        self.mailbox.set_state(PpState::Failed);
         // BOUND: none. It has nothing to run any more, and no PP waits for one that runs no guest.
         loop {
             self.cpu.park(|| false);

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use plinth_extension_api::abi::ExitPage;
 use plinth_hal::{Arch, Spa};
 
-use crate::ipi::mailbox::Standing;
+use crate::ipi::mailbox::PpState;
 use crate::kernel::Kernel;
 use crate::limits::MAX_PPS;
 
@@ -55,7 +55,7 @@ impl<A: Arch> Kernel<A> {
     pub fn lose_pp(&self, hardware_id: u32) -> Option<LostPp> {
         let pp = self.pp_of(hardware_id)?;
         let mailbox = self.mailboxes.get(pp)?;
-        mailbox.set_standing(Standing::Failed);
+        mailbox.set_state(PpState::Failed);
         mailbox.leave_guest();
         mailbox.rest();
         let machine = self.machine.get()?;

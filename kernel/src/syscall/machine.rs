@@ -6,7 +6,7 @@ use plinth_extension_api::abi::{Error, Failure, TIMER_OFF};
 use plinth_hal::{Arch, HostCpu, UserContext};
 
 use super::{Answer, DONE};
-use crate::ipi::mailbox::{ATTENTION, Standing};
+use crate::ipi::mailbox::{ATTENTION, PpState};
 use crate::pp::Pp;
 
 impl<A: Arch> Pp<'_, A> {
@@ -20,7 +20,7 @@ impl<A: Arch> Pp<'_, A> {
         let bad = Failure::argument(1, Error::InvalidArgument);
         let index = usize::try_from(self.user.argument(1)).map_err(|_| bad)?;
         let mailbox = self.kernel.mailboxes.get(index).ok_or(bad)?;
-        if mailbox.standing() != Standing::Launched {
+        if mailbox.state() != PpState::Online {
             return Err(bad);
         }
         mailbox.post(ATTENTION);

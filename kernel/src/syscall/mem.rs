@@ -6,7 +6,7 @@ use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa, UserContext};
 
 use super::{Answer, DONE};
 use crate::launch::platform::PrepareError;
-use crate::memory::deferred_free::Detached;
+use crate::memory::deferred_free::DeferredFree;
 use crate::memory::frames::{FrameOwner, KernelFrames};
 use crate::memory::host_space::HostSpace;
 use crate::pp::Pp;
@@ -20,7 +20,7 @@ impl<A: Arch> Pp<'_, A> {
         memory.zero_page(frame);
         let at = self.extension.page_address(self.machine.pool, frame).raw();
         let mut frames = self.kernel.kernel_frames(memory);
-        let mut detached = Detached::new(&mut frames);
+        let mut detached = DeferredFree::new(&mut frames);
         let data = Permissions::READ | Permissions::WRITE;
         let mapped = match self.kernel.space.lock()?.as_mut() {
             Some(space) => space.map_user(memory, &mut detached, at, frame, 1, data),
@@ -88,7 +88,7 @@ impl<A: Arch> Pp<'_, A> {
         let memory = self.machine.memory;
         for offset in (0..pages).map(|page| page.wrapping_mul(PAGE_SIZE)) {
             let mut frames = self.kernel.kernel_frames(memory);
-            let mut detached = Detached::new(&mut frames);
+            let mut detached = DeferredFree::new(&mut frames);
             if let Some(space) = self.kernel.space.lock()?.as_mut() {
                 space.unmap_user(memory, &mut detached, at.wrapping_add(offset));
             }
@@ -114,7 +114,7 @@ impl<A: Arch> Pp<'_, A> {
         let memory = self.machine.memory;
         self.kernel.frames.lock()?.claim(frame).map_err(bad)?;
         let mut frames = self.kernel.kernel_frames(memory);
-        let mut detached = Detached::new(&mut frames);
+        let mut detached = DeferredFree::new(&mut frames);
         if let Some(space) = self.kernel.space.lock()?.as_mut() {
             space.unmap_user(memory, &mut detached, at);
         }

@@ -13,12 +13,12 @@ use plinth_hal::{Arch, Spa, UserContext};
 
 use super::vm_memory::{Input, LARGE, bad, map_failure, permissions};
 use super::{Answer, DONE, about};
-use crate::memory::deferred_free::Detached;
+use crate::memory::deferred_free::DeferredFree;
 use crate::memory::nested::Broadcast;
 use crate::object::table::Id;
 use crate::pp::Pp;
 
-/// In how many bytes tables are merged at a time: what that gives back has room in [`Detached`].
+/// In how many bytes tables are merged at a time: what that gives back has room in [`DeferredFree`].
 pub(crate) const MERGED: u64 = 16 * LARGE;
 
 /// One change of permissions.
@@ -73,7 +73,7 @@ impl<A: Arch> Pp<'_, A> {
     ) -> Result<Result<(), MapError>, Failure> {
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
-        let mut detached = Detached::new(&mut frames);
+        let mut detached = DeferredFree::new(&mut frames);
         let mut edit = |table: &mut PageTable<A::NestedFormat>| {
             let tables = &mut PoolTables { memory, frames: &mut detached };
             let changed = change.map_or(Ok(()), |change| change.carry_out::<A>(table, tables, &self.cpu));

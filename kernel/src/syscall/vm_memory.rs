@@ -12,7 +12,7 @@ use super::{Answer, DONE, about};
 use crate::ipi::mailbox::FLUSH;
 use crate::ipi::shootdown::Forgotten;
 use crate::ipi::wait::Unheard;
-use crate::memory::deferred_free::Detached;
+use crate::memory::deferred_free::DeferredFree;
 use crate::memory::nested::Broadcast;
 use crate::object::objects::Vm;
 use crate::object::table::Id;
@@ -22,7 +22,7 @@ use crate::pp::Pp;
 pub(super) const LARGE: u64 = 2 << 20;
 
 /// A VM's tables in the pool, where those that are given back are set aside.
-type Tables<'t, 'd, 'p, A> = PoolTables<'t, <A as Arch>::Memory, Detached<'d, 'p, <A as Arch>::Memory>>;
+type Tables<'t, 'd, 'p, A> = PoolTables<'t, <A as Arch>::Memory, DeferredFree<'d, 'p, <A as Arch>::Memory>>;
 
 pub(super) type Input<A> = <<A as Arch>::NestedFormat as PtFormat>::Input;
 
@@ -97,7 +97,7 @@ impl<A: Arch> Pp<'_, A> {
     ) -> Result<(), Failure> {
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
-        let mut detached = Detached::new(&mut frames);
+        let mut detached = DeferredFree::new(&mut frames);
         let mapped = self.kernel.vms.with(vm, |vm| {
             let tables = &mut PoolTables { memory, frames: &mut detached };
             let at = Input::<A>::from_raw(gpa);
@@ -170,7 +170,7 @@ impl<A: Arch> Pp<'_, A> {
     ) -> Result<(), Failure> {
         let memory = self.machine.memory;
         let mut frames = self.kernel.kernel_frames(memory);
-        let mut detached = Detached::new(&mut frames);
+        let mut detached = DeferredFree::new(&mut frames);
         let gone =
             self.kernel.vms.with(vm, |vm| work(self, vm, &mut PoolTables { memory, frames: &mut detached }));
         let forgotten = self.flush_everywhere(vm)?;
@@ -226,7 +226,11 @@ impl<A: Arch> Pp<'_, A> {
     ///
     /// # Errors
     /// They may still be reached, or the pool cannot: they stay the kernel's for good.
-    pub(crate) fn forget_tables(&self, vm: Id, detached: Detached<'_, '_, A::Memory>) -> Result<(), Failure> {
+    pub(crate) fn forget_tables(
+        &self,
+        vm: Id,
+        detached: DeferredFree<'_, '_, A::Memory>,
+    ) -> Result<(), Failure> {
         if !detached.is_empty() {
             let forgotten = self.flush_everywhere(vm)?;
             self.release_tables(detached, &forgotten)?;
@@ -236,7 +240,7 @@ impl<A: Arch> Pp<'_, A> {
 
     pub(super) fn release_tables(
         &self,
-        detached: Detached<'_, '_, A::Memory>,
+        detached: DeferredFree<'_, '_, A::Memory>,
         _: &Forgotten,
     ) -> Result<(), Failure> {
         let mut pool = self.kernel.frames.lock()?;

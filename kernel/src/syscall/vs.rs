@@ -9,7 +9,7 @@ use plinth_hal::{Arch, Event, UserContext, VsHw};
 
 use super::{Answer, DONE, Resumption, about};
 use crate::extension::Callback;
-use crate::ipi::mailbox::Standing;
+use crate::ipi::mailbox::PpState;
 use crate::kernel::Kernel;
 use crate::limits::MAX_PPS;
 use crate::memory::frames::KernelFrames;
@@ -201,7 +201,7 @@ impl<A: Arch> Pp<'_, A> {
         if self.root_vs != Some(id) || self.callback != Callback::Bootstrap {
             return Err(Error::WrongState.into());
         }
-        self.mailbox.set_standing(Standing::Launched);
+        self.mailbox.set_state(PpState::Online);
         if self.kernel.launched_pps() >= self.machine.pp_count {
             self.kernel.all_launched.store(true, Ordering::SeqCst);
         }

@@ -58,7 +58,7 @@ impl Machine {
         machine.mailbox.leave_guest();
         machine.mailbox.leave_user();
         machine.mailbox.set_active_vm(VM);
-        machine.mailbox.set_standing(Standing::Launched);
+        machine.mailbox.set_state(PpState::Online);
         machine.epoch.store(0, Ordering::SeqCst);
         Arc::new(machine)
     }
@@ -200,7 +200,7 @@ fn a_freed_page_is_nobodys_while_the_extension_may_reach_it() {
 fn a_cold_processor_is_reset_once_and_finds_a_start() {
     check(4, || {
         let machine = Machine::new();
-        machine.mailbox.set_standing(Standing::Cold);
+        machine.mailbox.set_state(PpState::Offline);
         let other = beside(&machine, |machine| machine.start(1));
         machine.start(2);
         other.join().unwrap();
@@ -215,16 +215,16 @@ fn a_cold_processor_is_reset_once_and_finds_a_start() {
 fn a_processor_that_arrives_hears_what_is_asked_of_it() {
     check(4, || {
         let machine = Machine::new();
-        machine.mailbox.set_standing(Standing::Starting);
+        machine.mailbox.set_state(PpState::Starting);
         let arriving = {
             let machine = Arc::clone(&machine);
             thread::spawn(move || {
-                machine.mailbox.set_standing(Standing::Launched);
+                machine.mailbox.set_state(PpState::Online);
                 !machine.mailbox.enter_guest()
             })
         };
         machine.mailbox.post_start(1);
-        let seen = machine.mailbox.standing() == Standing::Launched;
+        let seen = machine.mailbox.state() == PpState::Online;
         let heard = arriving.join().unwrap();
         assert!(heard || seen, "a start is lost");
     });
