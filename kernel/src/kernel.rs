@@ -1,4 +1,4 @@
-//! The kernel's state, shared by all PPs, and how it comes to be.
+//! The kernel's state that all PPs share.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -21,46 +21,46 @@ use crate::object::table::Table;
 use crate::report::trace::Traces;
 use crate::sync::Lock;
 
-/// What stays as it was found at launch.
+/// Facts about the machine, constant after the launch.
 pub(crate) struct Machine<A: Arch> {
     pub(crate) memory: A::Memory,
     pub(crate) reservation: SpaRange,
-    /// The page below 1 MiB, which is the hypervisor's too.
+    /// The start-up page below 1 MiB, which also belongs to the hypervisor.
     pub(crate) low_page: SpaRange,
-    /// From here on nothing is the hypervisor's: the shortest way to see it.
+    /// The end of all hypervisor memory. Lets `is_own` reject most addresses with one comparison.
     pub(crate) own_end: Spa,
     pub(crate) pool: Spa,
-    /// Where the kernel's own image begins.
+    /// The address of the kernel's image.
     pub(crate) image: Spa,
     pub(crate) memory_end: u64,
-    /// How many processors the loader means to launch.
+    /// The number of processors that the loader will launch.
     pub(crate) pp_count: usize,
     pub(crate) physical_end: u64,
-    /// Reads of the reservation by the root VM end here.
+    /// The frame of zeroes that the root VM reads in place of the reservation.
     pub(crate) zero_frame: Spa,
-    /// Writes of the root VM to the reservation end here.
+    /// The frame that takes the root VM's writes to the reservation.
     pub(crate) sink_frame: Spa,
-    /// What a turn of the extension may take; 0 for no bound.
+    /// The time limit of a turn of the extension; 0 for none.
     pub(crate) turn_milliseconds: u64,
-    /// How long a PP may take to answer another one.
+    /// The time within which a PP must react to another PP.
     pub(crate) answer_milliseconds: u64,
-    /// Who may have the bare machine back.
+    /// Who may stop the hypervisor.
     pub(crate) may_stop: MayStop,
-    /// Pages whose writes by the root VM the kernel must see.
+    /// Device pages whose writes by the root VM trap to the kernel.
     pub(crate) trapped: TrappedPages,
-    /// How many of each PP's backend pages the extension's tables map, where they are its own.
+    /// The number of each PP's backend pages that the extension's own tables map (KPTI).
     pub(crate) entry_pages: usize,
 }
 
 impl<A: Arch> Machine<A> {
-    /// Whether this is the hypervisor's own memory, in which the root VM finds zeroes.
+    /// Whether the address belongs to the hypervisor. The root VM reads zeroes there.
     #[inline]
     pub(crate) fn is_own(&self, at: Spa) -> bool {
         at < self.own_end && (self.reservation.contains(at) || self.low_page.contains(at))
     }
 }
 
-/// The microkernel. One static of it for each backend in the image; the launched one is used.
+/// The microkernel. The image has one static for each backend, and uses that of the launched backend.
 pub struct Kernel<A: Arch> {
     pub(crate) machine: Once<Machine<A>>,
     pub(crate) frames: Lock<FramePool>,
@@ -70,33 +70,33 @@ pub struct Kernel<A: Arch> {
     pub(crate) vps: Table<Vp, MAX_VPS>,
     pub(crate) vss: Table<Vs<A>, MAX_VSS>,
     pub(crate) mailboxes: [Mailbox; MAX_PPS],
-    /// Every processor that the loader means to launch has been launched once.
+    /// Every processor that the loader launches has been launched once.
     pub(crate) all_launched: AtomicBool,
-    /// An exit that nobody understands, and a refused start of a processor, have been logged: the root VM may cause as many
-    /// as it likes.
+    /// An unknown exit has been logged, and a refused start of a processor (`refused_starts`). Each is logged
+    /// once, since the root VM can cause any number.
     pub(crate) unknown_exits: AtomicBool,
     pub(crate) refused_starts: AtomicBool,
-    /// The same of a refused stop of the hypervisor.
+    /// A refused stop of the hypervisor has been logged.
     pub(crate) refused_stops: AtomicBool,
-    /// Which obstacles to one have been logged, a bit for each.
+    /// The obstacles to a stop that have been logged, a bit for each.
     pub(crate) obstacles: AtomicU32,
-    /// Where all PPs meet before they leave.
+    /// The meeting of all PPs before they leave.
     pub(crate) rendezvous: Rendezvous,
-    /// The machine's counter when the first PP was launched; 0 before.
+    /// The counter at the launch of the first PP; 0 before.
     pub(crate) launched_at: AtomicU64,
-    /// What PPs keep of their exits.
+    /// The trace rings of all PPs.
     pub(crate) traces: Traces,
-    /// The root VM has been refused new memory types: as above.
+    /// A refused change of memory types by the root VM has been logged.
     pub(crate) refused_types: AtomicBool,
-    /// Changes whenever any VM's declared answers do.
+    /// Changes with every declared answer of any VM.
     policy_version: AtomicU32,
-    /// TLB tags in use, a bit for each; 0 is the host's and 1 the root VM's.
+    /// The TLB tags in use, a bit for each: 0 is the host, 1 the root VM.
     tags: AtomicU32,
     pub(crate) prepared: [Once<PpResources>; MAX_PPS],
 }
 
 impl<A: Arch> Kernel<A> {
-    /// A kernel that has not launched.
+    /// A kernel before its launch.
     pub const fn new() -> Self {
         Self {
             machine: Once::new(),
@@ -127,10 +127,10 @@ impl<A: Arch> Kernel<A> {
         KernelFrames { pool: &self.frames, memory, owner: FrameOwner::Kernel }
     }
 
-    /// Gives up frames that the host's tables no longer lead to. They are free as soon as that is true of
-    /// the TLBs as well.
+    /// Quarantines frames that the host tables no longer map. They become free once no TLB reaches them (see
+    /// `ipi::epoch`).
     pub(crate) fn retire(&self, frames: impl Iterator<Item = Spa>) {
-        // Where the pool's lock is lost, they stay whose they are.
+        // If the pool's lock is lost, the frames keep their owner.
         let Ok(mut pool) = self.frames.lock() else { return };
         frames.for_each(|frame| pool.retire(frame));
         self.extension.epoch.fetch_add(1, Ordering::SeqCst);
@@ -138,7 +138,7 @@ impl<A: Arch> Kernel<A> {
         self.settle();
     }
 
-    /// Frees retired frames, if it is time.
+    /// Frees the quarantined frames, if no PP still runs the extension in an older epoch.
     pub(crate) fn settle(&self) {
         let Ok(mut pool) = self.frames.lock() else { return };
         let epoch = self.extension.epoch.load(Ordering::SeqCst);
@@ -153,12 +153,12 @@ impl<A: Arch> Kernel<A> {
         self.policy_version.load(Ordering::Acquire)
     }
 
-    /// Says that some declared answer changed.
+    /// Marks that some declared answer has changed.
     pub(crate) fn bump_policy(&self) {
         self.policy_version.fetch_add(1, Ordering::Release);
     }
 
-    /// A TLB tag for a new VM, which no other has.
+    /// Allocates a TLB tag for a new VM.
     pub(crate) fn take_tag(&self) -> Option<u16> {
         let free = |tags: u32| {
             1_u32
@@ -170,33 +170,33 @@ impl<A: Arch> Kernel<A> {
         Some(before.trailing_ones() as u16)
     }
 
-    /// Takes back the tag of a VM that is gone. What TLBs still hold of it is flushed when the next VM that
-    /// gets it becomes active.
+    /// Frees the tag of a destroyed VM. TLBs may still hold entries with the tag; they are invalidated when
+    /// the next VM with this tag becomes active.
     pub(crate) fn release_tag(&self, tag: u16) {
         self.tags.fetch_and(!1_u32.checked_shl(u32::from(tag)).unwrap_or(0), Ordering::SeqCst);
     }
 
-    /// Exits of a class on a PP so far; 0 for a PP that is not there.
+    /// The number of exits of a class on a PP; 0 for an unknown PP.
     pub fn exit_count(&self, pp: usize, class: ExitClass) -> u64 {
         self.mailboxes.get(pp).map_or(0, |mailbox| mailbox.exits(class))
     }
 
-    /// How many PPs run under the hypervisor.
+    /// The number of PPs under the hypervisor.
     pub fn launched_pps(&self) -> usize {
         self.mailboxes.iter().filter(|mailbox| mailbox.state() == PpState::Online).count()
     }
 
-    /// How many frames of the pool are free.
+    /// The number of free frames in the pool.
     pub fn free_frames(&self) -> usize {
         self.frames.lock().map_or(0, |pool| pool.free_frames())
     }
 
-    /// How many frames the pool has.
+    /// The number of frames in the pool.
     pub(crate) fn pool_frames(&self) -> usize {
         self.frames.lock().map_or(0, |pool| pool.frames())
     }
 
-    /// How many VMs, VPs and VSs there are.
+    /// The numbers of VMs, VPs and VSs.
     pub fn object_counts(&self) -> [usize; 3] {
         [self.vms.count(), self.vps.count(), self.vss.count()]
     }

@@ -1,10 +1,10 @@
-//! How the extension ends, as a number of the ABI and in words.
+//! The ways in which the extension can end, with their ABI numbers and texts.
 
 use core::fmt::{self, Display, Formatter};
 
 use plinth_extension_api::abi::{EXTENSION_EXITED, EXTENSION_FAULTED, EXTENSION_MISUSED, EXTENSION_OVERDUE};
 
-/// How the extension has ended.
+/// How the extension ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum End {
     Faulted,
@@ -27,7 +27,7 @@ impl End {
         Self::FailedLate,
     ];
 
-    /// Its number in the ABI.
+    /// The number in the ABI.
     pub(crate) const fn number(self) -> u64 {
         match self {
             Self::Faulted => EXTENSION_FAULTED,

@@ -1,4 +1,4 @@
-//! Loading the extension: its ELF file into frames of its own, at a random address where it can move.
+//! Loading the extension: its ELF file into own frames, at a random address if it is relocatable (ASLR).
 
 use core::sync::atomic::Ordering;
 
@@ -13,10 +13,10 @@ use crate::launch::platform::{Platform, PrepareError};
 use crate::memory::frames::{FrameOwner, KernelFrames};
 use crate::memory::host_space::HostSpace;
 
-/// The image may move by this many bits' worth of 2 MiB steps.
+/// The number of random bits of the load address, in steps of 2 MiB.
 const RANDOM_BITS: u32 = 16;
 
-/// Loads the extension's image into frames of its own and maps it, each segment with its own permissions.
+/// Copies the extension's image into own frames and maps each segment with its own permissions.
 pub(crate) fn load<A: Arch>(
     extension: &Extension,
     platform: &Platform<A>,
@@ -51,7 +51,7 @@ pub(crate) fn load<A: Arch>(
     Ok(())
 }
 
-/// Where the image goes: random where it can move, else where it was linked, if that is the extension's part.
+/// The load bias: random for a relocatable image, else 0, if the linked address is in the extension's part.
 fn choose_bias<A: Arch>(
     extension: &Extension,
     platform: &Platform<A>,
@@ -79,7 +79,7 @@ fn choose_bias<A: Arch>(
     Err(PrepareError::ExtensionAddress)
 }
 
-/// Where a relocatable image goes, in steps of 2 MiB.
+/// The random load bias of a relocatable image, in steps of 2 MiB.
 fn random_bias<A: Arch>(base: u64, platform: &Platform<A>, image: &Image<'_>) -> u64 {
     let step = platform.info.entropy[0] & ((1 << RANDOM_BITS) - 1);
     base.wrapping_add(step << 21).wrapping_sub(image.span().start & !((2 << 20) - 1))

@@ -1,4 +1,5 @@
-//! The extension: its image, its callbacks, its life.
+//! The extension as the kernel sees it: its callbacks, its handle, its place in the address space, and how it
+//! ended.
 
 pub(crate) mod end;
 pub(crate) mod load;
@@ -24,7 +25,7 @@ const STACK_STRIDE: u64 = 1 << 20;
 /// Pages in the stack of the callbacks, and in that of the fail callback.
 pub(crate) const STACK_PAGES: u64 = 8;
 
-/// What the extension has of its own on one PP.
+/// The extension's addresses on one PP.
 #[derive(Clone, Copy)]
 pub(crate) struct Places {
     /// Top of the stack on which callbacks start.
@@ -38,7 +39,7 @@ pub(crate) struct Places {
 /// Bytes for how the extension has ended.
 const END_TEXT: usize = 128;
 
-/// Which of its callbacks the extension is in.
+/// The callback that the extension runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Callback {
     Start,
@@ -47,7 +48,7 @@ pub(crate) enum Callback {
     Fail,
 }
 
-/// What the PPs share about the extension.
+/// The state of the extension that all PPs share.
 pub(crate) struct Extension {
     pub(crate) entry: AtomicU64,
     pub(crate) bootstrap: AtomicU64,
@@ -55,24 +56,25 @@ pub(crate) struct Extension {
     pub(crate) fail: AtomicU64,
     /// The open handle; 0 for none.
     pub(crate) handle: AtomicU64,
-    /// Random bits that the next handle is made of.
+    /// Random bits for the next handle.
     pub(crate) handle_seed: AtomicU64,
     /// The version of the ABI that the handle was opened for; the newest while none is open.
     pub(crate) version: AtomicU64,
-    /// The opcode groups that it may call, a bit for each.
+    /// The opcode groups that the extension may call, a bit for each.
     groups: AtomicU64,
-    /// `_start` has ended well.
+    /// `_start` has returned successfully.
     pub(crate) ready: AtomicBool,
-    /// It has failed for good: the kernel passes the root VM's exits through by itself.
+    /// The extension has failed for good: the kernel passes the root VM's exits through itself.
     pub(crate) crashed: AtomicBool,
-    /// How often it lost a page: what a PP's TLB may hold of it from before is stale.
+    /// The number of times that a page was taken from the extension. A PP's older translations are stale (see
+    /// `ipi::epoch`).
     pub(crate) epoch: crate::sync::AtomicU64,
     base: AtomicU64,
-    /// Its file: how many bytes, and their SHA-256.
+    /// The size of the ELF file in bytes, and its SHA-256.
     file: Lock<(u64, [u8; 32])>,
-    /// How it has ended, in words.
+    /// How the extension ended, as text.
     end_text: Lock<Text<END_TEXT>>,
-    /// The same: an [`End`] and one; 0 while it lives.
+    /// How the extension ended: an [`End`] plus one; 0 while it lives.
     end: AtomicU64,
 }
 
@@ -97,7 +99,7 @@ impl Extension {
         }
     }
 
-    /// Forgets everything, for a new launch.
+    /// Resets everything for a new launch.
     pub(crate) fn clear(&self) {
         for value in [&self.entry, &self.bootstrap, &self.vmexit, &self.fail, &self.handle] {
             value.store(0, Ordering::SeqCst);
@@ -108,24 +110,24 @@ impl Extension {
         self.end.store(0, Ordering::SeqCst);
     }
 
-    /// Its file: how many bytes, and their SHA-256.
+    /// The size of the ELF file in bytes, and its SHA-256.
     pub(crate) fn file(&self) -> (u64, [u8; 32]) {
         self.file.lock().map_or((0, [0; 32]), |file| *file)
     }
 
-    /// How it has ended, if it has.
+    /// How the extension ended, if it has.
     pub(crate) fn end(&self) -> Option<End> {
         End::ALL.iter().copied().find(|end| *end as u64 + 1 == self.end.load(Ordering::Acquire))
     }
 
-    /// The same in words, filled up with zeroes.
+    /// How the extension ended, as text padded with zeroes.
     pub(crate) fn end_text(&self) -> [u8; END_TEXT] {
         let is_gone = self.end.load(Ordering::Acquire) != 0;
         let text = self.end_text.lock().ok().filter(|_| is_gone);
         text.map_or([0; END_TEXT], |text| text.filled_up())
     }
 
-    /// It has ended on a PP.
+    /// Records that the extension has ended on a PP.
     pub(crate) fn set_end(&self, end: End, pp: usize, callback: Callback, fault: Option<UserFault>) {
         let mut text = Text::new();
         // A `Text` takes everything.
@@ -143,12 +145,12 @@ impl Extension {
         self.end.store(end as u64 + 1, Ordering::Release);
     }
 
-    /// Whether its manifest allows the calls of a group.
+    /// Whether the manifest permits calls of a group.
     pub(crate) fn may_call(&self, group: u16) -> bool {
         self.groups.load(Ordering::Relaxed) & 1_u64.checked_shl(u32::from(group)).unwrap_or(0) != 0
     }
 
-    /// What it may open to its VMs.
+    /// What the extension may open to its VMs.
     pub(crate) fn authority(&self) -> Authority {
         let declared = self.groups.load(Ordering::Relaxed) & GROUP_INTRINSIC != 0;
         if declared { Authority::Machine } else { Authority::Vms }
@@ -158,12 +160,12 @@ impl Extension {
         self.base.load(Ordering::Relaxed)
     }
 
-    /// Where a PP's part of a region begins, `stride` bytes for each PP.
+    /// The address of a PP's part of a region, with `stride` bytes for each PP.
     fn place(&self, region: u64, pp: usize, stride: u64) -> UserVa {
         UserVa::new(self.base()).wrapping_add(region).wrapping_add((pp as u64).wrapping_mul(stride))
     }
 
-    /// What the extension has on a PP, where it sees it.
+    /// The extension's addresses on a PP.
     pub(crate) fn places(&self, pp: usize) -> Places {
         Places { stack: self.stack(pp), fail_stack: self.fail_stack(pp), exit_page: self.exit_page(pp) }
     }
@@ -178,13 +180,13 @@ impl Extension {
         self.place(FAIL_STACKS + STACK_STRIDE, pp, STACK_STRIDE)
     }
 
-    /// Where the extension sees the exit page of a PP.
+    /// The extension's address of the exit page of a PP.
     pub(crate) fn exit_page(&self, pp: usize) -> UserVa {
         self.place(EXIT_PAGES, pp, PAGE_SIZE)
     }
 
-    /// Where the extension sees a page that it allocated: each has a place of its own, so that a freed
-    /// page's address is not soon another's.
+    /// The extension's address of a page that it allocated. Each frame has an address of its own, so that a
+    /// freed page's address is not reused soon.
     pub(crate) fn page_address(&self, pool: Spa, frame: Spa) -> UserVa {
         UserVa::new(self.base()).wrapping_add(PAGES).wrapping_add(frame.raw().wrapping_sub(pool.raw()))
     }

@@ -1,7 +1,7 @@
-//! Hypercalls that the kernel answers itself: how it is, its log, a trace of exits.
+//! Hypercalls that the kernel answers itself: status, log and trace.
 //!
-//! They are the root VM's kernel's, and work whatever has become of the extension, which does not see them. Each either does
-//! what it was asked to, or says by a status what was wrong, and changes nothing.
+//! They serve the kernel of the root VM, and work independently of the extension, which does not see them.
+//! Each call either does what was asked, or returns a status that names the error and changes nothing.
 
 mod log;
 mod page;
@@ -25,7 +25,7 @@ type Results = [u64; 4];
 const PAGE: u8 = 1;
 const PP: u8 = 2;
 
-/// Whether a hypercall that has exited may be one of the kernel's. One that may not is the extension's at once.
+/// Whether a hypercall may be one of the kernel's. The kernel passes any other to the extension at once.
 #[inline(always)]
 pub(crate) fn may_be_kernels<A: Arch>(page: Page<A>) -> bool {
     /// Bits that no number of the kernel's has: a test of one instruction.
@@ -36,7 +36,7 @@ pub(crate) fn may_be_kernels<A: Arch>(page: Page<A>) -> bool {
 }
 
 impl<A: Arch> Pp<'_, A> {
-    /// A hypercall of the root VM's that may be the kernel's.
+    /// Handles a hypercall of the root VM that may be the kernel's.
     #[cold]
     #[inline(never)]
     pub(crate) fn root_hypercall(&mut self, exit: Exit) -> Option<Next> {
@@ -78,7 +78,7 @@ impl<A: Arch> Pp<'_, A> {
         self.skip_instruction();
     }
 
-    /// The PP that an argument names, if there can be one.
+    /// The PP that an argument names.
     fn named_pp(&self, number: u64) -> Result<(usize, &Mailbox), Failure> {
         let bad = Failure::argument(PP, Error::InvalidArgument);
         let index = usize::try_from(number).map_err(|_| bad)?;

@@ -1,4 +1,4 @@
-//! The page into which an answer goes: the root VM's own memory, or none.
+//! The page of the root VM that receives the answer to a hypercall.
 
 use plinth_extension_api::abi::{Error, Failure, ROOT_VM};
 use plinth_hal::page_table::{InputAddress, Permissions, PoolTables, PtFormat};
@@ -9,7 +9,7 @@ use crate::memory::guest_memory::GuestView;
 use crate::object::table::Id;
 use crate::pp::{Pp, guest_view};
 
-/// A page that the root VM may write to, filled from its start on.
+/// A page that the root VM may write to, filled from the start.
 pub(super) struct AnswerPage<'k, A: Arch> {
     memory: GuestView<'k, A>,
     at: Gpa,
@@ -58,20 +58,20 @@ impl<'k, A: Arch> Pp<'k, A> {
 }
 
 impl<A: Arch> AnswerPage<'_, A> {
-    /// Whether so many bytes more have room.
+    /// Whether `bytes` more fit.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.used.saturating_add(bytes as u64) <= PAGE_SIZE
     }
 
-    /// How many bytes have been written.
+    /// The number of bytes written.
     pub(super) const fn used(&self) -> u64 {
         self.used
     }
 
-    /// Writes behind what is there.
+    /// Appends `bytes`.
     ///
     /// # Errors
-    /// That the page is no memory of the root VM's, which the processor's tables do not tell; nothing has been written then.
+    /// The page is not memory of the root VM, which its page tables cannot tell. Nothing has been written.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if !self.has_room(bytes.len()) {
             return Err(Error::InvalidArgument.into());

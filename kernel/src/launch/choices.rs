@@ -1,11 +1,12 @@
-//! What the kernel's command line chooses: who may stop the hypervisor, and how long the extension and other PPs may take.
+//! Choices on the kernel's command line: who may stop the hypervisor, and the two time limits.
 
 use crate::launch::options;
 
 /// The kernel's option: who may stop the hypervisor.
 const MAY_STOP: &str = "may-stop=";
 
-/// Who may have the bare machine back, once all processors are launched. Until then the loader may, whose launch has failed.
+/// Who may stop the hypervisor once all processors are launched. Before that the loader may, after a failed
+/// launch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum MayStop {
     /// The root VM's kernel, by its hypercall, whatever the extension says.
@@ -16,7 +17,7 @@ pub(crate) enum MayStop {
     Never,
 }
 
-/// What the kernel's command line says; the last choice counts.
+/// The choice on the command line; the last one counts.
 pub(crate) fn may_stop(command_line: &[u8]) -> MayStop {
     options::values(command_line, MAY_STOP).fold(MayStop::Extension, |before, value| match value {
         "always" => MayStop::Always,
@@ -30,7 +31,7 @@ pub(crate) fn may_stop(command_line: &[u8]) -> MayStop {
 const WATCHDOG: &str = "watchdog=";
 /// [`WATCHDOG`] where nothing is said.
 const DEFAULT_TURN_MS: u64 = 10_000;
-/// What the kernel's command line says, in milliseconds. The last number counts.
+/// The limit on the command line, in milliseconds; the last number counts.
 pub(crate) fn turn_milliseconds(command_line: &[u8]) -> u64 {
     options::values(command_line, WATCHDOG)
         .filter_map(|value| value.parse().ok())
@@ -43,7 +44,8 @@ const PP_TIMEOUT: &str = "pp-timeout=";
 /// [`PP_TIMEOUT`] where nothing is said: longer than any firmware keeps a processor to itself.
 const DEFAULT_ANSWER_MS: u64 = 5000;
 
-/// What the kernel's command line says, in milliseconds. The last number counts; 0 would be no time to answer at all.
+/// The limit on the command line, in milliseconds. The last number counts; 0 is ignored, since no PP could
+/// react in time.
 pub(crate) fn answer_milliseconds(command_line: &[u8]) -> u64 {
     let numbers = options::values(command_line, PP_TIMEOUT).filter_map(|value| value.parse().ok());
     numbers.filter(|number| *number != 0).last().unwrap_or(DEFAULT_ANSWER_MS)

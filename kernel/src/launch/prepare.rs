@@ -1,4 +1,4 @@
-//! How the kernel comes to be: what all PPs share, once, and then what each PP needs.
+//! Preparing the launch: first the state that all PPs share, once, then the resources of each PP.
 
 use core::sync::atomic::Ordering;
 
@@ -22,17 +22,17 @@ use crate::report::logger::Logger;
 /// The root VM's TLB tag.
 const ROOT_TAG: u16 = 1;
 
-/// Logs that a PP that the root VM has started is given back.
+/// Logs that a PP that the root VM started stays off.
 pub(crate) fn stays_off(pp: usize, status: LaunchStatus) {
     log::error!("pp {pp}: the root VM has started it, but it stays off: {status}");
 }
 
 impl<A: Arch> Kernel<A> {
-    /// Makes everything that the PPs share: address space, extension, root VM. Called once, by the first
-    /// processor, before any of them launches.
+    /// Creates everything that the PPs share: address space, extension, root VM. The first processor calls it
+    /// once, before any processor launches.
     ///
     /// # Errors
-    /// [`PrepareError`]; the machine is as it was.
+    /// [`PrepareError`]; the machine is unchanged.
     pub fn prepare(&self, platform: Platform<A>) -> Result<(), PrepareError> {
         self.check(&platform)?;
         self.frames.lock()?.assign(range(platform.info.pool));
@@ -59,7 +59,7 @@ impl<A: Arch> Kernel<A> {
             answer_milliseconds: choices::answer_milliseconds(platform.command_line),
             may_stop: choices::may_stop(platform.command_line),
         };
-        // The root VM may read the reservation past the caches.
+        // The root VM may read the reservation uncached.
         memory.write_back(machine.zero_frame, PAGE_SIZE);
         memory.write_back(machine.sink_frame, PAGE_SIZE);
         self.prepare_root_vm(&platform, &machine)?;
@@ -97,7 +97,8 @@ impl<A: Arch> Kernel<A> {
         Ok(())
     }
 
-    /// The root VM: all of the machine's memory, one to one, but for the reservation, where it reads zeroes.
+    /// Creates the root VM: all memory of the machine, one to one, except the reservation, which reads as
+    /// zeroes.
     fn prepare_root_vm(&self, platform: &Platform<A>, machine: &Machine<A>) -> Result<(), PrepareError> {
         let memory = platform.memory;
         let mut frames = self.kernel_frames(memory);
@@ -156,10 +157,11 @@ impl<A: Arch> Kernel<A> {
         self.vms.insert(vm).map(|_| ()).map_err(|_| PrepareError::BadContract)
     }
 
-    /// Makes what one PP needs. Called on that PP, before it launches; a PP that launches again gets the same.
+    /// Creates the resources of one PP. Called on that PP before it launches; a second launch gets the same
+    /// resources.
     ///
     /// # Errors
-    /// [`PrepareError`]; the machine is as it was.
+    /// [`PrepareError`]; the machine is unchanged.
     pub fn prepare_pp(&self, pp: usize, backend_pages: usize) -> Result<PpResources, PrepareError> {
         let machine = self.machine.get().ok_or(PrepareError::BadContract)?;
         let prepared = self.prepared.get(pp).ok_or(PrepareError::TooManyProcessors)?;
@@ -173,10 +175,10 @@ impl<A: Arch> Kernel<A> {
         Ok(*prepared.call_once(|| resources))
     }
 
-    /// Takes note of a processor that the loader does not launch: the root VM may start it, and then
-    /// [`plinth_hal::HostCpu::start_cold`] brings it to [`Self::run_pp`]. Called on the boot processor before it
-    /// launches, after [`Self::prepare_pp`] for that processor: what it needs is set aside now, so that nobody can have
-    /// taken it when it starts.
+    /// Registers a processor that the loader does not launch. The root VM may start it later, and
+    /// [`plinth_hal::HostCpu::start_cold`] then brings it to [`Self::run_pp`]. Called on the boot processor
+    /// before its launch, after [`Self::prepare_pp`] for the new processor: the resources are allocated now,
+    /// so they are available at its start.
     ///
     /// # Errors
     /// [`PrepareError::TooManyProcessors`].
@@ -187,7 +189,7 @@ impl<A: Arch> Kernel<A> {
         Ok(())
     }
 
-    /// A processor that the root VM has started cannot be launched. It may be started again.
+    /// Marks that a processor that the root VM started could not be launched. The root VM may start it again.
     pub fn refuse_pp(&self, pp: usize, status: LaunchStatus) {
         let Some(mailbox) = self.mailboxes.get(pp) else { return };
         if mailbox.state() == PpState::Starting {
@@ -196,7 +198,8 @@ impl<A: Arch> Kernel<A> {
         }
     }
 
-    /// Makes a stack with a page below it that faults; the result is where it begins. The backend keeps it for ever.
+    /// Allocates a stack with a guard page below it, and returns its top. The backend keeps the stack for
+    /// ever.
     ///
     /// # Errors
     /// [`PrepareError`].
@@ -228,7 +231,7 @@ impl<A: Arch> Kernel<A> {
         Ok(PpResources { pp, stack_top, backend, exit_page, host_root, user_root })
     }
 
-    /// Gives the extension its stacks and its exit page on a PP; returns the exit page's frame.
+    /// Maps the extension's stacks and exit page for a PP. Returns the frame of the exit page.
     pub(crate) fn map_extension_pp(&self, memory: A::Memory, pp: usize) -> Result<Spa, PrepareError> {
         let mut frames = self.kernel_frames(memory);
         let mut space = self.space.lock()?;

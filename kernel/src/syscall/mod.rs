@@ -1,7 +1,8 @@
-//! System calls: from registers to the object they mean, and back.
+//! System calls of the extension: from registers to objects, and back.
 //!
-//! Every argument is hostile until looked up. A call either *returns* to the extension, with outputs or a
-//! typed failure, or it *resumes* something else and the extension's callback is over.
+//! Every argument is hostile until the kernel has looked it up. A call either *returns* to the extension,
+//! with outputs or a typed failure that names the argument, or it *resumes* a VS, which ends the extension's
+//! callback.
 
 mod callback;
 mod control;
@@ -46,7 +47,7 @@ type Resumption = Result<Next, Failure>;
 const DONE: Answer = Ok([0; 2]);
 
 impl<A: Arch> Pp<'_, A> {
-    /// Serves the system call that the extension has just made.
+    /// Handles the system call that the extension has just made.
     #[inline]
     pub(crate) fn dispatch(&mut self) -> Next {
         if is_running_on(&self.user, self.extension) {
@@ -73,7 +74,8 @@ impl<A: Arch> Pp<'_, A> {
         if self.extension.may_call(call.group()) { Ok(call) } else { Err(Error::Denied) }
     }
 
-    /// Every call of the ABI, and what serves it: one that is missing here does not compile.
+    /// Maps every call of the ABI to its handler. The match is exhaustive: a call without a handler does not
+    /// compile.
     fn serve(&mut self, call: Call) -> Next {
         match call {
             Call::ControlExit => self.fail(End::Exited, None),
@@ -197,13 +199,13 @@ impl<A: Arch> Pp<'_, A> {
         has_handle(&self.user, self.extension)
     }
 
-    /// An argument as the id of an object.
+    /// An argument as an object id.
     fn id(&self, register: usize) -> Id {
         Id::from_raw(self.user.argument(register))
     }
 }
 
-/// Says which argument an error is about.
+/// Attaches the number of the argument to an error.
 fn about(register: u8) -> impl Fn(Error) -> Failure {
     move |error| Failure::argument(register, error)
 }

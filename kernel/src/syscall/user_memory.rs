@@ -1,7 +1,7 @@
-//! Memory of the extension, as arguments name it.
+//! Access to the extension's memory by system-call arguments.
 //!
-//! The kernel never follows an extension's pointer: it looks each page up in the extension's map and reads
-//! the frame, so a bad pointer is an error and not a fault.
+//! The kernel never dereferences a pointer of the extension. It looks each page up in the extension's page
+//! tables and accesses the frame, so a bad pointer is an error and not a fault.
 
 use plinth_extension_api::abi::Error;
 use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa};
@@ -9,7 +9,7 @@ use plinth_hal::{Arch, PAGE_SIZE, PhysicalMemory, Spa};
 use crate::pp::Pp;
 
 impl<A: Arch> Pp<'_, A> {
-    /// Fills `buffer` from the extension's memory at `address`.
+    /// Reads `buffer.len()` bytes from the extension's memory at `address`.
     pub(super) fn copy_from_user(&self, address: u64, buffer: &mut [u8]) -> Result<(), Error> {
         let mut at = address;
         let mut rest = buffer;
@@ -23,7 +23,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Fills `part` from one page, which stays the extension's meanwhile.
+    /// Reads from one page, and holds the lock that keeps the page the extension's.
     fn read_user_page(&self, at: u64, part: &mut [u8]) -> Result<(), Error> {
         let memory = self.machine.memory;
         let space = self.kernel.space.lock()?;
@@ -34,7 +34,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Copies `bytes` to the extension's memory at `address`, as far as it may write there.
+    /// Writes `bytes` to the extension's memory at `address`, if the extension may write there.
     pub(super) fn copy_to_user(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
         let mut at = address;
         let mut rest = bytes;
@@ -48,7 +48,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Writes `part` into one page, which stays the extension's meanwhile.
+    /// Writes to one page, and holds the lock that keeps the page the extension's.
     fn write_user_page(&self, at: u64, part: &[u8]) -> Result<(), Error> {
         let memory = self.machine.memory;
         let space = self.kernel.space.lock()?;
@@ -59,7 +59,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// The frame behind an address of the extension, and whether the extension may write to it.
+    /// The frame at an address of the extension, and whether the extension may write there.
     pub(super) fn user_frame(&self, at: u64) -> Option<(Spa, bool)> {
         let memory = self.machine.memory;
         let space = self.kernel.space.lock().ok()?;

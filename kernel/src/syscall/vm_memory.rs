@@ -1,4 +1,9 @@
-//! Nested paging: which memory a VM sees. The kernel owns the tables; the extension says what goes into them.
+//! System calls that change which memory a VM sees. The kernel owns the nested tables; the extension chooses
+//! the mappings.
+//!
+//! An unmap runs in this order: split leaves that cross the ends of the range, unmap under the lock of the
+//! VM, shoot down the TLBs of all PPs without the lock, and only then release frames and tables. So no PP can
+//! reach a page that has been released.
 
 use plinth_extension_api::abi::{
     Error, Failure, MAX_RANGE, MEMORY_TYPES, Permissions as AbiPermissions, ROOT_VM,
@@ -26,7 +31,7 @@ type Tables<'t, 'd, 'p, A> = PoolTables<'t, <A as Arch>::Memory, DeferredFree<'d
 
 pub(super) type Input<A> = <<A as Arch>::NestedFormat as PtFormat>::Input;
 
-/// A piece that is no more mapped, whose frames are the caller's to let go.
+/// An unmapped piece. The caller releases its frames after the shootdown.
 struct Gone {
     frame: Spa,
     size: u64,
@@ -57,7 +62,7 @@ impl<A: Arch> Pp<'_, A> {
         DONE
     }
 
-    /// Maps the next large leaf where there can be one, else the next page. Returns the bytes.
+    /// Maps the next large leaf if possible, else the next page. Returns its size in bytes.
     fn map_piece(
         &mut self,
         vm: Id,
@@ -78,7 +83,7 @@ impl<A: Arch> Pp<'_, A> {
             Err(_) if size == LARGE => return self.map_piece(vm, gpa, at, PAGE_SIZE, attributes),
             Err(error) => return Err(Failure::argument(3, error)),
         }
-        // The guest chooses how it reads: past the caches too.
+        // The guest may read uncached.
         self.machine.memory.write_back(frame, size);
         let result = self.map_frames(vm, gpa, frame, size, attributes);
         if result.is_err() {
@@ -123,7 +128,7 @@ impl<A: Arch> Pp<'_, A> {
         mapped.map_err(about(1)).and_then(|mapped| mapped.map_err(|error| map_failure(2, error)))
     }
 
-    /// Takes mapped pages out of a VM again.
+    /// Unmaps pages from a VM.
     pub(super) fn vm_unmap(&mut self) -> Answer {
         let (vm, gpa) = (self.id(1), self.user.argument(2));
         let size = self.range(2, gpa, 3)?;
@@ -134,11 +139,12 @@ impl<A: Arch> Pp<'_, A> {
         DONE
     }
 
-    /// Unmaps what is mapped, all of it or nothing, and lets each frame go once no PP can reach it any more. One that a lost PP may
-    /// reach stays counted as mapped, and so is nobody's to give away.
+    /// Unmaps a range, all or nothing, and releases each frame once no PP can reach it. A frame that a lost
+    /// PP may still reach stays counted as mapped, and so is never reused.
     ///
-    /// What can run out comes first: the leaves that reach beyond the range are split in each of the VM's tables. Then the
-    /// range loses its two ends, so that no other call re-forms such a leaf, and what is between takes no frame.
+    /// Steps that can run out of frames come first: in each of the VM's tables the kernel splits the leaves
+    /// that cross the ends of the range. Then it unmaps the two ends, so that no other call merges such a
+    /// leaf again; the rest takes no frame.
     fn unmap_pages(&mut self, vm: Id, gpa: u64, size: u64) -> Result<(), Failure> {
         let end = gpa.saturating_add(size);
         let (mut start, mut last) = (gpa, end);
@@ -162,7 +168,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Has `work` unmap something of a VM; then tells all PPs, and lets go what is gone.
+    /// Runs `work`, which unmaps part of a VM; then shoots down the TLBs of all PPs and releases the frames.
     fn take_out(
         &self,
         vm: Id,
@@ -183,7 +189,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Splits what reaches beyond a range in each of a VM's tables: in all or in none.
+    /// Splits the leaves that cross the ends of a range in each of the VM's tables: in all or in none.
     fn prepare_unmap(
         &self,
         vm: &mut Vm<A>,
@@ -203,7 +209,7 @@ impl<A: Arch> Pp<'_, A> {
         prepared
     }
 
-    /// Unmaps the largest leaf at `gpa` that some table of the VM's has; none reaches beyond `end`.
+    /// Unmaps the largest leaf at `gpa` in any of the VM's tables; no leaf reaches beyond `end`.
     fn unmap_piece(
         &self,
         vm: &mut Vm<A>,
@@ -222,10 +228,10 @@ impl<A: Arch> Pp<'_, A> {
         Ok(Gone { frame, size })
     }
 
-    /// Frees tables of a VM that are linked no more, once every PP has forgotten them.
+    /// Frees unlinked tables of a VM after a TLB shootdown.
     ///
     /// # Errors
-    /// They may still be reached, or the pool cannot: they stay the kernel's for good.
+    /// A lost PP may still use the tables, or the pool is out of reach. They stay the kernel's for good.
     pub(crate) fn forget_tables(
         &self,
         vm: Id,
@@ -248,12 +254,12 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// What a VM may do at a guest-physical address, by its own tables.
+    /// The permissions at a guest-physical address in the VM's own tables.
     pub(super) fn vm_query(&mut self) -> Answer {
         self.query(None, 2)
     }
 
-    /// What a VM may do at a guest-physical address, by a view.
+    /// The permissions at a guest-physical address in a view.
     pub(super) fn vm_view_query(&mut self) -> Answer {
         let view = self.view(2)?.ok_or(Failure::argument(2, Error::Denied))?;
         self.query(Some(view), 3)
@@ -276,7 +282,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok([u64::from(permissions.bits() & 7) | memory as u64, mapping.size])
     }
 
-    /// The size in REG`register`, if it makes a range with `start` in REG`start_register`.
+    /// The size in REG`register`, if it forms a valid range with `start` in REG`start_register`.
     pub(super) fn range(&self, start_register: u8, start: u64, register: u8) -> Result<u64, Failure> {
         let size = self.user.argument(usize::from(register));
         if !start.is_multiple_of(PAGE_SIZE) || start.checked_add(size).is_none() {
@@ -288,13 +294,13 @@ impl<A: Arch> Pp<'_, A> {
         Ok(size)
     }
 
-    /// Invalidates what every PP's TLB holds of a VM's nested tables. The calling PP does so before its next entry.
+    /// Invalidates the nested translations of a VM on every PP. The calling PP does so before its next entry.
     ///
-    /// Not while the VM is locked: a PP that is waited for may need that lock to decode an instruction before it
-    /// leaves its guest.
+    /// The VM must not be locked: another PP may need that lock to decode an instruction before it leaves its
+    /// guest.
     ///
     /// # Errors
-    /// [`Unheard`]: a PP that is lost may still use them.
+    /// [`Unheard`]: a lost PP may still use old translations.
     pub(crate) fn flush_everywhere(&self, vm: Id) -> Result<Forgotten, Unheard> {
         self.mailbox.post(FLUSH);
         self.kernel.shoot_down(vm, self.index, &self.cpu)
@@ -305,7 +311,7 @@ pub(super) fn bad(register: u8) -> Failure {
     Failure::argument(register, Error::InvalidArgument)
 }
 
-/// Permissions and memory type.
+/// Decodes permissions and memory type.
 fn attributes(raw: u64) -> Option<Attributes> {
     Some(Attributes::new(permissions(raw & !MEMORY_TYPES)?, MemoryType::of_flags(raw)?))
 }
@@ -330,7 +336,7 @@ fn largest_leaf<A: Arch>(vm: &mut Vm<A>, tables: &Tables<'_, '_, '_, A>, gpa: u6
     largest
 }
 
-/// What a failure of the engine means for a call whose guest-physical address is REG`register`.
+/// Converts an error of the page-table engine for a call whose guest-physical address is REG`register`.
 pub(super) fn map_failure(register: u8, error: MapError) -> Failure {
     match error {
         MapError::AlreadyMapped(_) => Failure::argument(register, Error::AlreadyMapped),

@@ -1,4 +1,4 @@
-//! VS calls.
+//! System calls of the group VS: create, destroy, initialize, run, advance, inject, migrate, promote.
 
 use core::sync::atomic::Ordering;
 
@@ -19,7 +19,7 @@ use crate::pp::cpu_control::reset;
 use crate::pp::{Next, Pp, StartedBy, guest_view};
 
 impl<A: Arch> Pp<'_, A> {
-    /// Makes a VS of a VP, for one PP.
+    /// Creates a VS of a VP, for one PP.
     pub(super) fn vs_create(&mut self) -> Answer {
         let (vp, pp) = (self.id(1), self.user.argument(2));
         if pp >= MAX_PPS as u64 {
@@ -38,7 +38,7 @@ impl<A: Arch> Pp<'_, A> {
         self.kernel.insert_vs(vs, &mut frames)
     }
 
-    /// Removes a VS that is not active.
+    /// Destroys a VS that is not active.
     pub(super) fn vs_destroy(&mut self) -> Answer {
         let id = self.id(1);
         if self.active.as_ref().is_some_and(|active| active.id == id) {
@@ -56,7 +56,7 @@ impl<A: Arch> Pp<'_, A> {
         DONE
     }
 
-    /// Gives a VS of the root VM the state in which this PP was taken over. Once, before it runs.
+    /// Initializes a VS of the root VM with the state of the OS on this PP. Once, before the VS runs.
     pub(super) fn vs_init_as_root(&mut self) -> Answer {
         self.init_as_root(self.id(1))?;
         DONE
@@ -94,7 +94,7 @@ impl<A: Arch> Pp<'_, A> {
         DONE
     }
 
-    /// Makes a VS exit after each of its instructions, or no longer.
+    /// Switches single-stepping of a VS on or off.
     pub(super) fn vs_step(&mut self) -> Answer {
         let on = match self.user.argument(2) {
             0 => false,
@@ -114,7 +114,7 @@ impl<A: Arch> Pp<'_, A> {
         self.run_current()
     }
 
-    /// Makes a VS the active one, without running it.
+    /// Makes a VS active without running it.
     pub(super) fn vs_activate(&mut self) -> Answer {
         self.activate(self.id(1)).map_err(about(1))?;
         DONE
@@ -146,7 +146,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Forgets what the TLB holds of a VS's memory.
+    /// Invalidates the TLB entries of a VS's memory.
     pub(super) fn vs_flush(&mut self) -> Answer {
         self.with_vs(VsHw::flush_tlb)?;
         DONE
@@ -178,7 +178,7 @@ impl<A: Arch> Pp<'_, A> {
         self.run_current()
     }
 
-    /// Skips the instruction that exited and runs on.
+    /// Skips the instruction that caused the exit, and resumes the active VS.
     #[inline]
     pub(super) fn vs_advance_and_run_current(&mut self) -> Resumption {
         self.advance()?;
@@ -194,7 +194,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(Next::Run)
     }
 
-    /// The first run on this PP must be its root VS's: then the OS goes on, as the root VM.
+    /// Checks that the first run on this PP is its root VS, with which the OS continues as the root VM.
     #[cold]
     #[inline(never)]
     pub(crate) fn begin_launch(&mut self, id: Id) -> Result<(), Failure> {
@@ -208,7 +208,7 @@ impl<A: Arch> Pp<'_, A> {
         Ok(())
     }
 
-    /// Gives the machine back to the root VM, on this PP with the VS named, together with all other PPs.
+    /// Promotes the named VS on this PP and the root VSs of all other PPs: the root VM gets the bare machine.
     pub(super) fn vs_promote(&mut self) -> Resumption {
         if self.root.is_some() {
             return Err(Error::WrongState.into());
@@ -220,12 +220,12 @@ impl<A: Arch> Pp<'_, A> {
         })
     }
 
-    /// Works on the hardware of the VS in REG1, active on this PP or at rest.
+    /// Calls `work` on the hardware state of the VS in REG1, active on this PP or inactive.
     pub(super) fn with_vs<R>(&mut self, work: impl FnOnce(&mut A::Vs) -> R) -> Result<R, Failure> {
         self.with_state(|vs| work(&mut vs.hw))
     }
 
-    /// Works on the VS in REG1, active on this PP or at rest.
+    /// Calls `work` on the VS in REG1, active on this PP or inactive.
     fn with_state<R>(&mut self, work: impl FnOnce(&mut Vs<A>) -> R) -> Result<R, Failure> {
         let id = self.id(1);
         match &mut self.active {
@@ -234,14 +234,14 @@ impl<A: Arch> Pp<'_, A> {
         }
     }
 
-    /// Apart, so that the way to the active VS saves no registers for it.
+    /// Separate, so that the path to the active VS saves no registers for this one.
     #[inline(never)]
     fn with_state_at_rest<R>(&self, id: Id, work: impl FnOnce(&mut Vs<A>) -> R) -> Result<R, Failure> {
         self.kernel.vss.with(id, work).map_err(about(1))
     }
 }
 
-/// What an extension delivers to a VS.
+/// An event that the extension injects into a VS.
 enum Delivery {
     Event(Event),
     Interrupt(u8),
@@ -262,7 +262,7 @@ fn delivery<A: Arch>(raw: u64) -> Option<Delivery> {
     }
 }
 
-/// The root VM's interrupts are the machine's: none is made up for it.
+/// The root VM gets its interrupts from the machine; the extension cannot inject one.
 fn deliver<A: Arch>(vs: &mut Vs<A>, delivery: Delivery) -> Result<(), Failure> {
     let is_root = vs.vm.raw() == ROOT_VM;
     match delivery {
@@ -293,7 +293,7 @@ impl<A: Arch> Kernel<A> {
         })
     }
 
-    /// Destroys the VSs of a PP that is not going to run any.
+    /// Destroys the VSs of a PP that will not run any.
     pub(crate) fn discard_vss(&self, pp: usize) {
         let Some(machine) = self.machine.get() else { return };
         while let Some(mut vs) = self.vss.remove_where(|vs| vs.pp == pp) {
@@ -303,7 +303,7 @@ impl<A: Arch> Kernel<A> {
         }
     }
 
-    /// A VP lost a VS because its PP left; with its last one it goes too.
+    /// Removes a VS from its VP because the PP left. The VP is destroyed with its last VS.
     fn leave_vp(&self, id: Id) {
         let _ = self.vps.with(id, |vp| vp.vss = vp.vss.saturating_sub(1));
         let unused = |vp: &Vp| if vp.vss == 0 { Ok(()) } else { Err(Error::Busy) };
