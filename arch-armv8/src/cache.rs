@@ -40,3 +40,9 @@ pub(crate) unsafe fn clean_to_memory(start: u64, size: u64) {
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
+
+/// Cleans a value to memory, where CPUs with caches off read it.
+pub(crate) fn publish<T>(value: &T) {
+    // SAFETY: the value is mapped.
+    unsafe { clean_to_memory(&raw const *value as u64, size_of::<T>() as u64) };
+}

@@ -7,8 +7,8 @@ use aarch64_cpu::registers::{FAR_EL2, HPFAR_EL2, Readable};
 use plinth_extension_api::abi::MemoryAccess;
 use plinth_hal::{Event, Exit, ExitClass, VsHw};
 
+use crate::mpidr::own_hardware_id;
 use crate::paging::cpu_root::Miss;
-use crate::power::handler::own_hardware_id;
 use crate::stage2::shootdown::Root;
 use crate::stage2::tlb;
 use crate::switch::{FIQ, IRQ};

@@ -13,7 +13,7 @@ use crate::pstate::Pstate;
 use crate::switch::{self, SYNCHRONOUS};
 use crate::syndrome::{Syndrome, class};
 use crate::vs::El2Vs;
-use crate::{caller::el1, exit, hyp_stub, launch, power::firmware, psci::calls};
+use crate::{caller::el1, exit, hyp_stub, power::firmware, psci::calls};
 
 /// The reason of an exit that the fast path does not answer.
 pub(crate) enum Stop {
@@ -131,7 +131,7 @@ impl FastPath<'_> {
     /// Forwards a call that only queries the firmware. Returns whether the call was one.
     #[inline]
     fn ask_firmware(&self, syndrome: Syndrome, arguments: [u64; 4]) -> bool {
-        if !calls::is_question(arguments) || !launch::has_firmware() {
+        if !calls::is_question(arguments) || !firmware::is_present() {
             return false;
         }
         // SAFETY: the call only tells something.

@@ -5,51 +5,35 @@
 //! is an OS at EL1 continues where it is, and calls on each of its CPUs.
 
 use core::arch::naked_asm;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use plinth_device_tree::{Processor, Startup};
 use plinth_hal::{PAGE_SIZE, Spa, SpaRange, UserVa};
 use plinth_kernel::{Departure, Entry, Kernel, Platform, PpResources};
 use plinth_launch::image::Machine as ImageMachine;
 use plinth_launch::{CONSOLE_NONE, LaunchError, LaunchInfo, LaunchStatus, Range};
-// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
-use spin::Once;
 
-use crate::cache;
 use crate::cpu::El2Cpu;
 use crate::el2::HostRegisters;
 use crate::el2::probe;
 use crate::features::Features;
 use crate::gic::hyp_timer::HypTimer;
+use crate::handover::Handover;
 use crate::machine::device_tree::{GicKind, Machine, PrivateRegisters};
 use crate::machine::ram_map::RAM_MAP;
 use crate::machine::spin_table::Spinning;
 use crate::memory::IdentityMemory;
 use crate::paging::formats::{HostFormat, RootShape, Stage2Format};
+use crate::power::secondary::{self, Arrival};
+use crate::power::{firmware, pen};
 use crate::psci::power_state::{POWER_STATES, Start};
 use crate::root_state::{Caller, El2Root, Frame};
 use crate::stage2::shootdown::Root;
-use crate::{El2, gic::redistributors, options, power::handler, power::pen, power::secondary, switch};
+use crate::{El2, gic::redistributors, mpidr, options, switch};
 
 /// The extension's lowest address, where the extension has an address space of its own.
 const USER_BASE: u64 = 2 << 20;
 /// The extension's lowest address in the shared EL2&0 regime: the kernel's addresses lie below.
 const SHARED_USER_BASE: u64 = 1 << 47;
-
-static FEATURES: Once<Features> = Once::new();
-static HAS_FIRMWARE: AtomicBool = AtomicBool::new(false);
-
-impl Features {
-    /// The boot CPU's features.
-    pub(crate) fn current() -> Self {
-        *FEATURES.wait()
-    }
-}
-
-/// Whether SMC reaches firmware that understands PSCI.
-pub(crate) fn has_firmware() -> bool {
-    HAS_FIRMWARE.load(Ordering::Relaxed)
-}
 
 /// Launches this CPU. Returns only if the launch was refused, with the CPU as it was.
 ///
@@ -96,7 +80,7 @@ unsafe fn prepare_first(
     // SAFETY: the contract's command line is there.
     let line = unsafe { options::command_line(info.command_line) };
     let features = probe::probe(options::shared_regime(line))?;
-    let features = *FEATURES.call_once(|| features);
+    let features = features.make_current();
     // SAFETY: forwarded to the caller.
     let handover = unsafe { prepare(kernel, info, features, matches!(frame, Frame::El1(_))) }?;
     log::debug!("{features:?}, {:?}, {} processors", handover.gic, POWER_STATES.count());
@@ -105,7 +89,7 @@ unsafe fn prepare_first(
 
 /// What was prepared for another processor, which an OS at EL1 runs on.
 fn next() -> Result<Handover, LaunchStatus> {
-    let own = handler::own_affinity();
+    let own = mpidr::own_affinity();
     let refused = |error| LaunchStatus::failed(error, own);
     let first = POWER_STATES.find(own).ok_or(refused(LaunchError::UnknownStartup))?;
     let handover = secondary::handover(first).ok_or(refused(LaunchError::NotPrepared))?;
@@ -129,7 +113,7 @@ unsafe fn prepare(
     let bad_tree = LaunchStatus::failed(LaunchError::BadContract, info.fdt);
     // SAFETY: the contract's device tree is there and stays.
     let machine = unsafe { device_tree(info.fdt) }.and_then(Machine::new).ok_or(bad_tree)?;
-    let own = handler::own_affinity();
+    let own = mpidr::own_affinity();
     let others = || machine.processors().filter(|processor| processor.affinity != own);
     if let Some(other) = others().find(|other| other.startup == Startup::Unknown) {
         return Err(LaunchStatus::failed(LaunchError::UnknownStartup, other.affinity));
@@ -141,7 +125,7 @@ unsafe fn prepare(
              and an extension cannot; check the tree's memory nodes"
         );
     }
-    HAS_FIRMWARE.store(machine.has_firmware(), Ordering::Relaxed);
+    firmware::note(machine.has_firmware());
     let (gic, private) = (machine.gic(), machine.private_interrupts());
     // An OS at EL1 calls on the processors that it runs on; else the boot processor starts all others.
     let pp_count = if from_el1 { info.pp_count } else { POWER_STATES.count() as u64 };
@@ -156,7 +140,7 @@ unsafe fn prepare(
         let emergency_stack = kernel.stack()?;
         let handover = Handover { kernel, memory, resources, emergency_stack, gic, private };
         let waits = !from_el1 && spinning(others()).any(|other| other.pp == pp);
-        secondary::prepare(pp, handover, host_registers(&features, &resources), waits);
+        secondary::prepare(pp, handover, host_registers(&features, &resources), waits, started);
         boot = boot.or(Some(handover));
     }
     let boot = boot.ok_or(bad_tree)?;
@@ -262,17 +246,6 @@ fn whole_pages(range: Range) -> Option<SpaRange> {
     (range.size != 0).then(|| SpaRange::new(start, size))
 }
 
-/// What the kernel's life on a processor starts with.
-#[derive(Clone, Copy)]
-pub(crate) struct Handover {
-    pub(crate) kernel: &'static Kernel<El2>,
-    pub(crate) memory: IdentityMemory,
-    pub(crate) resources: PpResources,
-    pub(crate) emergency_stack: Spa,
-    pub(crate) gic: GicKind,
-    pub(crate) private: PrivateRegisters,
-}
-
 /// # Safety
 /// As [`launch`].
 unsafe fn take_over(handover: Handover, root: El2Root) -> LaunchStatus {
@@ -307,8 +280,16 @@ extern "C" fn live(life: &mut Life) -> ! {
     run(life.handover, root)
 }
 
+/// Continues on a CPU that the root VM has started, with the kernel's tables and stack.
+extern "C" fn started(arrival: &Arrival) -> ! {
+    // PANIC: no processor is started before `prepare` has put it there.
+    let Some(handover) = arrival.handover() else { unreachable!("`prepare` puts it there") };
+    let (entry, context) = POWER_STATES.arrive(arrival.pp as usize);
+    run(handover, El2Root::started(entry, context))
+}
+
 /// Runs the kernel on this CPU until the CPU is given back.
-pub(crate) fn run(handover: Handover, root: El2Root) -> ! {
+fn run(handover: Handover, root: El2Root) -> ! {
     let Handover { kernel, memory, resources, emergency_stack, gic, private } = handover;
     // SAFETY: `prepare` has made it for this processor.
     unsafe { switch::set_emergency_stack(emergency_stack.raw()) };
@@ -356,10 +337,4 @@ unsafe fn abandon(pp: usize, status: LaunchStatus, root: El2Root) -> ! {
         // SAFETY: forwarded to the caller.
         None => unsafe { secondary::turn_off(pp) },
     }
-}
-
-/// Cleans a value to memory, where CPUs with caches off read it.
-pub(crate) fn publish<T>(value: &T) {
-    // SAFETY: the value is mapped.
-    unsafe { cache::clean_to_memory(&raw const *value as u64, size_of::<T>() as u64) };
 }

@@ -71,9 +71,11 @@ cfg_if::cfg_if! {
         mod fpsimd;
         mod gic;
         mod guarded;
+        mod handover;
         mod inject;
         mod launch;
         mod memory;
+        mod mpidr;
         mod power;
         mod root_state;
         mod stage2;
@@ -91,7 +93,7 @@ cfg_if::cfg_if! {
         pub use caller::el1::from_el1;
         pub use launch::launch;
         pub use memory::{IdentityMemory, Words};
-        pub use power::handler::own_hardware_id;
+        pub use mpidr::own_hardware_id;
         pub use root_state::{El2Root, EntryFrame, Frame};
         pub use user::UserRegisters;
         pub use vm::El2Vm;

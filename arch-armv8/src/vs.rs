@@ -13,7 +13,7 @@ use plinth_hal::{
 
 use crate::el1_context::{El1Context, MDSCR_EL1, SCTLR_EL1, SP_EL1};
 use crate::el2::probe;
-use crate::exit_registers::{ExitPageWriter, ExitRegisters, operand};
+use crate::exit_registers::{ExitPageWriter, ExitRegisters, call_arguments, operand, set_results};
 use crate::features::Features;
 use crate::inject::{self, Exception, Place};
 use crate::memory::IdentityMemory;
@@ -23,7 +23,7 @@ use crate::root_state::El2Root;
 use crate::syndrome::{Syndrome, class};
 use crate::trap_config::{HCR_TID3, MDCR_TDE, TrapConfig};
 use crate::vm::{El2Vm, ROOT_TAG};
-use crate::{El2, power::handler, write_traps};
+use crate::{El2, mpidr, power::handler, write_traps};
 
 /// VTTBR_EL2.VMID.
 const VMID: u64 = 0xFFFF << 48;
@@ -393,11 +393,15 @@ impl VsHw for El2Vs {
 
     fn processor_control(
         &mut self,
-        exit: &Exit,
-        guest: &impl GuestMemory,
+        _: &Exit,
+        _: &impl GuestMemory,
         registers: ExitRegisters,
     ) -> Result<ProcessorEvent, BadInstruction> {
-        handler::control(self, exit, guest, registers)
+        let writer = registers.writer();
+        let (results, event) = handler::serve(call_arguments(registers));
+        self.skip();
+        set_results(writer, results);
+        Ok(event)
     }
 
     fn reset(&mut self, page: ExitPageWriter) {
@@ -410,14 +414,14 @@ impl VsHw for El2Vs {
         self.flush_tlb();
         // Mark the CPU as off only now: a CPU_ON that arrived before the reset would be lost.
         if self.root
-            && let Some(pp) = POWER_STATES.find(handler::own_affinity())
+            && let Some(pp) = POWER_STATES.find(mpidr::own_affinity())
         {
             POWER_STATES.stop(pp);
         }
     }
 
     fn start(&mut self, entry: u64, page: ExitPageWriter) {
-        let context = POWER_STATES.find(handler::own_affinity()).map_or(0, |pp| POWER_STATES.arrive(pp).1);
+        let context = POWER_STATES.find(mpidr::own_affinity()).map_or(0, |pp| POWER_STATES.arrive(pp).1);
         self.place.pc = entry;
         page.set_general(0, context);
     }

@@ -6,9 +6,9 @@ use core::mem::offset_of;
 
 use plinth_launch::LaunchStatus;
 
+use crate::cache::publish;
 use crate::caller::el2_state::El2State;
 use crate::el2::{self, HostRegisters};
-use crate::launch::publish;
 use crate::pstate::Pstate;
 use crate::sysreg::{read_system, write_system};
 use crate::trap_config::HCR_STAGE_2;

@@ -36,8 +36,8 @@ use crate::trap_config::TrapConfig;
 use crate::user::{UserPlace, UserRegisters};
 use crate::vs::El2Vs;
 use crate::{
-    El2, buffers, deadline, el2, el2::id_registers, el2::probe, emulate, exit, gic, gic::icc, launch,
-    power::firmware, power::handler, stage2::tlb,
+    El2, buffers, deadline, el2, el2::id_registers, el2::probe, emulate, exit, gic, gic::icc, mpidr,
+    power::firmware, stage2::tlb,
 };
 
 /// A flag in [`El2Cpu::extra`]: interrupts are masked ([`El2Cpu::masked`]). The entry clears it, so HCR_EL2 never has it.
@@ -131,7 +131,7 @@ impl El2Cpu {
             interface_traps: 0,
             clock,
             locks: None,
-            id: handler::own_hardware_id(),
+            id: mpidr::own_hardware_id(),
             ways: Ways::of(features),
             has_virtual_syndrome: features.error_records,
             way_back,
@@ -587,7 +587,7 @@ impl HostCpu for El2Cpu {
     }
 
     fn reset_machine(&mut self) {
-        if launch::has_firmware() {
+        if firmware::is_present() {
             firmware::reset();
         }
     }

@@ -115,7 +115,7 @@ fn refuse(vs: &mut El2Vs, exit: &Exit) {
         log::warn!(
             "pp {:#x}: the root VM writes to a redistributor at {:#x} as no register is written, at {:#x}; that is aborted, \
              and more are not logged",
-            crate::power::handler::own_hardware_id(),
+            crate::mpidr::own_hardware_id(),
             exit.number,
             vs.entry().pc
         );

@@ -4,9 +4,9 @@ use plinth_hal::{GuestMemory, Obstacle, TakeBack};
 
 use super::El2Cpu;
 use crate::exit_registers::ExitRegisters;
+use crate::power::{firmware, secondary};
 use crate::root_state::Caller;
 use crate::vs::El2Vs;
-use crate::{launch, power::secondary};
 
 impl El2Cpu {
     /// An OS at EL1 that has launched Plinth below itself gets its EL2 stub back with the MMU off, so that no page table has
@@ -33,6 +33,6 @@ impl El2Cpu {
     /// Whether the firmware has started this CPU under Plinth, and can start it again after the CPU turns off. An OS at EL1
     /// needs its stub back on each of its CPUs, also on one that it has turned off.
     pub(super) fn is_firmwares(&self) -> bool {
-        self.way_back.is_none() && launch::has_firmware() && !secondary::holds_any()
+        self.way_back.is_none() && firmware::is_present() && !secondary::holds_any()
     }
 }

@@ -4,11 +4,27 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::registers::{CurrentEL, Readable};
 use plinth_launch::{LaunchError, LaunchStatus};
+// BOUND: the boot processor makes it, before another one looks; `get` does not wait.
+use spin::Once;
 
 use crate::el2::id_registers;
 use crate::features::Features;
 use crate::id::facts::{MMFR0, PFR0};
 use crate::paging::formats::USER_BITS;
+
+static FEATURES: Once<Features> = Once::new();
+
+impl Features {
+    /// The boot CPU's features.
+    pub(crate) fn current() -> Self {
+        *FEATURES.wait()
+    }
+
+    /// Makes these the features that [`Self::current`] returns. The boot CPU calls it, before any other CPU launches.
+    pub(crate) fn make_current(self) -> Self {
+        *FEATURES.call_once(|| self)
+    }
+}
 
 /// Whether a processor was met on which EL0 is AArch64 alone (ID_AA64PFR0_EL1.EL0): not all of a machine's need be alike.
 static LACKS_AARCH32: AtomicBool = AtomicBool::new(false);

@@ -15,7 +15,7 @@ pub(crate) mod redistributors;
 
 use crate::gic::bcm2836::Controller;
 use crate::machine::device_tree::GicKind;
-use crate::power::handler::own_affinity;
+use crate::mpidr::own_affinity;
 use crate::sysreg::{read_system, write_system};
 
 /// Offsets of GICC_PMR and GICC_RPR.

@@ -13,7 +13,7 @@ use spin::Once;
 use crate::guarded;
 use crate::machine::device_tree::{GicKind, PrivateRegisters};
 use crate::machine::private_interrupts::without_own;
-use crate::power::handler::own_affinity;
+use crate::mpidr::own_affinity;
 
 /// The size of a frame.
 const FRAME: u64 = 0x1_0000;

@@ -1,8 +1,21 @@
 //! Calling the firmware by SMC.
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::psci::calls;
+
+static IS_PRESENT: AtomicBool = AtomicBool::new(false);
+
+/// Whether SMC reaches firmware that understands PSCI.
+pub(crate) fn is_present() -> bool {
+    IS_PRESENT.load(Ordering::Relaxed)
+}
+
+/// Records whether there is such firmware. The boot CPU calls it during the launch.
+pub(crate) fn note(is_present: bool) {
+    IS_PRESENT.store(is_present, Ordering::Relaxed);
+}
 
 /// The results of a call: X0 to X3.
 pub(crate) type Answer = [u64; 4];

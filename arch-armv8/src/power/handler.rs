@@ -3,41 +3,14 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use aarch64_cpu::registers::{MPIDR_EL1, Readable};
-use plinth_hal::{BadInstruction, Exit, GuestMemory, ProcessorEvent, Target};
+use plinth_hal::{ProcessorEvent, Target};
 
-use crate::exit_registers::{ExitRegisters, call_arguments, set_results};
 use crate::psci::calls::{self, Request};
-use crate::psci::power_state::{AFFINITY, POWER_STATES, Start, hardware_id};
-use crate::vs::El2Vs;
-use crate::{launch, power::firmware, power::secondary};
+use crate::psci::power_state::{POWER_STATES, Start, hardware_id};
+use crate::{mpidr, power::firmware, power::secondary};
 
-/// The affinity of the processor that runs this.
-pub(crate) fn own_affinity() -> u64 {
-    MPIDR_EL1.get() & AFFINITY
-}
-
-/// The hardware id of the processor that runs this.
-pub fn own_hardware_id() -> u32 {
-    hardware_id(own_affinity())
-}
-
-/// Carries out a call.
-pub(crate) fn control(
-    vs: &mut El2Vs,
-    _: &Exit,
-    _: &impl GuestMemory,
-    registers: ExitRegisters,
-) -> Result<ProcessorEvent, BadInstruction> {
-    let writer = registers.writer();
-    let (results, event) = serve(call_arguments(registers));
-    vs.skip();
-    set_results(writer, results);
-    Ok(event)
-}
-
-/// The values of X0 to X3 after the call, and the event that the kernel has to handle.
-fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
+/// Serves a call of the root VM. Returns the values of X0 to X3 after the call, and the event that the kernel has to handle.
+pub(crate) fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
     let [_, first, second, third] = arguments;
     let with = |result: i64| [result.cast_unsigned(), first, second, third];
     let done = |result| (with(result), ProcessorEvent::Done);
@@ -48,7 +21,7 @@ fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
         },
         // Other CPUs see this one as off once the VS is reset.
         Request::CpuOff => {
-            (with(calls::SUCCESS), ProcessorEvent::Reset(Target::Id(hardware_id(own_affinity()))))
+            (with(calls::SUCCESS), ProcessorEvent::Reset(Target::Id(hardware_id(mpidr::own_affinity()))))
         }
         Request::CpuSuspend => {
             // Every power state is served as the lightest one, as PSCI allows: standby, ended by an interrupt.
@@ -58,7 +31,7 @@ fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
         }
         Request::AffinityInfo { target } => done(POWER_STATES.info(target)),
         Request::Features { function } if !calls::is_offered(function) => done(calls::NOT_SUPPORTED),
-        Request::Features { .. } | Request::Forward if !launch::has_firmware() => done(calls::own(arguments)),
+        Request::Features { .. } | Request::Forward if !firmware::is_present() => done(calls::own(arguments)),
         Request::Features { .. } | Request::Forward => {
             // SAFETY: the call is one of those that only tell something, or end the machine as the root VM wants.
             (unsafe { firmware::call(arguments) }, ProcessorEvent::Done)
@@ -67,7 +40,7 @@ fn serve(arguments: [u64; 4]) -> ([u64; 4], ProcessorEvent) {
             if is_first(&REFUSED) {
                 log::info!(
                     "processor {:#x}: call {:#x} of the firmware is not passed on; more such calls are not logged",
-                    own_affinity(),
+                    mpidr::own_affinity(),
                     arguments[0]
                 );
             }

@@ -9,10 +9,10 @@ use core::sync::atomic::AtomicU64;
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
 use plinth_kernel::MAX_PPS;
 
+use crate::cache;
 use crate::el2::{self, HostRegisters};
-use crate::launch::{self, Handover};
+use crate::handover::Handover;
 use crate::psci::power_state::POWER_STATES;
-use crate::root_state::El2Root;
 use crate::{power::firmware, power::pen, psci::calls};
 
 /// What a processor finds when it arrives. Read by [`arrive`] and in [`pen`] in assembly: the order counts.
@@ -27,6 +27,15 @@ pub(crate) struct Arrival {
     /// The CPU waits in the [`pen`]; otherwise the firmware starts it.
     waits: bool,
     handover: Option<Handover>,
+    /// Where the CPU continues after [`arrive`]. The launch supplies it: this file does not import the launch.
+    live: Option<extern "C" fn(&Arrival) -> !>,
+}
+
+impl Arrival {
+    /// The handover that [`prepare`] has stored.
+    pub(crate) fn handover(&self) -> Option<Handover> {
+        self.handover
+    }
 }
 
 /// One for each processor.
@@ -45,21 +54,28 @@ pub(crate) static ARRIVALS: Arrivals = Arrivals(
             pp: 0,
             waits: false,
             handover: None,
+            live: None,
         })
     }; MAX_PPS],
 );
 
 /// Prepares the arrival of a CPU. Called by the boot CPU alone, before any other CPU runs. `waits` means that the CPU will
-/// wait in the [`pen`].
-pub(crate) fn prepare(pp: usize, handover: Handover, registers: HostRegisters, waits: bool) {
+/// wait in the [`pen`]; `live` is where the CPU continues once it was started.
+pub(crate) fn prepare(
+    pp: usize,
+    handover: Handover,
+    registers: HostRegisters,
+    waits: bool,
+    live: extern "C" fn(&Arrival) -> !,
+) {
     let Some(cell) = ARRIVALS.0.get(pp) else { return };
     let stack_top = handover.resources.stack_top.raw();
     let (go, affinity) = (AtomicU64::new(0), POWER_STATES.affinity(pp));
-    let (pp, handover) = (pp as u64, Some(handover));
-    let arrival = Arrival { registers, stack_top, go, affinity, pp, waits, handover };
+    let (pp, handover, live) = (pp as u64, Some(handover), Some(live));
+    let arrival = Arrival { registers, stack_top, go, affinity, pp, waits, handover, live };
     // SAFETY: nobody else runs yet.
     unsafe { cell.get().write(arrival) };
-    launch::publish(cell);
+    cache::publish(cell);
 }
 
 /// The arrival that [`prepare`] has stored for a CPU.
@@ -84,7 +100,7 @@ pub(crate) fn power_on(pp: usize) -> i64 {
         pen::let_go(arrival);
         return calls::SUCCESS;
     }
-    if !launch::has_firmware() {
+    if !firmware::is_present() {
         return calls::NOT_SUPPORTED;
     }
     let entry = arrive as *const () as u64;
@@ -133,7 +149,7 @@ pub(crate) unsafe fn turn_off(pp: usize) -> ! {
 /// Waits until all other CPUs have turned themselves off ([`turn_off`]): until then they execute in memory that the caller
 /// gets back.
 pub(crate) fn wait_until_off() {
-    if !launch::has_firmware() {
+    if !firmware::is_present() {
         return;
     }
     let begin = CNTPCT_EL0.get();
@@ -192,18 +208,12 @@ pub(crate) unsafe extern "C" fn arrive() -> ! {
         "mov sp, x7",
         "mov x29, xzr",
         "mov x30, xzr",
-        "b {live}",
+        "ldr x9, [x0, #{live}]",
+        "br x9",
         stack = const offset_of!(Arrival, stack_top),
         extensions = const offset_of!(Arrival, registers) + offset_of!(HostRegisters, extensions),
         has_tcr2 = const el2::HAS_TCR2,
         has_sctlr2 = const el2::HAS_SCTLR2,
-        live = sym live,
+        live = const offset_of!(Arrival, live),
     )
-}
-
-extern "C" fn live(arrival: &Arrival) -> ! {
-    // PANIC: no processor is started before `prepare` has put it there.
-    let Some(handover) = arrival.handover else { unreachable!("`prepare` puts it there") };
-    let (entry, context) = POWER_STATES.arrive(arrival.pp as usize);
-    launch::run(handover, El2Root::started(entry, context))
 }
