@@ -1,18 +1,15 @@
 //! A processor with SVM, while the kernel runs on it.
 
 use plinth_arch_x86::acpi_sleep;
-use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::cpu::{CpuCore, Vendor};
 use plinth_arch_x86::exit_registers::{ExitPage, ExitRegisters};
-#[cfg(feature = "fault-injection")]
-use plinth_arch_x86::fault_injection::{self, Nmis};
 use plinth_arch_x86::halt;
-use plinth_arch_x86::interrupts::Interrupts;
+use plinth_arch_x86::msr_table::MsrTable;
 use plinth_arch_x86::nested_misconfig::{self, Answer};
 use plinth_arch_x86::nmi::NmiNote;
-use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::stopped_guest::can_take_over;
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_hal::{Event, Exit, ExitClass, GuestMemory, HostCpu, IdPolicy, Spa, TakeBack, UserExit, VsHw};
+use plinth_hal::{Event, Exit, ExitClass, GuestMemory, IdPolicy, Spa, TakeBack, VsHw};
 
 use crate::fast_path::FastPath;
 use crate::launch::BackendPages;
@@ -21,17 +18,13 @@ use crate::vmcb::{EVENT_VALID, Vmcb, exit_code};
 use crate::vs::SvmVs;
 use crate::{Svm, deadline, emulate, exit, msr_exits, switch};
 
-/// The processor.
+/// A processor with SVM.
 #[derive(Debug)]
 pub struct SvmCpu {
-    per_cpu: *mut PerCpu,
+    core: CpuCore,
     host_state: u64,
     /// The VMCB whose hidden state the processor holds; `None`: the host's.
     hidden_of: Option<u64>,
-    note: &'static NmiNote,
-    apic: LocalApic,
-    id: u32,
-    interrupts: Interrupts,
 }
 
 impl SvmCpu {
@@ -41,16 +34,9 @@ impl SvmCpu {
     /// The kernel's address space, descriptor tables and system-call MSRs are loaded, SVM is on, the global interrupt
     /// flag is clear, and `pages` holds this processor's structures.
     pub(crate) unsafe fn new(pages: BackendPages) -> Self {
-        let apic = LocalApic::current();
-        Self {
-            per_cpu: pages.per_cpu(),
-            host_state: pages.host_state(),
-            hidden_of: None,
-            note: pages.nmi_note(),
-            apic,
-            id: apic.announce(),
-            interrupts: Interrupts::default(),
-        }
+        // SAFETY: the pages are this processor's, and loaded, says the caller.
+        let core = unsafe { CpuCore::new(pages.per_cpu(), pages.nmi_note()) };
+        Self { core, host_state: pages.host_state(), hidden_of: None }
     }
 
     /// Sorts an exit; `None` where the guest just runs on.
@@ -105,38 +91,14 @@ impl SvmCpu {
         // SAFETY: the kernel's IDT is loaded (#VMEXIT restored it), interrupts are off, and so is the TSS with the NMI's
         // stack.
         unsafe { halt::take_pending_nmi() };
-        self.note.take()
+        self.core.note().take()
     }
 
-    /// Puts the guest's hidden state away and the host's in its place.
-    #[inline]
-    fn load_host(&mut self) {
-        if let Some(vmcb) = self.hidden_of.take() {
-            // SAFETY: the VMCB is the one it was loaded from; a VS is destroyed only after a turn of the
-            // extension, which begins here.
-            unsafe {
-                switch::vmsave(vmcb);
-                switch::vmload(self.host_state);
-            }
-        }
-    }
-
-    /// An NMI came in the kernel, on the way to or from the extension: once more, to be held back until it meets the guest.
+    /// An NMI arrived while the kernel was switching to or from the extension. GIF = 0 holds the new one until the next VMRUN
+    /// delivers it.
     #[cold]
-    fn meet_again(&self) {
-        self.apic.send_nmi(self.id);
-    }
-
-    plinth_arch_x86::interrupt_methods!();
-
-    /// Takes the interrupts that are pending, NMIs too.
-    fn accept_interrupts() {
-        // SAFETY: the kernel's IDT and TSS are loaded, with a stub for every interrupt, and interrupts are off. EFER.SVME is set.
-        unsafe {
-            switch::stgi();
-            halt::accept_interrupts();
-            switch::clgi();
-        }
+    fn send_own_nmi(&self) {
+        self.core.send_own_nmi();
     }
 
     #[inline]
@@ -183,29 +145,61 @@ fn broken_entry(vs: &mut SvmVs) -> Option<Exit> {
     None
 }
 
-impl HostCpu for SvmCpu {
+impl Vendor for SvmCpu {
     type Arch = Svm;
 
-    plinth_arch_x86::common_host_methods!();
+    const MSRS: &'static MsrTable = &TABLE;
+    const HOLDS_NMIS: bool = true;
 
     #[inline]
-    fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
-        self.load_host();
+    fn core(&self) -> &CpuCore {
+        &self.core
+    }
+
+    #[inline]
+    fn core_mut(&mut self) -> &mut CpuCore {
+        &mut self.core
+    }
+
+    /// Puts the guest's hidden state away and the host's in its place.
+    #[inline]
+    fn load_host(&mut self) {
+        if let Some(vmcb) = self.hidden_of.take() {
+            // SAFETY: the VMCB is the one it was loaded from; a VS is destroyed only after a turn of the
+            // extension, which begins here.
+            unsafe {
+                switch::vmsave(vmcb);
+                switch::vmload(self.host_state);
+            }
+        }
+    }
+
+    fn accept_interrupts() {
+        // SAFETY: the kernel's IDT and TSS are loaded, with a stub for every interrupt, and interrupts are off. EFER.SVME is set.
+        unsafe {
+            switch::stgi();
+            halt::accept_interrupts();
+            switch::clgi();
+        }
+    }
+
+    #[inline]
+    fn run_extension(&mut self, context: &mut UserRegisters) -> bool {
         // SAFETY: `new` was told that everything is loaded, the NMI handler too; `load_host` has put the hidden part back.
         // Maskable interrupts are off but in ring 3, so that NMIs alone come in here while the global interrupt flag is set.
-        let called = unsafe {
+        unsafe {
             switch::stgi();
-            let called = user::run(self.per_cpu, context);
+            let called = user::run(self.core.per_cpu(), context);
             switch::clgi();
             called
-        };
-        let exit = if called { UserExit::Call } else { self.not_called(context) };
-        if self.note.take() != 0 {
-            self.meet_again();
         }
-        #[cfg(feature = "fault-injection")]
-        fault_injection::serve(exit, context, Nmis { note: self.note, held_back: true });
-        exit
+    }
+
+    #[inline]
+    fn resend_nmi(&mut self) {
+        if self.core.note().take() != 0 {
+            self.send_own_nmi();
+        }
     }
 
     #[inline]
@@ -246,25 +240,18 @@ impl HostCpu for SvmCpu {
         // BOUND: the root VM's to set, which starts this processor, or nobody's. No other one waits for one that sleeps here.
         // SAFETY: the kernel's IDT and TSS are loaded and interrupts are off, as always in the kernel.
         unsafe { halt::halt_until_nmi() };
-        self.note.take() != 0
+        self.core.note().take() != 0
     }
 
     fn take_kicks(&mut self) -> u32 {
         self.take_pending_nmis()
     }
 
-    fn emulate(
-        &mut self,
-        vs: &mut SvmVs,
-        exit: &Exit,
-        guest: &impl GuestMemory,
-        registers: ExitRegisters,
-    ) -> bool {
+    fn emulate(vs: &mut SvmVs, exit: &Exit, guest: &impl GuestMemory, registers: ExitRegisters) -> bool {
         emulate::as_bare_machine(vs, exit, guest, registers)
     }
 
-    fn can_promote(&mut self, vs: &SvmVs, guest: &impl GuestMemory, _: ExitRegisters) -> TakeBack {
-        self.load_host();
+    fn can_promote(&self, vs: &SvmVs, guest: &impl GuestMemory) -> TakeBack {
         if vs.expects_event() {
             return TakeBack::Later;
         }

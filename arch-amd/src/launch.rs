@@ -1,6 +1,7 @@
 //! From the loader's call to the kernel's loop on this processor, and the ways out of it.
 
 use plinth_arch_x86::ap_startup::SecondaryCpus;
+use plinth_arch_x86::cpu::Cpu;
 use plinth_arch_x86::extended_state;
 use plinth_arch_x86::kpti::{KptiRoots, has_pcids};
 use plinth_arch_x86::launch::{self, Call, HOST_EFER};
@@ -165,7 +166,7 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
     extended_state::prepare();
     msr_access::make_quiet(&QUIET);
     // SAFETY: `take_over` has loaded everything.
-    let cpu = unsafe { SvmCpu::new(handover.pages) };
+    let cpu = unsafe { Cpu(SvmCpu::new(handover.pages)) };
     // PANIC: `take_over` alone calls this, and puts it there.
     let Some(root) = handover.root.take() else { unreachable!("`take_over` puts it there") };
     let Handover { kernel, resources, frame, .. } = *handover;

@@ -58,7 +58,7 @@ impl plinth_hal::Arch for Svm {
     type User = UserRegisters;
     type Vm = SvmVm;
     type Vs = SvmVs;
-    type Cpu = SvmCpu;
+    type Cpu = plinth_arch_x86::cpu::Cpu<SvmCpu>;
     type RootState = SvmRoot;
 
     fn exit_page(memory: IdentityMemory, frame: ExitFrame) -> Option<ExitPage> {

@@ -1,18 +1,16 @@
 //! A processor with VMX, while the kernel runs on it.
 
-use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::cpu::{CpuCore, Vendor};
 use plinth_arch_x86::exit_registers::{ExitPage, ExitRegisters};
-#[cfg(feature = "fault-injection")]
-use plinth_arch_x86::fault_injection::{self, Nmis};
 use plinth_arch_x86::halt;
-use plinth_arch_x86::interrupts::Interrupts;
 use plinth_arch_x86::msr;
+use plinth_arch_x86::msr_table::MsrTable;
 use plinth_arch_x86::nmi::NmiNote;
 use plinth_arch_x86::per_cpu::PerCpu;
 use plinth_arch_x86::speculation::Processor;
 use plinth_arch_x86::stopped_guest::can_take_over;
 use plinth_arch_x86::user::{self, UserRegisters};
-use plinth_hal::{Exit, GuestMemory, HostCpu, IdPolicy, TakeBack, UserExit};
+use plinth_hal::{Exit, GuestMemory, IdPolicy, TakeBack};
 
 use crate::launch::BackendPages;
 use crate::lazy_state::LazyState;
@@ -22,22 +20,18 @@ use crate::vmcs::setup::HostState;
 use crate::vs::VmxVs;
 use crate::{Vmx, emulate, events, nmi};
 
-/// The processor.
+/// A processor with VMX.
 #[derive(Debug)]
 pub struct VmxCpu {
-    per_cpu: *mut PerCpu,
+    pub(crate) core: CpuCore,
     pub(crate) host: HostState,
     host_lazy: LazyState,
-    pub(crate) note: &'static NmiNote,
     /// Where the registers go that the processor holds for a guest; `None`: it holds the kernel's own.
     loaded_of: Option<*mut LazyState>,
     /// What CSTAR holds: always a guest's, the kernel and the extension have no use for it.
     pub(crate) cstar: u64,
     /// How guests are entered, but for whether it is the first time.
     pub(crate) entry: Entry,
-    apic: LocalApic,
-    id: u32,
-    interrupts: Interrupts,
 }
 
 impl VmxCpu {
@@ -47,35 +41,11 @@ impl VmxCpu {
     /// The kernel's address space, descriptor tables and system-call MSRs are loaded, as `host` and `per_cpu` say, and
     /// the processor is in VMX root operation. `note` is what its NMI handler writes.
     pub(crate) unsafe fn new(per_cpu: *mut PerCpu, host: HostState, note: &'static NmiNote) -> Self {
-        let apic = LocalApic::current();
         let host_lazy = LazyState::read();
-        let (cstar, id) = (host_lazy.cstar, apic.announce());
-        let entry = Entry::new(&Processor::current());
-        let interrupts = Interrupts::default();
-        Self { per_cpu, host, host_lazy, note, loaded_of: None, cstar, entry, apic, id, interrupts }
-    }
-
-    /// Puts the guest's lazily switched registers away and the kernel's in their place.
-    #[inline]
-    fn load_host(&mut self) {
-        if let Some(place) = self.loaded_of.take() {
-            // SAFETY: the place is the VS's that they were loaded from; a VS is destroyed only after a turn of the
-            // extension, which begins here. A VM exit leaves the GDT without a limit: the extension must not see
-            // beyond its end.
-            unsafe {
-                (*place).take_changed();
-                self.host_lazy.load_system_calls();
-                PerCpu::load_gdt(self.per_cpu);
-            }
-        }
-    }
-
-    plinth_arch_x86::interrupt_methods!();
-
-    /// Takes the interrupts that are pending. NMIs come in anyway.
-    fn accept_interrupts() {
-        // SAFETY: the kernel's IDT and TSS are loaded, with a stub for every interrupt, and interrupts are off.
-        unsafe { halt::accept_interrupts() };
+        let (cstar, entry) = (host_lazy.cstar, Entry::new(&Processor::current()));
+        // SAFETY: forwarded to the caller.
+        let core = unsafe { CpuCore::new(per_cpu, note) };
+        Self { core, host, host_lazy, loaded_of: None, cstar, entry }
     }
 
     #[inline]
@@ -106,20 +76,46 @@ impl VmxCpu {
     }
 }
 
-impl HostCpu for VmxCpu {
+impl Vendor for VmxCpu {
     type Arch = Vmx;
 
-    plinth_arch_x86::common_host_methods!();
+    const MSRS: &'static MsrTable = &TABLE;
+    const HOLDS_NMIS: bool = false;
 
     #[inline]
-    fn enter_user(&mut self, context: &mut UserRegisters) -> UserExit {
-        self.load_host();
+    fn core(&self) -> &CpuCore {
+        &self.core
+    }
+
+    #[inline]
+    fn core_mut(&mut self) -> &mut CpuCore {
+        &mut self.core
+    }
+
+    /// Puts the guest's lazily switched registers away and the kernel's in their place.
+    #[inline]
+    fn load_host(&mut self) {
+        if let Some(place) = self.loaded_of.take() {
+            // SAFETY: the place is the VS's that they were loaded from; a VS is destroyed only after a turn of the
+            // extension, which begins here. A VM exit leaves the GDT without a limit: the extension must not see
+            // beyond its end.
+            unsafe {
+                (*place).take_changed();
+                self.host_lazy.load_system_calls();
+                PerCpu::load_gdt(self.core.per_cpu());
+            }
+        }
+    }
+
+    fn accept_interrupts() {
+        // SAFETY: the kernel's IDT and TSS are loaded, with a stub for every interrupt, and interrupts are off.
+        unsafe { halt::accept_interrupts() };
+    }
+
+    #[inline]
+    fn run_extension(&mut self, context: &mut UserRegisters) -> bool {
         // SAFETY: `new` was told that everything is loaded; `load_host` has put the lazily switched part back.
-        let called = unsafe { user::run(self.per_cpu, context) };
-        let exit = if called { UserExit::Call } else { self.not_called(context) };
-        #[cfg(feature = "fault-injection")]
-        fault_injection::serve(exit, context, Nmis { note: self.note, held_back: false });
-        exit
+        unsafe { user::run(self.core.per_cpu(), context) }
     }
 
     #[inline]
@@ -149,33 +145,26 @@ impl HostCpu for VmxCpu {
         if !wake() {
             // BOUND: the root VM's to set, which starts this processor, or nobody's. No PP waits for a parked PP.
             // SAFETY: the kernel's IDT is loaded and interrupts are off, as always in the kernel.
-            unsafe { nmi::halt_until_nmi(self.note.flag()) };
+            unsafe { nmi::halt_until_nmi(self.core.note().flag()) };
         }
-        self.note.take() != 0
+        self.core.note().take() != 0
     }
 
     fn take_kicks(&mut self) -> u32 {
-        self.note.take()
+        self.core.note().take()
     }
 
-    fn emulate(
-        &mut self,
-        vs: &mut VmxVs,
-        exit: &Exit,
-        guest: &impl GuestMemory,
-        registers: ExitRegisters,
-    ) -> bool {
+    fn emulate(vs: &mut VmxVs, exit: &Exit, guest: &impl GuestMemory, registers: ExitRegisters) -> bool {
         emulate::as_bare_machine(vs, exit, guest, registers)
     }
 
-    fn can_promote(&mut self, vs: &VmxVs, guest: &impl GuestMemory, _: ExitRegisters) -> TakeBack {
-        self.load_host();
+    fn can_promote(&self, vs: &VmxVs, guest: &impl GuestMemory) -> TakeBack {
         if vs.with(events::expects_one) {
             return TakeBack::Later;
         }
         let local = 0u8;
-        let (stack, way) = (&raw const local as u64, BackendPages::of(self.per_cpu).way());
-        let pages = core::iter::once(way).chain(self.apic.mapped_page());
+        let (stack, way) = (&raw const local as u64, BackendPages::of(self.core.per_cpu()).way());
+        let pages = core::iter::once(way).chain(self.core.apic().mapped_page());
         TakeBack::now_if(can_take_over(vs, guest, stack, vs.features.five_levels, pages))
     }
 }

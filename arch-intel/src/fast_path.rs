@@ -23,7 +23,7 @@ impl VmxCpu {
         // SAFETY: the VMCS is current and complete, and the guest's lazily switched registers have just been loaded.
         let outcome = unsafe {
             let registers = exit_page.world_switch_words().as_ptr() as u64;
-            switch::run(registers, self.entry.with(launched), &mut vs.host_rsp, self.note.flag())
+            switch::run(registers, self.entry.with(launched), &mut vs.host_rsp, self.core.note().flag())
         };
         match outcome {
             Outcome::Exit => Ok(vs.after_exit(exit_page.writer())),
@@ -31,7 +31,7 @@ impl VmxCpu {
                 if !launched {
                     vs.not_entered();
                 }
-                Err(NmiNote::kick(self.note.take()))
+                Err(NmiNote::kick(self.core.note().take()))
             }
             Outcome::Failed => {
                 let exit = instruction_failed(vs);

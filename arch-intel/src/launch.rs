@@ -2,6 +2,7 @@
 
 use plinth_arch_x86::ap_startup::SecondaryCpus;
 use plinth_arch_x86::apic::LocalApic;
+use plinth_arch_x86::cpu::Cpu;
 use plinth_arch_x86::departure::{Way, WayPage};
 use plinth_arch_x86::extended_state;
 use plinth_arch_x86::kpti::{KptiRoots, has_pcids};
@@ -175,7 +176,7 @@ extern "sysv64" fn run(handover: &mut Handover) -> ! {
     // SAFETY: `take_over` has loaded everything, and VMX is on; the NMI stack is this processor's.
     let cpu = unsafe {
         forget_all();
-        VmxCpu::new(pages.per_cpu(), host, PerCpu::nmi_note(pages.per_cpu()))
+        Cpu(VmxCpu::new(pages.per_cpu(), host, PerCpu::nmi_note(pages.per_cpu())))
     };
     match kernel.run_pp(resources, cpu, root) {
         Departure::Abandon(status, root) => {

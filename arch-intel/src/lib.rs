@@ -65,7 +65,7 @@ impl plinth_hal::Arch for Vmx {
     type User = UserRegisters;
     type Vm = VmxVm;
     type Vs = VmxVs;
-    type Cpu = VmxCpu;
+    type Cpu = plinth_arch_x86::cpu::Cpu<VmxCpu>;
     type RootState = VmxRoot;
 
     fn exit_page(memory: IdentityMemory, frame: ExitFrame) -> Option<ExitPage> {

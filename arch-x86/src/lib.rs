@@ -11,7 +11,7 @@ pub mod ap_startup;
 pub mod apic;
 pub mod apic_access;
 pub mod console;
-mod cpu;
+pub mod cpu;
 pub mod cpuid;
 pub mod decode;
 pub mod departure;
