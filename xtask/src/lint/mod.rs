@@ -9,9 +9,11 @@
 //! | a `BOUND:` comment right above each loop that polls, each call and instruction that waits, and each use of `spin` | `kernel/`, `arch-*` but `arch-sim`, `images/` |
 //! | a `//!` module doc first | everywhere |
 //! | the exit page is read only where, and as often as, a table says | `kernel/`, `hal/`, `arch-*/` |
+//! | the file names of a backend's plan | `arch-amd/`, `arch-intel/`, `arch-armv8/` |
 //! | no note of work left to do | everywhere |
 //! | 600 lines at most | everywhere |
 
+mod backend_plan;
 mod comment;
 mod exit_page;
 mod rules;
@@ -36,20 +38,23 @@ struct Finding {
 
 /// Checks the workspace.
 pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
-    let mut count = 0;
     let files = sources(&workspace.root)?;
-    for path in &files {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let path = workspace.relative(path);
-        for finding in rules::check(path, &text) {
-            println!("{}:{}: {}", path.display(), finding.line, finding.text);
-            count += 1;
-        }
+    let paths: Vec<_> = files.iter().map(|path| workspace.relative(path).to_path_buf()).collect();
+    let mut found = backend_plan::check(&paths);
+    for (file, path) in files.iter().zip(&paths) {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        found.extend(rules::check(path, &text).into_iter().map(|finding| (path.clone(), finding)));
+    }
+    for (path, finding) in &found {
+        println!("{}:{}: {}", path.display(), finding.line, finding.text);
     }
     if files.is_empty() {
         bail!("the lint found no .rs file in {}", workspace.root.display());
     }
-    if count > 0 { bail!("the house lint found {count} things to correct, named above") } else { Ok(()) }
+    match found.len() {
+        0 => Ok(()),
+        count => bail!("the house lint found {count} things to correct, named above"),
+    }
 }
 
 /// Every Rust source of the workspace: not what is built, nor what is hidden.
