@@ -231,6 +231,9 @@ pub(crate) struct TestOptions {
     /// List the board tests and what each proves, run nothing
     #[arg(long)]
     pub(crate) list: bool,
+    /// Print which case runs on which backend, and why some do not; run nothing
+    #[arg(long)]
+    pub(crate) matrix: bool,
 }
 
 #[derive(Args)]

@@ -7,7 +7,9 @@ mod dependencies;
 mod dmesg;
 #[cfg(test)]
 mod documents;
+mod holes;
 mod host;
+mod matrix;
 mod table;
 mod vmmctl;
 
@@ -49,6 +51,10 @@ pub(crate) const GUEST_PASSED: u8 = 0x10;
 pub(crate) fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     if options.list {
         return list();
+    }
+    if options.matrix {
+        matrix::print();
+        return Ok(());
     }
     let boards = setup::selected(workspace, options.board.as_deref())?;
     if let Some(name) = &options.board
