@@ -2,7 +2,7 @@
 //!
 //! Shared by several tests, of which none uses everything.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, reason = "each test that has it as a module uses a part of it")]
 
 pub const EXECUTE: u32 = 1;
 pub const WRITE: u32 = 2;
