@@ -197,6 +197,11 @@ pub(super) const HOLES: &[Hole] = &[
     ),
     none(
         &[Arm],
+        &["late-newer-cycles"],
+        "Linux 6.12 leaves EL2 alone only where it is told to: `late-newer`",
+    ),
+    none(
+        &[Arm],
         &["late-cycles-modules", "late-rest", "late-edges", "late-modules"],
         "Arm has `late-cycles`, `late-hotplug` and `late-kvm` of its own",
     ),

@@ -181,6 +181,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "late-newer-cycles-2",
+        boards: AMD,
         proves: "Debian's newer kernel is taken over and given back ten times under load",
         cpus: 2,
         late: Some(&NEWER),
