@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::holes::{HOLES, Hole};
+use super::missing_cases::{HOLES, Hole};
 use super::table;
 
 /// The columns.
@@ -148,7 +148,7 @@ mod tests {
         let unexplained: Vec<_> = holes.filter(|(case, backend)| reason(case, *backend).is_none()).collect();
         assert!(
             unexplained.is_empty(),
-            "say why in xtask/src/test/holes.rs, or write the test: {unexplained:?}"
+            "say why in xtask/src/test/missing_cases.rs, or write the test: {unexplained:?}"
         );
     }
 

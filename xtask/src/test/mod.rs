@@ -7,9 +7,9 @@ mod dependencies;
 mod dmesg;
 #[cfg(test)]
 mod documents;
-mod holes;
 mod host;
 mod matrix;
+mod missing_cases;
 mod table;
 mod vmmctl;
 
